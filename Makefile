@@ -1,0 +1,47 @@
+# Fairlead: see README.md. Everything runs inside .venv; nothing outside this directory is changed.
+PY ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: setup dev demo test lint bench clean lock
+
+setup: .venv/.installed
+dev: .venv/.dev
+
+.venv/bin/python:
+	$(PY) -m venv .venv
+
+.venv/.installed: .venv/bin/python requirements.lock pyproject.toml
+	$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.dev: .venv/.installed requirements-dev.lock
+	$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements-dev.lock
+	@touch $@
+
+demo: setup
+	$(BIN)/fairlead demo $(ARGS)
+
+test: dev
+	$(BIN)/python -m pytest $(ARGS)
+
+build/typings/.stamp: .venv/.dev tools/stubs.py
+	$(BIN)/python tools/stubs.py build/typings
+	@touch $@
+
+lint: dev build/typings/.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python -m bench $(ARGS)
+
+lock:
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml tools/build-requirements.txt -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml tools/build-requirements.txt -o requirements-dev.lock
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

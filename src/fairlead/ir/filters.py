@@ -1,0 +1,50 @@
+"""Fragments: filters that kinds contribute to the filter chains that a proxy's listeners are made of.
+
+Emit functions return fragments for a stage; nobody patches another's output. Order within a chain is the fragment's
+phase, then its `order`, then its name, so that it does not depend on which kind was loaded first.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Literal
+
+import msgspec
+
+from fairlead.model.diagnostic import Origin
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+class Phase(IntEnum):
+    """Where in a filter chain a filter stands (Istio's filter order: authentication, authorization, statistics)."""
+
+    FIRST = 0
+    AUTHN = 10
+    AUTHZ = 20
+    STATS = 30
+    LAST = 40
+
+
+class FilterScope(msgspec.Struct, frozen=True):
+    """The filter chain that fragments are asked for.
+
+    `labels` are the workload's labels as sorted pairs; `port` is the port that the chain serves (0: any).
+    """
+
+    direction: Literal["inbound", "outbound", "gateway"]
+    namespace: str
+    labels: Pairs = ()
+    port: int = 0
+    tcp: bool = False
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """One network or HTTP filter: its Envoy name, the type URL and bytes of its configuration, and whence it came."""
+
+    name: str
+    type_url: str
+    config: bytes
+    phase: Phase
+    order: int = 0
+    origins: tuple[Origin, ...] = ()

@@ -1,0 +1,84 @@
+"""What a kind's folder exports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from fairlead.inc import Reader, Table
+from fairlead.ir.filters import Filter, FilterScope
+from fairlead.model.diagnostic import Problem
+from fairlead.model.object import Object
+from fairlead.model.path import ROOT, SPEC, FieldPath
+from fairlead.model.ref import Ref
+
+S = TypeVar("S")
+
+Emission = tuple[Table[Any, Any], Hashable, object]
+
+
+class Stage(Enum):
+    """Where a kind may contribute fragments to what other facts build (see `fairlead.ir.filters`)."""
+
+    NETWORK_FILTERS = "network-filters"
+    HTTP_FILTERS = "http-filters"
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A printed column (apiextensions CustomResourceColumnDefinition).
+
+    `value` is computed from the stored JSON document; priority > 0 is shown by `-o wide` only.
+    """
+
+    name: str
+    value: Callable[[Mapping[str, Any]], object]
+    type: str = "string"
+    description: str = ""
+    priority: int = 0
+
+
+class Kind(msgspec.Struct, Generic[S], frozen=True):
+    """Everything the rest of Fairlead needs to know of one API kind.
+
+    `group` is "" for the core group; `versions[0]` is the one that is stored. `spec` types the `spec` field, or with
+    `inline` the top-level fields beside metadata and status. `validate` sees a decoded object and returns what Istio's
+    or Kubernetes' own validation would say. `default` fills in what admission fills in (on the JSON document, so that
+    it is stored). `lower` turns an object into facts of stage-1 tables. `emit` contributes fragments at stages.
+    """
+
+    group: str
+    versions: tuple[str, ...]
+    kind: str
+    plural: str
+    spec: type[S]
+    doc: str
+    singular: str = ""
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    namespaced: bool = True
+    inline: bool = False
+    status: type[Any] | None = None
+    has_status: bool = True
+    sensitive: bool = False
+    columns: tuple[Column, ...] = ()
+    validate: Callable[[Object[S]], Iterable[Problem]] | None = None
+    default: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    lower: Callable[[Reader, Object[S]], Iterable[Emission]] | None = None
+    emit: Mapping[Stage, Callable[[Reader, FilterScope], Iterable[Filter]]] = {}
+
+    @property
+    def base(self) -> FieldPath:
+        """The path of `spec` in the document."""
+        return ROOT if self.inline else SPEC
+
+    @property
+    def api_version(self) -> str:
+        """`group/version` of the stored version."""
+        return f"{self.group}/{self.versions[0]}" if self.group else self.versions[0]
+
+    def ref(self, namespace: str, name: str) -> Ref:
+        """The identity of an object of this kind."""
+        return Ref(self.group, self.kind, namespace if self.namespaced else "", name)

@@ -1,0 +1,75 @@
+"""What an agent is told when it is started: the contract between whoever starts agents and the agent."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from fairlead.model.probe import Probe
+
+CaptureMode = Literal["redirect", "netns", "explicit", "none"]
+
+
+class Capture(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the application's traffic meets its proxy.
+
+    redirect: the host's own rules send everything to ports 15001 and 15006 (Istio's way, on VMs and in pods).
+    netns: the application has its own network namespace, in which Envoy listens and from which it dials.
+    explicit: the application binds `app_address` and calls out through `outbound_address` (HTTP_PROXY, TCP binds).
+    none: nothing is captured (gateways, or an application that only receives a certificate).
+    """
+
+    mode: CaptureMode = "none"
+    netns: str = ""
+    app_address: str = "127.0.0.1"
+    outbound_address: str = ""
+    http_proxy_port: int = 15002
+
+
+class AppPort(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A port on which the application serves."""
+
+    port: int
+    name: str = ""
+    protocol: str = ""
+
+
+class AgentConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """An agent's configuration file (JSON). Paths are absolute; times are seconds.
+
+    `address` is where peers reach this workload: Envoy binds its inbound ports there, and the agent its status port.
+    `entry` names the WorkloadEntry (in `namespace`) whose health this agent reports; empty for gateways.
+    """
+
+    name: str
+    namespace: str
+    service_account: str
+    directory: str
+    xds_address: str
+    join_address: str
+    root_cert_file: str
+    token_file: str = ""
+    proxy_type: Literal["sidecar", "router"] = "sidecar"
+    address: str = "127.0.0.1"
+    entry: str = ""
+    labels: dict[str, str] = {}
+    workload_name: str = ""
+    trust_domain: str = "cluster.local"
+    domain_suffix: str = "cluster.local"
+    cluster_id: str = "Kubernetes"
+    network: str = ""
+    locality: str = ""
+    status_port: int = 15020
+    capture: Capture = Capture()
+    ports: tuple[AppPort, ...] = ()
+    command: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    working_dir: str = ""
+    app_log: str = ""
+    readiness: Probe | None = None
+    liveness: Probe | None = None
+    drain_seconds: float = 45
+    concurrency: int = 1
+    envoy: str = ""
+    envoy_log_level: str = "warning"

@@ -1,0 +1,39 @@
+"""Paths to fields, as Kubernetes writes them: `spec.http[0].route[1].destination.host`."""
+
+from __future__ import annotations
+
+import re
+
+_PLAIN = re.compile(r"^[A-Za-z_$][A-Za-z0-9_\-$]*$")
+
+
+class FieldPath(tuple[str | int, ...]):
+    """A sequence of field names and list positions; empty means the whole object."""
+
+    __slots__ = ()
+
+    def child(self, *parts: str | int) -> FieldPath:
+        """The path of something inside."""
+        return FieldPath((*self, *parts))
+
+    def __truediv__(self, part: str | int) -> FieldPath:
+        return FieldPath((*self, part))
+
+    def __str__(self) -> str:
+        out: list[str] = []
+        for part in self:
+            if isinstance(part, int):
+                out.append(f"[{part}]")
+            elif _PLAIN.match(part):
+                out.append(f".{part}" if out else part)
+            else:
+                out.append(f"[{part}]")
+        return "".join(out)
+
+    def __repr__(self) -> str:
+        return f"FieldPath({str(self)!r})"
+
+
+ROOT = FieldPath()
+SPEC = FieldPath(("spec",))
+METADATA = FieldPath(("metadata",))
