@@ -112,12 +112,8 @@ class Registry:
         meta = data.get("metadata")
         named: Mapping[str, Any] = cast("Mapping[str, Any]", meta) if isinstance(meta, dict) else {}
         group = str(data.get("apiVersion", "")).rpartition("/")[0]
-        return Ref(
-            group,
-            str(data.get("kind", "?")),
-            str(named.get("namespace") or namespace),
-            str(named.get("name", "?")),
-        )
+        where = str(named.get("namespace") or namespace)
+        return Ref(group, str(data.get("kind", "?")), where, str(named.get("name", "?")))
 
 
 def _shaped(kind: Kind[Any], data: Json) -> bool:
@@ -153,7 +149,7 @@ def _metadata(kind: Kind[Any], data: Json) -> tuple[Metadata | None, list[Proble
             Problem(
                 METADATA / "name",
                 f"{meta.name!r} is not a DNS name",
-                remedy="Use at most 253 lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit.",
+                remedy="Use lower-case letters, digits, '-' and '.'; begin and end with a letter or digit.",
             )
         )
     if meta.namespace and not kind.namespaced:

@@ -162,7 +162,7 @@ class _Builder:
     def _mapping(self, path: tuple[str | int, ...], depth: int) -> dict[str, object]:
         out: dict[str, object] = {}
         merged: list[object] = []
-        event = self._parser.get_event()
+        event: Any = self._parser.get_event()
         while not isinstance(event, yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent):
                 raise self.fail("a mapping key must be a plain value", event.start_mark)
@@ -170,7 +170,8 @@ class _Builder:
             key = self._key(event)
             if key in out:
                 raise self.fail(f"duplicate key {key!r}", event.start_mark)
-            key_mark = (event.start_mark.line + 1, event.start_mark.column + 1)
+            mark: Any = event.start_mark
+            key_mark = (mark.line + 1, mark.column + 1)
             value = self._value((*path, key), self._parser.get_event(), depth + 1)
             self.marks[(*path, key)] = key_mark
             if is_merge:
