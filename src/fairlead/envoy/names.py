@@ -1,0 +1,62 @@
+"""Names of Envoy objects, as Istio gives them (istio `pilot/pkg/model` and `pilot/pkg/networking/core`)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+PASSTHROUGH_CLUSTER = "PassthroughCluster"
+BLACKHOLE_CLUSTER = "BlackHoleCluster"
+INBOUND_PASSTHROUGH_CLUSTER = "InboundPassthroughCluster"
+VIRTUAL_OUTBOUND = "virtualOutbound"
+VIRTUAL_INBOUND = "virtualInbound"
+HTTP_PROXY_ROUTE = "http_proxy"
+ALLOW_ANY = "allow_any"
+BLOCK_ALL = "block_all"
+IDENTITY_SECRET = "default"  # noqa: S105 - the name of an SDS resource
+ROOT_SECRET = "ROOTCA"  # noqa: S105 - the name of an SDS resource
+CREDENTIAL_PREFIX = "kubernetes://"
+CA_SUFFIX = "-cacert"
+
+OUTBOUND_PORT = 15001
+INBOUND_PORT = 15006
+
+ISTIO_ALPN = ("istio-peer-exchange", "istio")
+ISTIO_HTTP_ALPN = ("istio-peer-exchange", "istio-http/1.1", "istio-h2")
+
+
+def subset_key(direction: Literal["outbound", "inbound"], port: int, subset: str, host: str) -> str:
+    """`outbound|9080|v1|reviews.default.svc.cluster.local`; an inbound cluster has neither subset nor host."""
+    return f"{direction}|{port}|{subset}|{host}"
+
+
+def inbound_cluster(port: int) -> str:
+    """`inbound|8080||`: the application's own port."""
+    return subset_key("inbound", port, "", "")
+
+
+def dns_srv_name(port: int, subset: str, host: str) -> str:
+    """`outbound_.9080_.v1_.reviews.default.svc.cluster.local`: the SNI of mesh mTLS to a cluster."""
+    return f"outbound_.{port}_.{subset}_.{host}"
+
+
+def stat_name(cluster: str) -> str:
+    """A cluster's name in statistics.
+
+    Envoy would split an unaliased name at its dots; the semicolon ends the name for the tag extractor.
+    """
+    return f"{cluster};"
+
+
+def listener(address: str, port: int) -> str:
+    """`0.0.0.0_9080`."""
+    return f"{address}_{port}"
+
+
+def gateway_route(port: int) -> str:
+    """`http.80`: the routes of plain-text servers on a gateway's port."""
+    return f"http.{port}"
+
+
+def gateway_tls_route(port: int, port_name: str, gateway: str, namespace: str) -> str:
+    """`https.443.https.my-gateway.default`: the routes of one TLS server."""
+    return f"https.{port}.{port_name}.{gateway}.{namespace}"

@@ -1,0 +1,61 @@
+"""Servers of gateways: what Envoys at the edge listen for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from fairlead.inc import Table
+from fairlead.ir.filters import Pairs
+from fairlead.ir.protocol import Protocol
+from fairlead.model.diagnostic import Origin
+from fairlead.model.ref import NamespacedName
+
+
+class ServerTls(msgspec.Struct, frozen=True):
+    """TLS of a server (Istio ServerTLSSettings)."""
+
+    mode: Literal["", "PASSTHROUGH", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL"] = ""
+    credential_names: tuple[str, ...] = ()
+    ca_credential_name: str = ""
+    server_certificate: str = ""
+    private_key: str = ""
+    ca_certificates: str = ""
+    subject_alt_names: tuple[str, ...] = ()
+    https_redirect: bool = False
+    min_version: str = ""
+    max_version: str = ""
+    cipher_suites: tuple[str, ...] = ()
+    spki_pins: tuple[str, ...] = ()
+    certificate_hashes: tuple[str, ...] = ()
+
+
+class GatewayServer(msgspec.Struct, frozen=True):
+    """One port of a gateway and the hosts it serves. `hosts` keep their namespace part (`ns/host`, `./host`)."""
+
+    origin: Origin
+    port: int
+    protocol: Protocol
+    port_name: str = ""
+    name: str = ""
+    bind: str = ""
+    hosts: tuple[str, ...] = ()
+    tls: ServerTls | None = None
+
+
+class Gateway(msgspec.Struct, frozen=True):
+    """Servers for the proxies that `selector` chooses (from any namespace; an empty selector chooses all)."""
+
+    key: NamespacedName
+    origin: Origin
+    selector: Pairs
+    servers: tuple[GatewayServer, ...]
+    created: str = ""
+
+
+GATEWAYS: Table[NamespacedName, Gateway] = Table("gateways", stage=1)
+GATEWAYS_BY_SELECTOR = GATEWAYS.index(
+    "selector", lambda key, gateway: [gateway.selector[0] if gateway.selector else ("", "")]
+)
+"""Gateways under the first label of their selector, ("", "") if it is empty."""

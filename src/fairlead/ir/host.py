@@ -1,0 +1,87 @@
+"""Hosts: what clients call by name. Services and ServiceEntries become hosts."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+from fairlead.inc import Table
+from fairlead.ir.filters import Pairs
+from fairlead.ir.protocol import Protocol
+from fairlead.model.diagnostic import Origin
+
+
+class Resolution(StrEnum):
+    """How endpoints of a host are found (Istio `model.Resolution`)."""
+
+    CLIENT_SIDE_LB = "ClientSideLB"
+    DNS_LB = "DNSLB"
+    DNS_ROUND_ROBIN = "DNSRoundRobin"
+    PASSTHROUGH = "Passthrough"
+
+
+class HostKey(NamedTuple):
+    """A host name in the namespace of the object that defines it."""
+
+    hostname: str
+    namespace: str
+
+
+class HostPort(msgspec.Struct, frozen=True):
+    """A port of a host. `target` is the port on the endpoints, by number or by name ("" or 0: the same number)."""
+
+    number: int
+    name: str
+    protocol: Protocol
+    target: int | str = 0
+
+
+class Host(msgspec.Struct, frozen=True):
+    """A host name that clients may call.
+
+    `addresses` are virtual addresses (or CIDRs); none for headless hosts. `selector` chooses workloads of the
+    namespace; None where endpoints are listed by the object itself. `created` orders objects that claim one name.
+    """
+
+    key: HostKey
+    origin: Origin
+    ports: tuple[HostPort, ...]
+    resolution: Resolution
+    addresses: tuple[str, ...] = ()
+    external: bool = False
+    export_to: tuple[str, ...] = ()
+    selector: Pairs | None = None
+    labels: Pairs = ()
+    name: str = ""
+    created: str = ""
+    subject_alt_names: tuple[str, ...] = ()
+    kubernetes: bool = True
+    publish_not_ready: bool = False
+
+    def port(self, number: int) -> HostPort | None:
+        """The port with this number."""
+        return next((port for port in self.ports if port.number == number), None)
+
+
+def _ports(_: HostKey, host: Host) -> list[int]:
+    return [port.number for port in host.ports]
+
+
+def _selector(key: HostKey, host: Host) -> list[tuple[str, str, str]]:
+    if host.selector is None:
+        return []
+    name, value = host.selector[0] if host.selector else ("", "")
+    return [(key.namespace, name, value)]
+
+
+HOSTS: Table[HostKey, Host] = Table("hosts", stage=1)
+"""Hosts by name and namespace."""
+HOSTS_ALL = HOSTS.index("all", lambda key, host: [""])
+"""Every host, under "": for the few rules that list what a proxy may see."""
+HOSTS_BY_NAME = HOSTS.index("name", lambda key, host: [key.hostname])
+HOSTS_BY_PORT = HOSTS.index("port", _ports)
+HOSTS_BY_NAMESPACE = HOSTS.index("namespace", lambda key, host: [key.namespace])
+HOSTS_BY_SELECTOR = HOSTS.index("selector", _selector)
+"""Hosts with a selector, under (namespace, first label, its value) of the selector; ("", "") if it is empty."""

@@ -1,0 +1,43 @@
+"""Mesh-wide settings."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from fairlead.inc import Table
+from fairlead.ir.traffic import RetryPolicy, TcpKeepalive
+
+MESH_KEY = "mesh"
+
+
+class Mesh(msgspec.Struct, frozen=True):
+    """Settings that hold for the whole mesh (Istio MeshConfig). Times are seconds."""
+
+    root_namespace: str = "istio-system"
+    trust_domain: str = "cluster.local"
+    trust_domain_aliases: tuple[str, ...] = ()
+    domain_suffix: str = "cluster.local"
+    outbound_policy: Literal["ALLOW_ANY", "REGISTRY_ONLY"] = "ALLOW_ANY"
+    inbound_policy: Literal["PASSTHROUGH", "LOCALHOST"] = "PASSTHROUGH"
+    auto_mtls: bool = True
+    access_log_file: str = ""
+    access_log_format: str = ""
+    access_log_encoding: Literal["TEXT", "JSON"] = "TEXT"
+    connect_timeout: float = 10.0
+    tcp_keepalive: TcpKeepalive | None = None
+    default_retry: RetryPolicy | None = None
+    protocol_detection_timeout: float = 0.0
+    dns_refresh_rate: float = 60.0
+    h2_upgrade: bool = False
+    default_service_export_to: tuple[str, ...] = ("*",)
+    default_route_export_to: tuple[str, ...] = ("*",)
+    default_policy_export_to: tuple[str, ...] = ("*",)
+    locality_lb_enabled: bool = True
+    num_trusted_proxies: int = 0
+    path_normalization: Literal["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"] = "DEFAULT"
+    http_proxy_port: int = 0
+
+
+MESHES: Table[str, Mesh] = Table("mesh", stage=1)

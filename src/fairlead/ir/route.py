@@ -1,0 +1,203 @@
+"""Routing rules: which requests and connections go where.
+
+One `RouteSet` is what one object says. Host names are fully qualified, gateways are `namespace/name` or `mesh`.
+Times are seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from fairlead.inc import Table
+from fairlead.ir.filters import Pairs
+from fairlead.ir.traffic import RetryPolicy
+from fairlead.model.diagnostic import Origin
+from fairlead.model.ref import NamespacedName
+
+MESH = "mesh"
+
+
+class StringMatch(msgspec.Struct, frozen=True):
+    """How a string is compared. `present` needs no value; `regex` is RE2 and must match the whole string."""
+
+    kind: Literal["exact", "prefix", "regex", "present"]
+    value: str = ""
+
+
+class HttpMatch(msgspec.Struct, frozen=True):
+    """Conditions on a request; all must hold. Ports are the ones clients call (or the gateway's server port)."""
+
+    name: str = ""
+    uri: StringMatch | None = None
+    ignore_uri_case: bool = False
+    scheme: StringMatch | None = None
+    method: StringMatch | None = None
+    authority: StringMatch | None = None
+    headers: tuple[tuple[str, StringMatch], ...] = ()
+    without_headers: tuple[tuple[str, StringMatch], ...] = ()
+    query: tuple[tuple[str, StringMatch], ...] = ()
+    port: int = 0
+    source_labels: Pairs = ()
+    source_namespace: str = ""
+    gateways: tuple[str, ...] = ()
+    stat_prefix: str = ""
+
+
+class HeaderOperations(msgspec.Struct, frozen=True):
+    """Changes to headers, applied in the order remove, set, add."""
+
+    set: Pairs = ()
+    add: Pairs = ()
+    remove: tuple[str, ...] = ()
+
+
+class Headers(msgspec.Struct, frozen=True):
+    """Header changes on the request and on the response."""
+
+    request: HeaderOperations = HeaderOperations()
+    response: HeaderOperations = HeaderOperations()
+
+
+class Destination(msgspec.Struct, frozen=True):
+    """Where to; `port` 0 means the only port of the host, or the port that was called."""
+
+    host: str
+    subset: str = ""
+    port: int = 0
+
+
+class WeightedDestination(msgspec.Struct, frozen=True):
+    """A destination and its share. `weight` 0 among several gets nothing; a single one gets everything."""
+
+    destination: Destination
+    weight: int
+    headers: Headers = Headers()
+    origin: Origin | None = None
+
+
+class Redirect(msgspec.Struct, frozen=True):
+    """Answer with a redirect. Empty fields keep what the request had."""
+
+    uri: str = ""
+    prefix_rewrite: str = ""
+    authority: str = ""
+    scheme: str = ""
+    port: int = 0
+    derive_port: Literal["", "FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"] = ""
+    code: int = 301
+
+
+class DirectResponse(msgspec.Struct, frozen=True):
+    """Answer without an upstream."""
+
+    status: int
+    body: bytes = b""
+
+
+class Rewrite(msgspec.Struct, frozen=True):
+    """Changes to path and authority before forwarding. A uri replaces what the match matched."""
+
+    uri: str = ""
+    authority: str = ""
+    regex: str = ""
+    substitution: str = ""
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """Injected delay and abort; percentages 0 to 100. Exactly one of the two abort codes is set if it aborts."""
+
+    delay: float = 0
+    delay_percent: float = 0
+    abort_status: int = 0
+    abort_grpc: str = ""
+    abort_percent: float = 0
+
+
+class Mirror(msgspec.Struct, frozen=True):
+    """A copy of a share of the requests, whose answers are thrown away."""
+
+    destination: Destination
+    percent: float = 100.0
+
+
+class Cors(msgspec.Struct, frozen=True):
+    """Cross-origin resource sharing."""
+
+    origins: tuple[StringMatch, ...] = ()
+    methods: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    expose: tuple[str, ...] = ()
+    max_age: float | None = None
+    credentials: bool | None = None
+    forward_unmatched_preflights: bool | None = None
+
+
+class HttpRule(msgspec.Struct, frozen=True):
+    """One rule: if any match holds (or there is none), do this. Exactly one of routes, redirect, direct is set."""
+
+    origin: Origin
+    name: str = ""
+    matches: tuple[HttpMatch, ...] = ()
+    routes: tuple[WeightedDestination, ...] = ()
+    redirect: Redirect | None = None
+    direct: DirectResponse | None = None
+    rewrite: Rewrite | None = None
+    headers: Headers = Headers()
+    timeout: float | None = None
+    retry: RetryPolicy | None = None
+    fault: Fault | None = None
+    mirrors: tuple[Mirror, ...] = ()
+    cors: Cors | None = None
+
+
+class L4Match(msgspec.Struct, frozen=True):
+    """Conditions on a connection. `sni_hosts` is for TLS rules only."""
+
+    sni_hosts: tuple[str, ...] = ()
+    destination_subnets: tuple[str, ...] = ()
+    port: int = 0
+    source_labels: Pairs = ()
+    source_namespace: str = ""
+    gateways: tuple[str, ...] = ()
+
+
+class L4Rule(msgspec.Struct, frozen=True):
+    """A TLS (by SNI, not terminated) or TCP rule."""
+
+    origin: Origin
+    matches: tuple[L4Match, ...] = ()
+    routes: tuple[WeightedDestination, ...] = ()
+
+
+class RouteSet(msgspec.Struct, frozen=True):
+    """What one object says about routing to `hosts`, on the proxies behind `gateways`."""
+
+    key: NamespacedName
+    origin: Origin
+    hosts: tuple[str, ...]
+    gateways: tuple[str, ...] = (MESH,)
+    http: tuple[HttpRule, ...] = ()
+    tls: tuple[L4Rule, ...] = ()
+    tcp: tuple[L4Rule, ...] = ()
+    export_to: tuple[str, ...] = ()
+    created: str = ""
+
+
+def _mesh_hosts(_: NamespacedName, routes: RouteSet) -> tuple[str, ...]:
+    return routes.hosts if MESH in routes.gateways else ()
+
+
+def _wildcards(_: NamespacedName, routes: RouteSet) -> list[str]:
+    wild = MESH in routes.gateways and any(host.startswith("*") for host in routes.hosts)
+    return [""] if wild else []
+
+
+ROUTES: Table[NamespacedName, RouteSet] = Table("routes", stage=1)
+ROUTES_BY_MESH_HOST = ROUTES.index("mesh-host", _mesh_hosts)
+"""Route sets for sidecars, under each host they name (wildcards as they are)."""
+ROUTES_MESH = ROUTES.index("mesh", lambda key, routes: [""] if MESH in routes.gateways else [])
+"""Every route set for sidecars, under ""."""
+ROUTES_WILDCARD = ROUTES.index("wildcard", _wildcards)
+ROUTES_BY_GATEWAY = ROUTES.index("gateway", lambda key, routes: [one for one in routes.gateways if one != MESH])

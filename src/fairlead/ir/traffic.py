@@ -1,0 +1,155 @@
+"""How a client talks to a host: load balancing, connection pools, outlier detection, TLS, retries.
+
+Times are seconds, percentages 0 to 100. None means "not said here": a less specific policy or the default holds.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from fairlead.inc import Table
+from fairlead.ir.filters import Pairs
+from fairlead.model.diagnostic import Origin
+from fairlead.model.ref import NamespacedName
+
+
+class TcpKeepalive(msgspec.Struct, frozen=True):
+    """SO_KEEPALIVE settings; 0 leaves the kernel's default."""
+
+    probes: int = 0
+    time: float = 0
+    interval: float = 0
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """Retries of HTTP requests (Istio HTTPRetry). `attempts` 0 switches them off."""
+
+    attempts: int
+    retry_on: str = ""
+    per_try_timeout: float | None = None
+    backoff: float | None = None
+    retry_remote_localities: bool = False
+    ignore_previous_hosts: bool = True
+
+
+class HashPolicy(msgspec.Struct, frozen=True):
+    """What a consistent hash is computed from; one of the four. `cookie_ttl` None: the cookie is never made."""
+
+    header: str = ""
+    cookie: str = ""
+    cookie_path: str = ""
+    cookie_ttl: float | None = None
+    source_ip: bool = False
+    query: str = ""
+
+
+class LoadBalancer(msgspec.Struct, frozen=True):
+    """How an endpoint is chosen."""
+
+    simple: Literal["", "ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "PASSTHROUGH"] = ""
+    hash: HashPolicy | None = None
+    ring_hash: bool = True
+    minimum_ring_size: int = 0
+    maglev_table_size: int = 0
+    warmup: float = 0
+    warmup_minimum_percent: float = 0
+    warmup_aggression: float = 0
+
+
+class TcpPool(msgspec.Struct, frozen=True):
+    """Connection limits at the TCP level."""
+
+    max_connections: int | None = None
+    connect_timeout: float | None = None
+    keepalive: TcpKeepalive | None = None
+    idle_timeout: float | None = None
+    max_connection_duration: float | None = None
+
+
+class HttpPool(msgspec.Struct, frozen=True):
+    """Connection and request limits at the HTTP level."""
+
+    max_pending_requests: int | None = None
+    max_requests: int | None = None
+    max_requests_per_connection: int | None = None
+    max_retries: int | None = None
+    idle_timeout: float | None = None
+    h2_upgrade: Literal["", "DEFAULT", "UPGRADE", "DO_NOT_UPGRADE"] = ""
+    use_client_protocol: bool = False
+    max_concurrent_streams: int | None = None
+
+
+class OutlierDetection(msgspec.Struct, frozen=True):
+    """Passive health checking: when an endpoint is ejected, and for how long."""
+
+    consecutive_5xx: int | None = None
+    consecutive_gateway: int | None = None
+    consecutive_local_origin: int | None = None
+    split_local_origin: bool = False
+    interval: float | None = None
+    base_ejection: float | None = None
+    max_ejection_percent: int | None = None
+    min_health_percent: int | None = None
+
+
+class ClientTls(msgspec.Struct, frozen=True):
+    """TLS towards the host (Istio ClientTLSSettings)."""
+
+    mode: Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"]
+    client_certificate: str = ""
+    private_key: str = ""
+    ca_certificates: str = ""
+    ca_crl: str = ""
+    credential_name: str = ""
+    subject_alt_names: tuple[str, ...] = ()
+    sni: str = ""
+    insecure_skip_verify: bool = False
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """Everything that may be said about traffic to one port of a host or subset."""
+
+    load_balancer: LoadBalancer | None = None
+    tcp: TcpPool | None = None
+    http: HttpPool | None = None
+    outlier: OutlierDetection | None = None
+    tls: ClientTls | None = None
+    proxy_protocol: Literal["", "V1", "V2"] = ""
+
+
+class PortPolicy(msgspec.Struct, frozen=True):
+    """A policy for one port: it replaces the general one field by field, none is inherited inside a field."""
+
+    port: int
+    policy: Policy
+
+
+class Subset(msgspec.Struct, frozen=True):
+    """A named part of a host's endpoints: those with these labels."""
+
+    name: str
+    labels: Pairs
+    policy: Policy
+    ports: tuple[PortPolicy, ...]
+    origin: Origin
+
+
+class TrafficPolicy(msgspec.Struct, frozen=True):
+    """What one object (DestinationRule) says about a host. `selector` limits it to clients with these labels."""
+
+    key: NamespacedName
+    origin: Origin
+    host: str
+    policy: Policy
+    ports: tuple[PortPolicy, ...] = ()
+    subsets: tuple[Subset, ...] = ()
+    export_to: tuple[str, ...] = ()
+    selector: Pairs = ()
+    created: str = ""
+
+
+TRAFFIC_POLICIES: Table[NamespacedName, TrafficPolicy] = Table("traffic-policies", stage=1)
+TRAFFIC_POLICIES_BY_HOST = TRAFFIC_POLICIES.index("host", lambda key, policy: [policy.host])
+"""Policies under the host they name, wildcards (`*.example.com`) as they are."""

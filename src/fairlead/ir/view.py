@@ -1,0 +1,83 @@
+"""Views: what a proxy's configuration may depend on. Proxies with equal views share everything that is compiled."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+import msgspec
+
+from fairlead.ir.filters import Pairs
+from fairlead.model.launch import AppPort, Capture
+
+
+class View(msgspec.Struct, frozen=True):
+    """The attributes of a proxy on which its configuration may depend.
+
+    `addresses` are the proxy's own; `labels` are sorted pairs.
+    """
+
+    type: Literal["sidecar", "router"]
+    namespace: str
+    labels: Pairs = ()
+    service_account: str = "default"
+    addresses: tuple[str, ...] = ()
+    network: str = ""
+    locality: str = ""
+    cluster_id: str = "Kubernetes"
+    workload_name: str = ""
+    capture: Capture = Capture("redirect")
+    ports: tuple[AppPort, ...] = ()
+    domain_suffix: str = "cluster.local"
+
+    @property
+    def client(self) -> Client:
+        """The part of the view on which outbound routes, clusters and endpoints may depend."""
+        return Client(self.namespace, self.labels, self.network, self.locality)
+
+
+class Client(msgspec.Struct, frozen=True):
+    """A view as a caller of other services."""
+
+    namespace: str
+    labels: Pairs = ()
+    network: str = ""
+    locality: str = ""
+
+
+def pairs(labels: dict[str, str]) -> Pairs:
+    """Labels as sorted pairs."""
+    return tuple(sorted(labels.items()))
+
+
+def selects(selector: Pairs, labels: Pairs) -> bool:
+    """Whether every pair of the selector is among the labels; an empty selector selects everything."""
+    return set(selector) <= set(labels)
+
+
+def view_of_node(node_id: str, metadata: dict[str, Any]) -> View:
+    """The view of a proxy from its xDS node: id `TYPE~IP~NAME.NS~NS.svc.SUFFIX` and Istio's node metadata.
+
+    Raises ValueError where the id has another form.
+    """
+    parts = node_id.split("~")
+    if len(parts) != 4 or parts[0] not in ("sidecar", "router"):
+        raise ValueError(f"{node_id!r} is not a node id such as sidecar~10.0.0.1~name.namespace~namespace.svc.suffix")
+    kind, address, name, domain = parts
+    _, _, suffix = domain.partition(".svc.")
+    raw_ips = str(metadata.get("INSTANCE_IPS") or address)
+    capture = metadata.get("FAIRLEAD_CAPTURE") or {"mode": "redirect" if kind == "sidecar" else "none"}
+    labels = cast("dict[str, Any]", metadata.get("LABELS") or {})
+    return View(
+        type=cast("Literal['sidecar', 'router']", kind),
+        namespace=str(metadata.get("NAMESPACE") or name.rpartition(".")[2]),
+        labels=pairs({key: str(value) for key, value in labels.items()}),
+        service_account=str(metadata.get("SERVICE_ACCOUNT") or "default"),
+        addresses=tuple(one for one in raw_ips.split(",") if one),
+        network=str(metadata.get("NETWORK") or ""),
+        locality=str(metadata.get("LOCALITY") or ""),
+        cluster_id=str(metadata.get("CLUSTER_ID") or "Kubernetes"),
+        workload_name=str(metadata.get("WORKLOAD_NAME") or ""),
+        capture=msgspec.convert(capture, Capture, strict=False),
+        ports=tuple(msgspec.convert(one, AppPort, strict=False) for one in metadata.get("FAIRLEAD_PORTS") or ()),
+        domain_suffix=suffix or "cluster.local",
+    )

@@ -1,0 +1,42 @@
+"""Who sees whose objects: exportTo, and names relative to a namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def is_visible(export_to: tuple[str, ...], namespace: str, client_namespace: str) -> bool:
+    """Whether an object of `namespace` is visible in `client_namespace`.
+
+    `export_to` holds `*` (everywhere), `.` (its own namespace), `~` (nowhere) or namespace names; empty means `*`.
+    """
+    if not export_to:
+        return True
+    return any(
+        one == "*" or one == client_namespace or (one == "." and namespace == client_namespace) for one in export_to
+    )
+
+
+def full_name(host: str, namespace: str, suffix: str) -> str:
+    """A host as objects name it, fully qualified: a name without dots is a service of the object's namespace."""
+    if "." in host or host.startswith("*") or not host:
+        return host
+    return f"{host}.{namespace}.svc.{suffix}"
+
+
+def host_matches(pattern: str, host: str) -> bool:
+    """Whether `pattern` (an exact name, `*`, or `*.suffix`) covers `host`, which may itself be a wildcard."""
+    if pattern == host or pattern == "*":
+        return True
+    return pattern.startswith("*") and host.lstrip("*").endswith(pattern[1:]) and len(host) >= len(pattern)
+
+
+def most_specific(patterns: Iterable[str], host: str) -> str | None:
+    """The pattern that covers `host` most specifically: itself, else the longest wildcard."""
+    best: str | None = None
+    for pattern in patterns:
+        if pattern == host:
+            return pattern
+        if host_matches(pattern, host) and (best is None or len(pattern) > len(best)):
+            best = pattern
+    return best

@@ -1,0 +1,77 @@
+"""Workloads, and endpoints that are written out in an object."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from fairlead.inc import Table
+from fairlead.ir.filters import Pairs
+from fairlead.ir.host import HostKey
+from fairlead.model.diagnostic import Origin
+
+
+class WorkloadKey(NamedTuple):
+    """A workload: the kind of object that describes it, namespace and name."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+class Workload(msgspec.Struct, frozen=True):
+    """One running instance of an application (WorkloadEntry; a pod on Kubernetes).
+
+    `ports` maps port names to numbers where the instance's differ from the host's. `weight` 0 means 1.
+    """
+
+    key: WorkloadKey
+    origin: Origin
+    address: str
+    labels: Pairs
+    service_account: str
+    ports: tuple[tuple[str, int], ...] = ()
+    network: str = ""
+    locality: str = ""
+    weight: int = 0
+    healthy: bool = True
+    workload_name: str = ""
+    mesh: bool = True
+    """Whether the instance has a sidecar that accepts mesh mTLS."""
+
+
+class EndpointKey(NamedTuple):
+    """An endpoint inside the object that defines a host."""
+
+    host: HostKey
+    position: int
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """An endpoint that an object (ServiceEntry) lists. `address` is an IP, a DNS name or `unix:///path`."""
+
+    key: EndpointKey
+    origin: Origin
+    address: str
+    labels: Pairs = ()
+    service_account: str = ""
+    ports: tuple[tuple[str, int], ...] = ()
+    network: str = ""
+    locality: str = ""
+    weight: int = 0
+    mesh: bool = False
+
+
+def _labels(key: WorkloadKey, workload: Workload) -> list[tuple[str, str, str]]:
+    return [(key.namespace, "", ""), *((key.namespace, name, value) for name, value in workload.labels)]
+
+
+WORKLOADS: Table[WorkloadKey, Workload] = Table("workloads", stage=1)
+WORKLOADS_BY_LABEL = WORKLOADS.index("label", _labels)
+"""Workloads under (namespace, label, value) for each of their labels, and under (namespace, "", "")."""
+WORKLOADS_BY_ADDRESS = WORKLOADS.index("address", lambda key, workload: [workload.address])
+
+ENDPOINTS: Table[EndpointKey, Endpoint] = Table("endpoints", stage=1)
+ENDPOINTS_BY_HOST = ENDPOINTS.index("host", lambda key, endpoint: [key.host])
+ENDPOINTS_BY_ADDRESS = ENDPOINTS.index("address", lambda key, endpoint: [endpoint.address])
