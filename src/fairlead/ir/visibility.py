@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+DOMAIN_SUFFIX = "cluster.local"
+
 
 def is_visible(export_to: tuple[str, ...], namespace: str, client_namespace: str) -> bool:
     """Whether an object of `namespace` is visible in `client_namespace`.
