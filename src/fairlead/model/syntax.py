@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 
-from fairlead.model.duration import is_duration, parse_duration
 from fairlead.model.diagnostic import Problem
+from fairlead.model.duration import is_duration, parse_duration
 from fairlead.model.findings import duplicate, invalid
 from fairlead.model.names import is_dns_label
 from fairlead.model.path import FieldPath
