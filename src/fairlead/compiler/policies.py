@@ -44,7 +44,7 @@ def policy_for(r: Reader, key: PolicyKey) -> TrafficPolicy | None:
 def patterns(hostname: str) -> Iterator[str]:
     """The host patterns that cover a name, the most specific first: itself, `*.rest` ..., `*`."""
     yield hostname
-    rest = hostname[2:] if hostname.startswith("*.") else hostname
+    rest = hostname.removeprefix("*.")
     while "." in rest:
         rest = rest.partition(".")[2]
         yield f"*.{rest}"

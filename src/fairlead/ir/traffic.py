@@ -153,3 +153,5 @@ class TrafficPolicy(msgspec.Struct, frozen=True):
 TRAFFIC_POLICIES: Table[NamespacedName, TrafficPolicy] = Table("traffic-policies", stage=1)
 TRAFFIC_POLICIES_BY_HOST = TRAFFIC_POLICIES.index("host", lambda key, policy: [policy.host])
 """Policies under the host they name, wildcards (`*.example.com`) as they are."""
+TRAFFIC_POLICIES_WITH_SELECTOR = TRAFFIC_POLICIES.index("selector", lambda key, policy: [""] if policy.selector else [])
+"""The policies that are for some clients only, under ""."""
