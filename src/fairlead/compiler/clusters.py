@@ -55,7 +55,7 @@ class FixedKey(NamedTuple):
 
 
 _APPLICATION_BIND = "127.0.0.6"
-"""The address from which Envoy dials the application, by which capture rules know that the call is not to be captured."""
+"""The address from which Envoy dials the application: capture rules leave calls from it alone."""
 
 
 @rule
