@@ -8,8 +8,12 @@ from typing import Any
 from fairlead.ir.kind import Column
 
 
+def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return document.get(name) or {}
+
+
 def _status(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    return document.get("status") or {}
+    return _part(document, "status")
 
 
 def _instances(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -18,7 +22,7 @@ def _instances(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def ready(document: Mapping[str, Any]) -> str:
     """Ready replicas of wanted ones, as kubectl writes it for a Deployment."""
-    wanted = (document.get("spec") or {}).get("replicas", 1)
+    wanted = _part(document, "spec").get("replicas", 1)
     return f"{_status(document).get('readyReplicas', 0)}/{wanted}"
 
 
@@ -46,7 +50,7 @@ COLUMNS = (
     Column("Ready", ready, description="Ready replicas of wanted ones."),
     Column("Restarts", restarts, type="integer", description="Restarts of all replicas."),
     Column("Status", state, description="The worst state of a replica."),
-    Column("Age", lambda document: (document.get("metadata") or {}).get("creationTimestamp"), type="date"),
+    Column("Age", lambda document: _part(document, "metadata").get("creationTimestamp"), type="date"),
     Column("Node", lambda document: _status(document).get("node", ""), priority=1),
     Column(
         "Addresses",
