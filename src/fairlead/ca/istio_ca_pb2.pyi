@@ -47,13 +47,13 @@ class IstioCertificateRequest(_message.Message):
         validity_duration: _builtins.int = ...,
         metadata: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["csr", b"csr", "metadata", b"metadata", "validity_duration", b"validity_duration"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["csr", b"csr", "metadata", b"metadata", "validity_duration", b"validity_duration"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___IstioCertificateRequest: _TypeAlias = IstioCertificateRequest  # noqa: Y015
+Global___IstioCertificateRequest: _TypeAlias = IstioCertificateRequest
 
 @_typing.final
 class IstioCertificateResponse(_message.Message):
@@ -69,10 +69,10 @@ class IstioCertificateResponse(_message.Message):
         *,
         cert_chain: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cert_chain", b"cert_chain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cert_chain", b"cert_chain"]
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___IstioCertificateResponse: _TypeAlias = IstioCertificateResponse  # noqa: Y015
+Global___IstioCertificateResponse: _TypeAlias = IstioCertificateResponse
