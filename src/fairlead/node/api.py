@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, cast
 
@@ -123,7 +123,9 @@ class Client:
             raise ApiError(0, f"no token in the answer for service account {namespace}/{account}")
         return token
 
-    async def watch(self, path: str, version: str, params: Mapping[str, str] | None = None) -> AsyncIterator[Event]:
+    async def watch(
+        self, path: str, version: str, params: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[Event, None]:
         """Events after a resource version, until the server ends the stream. Raises ApiError (410: list again)."""
         query = {
             "watch": "true",

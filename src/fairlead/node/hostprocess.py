@@ -16,6 +16,8 @@ from pathlib import Path
 import msgspec
 
 _PROC = Path("/proc")
+_released: list[subprocess.Popen[bytes]] = []
+"""Children that run on without us; kept, because Python complains of a running child that is forgotten."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -75,7 +77,7 @@ class HostProcess:
             handle = os.pidfd_open(self.identity.pid)
         except OSError:
             # Gone, or a kernel without pidfd (before 5.3).
-            while self.alive():
+            while self.alive():  # noqa: ASYNC110 (there is nothing else to wait for)
                 await asyncio.sleep(0.2)
         else:
             loop = asyncio.get_running_loop()
@@ -87,6 +89,11 @@ class HostProcess:
                 loop.remove_reader(handle)
                 os.close(handle)
         return self._child.wait() if self._child is not None else None
+
+    def release(self) -> None:
+        """Leave it running for another node process to adopt."""
+        if self._child is not None and self._child.poll() is None:
+            _released.append(self._child)
 
     def alive(self) -> bool:
         """Whether it still runs."""
