@@ -68,6 +68,3 @@ class Delivery:
 def view_of(node: Node) -> View:
     """The view of a node that was admitted."""
     return view_of_node(node.id, node.metadata)
-
-
-

@@ -122,7 +122,11 @@ class Proxies:
 
     def _refused(self, connection: Connection, event: Nacked) -> None:
         _log.warning(
-            "proxy %s refused %s %s: %s", connection.node.id, event.type_url.rpartition(".")[2], event.name, event.message
+            "proxy %s refused %s %s: %s",
+            connection.node.id,
+            event.type_url.rpartition(".")[2],
+            event.name,
+            event.message,
         )
         key = (connection.id, event.type_url, event.name)
         found = tuple(self._sources(connection, event))
