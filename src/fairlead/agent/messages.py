@@ -1,4 +1,4 @@
-"""The two small Istio messages that the agent speaks and that no package ships: certificates and the name table.
+"""The small messages that the agent speaks and that no package ships: certificates, the name table, gRPC health.
 
 They are described here in a pool of their own, so that another description of the same messages in this process
 (the control plane's) cannot clash.
@@ -18,6 +18,8 @@ _MESSAGE = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE
 _ONE = descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL
 _MANY = descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED
 
+HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+SERVING = 1
 CREATE_CERTIFICATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 
 
@@ -58,9 +60,12 @@ def _classes() -> Mapping[str, Any]:
     entry.field.add(name="key", number=1, type=_STRING, label=_ONE)
     entry.field.add(name="value", number=2, type=_MESSAGE, label=_ONE, type_name=f"{scope}.NameInfo")
     table.field.add(name="table", number=1, type=_MESSAGE, label=_MANY, type_name=f"{scope}.TableEntry")
-    pool.Add(ca)
-    pool.Add(nds)
-    return message_factory.GetMessageClassesForFiles([ca.name, nds.name], pool)
+    health = descriptor_pb2.FileDescriptorProto(name="health.proto", package="grpc.health.v1", syntax="proto3")
+    _message(health, "HealthCheckRequest").field.add(name="service", number=1, type=_STRING, label=_ONE)
+    _message(health, "HealthCheckResponse").field.add(name="status", number=1, type=_INT64, label=_ONE)
+    for file in (ca, nds, health):
+        pool.Add(file)
+    return message_factory.GetMessageClassesForFiles([ca.name, nds.name, health.name], pool)
 
 
 _CLASSES = _classes()
@@ -96,3 +101,13 @@ def encode_name_table(hosts: Mapping[str, Host], aliases: Mapping[str, Sequence[
         info.registry, info.shortname, info.namespace = host.registry, host.shortname, host.namespace
         info.alt_hosts.extend((aliases or {}).get(name, ()))
     return cast("_Message", table).SerializeToString(deterministic=True)
+
+
+def health_request(service: str) -> bytes:
+    """A serialised grpc.health.v1.HealthCheckRequest."""
+    return cast("_Message", _CLASSES["grpc.health.v1.HealthCheckRequest"](service=service)).SerializeToString()
+
+
+def health_status(body: bytes) -> int:
+    """The status in a serialised HealthCheckResponse (an enum: read as the number it is on the wire)."""
+    return int(_CLASSES["grpc.health.v1.HealthCheckResponse"].FromString(body).status)
