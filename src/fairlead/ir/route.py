@@ -199,6 +199,11 @@ def _wildcards(_: NamespacedName, routes: RouteSet) -> list[str]:
     return [""] if wild else []
 
 
+def _with_source_labels(_: NamespacedName, routes: RouteSet) -> list[str]:
+    rules = (*routes.http, *routes.tls, *routes.tcp)
+    return [""] if any(match.source_labels for rule in rules for match in rule.matches) else []
+
+
 ROUTES: Table[NamespacedName, RouteSet] = Table("routes", stage=1)
 ROUTES_BY_MESH_HOST = ROUTES.index("mesh-host", _mesh_hosts)
 """Route sets for sidecars, under each host they name (wildcards as they are)."""
@@ -206,3 +211,5 @@ ROUTES_MESH = ROUTES.index("mesh", lambda key, routes: [""] if MESH in routes.ga
 """Every route set for sidecars, under ""."""
 ROUTES_WILDCARD = ROUTES.index("wildcard", _wildcards)
 ROUTES_BY_GATEWAY = ROUTES.index("gateway", lambda key, routes: [one for one in routes.gateways if one != MESH])
+ROUTES_WITH_SOURCE_LABELS = ROUTES.index("source-labels", _with_source_labels)
+"""The route sets that look at labels of the caller, under ""."""
