@@ -158,6 +158,8 @@ class TrafficPolicy(msgspec.Struct, frozen=True):
 TRAFFIC_POLICIES: Table[NamespacedName, TrafficPolicy] = Table("traffic-policies", stage=1)
 TRAFFIC_POLICIES_BY_HOST = TRAFFIC_POLICIES.index("host", lambda key, policy: [policy.host])
 """Policies under the host they name, wildcards (`*.example.com`) as they are."""
+TRAFFIC_POLICIES_WITH_SELECTOR = TRAFFIC_POLICIES.index("selector", lambda key, policy: [""] if policy.selector else [])
+"""The policies that are for some clients only, under ""."""
 
 
 def effective_policy(traffic: TrafficPolicy | None, subset: str, port: int) -> Policy:
@@ -178,10 +180,11 @@ def _override(base: Policy, over: Policy, ports: tuple[PortPolicy, ...], port: i
     for one in ports:
         if one.port == port:
             return msgspec.structs.replace(one.policy, proxy_protocol=over.proxy_protocol or base.proxy_protocol)
+    pool = over if over.tcp is not None or over.http is not None else base
     return Policy(
         load_balancer=over.load_balancer or base.load_balancer,
-        tcp=over.tcp or base.tcp,
-        http=over.http or base.http,
+        tcp=pool.tcp,
+        http=pool.http,
         outlier=over.outlier or base.outlier,
         tls=over.tls or base.tls,
         proxy_protocol=over.proxy_protocol or base.proxy_protocol,
