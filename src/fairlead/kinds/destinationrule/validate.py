@@ -11,15 +11,15 @@ from fairlead.model.findings import deprecated, doubtful, duplicate, forbidden, 
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC, FieldPath
 from fairlead.model.syntax import (
-    check_export_to,
-    check_labels,
-    check_selector,
-    duration_fault,
-    host_fault,
-    is_host_label,
+    export_problems,
     is_ip,
-    port_fault,
-    wildcard_host_fault,
+    is_name_label,
+    label_problems,
+    port_problems,
+    selector_problems,
+    wrong_duration,
+    wrong_fqdn,
+    wrong_wildcard_domain,
 )
 
 _GROUPS = ("load_balancer", "connection_pool", "outlier_detection", "tls")
@@ -36,7 +36,7 @@ _LIMITS = [
 def validate(obj: Object[api.DestinationRuleSpec]) -> Iterator[Problem]:
     """Errors and warnings of a DestinationRule."""
     spec = obj.spec
-    if fault := wildcard_host_fault(spec.host):
+    if fault := wrong_wildcard_domain(spec.host):
         yield invalid(SPEC / "host", fault)
     yield from _policy(SPEC / "trafficPolicy", spec.traffic_policy)
     names: set[str] = set()
@@ -44,21 +44,21 @@ def validate(obj: Object[api.DestinationRuleSpec]) -> Iterator[Problem]:
         path = SPEC.child("subsets", at)
         if not subset.name:
             yield required(path / "name", "subset name cannot be empty")
-        elif not is_host_label(subset.name):
+        elif not is_name_label(subset.name):
             yield invalid(path / "name", f"subset name is invalid: {subset.name}", "Use letters, digits and '-'.")
         elif subset.name in names:
             yield duplicate(path / "name", f"duplicate subset name: {subset.name}")
         names.add(subset.name)
-        yield from check_labels(path / "labels", subset.labels)
+        yield from label_problems(subset.labels, path / "labels")
         yield from _policy(path / "trafficPolicy", subset.traffic_policy)
-    yield from check_export_to(SPEC / "exportTo", spec.export_to, obj.ref.namespace)
+    yield from export_problems(spec.export_to, obj.ref.namespace, SPEC / "exportTo")
     if spec.workload_selector is not None:
         yield from _selector(spec.workload_selector, spec.export_to, obj.ref.namespace)
 
 
 def _selector(selector: api.WorkloadSelector, export_to: tuple[str, ...], namespace: str) -> Iterator[Problem]:
     path = SPEC / "workloadSelector"
-    yield from check_selector(path / "matchLabels", selector.match_labels)
+    yield from selector_problems(selector.match_labels, path / "matchLabels")
     if not selector.match_labels:
         yield doubtful(path, "workload selector specified without labels", "Remove it, or name labels.")
     if export_to and any(one not in (".", namespace) for one in export_to):
@@ -67,7 +67,7 @@ def _selector(selector: api.WorkloadSelector, export_to: tuple[str, ...], namesp
 
 
 def _time(path: FieldPath, text: str | None, *, zero: bool = False) -> Iterator[Problem]:
-    if text is not None and (fault := duration_fault(text, zero=zero)):
+    if text is not None and (fault := wrong_duration(text, zero=zero)):
         yield invalid(path, fault, "Durations look like 1h, 30s or 250ms.")
 
 
@@ -81,8 +81,8 @@ def _policy(path: FieldPath, policy: api.TrafficPolicySpec | None) -> Iterator[P
         where = path.child("portLevelSettings", at)
         if one.port is None:
             yield required(where / "port", "a port level setting must have a port")
-        elif fault := port_fault(one.port.number):
-            yield invalid(where.child("port", "number"), fault)
+        else:
+            yield from port_problems(one.port.number, where.child("port", "number"))
         if all(getattr(one, name) is None for name in _GROUPS):
             yield required(where, "port traffic policy must have at least one field", "Remove it, or say something.")
         yield from _groups(where, one)
@@ -105,10 +105,9 @@ def _groups(path: FieldPath, policy: api.TrafficPolicySpec | api.PortTrafficPoli
 def _tunnel(path: FieldPath, tunnel: api.TunnelSettings) -> Iterator[Problem]:
     if tunnel.protocol not in ("", "CONNECT", "POST"):
         yield invalid(path / "protocol", "tunnel protocol must be CONNECT or POST")
-    if host_fault(tunnel.target_host) and not is_ip(tunnel.target_host):
+    if wrong_fqdn(tunnel.target_host) and not is_ip(tunnel.target_host):
         yield invalid(path / "targetHost", "tunnel target host must be a full host name or an IP address")
-    if fault := port_fault(tunnel.target_port):
-        yield invalid(path / "targetPort", f"tunnel target port is invalid: {fault}")
+    yield from port_problems(tunnel.target_port, path / "targetPort")
 
 
 def _outlier(path: FieldPath, outlier: api.OutlierDetection | None) -> Iterator[Problem]:

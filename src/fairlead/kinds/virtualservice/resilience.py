@@ -13,7 +13,7 @@ from fairlead.model.findings import deprecated, doubtful, forbidden, invalid, re
 from fairlead.model.names import nearest
 from fairlead.model.path import FieldPath
 from fairlead.model.regex import regex_fault
-from fairlead.model.syntax import duration_fault
+from fairlead.model.syntax import wrong_duration
 
 _RETRY_ON = frozenset(
     [
@@ -63,7 +63,7 @@ _STATUS = frozenset(str(int(one)) for one in HTTPStatus)
 
 def check_time(path: FieldPath, text: str | None) -> Iterator[Problem]:
     """A duration, if given."""
-    if text is not None and (fault := duration_fault(text)):
+    if text is not None and (fault := wrong_duration(text)):
         yield invalid(path, fault, "Durations look like 1h, 30s or 250ms.")
 
 

@@ -22,7 +22,14 @@ from fairlead.model.findings import doubtful, duplicate, forbidden, invalid, no_
 from fairlead.model.names import is_dns_label
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC, FieldPath
-from fairlead.model.syntax import check_export_to, check_labels, is_ip, is_subnet, port_fault, wildcard_host_fault
+from fairlead.model.syntax import (
+    export_problems,
+    is_ip,
+    is_ip_or_cidr,
+    label_problems,
+    port_problems,
+    wrong_wildcard_domain,
+)
 
 
 def validate(obj: Object[VirtualServiceSpec]) -> Iterator[Problem]:
@@ -42,7 +49,7 @@ def validate(obj: Object[VirtualServiceSpec]) -> Iterator[Problem]:
         yield from _tls(SPEC.child("tls", at), route, spec)
     for at, route in enumerate(spec.tcp):
         yield from _tcp(SPEC.child("tcp", at), route)
-    yield from check_export_to(SPEC / "exportTo", spec.export_to, obj.ref.namespace)
+    yield from export_problems(spec.export_to, obj.ref.namespace, SPEC / "exportTo")
     for name, routes in (("http", spec.http), ("tls", spec.tls), ("tcp", spec.tcp)):
         yield from unreachable(SPEC / name, routes)
 
@@ -86,7 +93,7 @@ def _host_fault(host: str, *, sni: bool) -> str | None:
         if len(parts) < 4 or not parts[1].strip(".").isdigit() or not any(one.isalpha() for one in parts[3]):
             return f"{host!r} does not look like outbound_.PORT_.SUBSET_.HOST"
         return None
-    return wildcard_host_fault(host)
+    return wrong_wildcard_domain(host)
 
 
 def _tls(path: FieldPath, route: TLSRoute, spec: VirtualServiceSpec) -> Iterator[Problem]:
@@ -126,11 +133,11 @@ def _tcp(path: FieldPath, route: TCPRoute) -> Iterator[Problem]:
 
 def _l4_match(path: FieldPath, match: TLSMatchAttributes | L4MatchAttributes) -> Iterator[Problem]:
     for at, subnet in enumerate(match.destination_subnets):
-        if not is_subnet(subnet):
+        if not is_ip_or_cidr(subnet):
             yield invalid(path.child("destinationSubnets", at), f"{subnet} is not a valid address or CIDR block")
-    if match.port and (fault := port_fault(match.port)):
-        yield invalid(path / "port", fault)
-    yield from check_labels(path / "sourceLabels", match.source_labels)
+    if match.port:
+        yield from port_problems(match.port, path / "port")
+    yield from label_problems(match.source_labels, path / "sourceLabels")
     yield from check_gateways(path / "gateways", match.gateways)
     if match.source_namespace and not is_dns_label(match.source_namespace):
         yield invalid(path / "sourceNamespace", f"{match.source_namespace!r} is not a namespace")

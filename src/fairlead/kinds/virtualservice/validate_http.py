@@ -15,7 +15,7 @@ from fairlead.model.findings import deprecated, doubtful, forbidden, invalid, no
 from fairlead.model.names import is_dns_label
 from fairlead.model.path import FieldPath
 from fairlead.model.regex import regex_fault
-from fairlead.model.syntax import check_labels, host_fault, is_host_label, port_fault, wildcard_host_fault
+from fairlead.model.syntax import is_name_label, label_problems, port_problems, wrong_fqdn, wrong_wildcard_domain
 
 _LARGE, _TOO_LARGE = 100 * 1024, 1024 * 1024
 
@@ -89,9 +89,9 @@ def _match(path: FieldPath, match: api.HTTPMatchRequest, *, gateway_only: bool) 
         yield from _string(path / name, how, name)
     for name, how in match.query_params.items():
         yield from _string(path.child("queryParams", name), how, "queryParams")
-    if match.port and (fault := port_fault(match.port)):
-        yield invalid(path / "port", fault)
-    yield from check_labels(path / "sourceLabels", match.source_labels)
+    if match.port:
+        yield from port_problems(match.port, path / "port")
+    yield from label_problems(match.source_labels, path / "sourceLabels")
     yield from check_gateways(path / "gateways", match.gateways)
     if match.source_namespace and not is_dns_label(match.source_namespace):
         yield invalid(path / "sourceNamespace", f"{match.source_namespace!r} is not a namespace")
@@ -116,15 +116,15 @@ def check_gateways(path: FieldPath, names: Iterable[str]) -> Iterator[Problem]:
         where = path / at
         namespace, slash, short = name.partition("/")
         if not slash:
-            if fault := host_fault(name):
+            if fault := wrong_fqdn(name):
                 yield invalid(where, f"invalid gateway name {name!r}: {fault}", "Write namespace/name.")
             elif "." in name:
                 short, namespace = name.split(".")[:2]
                 remedy = f"Write {namespace}/{short}."
                 yield doubtful(where, f"{name!r} is the legacy format of gateway names", remedy)
-        elif not is_host_label(namespace) and namespace != ".":
+        elif not is_name_label(namespace) and namespace != ".":
             yield invalid(where, f"invalid value for namespace: {namespace!r}", "Write namespace/name.")
-        elif not is_host_label(short):
+        elif not is_name_label(short):
             yield invalid(where, f"invalid value for gateway name: {short!r}", "Write namespace/name.")
 
 
@@ -134,12 +134,12 @@ def check_destination(path: FieldPath, to: api.Destination | None) -> Iterator[P
         return
     if to.host == "*":
         yield invalid(path / "host", "invalid destination host *", "Name one host.")
-    elif fault := wildcard_host_fault(to.host):
+    elif fault := wrong_wildcard_domain(to.host):
         yield invalid(path / "host", fault)
-    if to.subset and not is_host_label(to.subset):
+    if to.subset and not is_name_label(to.subset):
         yield invalid(path / "subset", f"subset name is invalid: {to.subset}")
-    if to.port is not None and (fault := port_fault(to.port.number)):
-        yield invalid(path.child("port", "number"), fault)
+    if to.port is not None:
+        yield from port_problems(to.port.number, path.child("port", "number"))
 
 
 def check_weights(path: FieldPath, weights: list[int]) -> Iterator[Problem]:
@@ -180,8 +180,8 @@ def _redirect(path: FieldPath, route: api.HTTPRoute) -> Iterator[Problem]:
         yield invalid(where / "redirectCode", message, "Use 301, 302, 303, 307 or 308.")
     if redirect.scheme not in ("", "http", "https"):
         yield invalid(where / "scheme", 'invalid redirect scheme, must be "http" or "https"')
-    if redirect.port and (fault := port_fault(redirect.port)):
-        yield invalid(where / "port", fault)
+    if redirect.port:
+        yield from port_problems(redirect.port, where / "port")
     if redirect.port is not None and redirect.derive_port is not None:
         yield forbidden(where / "derivePort", "only one of port and derivePort can be set")
     if redirect.prefix_rewrite:
