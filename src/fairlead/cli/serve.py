@@ -30,9 +30,13 @@ def _server_options(function: F) -> F:
         click.option("--trust-domain", default="cluster.local", show_default=True, help="Of all identities."),
         click.option("--service-range", default="10.96.0.0/16", show_default=True, help="Addresses of Services."),
         click.option("--name", "names", multiple=True, help="A further DNS name or address of this server."),
-        click.option("--ca-cert", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Signing certificate."),
+        click.option(
+            "--ca-cert", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Signing certificate."
+        ),
         click.option("--ca-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its private key."),
-        click.option("--ca-root", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its root, if another."),
+        click.option(
+            "--ca-root", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its root, if another."
+        ),
         click.option("-v", "--verbose", is_flag=True, help="Say what is done."),
     ):
         function = option(function)
@@ -54,9 +58,7 @@ def serve(verbose: bool, state: Path | None, **options: Any) -> None:
 @click.option("--loopback", default="127.66.0.0/16", show_default=True, help="Block of addresses for workloads.")
 @click.option("--gateway/--no-gateway", default=True, show_default=True, help="Run the default ingress gateway.")
 @click.argument("files", nargs=-1, type=click.Path(exists=True))
-def up(
-    verbose: bool, state: Path | None, loopback: str, gateway: bool, files: tuple[str, ...], **options: Any
-) -> None:
+def up(verbose: bool, state: Path | None, loopback: str, gateway: bool, files: tuple[str, ...], **options: Any) -> None:
     """Run everything on this host: control plane, node, and the gateway that `istio: ingressgateway` selects.
 
     FILES (files or directories) are applied first. Ctrl-C stops all of it in order; what is stored stays.
@@ -118,9 +120,7 @@ def _settings(options: dict[str, Any]) -> Settings:
     return Settings(**options, supplied=supplied)
 
 
-async def _until_signalled(
-    plane: ControlPlane, directory: StateDirectory, work: Callable[[ControlPlane], Any]
-) -> None:
+async def _until_signalled(plane: ControlPlane, directory: StateDirectory, work: Callable[[ControlPlane], Any]) -> None:
     import asyncio
     import contextlib
     import signal
