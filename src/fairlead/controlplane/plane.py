@@ -169,7 +169,6 @@ class ControlPlane:
         self.store.close()
 
     def _write(self, found: Endpoints) -> None:
-        write_atomic(self.state.root_certificate, self.authority.root_pem.encode())
         token = self.tokens.user("fairlead:admin", _ADMIN_TTL)
         self.state.write_kubeconfig(found.api, self.authority.root_pem, token)
         self.state.write_endpoints(found)
