@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fairlead.compiler.gateways import gateways_of
+from fairlead.compiler.gateways import GatewaysKey, gateways_of
 from fairlead.envoy.names import CA_SUFFIX, CREDENTIAL_PREFIX
 from fairlead.envoy.resource import Resource
 from fairlead.envoy.secret import certificate_secret, validation_secret
@@ -28,7 +28,7 @@ def secret_keys(r: Reader, view: View) -> tuple[SecretKey, ...]:
     if view.type != "router":
         return ()
     found: set[str] = set()
-    for at in gateways_of(r, (view.namespace, view.labels)):
+    for at in gateways_of(r, GatewaysKey.of(view)):
         gateway = r.get(GATEWAYS, at)
         for server in gateway.servers if gateway is not None else ():
             if server.tls is not None:

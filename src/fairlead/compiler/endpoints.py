@@ -46,8 +46,8 @@ def selected(r: Reader, key: SelectionKey) -> tuple[WorkloadKey, ...]:
     """The workloads that a selector chooses in its namespace."""
     if not key.selector:
         return r.find(WORKLOADS_BY_LABEL, (key.namespace, "", ""))
-    buckets = [set(r.find(WORKLOADS_BY_LABEL, (key.namespace, name, value))) for name, value in key.selector]
-    return tuple(sorted(set.intersection(*buckets)))
+    first, *rest = (r.find(WORKLOADS_BY_LABEL, (key.namespace, name, value)) for name, value in key.selector)
+    return tuple(sorted(set(first).intersection(*rest)))
 
 
 @rule
@@ -57,7 +57,9 @@ def endpoints_of(r: Reader, key: EndpointsKey) -> tuple[LbEndpoint, ...]:
     port = found.port(key.port) if found is not None else None
     if found is None or port is None:
         return ()
-    return tuple(sorted({one for one in _endpoints(r, found, port, key.labels) if one.port > 0 or "://" in one.address}))
+    return tuple(
+        sorted({one for one in _endpoints(r, found, port, key.labels) if one.port > 0 or "://" in one.address})
+    )
 
 
 @rule

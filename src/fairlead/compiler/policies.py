@@ -2,7 +2,7 @@
 
 Istio's rules: the client's namespace is asked first, then the host's, then the root namespace; within a namespace the
 most specific host pattern wins, and objects for one pattern are merged, oldest first: the first general policy stands
-and subsets add up. A port-level policy replaces connection pool, outlier detection, load balancer and TLS as a whole.
+and subsets add up.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fairlead.compiler.hosts import settings
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import HostKey
-from fairlead.ir.traffic import TRAFFIC_POLICIES, TRAFFIC_POLICIES_BY_HOST, Policy, PortPolicy, Subset, TrafficPolicy
+from fairlead.ir.traffic import TRAFFIC_POLICIES, TRAFFIC_POLICIES_BY_HOST, Subset, TrafficPolicy
 from fairlead.ir.view import selects
 from fairlead.ir.visibility import is_visible
 
@@ -52,16 +52,6 @@ def patterns(hostname: str) -> Iterator[str]:
         yield "*"
 
 
-def effective(policy: TrafficPolicy | None, subset: Subset | None, port: int) -> Policy:
-    """What holds for one port of a host or subset."""
-    if policy is None:
-        return Policy()
-    general = _for_port(policy.policy, policy.ports, port)
-    if subset is None:
-        return general
-    return _for_port(_override(general, subset.policy), subset.ports, port)
-
-
 def _policies(r: Reader, key: PolicyKey, namespace: str, pattern: str) -> Iterator[TrafficPolicy]:
     default = settings(r).default_policy_export_to
     rows: list[TrafficPolicy] = []
@@ -88,30 +78,3 @@ def _merge(found: list[TrafficPolicy]) -> TrafficPolicy:
         for subset in one.subsets:
             subsets.setdefault(subset.name, subset)
     return first if len(found) == 1 else replace(first, subsets=tuple(subsets.values()))
-
-
-def _override(general: Policy, special: Policy) -> Policy:
-    pool = special if special.tcp is not None or special.http is not None else general
-    return Policy(
-        load_balancer=special.load_balancer or general.load_balancer,
-        tcp=pool.tcp,
-        http=pool.http,
-        outlier=special.outlier or general.outlier,
-        tls=special.tls or general.tls,
-        proxy_protocol=special.proxy_protocol or general.proxy_protocol,
-    )
-
-
-def _for_port(general: Policy, ports: tuple[PortPolicy, ...], port: int) -> Policy:
-    for one in ports:
-        if one.port == port:
-            said = one.policy
-            return replace(
-                general,
-                load_balancer=said.load_balancer,
-                tcp=said.tcp,
-                http=said.http,
-                outlier=said.outlier,
-                tls=said.tls,
-            )
-    return general

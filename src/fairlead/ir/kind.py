@@ -45,8 +45,8 @@ class Kind(msgspec.Struct, Generic[S], frozen=True):
 
     `group` is "" for the core group; `versions[0]` is the one that is stored. `spec` types the `spec` field, or with
     `inline` the top-level fields beside metadata and status. `validate` sees a decoded object and returns what Istio's
-    or Kubernetes' own validation would say. `default` fills in what admission fills in (on the JSON document, so that
-    it is stored). `lower` turns an object into facts of stage-1 tables. `emit` contributes fragments at stages.
+    or Kubernetes' own validation would say; `validate_update` sees the old and the new one (what may not change).
+    `default` fills in what admission fills in (on the JSON document, so that it is stored). `lower` turns an object into facts of stage-1 tables. `emit` contributes fragments at stages.
     """
 
     group: str
@@ -65,6 +65,7 @@ class Kind(msgspec.Struct, Generic[S], frozen=True):
     sensitive: bool = False
     columns: tuple[Column, ...] = ()
     validate: Callable[[Object[S]], Iterable[Problem]] | None = None
+    validate_update: Callable[[Object[S], Object[S]], Iterable[Problem]] | None = None
     default: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     lower: Callable[[Reader, Object[S]], Iterable[Emission]] | None = None
     emit: Mapping[Stage, Callable[[Reader, FilterScope], Iterable[Filter]]] = {}

@@ -172,7 +172,11 @@ class L4Rule(msgspec.Struct, frozen=True):
 
 
 class RouteSet(msgspec.Struct, frozen=True):
-    """What one object says about routing to `hosts`, on the proxies behind `gateways`."""
+    """What one object says about routing to `hosts`, on the proxies behind `gateways`.
+
+    `gateway_api`: it was written in the Gateway API. Then path prefixes match whole segments, a missing backend
+    answers 500, and a sidecar takes the rules only from its own namespace (first) or from that of the host.
+    """
 
     key: NamespacedName
     origin: Origin
@@ -183,6 +187,7 @@ class RouteSet(msgspec.Struct, frozen=True):
     tcp: tuple[L4Rule, ...] = ()
     export_to: tuple[str, ...] = ()
     created: str = ""
+    gateway_api: bool = False
 
 
 def _mesh_hosts(_: NamespacedName, routes: RouteSet) -> tuple[str, ...]:

@@ -1,0 +1,75 @@
+"""Service to hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from fairlead.inc import Reader
+from fairlead.ir.host import HOSTS, Host, HostKey, HostPort, Resolution
+from fairlead.ir.kind import Emission
+from fairlead.ir.protocol import port_protocol
+from fairlead.ir.view import pairs
+from fairlead.ir.visibility import DOMAIN_SUFFIX
+from fairlead.ir.workload import ENDPOINTS, Endpoint, EndpointKey
+from fairlead.kinds.service.spec import HEADLESS, Service
+from fairlead.model.diagnostic import Origin
+from fairlead.model.object import Object
+from fairlead.model.path import SPEC
+
+EXPORT_TO = "networking.istio.io/exportTo"
+"""The annotation that limits who sees the service: `*`, `.`, `~` or namespaces, separated by commas."""
+
+
+def export_to(annotations: Mapping[str, str]) -> tuple[str, ...]:
+    """The entries of the annotation; none if it is absent."""
+    return tuple(one.strip() for one in annotations.get(EXPORT_TO, "").split(",") if one.strip())
+
+
+def lower(_: Reader, obj: Object[Service]) -> Iterator[Emission]:
+    """One host. An ExternalName service also has one endpoint: the name it stands for, looked up in DNS."""
+    spec, name = obj.spec, obj.ref.name
+    key = HostKey(f"{name}.{obj.ref.namespace}.svc.{DOMAIN_SUFFIX}", obj.ref.namespace)
+    alias = spec.type == "ExternalName"
+    yield (
+        HOSTS,
+        key,
+        Host(
+            key=key,
+            origin=Origin(obj.ref),
+            ports=tuple(
+                HostPort(
+                    port.port,
+                    port.name,
+                    port_protocol(port.port, port.name, port.app_protocol, port.protocol),
+                    0 if port.target_port in (None, port.port) else port.target_port,
+                )
+                for port in spec.ports
+            ),
+            resolution=_resolution(spec),
+            addresses=_addresses(spec),
+            external=alias,
+            export_to=export_to(obj.meta.annotations),
+            selector=pairs(spec.selector) if spec.selector and not alias else None,
+            labels=pairs(obj.meta.labels),
+            name=name,
+            created=obj.meta.creation_timestamp or "",
+            publish_not_ready=spec.publish_not_ready_addresses,
+        ),
+    )
+    if alias:
+        at = EndpointKey(key, 0)
+        yield ENDPOINTS, at, Endpoint(at, Origin(obj.ref, SPEC / "externalName"), spec.external_name)
+
+
+def _resolution(spec: Service) -> Resolution:
+    if spec.type == "ExternalName":
+        return Resolution.DNS_LB
+    return Resolution.PASSTHROUGH if spec.cluster_ip == HEADLESS else Resolution.CLIENT_SIDE_LB
+
+
+def _addresses(spec: Service) -> tuple[str, ...]:
+    """The virtual addresses; a service that was not given one yet has none."""
+    if spec.type == "ExternalName":
+        return ()
+    listed = spec.cluster_ips or ((spec.cluster_ip,) if spec.cluster_ip else ())
+    return tuple(one for one in listed if one != HEADLESS)

@@ -1,0 +1,89 @@
+"""Fields of Service (core/v1), all of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from fairlead.model.object import Spec
+
+HEADLESS = "None"
+"""The clusterIP of a service without a virtual address."""
+
+Family = Literal["IPv4", "IPv6"]
+Transport = Literal["TCP", "UDP", "SCTP"]
+
+
+class ServicePort(Spec, frozen=True):
+    """A port that clients call."""
+
+    port: Annotated[int, Meta(description="The port clients call, 1 to 65535.")]
+    name: Annotated[
+        str,
+        Meta(
+            description="A DNS label, needed where there are several ports. Its prefix (http, grpc, tcp ...) "
+            "declares the protocol where appProtocol does not."
+        ),
+    ] = ""
+    protocol: Annotated[Transport, Meta(description="The transport.")] = "TCP"
+    app_protocol: Annotated[str, Meta(description="The application protocol: http, grpc, kubernetes.io/h2c ...")] = ""
+    target_port: Annotated[
+        int | str | None, Meta(description="The instances' port, by number or name. Default: the same number.")
+    ] = None
+    node_port: Annotated[int, Meta(description="Port on every node (NodePort, LoadBalancer).")] = 0
+
+
+class ClientIPConfig(Spec, frozen=True):
+    """Settings of session affinity by client address."""
+
+    timeout_seconds: Annotated[int | None, Meta(description="1 to 86400; default 10800.")] = None
+
+
+class SessionAffinityConfig(Spec, frozen=True):
+    """Settings of session affinity."""
+
+    client_ip: Annotated[ClientIPConfig | None, Meta(description="For sessionAffinity ClientIP.")] = msgspec.field(
+        default=None, name="clientIP"
+    )
+
+
+class Service(Spec, frozen=True):
+    """A name, and usually a virtual address, for the workloads that a selector chooses."""
+
+    ports: Annotated[tuple[ServicePort, ...], Meta(description="Ports that clients call.")] = ()
+    selector: Annotated[
+        dict[str, str], Meta(description="Labels of the workloads that serve; they live in the service's namespace.")
+    ] = {}
+    type: Annotated[
+        Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"],
+        Meta(description="How the service is exposed. ExternalName: another name for externalName."),
+    ] = "ClusterIP"
+    cluster_ip: Annotated[
+        str, Meta(description="The virtual address; None for a headless service; empty to be given one.")
+    ] = msgspec.field(default="", name="clusterIP")
+    cluster_ips: Annotated[
+        tuple[str, ...], Meta(description="Virtual addresses, at most one of each family; the first is clusterIP.")
+    ] = msgspec.field(default=(), name="clusterIPs")
+    external_name: Annotated[str, Meta(description="The DNS name that an ExternalName service stands for.")] = ""
+    external_ips: Annotated[tuple[str, ...], Meta(description="Further addresses whose traffic the nodes accept.")] = (
+        msgspec.field(default=(), name="externalIPs")
+    )
+    ip_families: tuple[Family, ...] = ()
+    ip_family_policy: Literal["", "SingleStack", "PreferDualStack", "RequireDualStack"] = ""
+    publish_not_ready_addresses: Annotated[
+        bool, Meta(description="Send traffic to workloads that are not ready, too.")
+    ] = False
+    session_affinity: Annotated[
+        Literal["None", "ClientIP"], Meta(description="Whether one client keeps its workload.")
+    ] = "None"
+    session_affinity_config: SessionAffinityConfig | None = None
+    load_balancer_ip: str = msgspec.field(default="", name="loadBalancerIP")
+    load_balancer_source_ranges: tuple[str, ...] = ()
+    load_balancer_class: str | None = None
+    allocate_load_balancer_node_ports: bool | None = None
+    health_check_node_port: int = 0
+    external_traffic_policy: Literal["", "Cluster", "Local"] = ""
+    internal_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
+    traffic_distribution: str | None = None

@@ -1,0 +1,100 @@
+"""ServiceEntry to hosts and endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fairlead.inc import Reader
+from fairlead.ir.filters import Pairs
+from fairlead.ir.host import HOSTS, Host, HostKey, HostPort, Resolution
+from fairlead.ir.kind import Emission
+from fairlead.ir.protocol import Protocol, parse_protocol
+from fairlead.ir.view import pairs
+from fairlead.ir.workload import ENDPOINTS, Endpoint, EndpointKey
+from fairlead.kinds.serviceentry.spec import ServiceEntry, ServicePort
+from fairlead.model.diagnostic import Origin
+from fairlead.model.entry import EntrySpec
+from fairlead.model.object import Object
+from fairlead.model.path import SPEC
+from fairlead.model.ref import Ref
+
+TLS_MODE = "security.istio.io/tlsMode"
+"""The label by which an endpoint says that it accepts mesh mTLS (value `istio`)."""
+_RESOLUTIONS = {
+    "NONE": Resolution.PASSTHROUGH,
+    "STATIC": Resolution.CLIENT_SIDE_LB,
+    "DNS": Resolution.DNS_LB,
+    "DNS_ROUND_ROBIN": Resolution.DNS_ROUND_ROBIN,
+}
+
+
+def lower(_: Reader, obj: Object[ServiceEntry]) -> Iterator[Emission]:
+    """One host for each of `hosts`, and the endpoints under each.
+
+    DYNAMIC_DNS makes none (validation warns of that): a cluster without any address would answer 503 where the mesh's
+    policy for unknown hosts may well let the request through.
+    """
+    spec = obj.spec
+    resolution = _RESOLUTIONS.get(spec.resolution)
+    if resolution is None:
+        return
+    ports = tuple(_port(port) for port in spec.ports)
+    for at, hostname in enumerate(dict.fromkeys(spec.hosts)):
+        key = HostKey(hostname, obj.ref.namespace)
+        yield (
+            HOSTS,
+            key,
+            Host(
+                key=key,
+                origin=Origin(obj.ref, SPEC.child("hosts", at)),
+                ports=ports,
+                resolution=resolution,
+                addresses=spec.addresses,
+                external=spec.location == "MESH_EXTERNAL",
+                export_to=spec.export_to,
+                selector=_selector(spec),
+                labels=pairs(obj.meta.labels),
+                name=obj.ref.name,
+                created=obj.meta.creation_timestamp or "",
+                subject_alt_names=spec.subject_alt_names,
+                kubernetes=False,
+            ),
+        )
+        yield from _endpoints(obj.ref, spec, key)
+
+
+def _selector(spec: ServiceEntry) -> Pairs | None:
+    return None if spec.workload_selector is None else pairs(spec.workload_selector.labels)
+
+
+def _port(port: ServicePort) -> HostPort:
+    protocol = parse_protocol(port.protocol) if port.protocol else Protocol.AUTO
+    return HostPort(port.number, port.name, protocol, port.target_port)
+
+
+def _endpoints(ref: Ref, spec: ServiceEntry, key: HostKey) -> Iterator[Emission]:
+    """With DNS and nothing listed, the host's own name is where it is."""
+    entries = spec.endpoints or ()
+    if not entries and spec.workload_selector is None and spec.resolution in ("DNS", "DNS_ROUND_ROBIN"):
+        at = EndpointKey(key, 0)
+        yield ENDPOINTS, at, Endpoint(at, Origin(ref, SPEC / "hosts"), key.hostname)
+        return
+    for position, entry in enumerate(entries):
+        if entry.address:
+            at = EndpointKey(key, position)
+            yield ENDPOINTS, at, _endpoint(at, Origin(ref, SPEC.child("endpoints", position)), entry)
+
+
+def _endpoint(key: EndpointKey, origin: Origin, entry: EntrySpec) -> Endpoint:
+    return Endpoint(
+        key=key,
+        origin=origin,
+        address=entry.address,
+        labels=pairs(entry.labels),
+        service_account=entry.service_account,
+        ports=tuple(sorted(entry.ports.items())),
+        network=entry.network,
+        locality=entry.locality,
+        weight=entry.weight,
+        mesh=entry.labels.get(TLS_MODE) == "istio",
+    )
