@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import signal
+import socketserver
 import subprocess
 import sys
 import threading
@@ -20,15 +21,28 @@ draining = threading.Event()
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         ready = time.monotonic() - started > float(config.get("env", {}).get("READY_AFTER", "0"))
-        self.send_response(200 if ready and not draining.is_set() else 503)
-        self.send_header("content-length", "0")
+        state = {"health": {"healthy": ready}, "draining": draining.is_set()}
+        body = json.dumps(state).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
+
+    def address_string(self) -> str:
+        return "local"
 
     def log_message(self, *args: object) -> None:
         pass
 
 
-server = http.server.ThreadingHTTPServer((config["address"], 15020), Handler)
+class Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+
+
+control = Path(config["directory"]) / "agent.sock"
+control.unlink(missing_ok=True)
+os.chdir(control.parent)
+server = Server("agent.sock", Handler)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 child = None
 if config.get("command"):

@@ -19,7 +19,9 @@ MAX_CONFIG_BYTES = 4 * 1024 * 1024
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The agent's configuration (JSON), as the node supervisor writes it.",
 )
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
 def agent(path: Path, log_level: str) -> None:
     """Run Envoy and the application of one workload, and hold its keys.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import NamedTuple
@@ -101,6 +102,12 @@ def main() -> None:
         # The reader has gone (`fairlead get ... | head`): that is no failure of ours.
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        if os.environ.get("FAIRLEAD_DEBUG"):
+            raise
+        click.echo(f"Error: this is a defect in Fairlead: {type(error).__name__}: {error}", err=True)
+        click.echo("Please report it; with FAIRLEAD_DEBUG=1 the command shows where it happened.", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, identities_of
 from fairlead.compiler.hosts import host, host_keys, settings
 from fairlead.compiler.inbound import InboundPort, inbound_ports
-from fairlead.compiler.policies import PolicyKey, policy_for
+from fairlead.compiler.policies import PolicyKey, effective, policy_for
 from fairlead.envoy import names
 from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, blackhole, cluster
 from fairlead.envoy.endpoint import LbEndpoint
@@ -17,7 +17,7 @@ from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
-from fairlead.ir.traffic import Policy, Subset, TrafficPolicy, effective_policy
+from fairlead.ir.traffic import Policy, Subset, TrafficPolicy
 from fairlead.ir.view import View
 from fairlead.model.launch import CaptureMode
 
@@ -102,7 +102,7 @@ def outbound_cluster(r: Reader, key: ClusterKey) -> Resource | None:
     if found is None or port is None:
         return None
     policy, subset = _policy(r, key)
-    said = effective_policy(policy, key.subset, key.port)
+    said = effective(policy, subset, key.port)
     discovery = _discovery(found, key)
     endpoints: tuple[LbEndpoint, ...] = ()
     if discovery not in ("EDS", "ORIGINAL_DST"):

@@ -6,11 +6,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from fairlead.compiler.model import MeshModel
+from fairlead.compiler.registry import Registry
 from fairlead.model.diagnostic import Diagnostic, Origin, Severity
 from fairlead.model.manifest import Manifest
 from fairlead.model.object import Object
 from fairlead.model.path import METADATA
 from fairlead.model.ref import Ref
+
+DEFAULT_RANGE = "10.96.0.0/16"
+"""Virtual addresses of services, unless the control plane is told otherwise."""
 
 _NAME = METADATA / "name"
 
@@ -22,8 +26,9 @@ def load(model: MeshModel, manifests: Iterable[Manifest], namespace: str = "defa
     """
     found: list[Diagnostic] = []
     objects: dict[Ref, Object[Any]] = {}
+    taken: set[str] = set()
     for manifest in manifests:
-        obj, problems = model.kinds.read_manifest(manifest, namespace)
+        obj, problems = model.kinds.read_manifest(_with_address(model.kinds, manifest, taken, namespace), namespace)
         found.extend(problems)
         if obj is None:
             continue
@@ -40,3 +45,20 @@ def load(model: MeshModel, manifests: Iterable[Manifest], namespace: str = "defa
         objects[obj.ref] = obj
     model.apply(objects.values())
     return found
+
+
+def _with_address(kinds: Registry, manifest: Manifest, taken: set[str], namespace: str) -> Manifest:
+    """The manifest with the virtual address that the API server would have given it."""
+    kind, _ = kinds.identify(manifest.data)
+    if kind is None or kind.allocate is None or kind.addresses is None:
+        return manifest
+    meta = manifest.data.get("metadata")
+    if not isinstance(meta, dict):
+        return manifest
+    data = {**manifest.data, "metadata": {"namespace": namespace, **meta}}
+    if not kind.addresses(data):
+        # What files ask for is taken as it is: they may come from a cluster with another range.
+        made, problems = kind.allocate(data, taken, DEFAULT_RANGE)
+        data = data if problems else made
+    taken.update(kind.addresses(data))
+    return Manifest(data, manifest.file, manifest.marks)

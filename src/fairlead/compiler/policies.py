@@ -16,7 +16,14 @@ from fairlead.compiler.hosts import settings
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import HostKey
-from fairlead.ir.traffic import TRAFFIC_POLICIES, TRAFFIC_POLICIES_BY_HOST, Subset, TrafficPolicy
+from fairlead.ir.traffic import (
+    TRAFFIC_POLICIES,
+    TRAFFIC_POLICIES_BY_HOST,
+    Policy,
+    Subset,
+    TrafficPolicy,
+    effective_policy,
+)
 from fairlead.ir.view import selects
 from fairlead.ir.visibility import is_visible
 
@@ -50,6 +57,11 @@ def patterns(hostname: str) -> Iterator[str]:
         yield f"*.{rest}"
     if hostname != "*":
         yield "*"
+
+
+def effective(policy: TrafficPolicy | None, subset: Subset | None, port: int) -> Policy:
+    """What holds for one port of a host or subset."""
+    return effective_policy(policy, subset.name if subset is not None else "", port)
 
 
 def _policies(r: Reader, key: PolicyKey, namespace: str, pattern: str) -> Iterator[TrafficPolicy]:

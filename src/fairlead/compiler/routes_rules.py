@@ -211,12 +211,25 @@ def _cluster(r: Reader, key: RoutesKey, to: Destination, origin: Origin) -> tupl
     cluster = names.subset_key("outbound", port, to.subset, to.host)
     if at is None or fact is None:
         r.report(_dangling(origin, f"no host {to.host} is known to clients in namespace {key.client.namespace}"))
-    elif fact.port(port) is None:
+    elif fact.port(port) is None and (to.port or _is_called(r, key)):
         known = ", ".join(str(one.number) for one in fact.ports)
         r.report(_dangling(origin, f"host {to.host} has no port {port}; it has {known or 'none'}"))
     elif to.subset and not _has_subset(r, key.client, at, to.subset):
-        r.report(_dangling(origin, f"host {to.host} has no subset {to.subset!r}; a DestinationRule defines subsets"))
+        r.report(_dangling(origin, f"no DestinationRule gives host {to.host} a subset {to.subset!r}"))
     return cluster, at, port
+
+
+def _is_called(r: Reader, key: RoutesKey) -> bool:
+    """Whether clients have reason to call the rule set's hosts on this port.
+
+    On port 80 names without a host are virtual hosts too, so there a rule set is built for hosts that lack the port.
+    """
+    known = summary(r, key.routes)
+    if key.gateway != MESH or known is None:
+        return True
+    found = [host_named(r, NameKey(key.client.namespace, name)) for name in known.hosts]
+    facts = [host(r, at) for at in found if at is not None]
+    return not facts or any(fact is not None and fact.port(key.port) is not None for fact in facts)
 
 
 def _has_subset(r: Reader, client: ClientKey, at: HostKey, subset: str) -> bool:

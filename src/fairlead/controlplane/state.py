@@ -68,7 +68,7 @@ class StateDirectory:
     @property
     def root_certificate(self) -> Path:
         """The mesh's trust bundle, PEM, for agents on this host."""
-        return self.path / "root-cert.pem"
+        return self.ca / "root-cert.pem"
 
     @property
     def endpoints(self) -> Path:

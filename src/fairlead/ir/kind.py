@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +18,9 @@ from fairlead.model.ref import Ref
 S = TypeVar("S")
 
 Emission = tuple[Table[Any, Any], Hashable, object]
+
+Allocate = Callable[[dict[str, Any], Collection[str], str], tuple[dict[str, Any], list[Problem]]]
+"""(document, addresses of others, range) to the document with its address, or the problems that forbid it."""
 
 
 class Stage(Enum):
@@ -67,6 +70,8 @@ class Kind(msgspec.Struct, Generic[S], frozen=True):
     validate: Callable[[Object[S]], Iterable[Problem]] | None = None
     validate_update: Callable[[Object[S], Object[S]], Iterable[Problem]] | None = None
     default: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    allocate: Allocate | None = None
+    addresses: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
     lower: Callable[[Reader, Object[S]], Iterable[Emission]] | None = None
     emit: Mapping[Stage, Callable[[Reader, FilterScope], Iterable[Filter]]] = {}
 

@@ -143,13 +143,15 @@ class NodeFiles:
             raise
 
     def rotate_logs(self, limit: int) -> None:
-        """Bound every log to two files of `limit` bytes.
+        """Bound every log to two files of `limit` bytes (an agent bounds its application's log itself).
 
         Writers append to an open file and are not ours to signal, so the text is copied and the file cut to nothing;
         what is written between the two steps is lost.
         """
         for directory in self._directories():
             for name in LOGS:
+                if name == APP_LOG and (directory / "agent.json").exists():
+                    continue
                 log = directory / name
                 try:
                     if log.stat().st_size > limit:

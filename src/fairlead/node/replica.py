@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import aiohttp
 import msgspec
 
 from fairlead.kinds.process.spec import ProcessSpec
@@ -18,6 +17,7 @@ from fairlead.model.launch import CaptureMode
 from fairlead.model.object import Object
 from fairlead.model.ref import NamespacedName
 from fairlead.node.addresses import AddressError, Addresses, Block
+from fairlead.node.agentstate import is_ready
 from fairlead.node.api import SERVICES, WORKLOAD_ENTRIES, ApiError, Client
 from fairlead.node.capture.namespace import CaptureError, Namespaces
 from fairlead.node.expand import expand
@@ -289,19 +289,14 @@ class Replica:
             raise ApiError(404, said, error.reason) from None
 
     async def _watch_readiness(self) -> None:
-        """Follow the agent's own answer (Istio's path). A program without a proxy is ready while it runs."""
+        """Follow what the agent says of itself. A program without a proxy is ready while it runs."""
         if self.process.spec.proxy == "none":
             self._set_ready(True)
             return
-        url = f"http://{self.address}:15020/healthz/ready"
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
-            while True:
-                try:
-                    async with session.get(url) as answer:
-                        self._set_ready(answer.status == 200)
-                except (aiohttp.ClientError, TimeoutError, OSError):
-                    self._set_ready(False)
-                await asyncio.sleep(_SLOW_POLL if self.phase == "ready" else _FAST_POLL)
+        directory = self._around.files.directory(self.key.namespace, self.name)
+        while True:
+            self._set_ready(await is_ready(directory))
+            await asyncio.sleep(_SLOW_POLL if self.phase == "ready" else _FAST_POLL)
 
     def _set_ready(self, ready: bool) -> None:
         phase: Phase = "ready" if ready else ("starting" if self.phase == "starting" else "unready")

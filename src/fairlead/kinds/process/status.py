@@ -15,8 +15,8 @@ class ReplicaStatus(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     """One replica. `pid` is its agent's; `last_exit` says how it ended the last time (`exit 1`, `signal 9`)."""
 
     name: str
+    state: ReplicaState
     address: str = ""
-    state: ReplicaState = "Starting"
     ready: bool = False
     pid: int = 0
     restarts: int = 0
