@@ -43,7 +43,7 @@ class Column(msgspec.Struct, frozen=True):
     priority: int = 0
 
 
-class Kind(msgspec.Struct, Generic[S], frozen=True):
+class Kind(msgspec.Struct, Generic[S], frozen=True, eq=False):
     """Everything the rest of Fairlead needs to know of one API kind.
 
     `group` is "" for the core group; `versions[0]` is the one that is stored. `spec` types the `spec` field, or with
