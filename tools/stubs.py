@@ -23,6 +23,8 @@ def imported_modules() -> set[str]:
     for path in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module:
+                if node.module.endswith("_pb2"):
+                    found.add(node.module)
                 found.update(f"{node.module}.{name.name}" for name in node.names if name.name.endswith("_pb2"))
             elif isinstance(node, ast.Import):
                 found.update(name.name for name in node.names if name.name.endswith("_pb2"))
