@@ -69,7 +69,8 @@ def main() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(file.content)
         packages.update(parent for parent in path.relative_to(out).parents if parent.name)
-    for package in packages:
+    # `google` is a namespace package: a stub of it here would hide the stubs of google.protobuf.
+    for package in packages - {Path("google")}:
         (out / package / "__init__.pyi").touch()
     print(f"{len(response.file)} stubs in {out}")
 

@@ -1,159 +1,156 @@
-"""Syntax of values that Istio's API uses in several kinds.
+"""Syntax of values that occur in the fields of many kinds: addresses, domain names, durations, labels, export lists.
 
-Each check returns what is wrong as the rest of a sentence, or None. The rules are those of Istio's own validation
-(`pkg/config/validation`, `pkg/config/labels`): they accept upper case in host names, which Kubernetes does not.
+The rules are Istio's (`pkg/config/validation/agent`, `pkg/config/labels`) and Kubernetes' (`apimachinery` validation).
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from ipaddress import ip_address, ip_network
 
-from fairlead.model.duration import is_duration, parse_duration
 from fairlead.model.diagnostic import Problem
-from fairlead.model.findings import duplicate, invalid
-from fairlead.model.names import is_dns_label
+from fairlead.model.duration import is_duration, parse_duration
 from fairlead.model.path import FieldPath
 
-_LABEL = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?")
-_KEY_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?")
-_KEY_PREFIX = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
+_LABEL = r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?"
+_LABEL_RE = re.compile(rf"{_LABEL}\Z")
+_WILD_RE = re.compile(rf"(?:\*|(?:\*|\*-)?{_LABEL})\Z")
+_TAG_RE = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_./]*[A-Za-z0-9])?\Z")
+_VALUE_RE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?)?\Z")
+
+UNIX_PREFIX = "unix://"
+_LONGEST = 315_576_000_000
+"""Seconds; protobuf's own limit of durations."""
 
 
-def is_host_label(text: str) -> bool:
-    """A label of a host name, in either case, at most 63 characters."""
-    return len(text) <= 63 and _LABEL.fullmatch(text) is not None
+def is_name_label(text: str) -> bool:
+    """A DNS label in either case, at most 63 characters: what Istio takes for port and subset names."""
+    return len(text) <= 63 and _LABEL_RE.match(text) is not None
 
 
 def is_ip(text: str) -> bool:
-    """An IPv4 or IPv6 address (without a zone)."""
+    """An IPv4 or IPv6 address, without a zone."""
     try:
-        return "%" not in text and bool(ipaddress.ip_address(text).version)
+        return "%" not in text and bool(ip_address(text))
     except ValueError:
         return False
 
 
-def is_subnet(text: str) -> bool:
-    """An address, or an address and a prefix length."""
+def is_ip_or_cidr(text: str) -> bool:
+    """An address, or a network such as 10.0.0.0/8 (bits behind the prefix may be set)."""
     if "/" not in text:
         return is_ip(text)
     address, _, length = text.partition("/")
-    if not is_ip(address) or not length.isascii() or not length.isdigit():
+    try:
+        return length.isascii() and length.isdigit() and is_ip(address) and bool(ip_network(text, strict=False))
+    except ValueError:
         return False
-    return len(length) <= 3 and int(length) <= ipaddress.ip_address(address).max_prefixlen
 
 
-def host_fault(host: str) -> str | None:
-    """What is wrong with a host name (no wildcard)."""
-    return _length_fault(host) or _labels_fault(host, host)
+def wrong_fqdn(text: str) -> str:
+    """Why `text` is not a domain name without wildcards, or "" if it is one."""
+    return _wrong_domain(text, wildcard=False)
 
 
-def wildcard_host_fault(host: str) -> str | None:
-    """What is wrong with a host name whose first label may be, or begin with, `*`."""
-    fault = _length_fault(host)
-    if fault:
-        return fault
-    first, dot, rest = host.partition(".")
-    if not _is_wildcard_label(first):
-        return f"domain name {host!r} is invalid: {first!r} is not a DNS label"
-    return _labels_fault(rest, host) if dot else None
+def wrong_wildcard_domain(text: str) -> str:
+    """Why `text` is neither a domain name nor one whose first label begins with `*`, or "" if it is."""
+    return _wrong_domain(text, wildcard=True)
 
 
-def _length_fault(host: str) -> str | None:
-    if not host:
-        return "the domain name is empty"
-    return f"domain name {host[:40]!r}... is longer than 255 characters" if len(host) > 255 else None
+def is_partial_wildcard(text: str) -> bool:
+    """Whether a wildcard is not a whole label (`*x.example.com`), which most matching does not support."""
+    return "*" in text and text != "*" and not text.startswith("*.")
 
 
-def _is_wildcard_label(label: str) -> bool:
-    if label == "*":
-        return True
-    if len(label) > 63:
-        return False
-    plain = label.removeprefix("*-") if label.startswith("*-") else label.removeprefix("*")
-    return is_host_label(plain)
+def _wrong_domain(text: str, *, wildcard: bool) -> str:
+    if not text:
+        return "must not be empty"
+    if len(text) > 255:
+        return f"{text[:40]!r}... is longer than 255 characters"
+    parts = text.removesuffix(".").split(".")
+    if wildcard and not _WILD_RE.match(parts[0]):
+        return f"{text!r} is not a domain name: {parts[0]!r} is no name or wildcard such as * or *-x"
+    for part in parts[1:] if wildcard else parts:
+        if not is_name_label(part):
+            return f"{text!r} is not a domain name: {part!r} is not a label of letters, digits and '-'"
+    if parts[-1].isdigit():
+        return f"{text!r} is not a domain name: its last label is a number"
+    return ""
 
 
-def _labels_fault(labels: str, host: str) -> str | None:
-    parts = labels.split(".")
-    if re.fullmatch(r"[+-]?[0-9]+", parts[-1]):
-        return f"domain name {host!r} is invalid: its top level domain is a number"
-    for at, label in enumerate(parts):
-        if at == len(parts) - 1 and not label:
-            return None
-        if not is_host_label(label):
-            return f"domain name {host!r} is invalid: {label!r} is not a DNS label"
-    return None
+def wrong_unix_path(address: str) -> str:
+    """Why `unix://...` names no socket, or "" if it does (an absolute path, or `@name` in the abstract namespace)."""
+    path = address.removeprefix(UNIX_PREFIX)
+    if not path:
+        return "a unix address needs a path"
+    if path.startswith("@"):
+        return ""
+    if not path.startswith("/"):
+        return f"{path!r} is not an absolute path"
+    return f"{path!r} is a directory, not a socket" if path.endswith("/") else ""
 
 
-def port_fault(number: int) -> str | None:
-    """What is wrong with a port number."""
-    return None if 1 <= number <= 65535 else f"port number {number} is not in the range 1..65535"
+def port_problems(number: int, path: FieldPath) -> Iterator[Problem]:
+    """A port is 1 to 65535."""
+    if not 1 <= number <= 65535:
+        yield Problem(path, f"{number} is not a port", remedy="A port must be between 1-65535.")
 
 
-def duration_fault(text: str, *, zero: bool = False) -> str | None:
-    """What is wrong with a duration: it must be whole milliseconds and at least one (or 0, with `zero`)."""
+def label_problems(labels: Mapping[str, str], path: FieldPath) -> Iterator[Problem]:
+    """Keys are `[prefix/]name`; values are at most 63 letters, digits, '-', '_' and '.'."""
+    for key, value in labels.items():
+        prefix, slash, name = key.rpartition("/")
+        if not name or len(name) > 63 or not _TAG_RE.match(name) or (slash and wrong_fqdn(prefix)):
+            yield Problem(path / key, f"{key!r} is not a label key", remedy="Use [DNS-PREFIX/]NAME.")
+        if len(value) > 63 or not _VALUE_RE.match(value):
+            yield Problem(
+                path / key,
+                f"{value!r} is not a label value",
+                remedy="Use at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit.",
+            )
+
+
+def export_problems(
+    export_to: tuple[str, ...], namespace: str, path: FieldPath, *, none_allowed: bool = False
+) -> Iterator[Problem]:
+    """An export list: `*` alone, `~` alone where allowed, or `.` and namespace names without repetition."""
+    seen: set[str] = set()
+    for at, one in enumerate(export_to):
+        place = path / at
+        key = namespace if one == "." else one
+        if key in seen:
+            yield Problem(place, f"{one!r} repeats an entry", reason="FieldValueDuplicate")
+        seen.add(key)
+        if one == "~" and not none_allowed:
+            yield Problem(place, "'~' (nowhere) is not possible here", reason="FieldValueNotSupported")
+        elif one not in ("*", ".", "~") and not is_name_label(one):
+            yield Problem(place, f"{one!r} is not a namespace", remedy="Use '*', '.' or the name of a namespace.")
+        if one in ("*", "~") and len(export_to) > 1:
+            yield Problem(place, f"{one!r} must stand alone", remedy="Remove the other entries, or this one.")
+
+
+def selector_problems(labels: Mapping[str, str], path: FieldPath) -> Iterator[Problem]:
+    """Labels of a workload selector have names, and no wildcards."""
+    for key, value in labels.items():
+        if not key:
+            yield Problem(path / key, "a label of a selector has an empty name")
+        if "*" in key or "*" in value:
+            yield Problem(path / key, f"{key}={value} has a wildcard", remedy="Selectors compare whole values.")
+
+
+def wrong_duration(text: str, *, zero: bool = False) -> str:
+    """Why `text` is not a duration of whole milliseconds, at least one (or 0, with `zero`), or "" if it is."""
     if not is_duration(text):
         return f"{text!r} is not a duration such as 1h, 30s or 250ms"
     seconds = parse_duration(text)
     if zero and seconds == 0:
-        return None
+        return ""
     if seconds < 0.001:
         return f"duration {text} is shorter than 1ms"
-    if seconds > 315_576_000_000:
+    if seconds > _LONGEST:
         return f"duration {text} is longer than 10000 years"
-    # The parser sums exact fractions; a float keeps 1e-9 s apart up to some months, beyond which nobody counts.
-    return None if _whole_milliseconds(seconds) else f"duration {text} is not a whole number of milliseconds"
-
-
-def _whole_milliseconds(seconds: float) -> bool:
-    nanoseconds = round(Fraction(seconds) * 10**9)
-    return nanoseconds % 10**6 == 0
-
-
-def label_faults(path: FieldPath, labels: Mapping[str, str]) -> Iterator[tuple[FieldPath, str]]:
-    """What is wrong with Kubernetes labels, each with its place."""
-    for key, value in labels.items():
-        prefix, slash, name = key.rpartition("/")
-        if slash and (len(prefix) > 253 or not _KEY_PREFIX.fullmatch(prefix)):
-            yield path / key, f"label key {key!r} has no DNS name before its '/'"
-        elif len(name) > 63 or not _KEY_NAME.fullmatch(name):
-            yield path / key, f"label key {key!r} is not a label name"
-        if value and (len(value) > 63 or not _KEY_NAME.fullmatch(value)):
-            yield path / key, f"label value {value!r} of {key!r} is not valid"
-
-
-def check_labels(path: FieldPath, labels: Mapping[str, str]) -> Iterator[Problem]:
-    """`label_faults` as errors."""
-    remedy = "Labels have letters, digits, '-', '_' and '.', at most 63, and begin and end with a letter or digit."
-    for where, fault in label_faults(path, labels):
-        yield invalid(where, fault, remedy)
-
-
-def check_export_to(path: FieldPath, values: Iterable[str], namespace: str, *, none: bool = False) -> Iterator[Problem]:
-    """Errors in an exportTo list. `none` allows `~` (only service entries may be seen by nobody)."""
-    given = list(values)
-    seen: set[str] = set()
-    for at, value in enumerate(given):
-        key = namespace if value == "." else value
-        if key in seen:
-            yield duplicate(path / at, f"{value!r} stands in exportTo already")
-        elif key == "~" and not none:
-            yield invalid(path / at, "only service entries may be exported to nobody ('~')")
-        elif key not in ("*", "~") and not is_dns_label(key):
-            yield invalid(path / at, f"{value!r} is not a namespace", "Use '*', '.' or the name of a namespace.")
-        seen.add(key)
-    for alone, meaning in (("*", "everybody"), ("~", "nobody")):
-        if alone in seen and len(given) > 1:
-            yield invalid(path, f"{alone!r} ({meaning}) stands beside other values", f"Leave only {alone!r}.")
-
-
-def check_selector(path: FieldPath, labels: Mapping[str, str]) -> Iterator[Problem]:
-    """Errors in the labels of a workload selector."""
-    for key, value in labels.items():
-        if not key:
-            yield invalid(path / key, "a label of a selector has an empty name")
-        if "*" in key or "*" in value:
-            yield invalid(path / key, f"{key}={value} has a wildcard, which selectors do not know")
+    # The parser sums exact fractions; as a float the sum still tells nanoseconds apart up to some months.
+    whole = round(Fraction(seconds) * 10**9) % 10**6 == 0
+    return "" if whole else f"duration {text} is not a whole number of milliseconds"

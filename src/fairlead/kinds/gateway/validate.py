@@ -12,16 +12,24 @@ from fairlead.model.diagnostic import Problem, has_errors
 from fairlead.model.findings import doubtful, duplicate, forbidden, invalid, no_effect, required, unsupported
 from fairlead.model.object import Object
 from fairlead.model.path import METADATA, SPEC, FieldPath
-from fairlead.model.syntax import check_labels, is_host_label, is_ip, port_fault, wildcard_host_fault
+from fairlead.model.syntax import (
+    UNIX_PREFIX,
+    is_ip,
+    is_name_label,
+    is_partial_wildcard,
+    label_problems,
+    port_problems,
+    wrong_unix_path,
+    wrong_wildcard_domain,
+)
 
-_UNIX = "unix://"
 _FILES = ("server_certificate", "private_key", "ca_certificates")
 _CURVES = frozenset({"P-256", "P-384", "P-521", "X25519", "X25519MLKEM768"})
 
 
 def validate(obj: Object[GatewaySpec]) -> Iterator[Problem]:
     """Errors and warnings of a Gateway."""
-    if obj.meta.name and not is_host_label(obj.meta.name):
+    if obj.meta.name and not is_name_label(obj.meta.name):
         yield invalid(METADATA / "name", f"invalid gateway name {obj.meta.name!r}", "Use a name without dots.")
     if not obj.spec.servers:
         yield required(SPEC / "servers", "a gateway must have at least one server")
@@ -39,7 +47,7 @@ def validate(obj: Object[GatewaySpec]) -> Iterator[Problem]:
         if server.tls is not None and server.tls.https_redirect and not plain_http:
             where = path.child("tls", "httpsRedirect")
             yield doubtful(where, "tls.httpsRedirect should only be used with http servers", "Remove it here.")
-    yield from check_labels(SPEC / "selector", obj.spec.selector)
+    yield from label_problems(obj.spec.selector, SPEC / "selector")
 
 
 def _server(path: FieldPath, server: Server) -> Iterator[Problem]:
@@ -65,14 +73,14 @@ def _host(path: FieldPath, host: str) -> Iterator[Problem]:
     elif not namespace or not name:
         yield invalid(path, f"{host!r} has no namespace or no host", "Write namespace/host.")
         return
-    if namespace not in ("*", ".") and not is_host_label(namespace):
+    if namespace not in ("*", ".") and not is_name_label(namespace):
         yield invalid(path, f"invalid namespace {namespace!r} in {host!r}", "Use a namespace, '.' or '*'.")
     if name != "*" and "." not in name and ":" not in name:
         yield invalid(path, f"short names (not fully qualified) are not allowed: {name!r}", "Write the full host name.")
-    fault = wildcard_host_fault(name)
+    fault = wrong_wildcard_domain(name)
     if fault and not is_ip(name):
         yield invalid(path, fault)
-    if "*" in name and name != "*" and not name.startswith("*."):
+    if is_partial_wildcard(name):
         yield invalid(path, f"partial wildcard {name!r} is not allowed", "Use '*' or '*.domain'.")
 
 
@@ -84,9 +92,8 @@ def _port(path: FieldPath, port: Port | None, bind: str) -> Iterator[Problem]:
         message = f"invalid protocol {port.protocol!r}"
         known = "Use one of HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, MONGO, MYSQL, REDIS, TCP, TLS."
         yield unsupported(path / "protocol", message, known)
-    fault = port_fault(port.number)
-    if fault and (port.number > 0 or not bind.startswith(_UNIX)):
-        yield invalid(path / "number", fault)
+    if port.number > 0 or not bind.startswith(UNIX_PREFIX):
+        yield from port_problems(port.number, path / "number")
     if port.target_port:
         yield forbidden(path / "targetPort", "targetPort has no impact on gateways", "Remove it.")
     if not port.name:
@@ -95,12 +102,9 @@ def _port(path: FieldPath, port: Port | None, bind: str) -> Iterator[Problem]:
 
 def _bind(path: FieldPath, server: Server) -> Iterator[Problem]:
     bind = server.bind
-    if bind.startswith(_UNIX):
-        socket = bind.removeprefix(_UNIX)
-        if not socket:
-            yield invalid(path / "bind", "the Unix socket has no path")
-        elif not socket.startswith("@") and (not socket.startswith("/") or socket.endswith("/")):
-            yield invalid(path / "bind", f"{socket} is not an absolute path to a file")
+    if bind.startswith(UNIX_PREFIX):
+        if fault := wrong_unix_path(bind):
+            yield invalid(path / "bind", fault)
         if server.port is not None and server.port.number:
             message = "port number must be 0 for unix domain socket"
             yield invalid(path.child("port", "number"), message, "Remove the number or bind an address.")

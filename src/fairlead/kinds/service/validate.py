@@ -11,7 +11,7 @@ from fairlead.model.diagnostic import Problem, Severity
 from fairlead.model.names import is_dns_label
 from fairlead.model.object import Object
 from fairlead.model.path import METADATA, SPEC, FieldPath
-from fairlead.model.values import export_problems, is_ip, is_ip_or_cidr, label_problems, port_problems, wrong_fqdn
+from fairlead.model.syntax import export_problems, is_ip, is_ip_or_cidr, label_problems, port_problems, wrong_fqdn
 
 _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9](?:-?[a-z0-9])*\Z")
 _PORTS = SPEC / "ports"

@@ -10,7 +10,7 @@ from fairlead.model.diagnostic import Problem, Severity
 from fairlead.model.entry import EntrySpec, entry_problems
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC, FieldPath
-from fairlead.model.values import (
+from fairlead.model.syntax import (
     export_problems,
     is_ip_or_cidr,
     is_name_label,

@@ -206,7 +206,10 @@ class Delegate(Spec, frozen=True):
 
 
 class HTTPRoute(Spec, frozen=True):
-    """One rule for HTTP: the first whose match holds decides. Exactly one of route, redirect, directResponse, delegate."""
+    """One rule for HTTP; the first whose match holds decides.
+
+    Exactly one of route, redirect, directResponse and delegate says what is done.
+    """
 
     name: Annotated[str, Meta(description="Shown in route names, access logs and metrics.")] = ""
     match: Annotated[
