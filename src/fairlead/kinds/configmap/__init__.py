@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fairlead.ir.kind import Column, Kind
+from fairlead.kinds.configmap.lower import lower
 from fairlead.kinds.configmap.spec import ConfigMapSpec
 from fairlead.kinds.configmap.validate import validate, validate_update
 
@@ -27,4 +28,5 @@ KIND = Kind(
     columns=(Column("Data", _many, "integer", "How many keys it holds."),),
     validate=validate,
     validate_update=validate_update,
+    lower=lower,
 )

@@ -7,6 +7,7 @@ import binascii
 import re
 from collections.abc import Iterable
 
+from fairlead.ir.meshconfig import configmap_problems
 from fairlead.kinds.configmap.spec import ConfigMapSpec
 from fairlead.model.diagnostic import Problem
 from fairlead.model.object import Object
@@ -34,6 +35,7 @@ def validate(obj: Object[ConfigMapSpec]) -> Iterable[Problem]:
             yield Problem(_BINARY / key, "not base64", remedy="Encode the bytes, or write text under data.")
     if size > MAX_BYTES:
         yield Problem(ROOT, f"{size} bytes together; at most {MAX_BYTES} are taken", remedy="Split the ConfigMap.")
+    yield from configmap_problems(obj.ref.namespace, obj.ref.name, obj.spec.data)
 
 
 def validate_update(old: Object[ConfigMapSpec], new: Object[ConfigMapSpec]) -> Iterable[Problem]:

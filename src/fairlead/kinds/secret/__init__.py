@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fairlead.ir.kind import Column, Kind
+from fairlead.kinds.secret.lower import lower
 from fairlead.kinds.secret.spec import SecretSpec
 from fairlead.kinds.secret.validate import default, validate, validate_update
 
@@ -34,5 +35,6 @@ KIND = Kind(
     ),
     validate=validate,
     validate_update=validate_update,
+    lower=lower,
     default=default,
 )
