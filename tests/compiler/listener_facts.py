@@ -262,7 +262,11 @@ def judged(listeners: Sequence[Listener], directory: Path) -> None:
     path = directory / "bootstrap.pb"
     path.write_bytes(bootstrap(listeners).SerializeToString())
     done = subprocess.run(
-        [ENVOY, "--mode", "validate", "-c", path, "-l", "warning"], capture_output=True, text=True, timeout=30, check=False
+        [ENVOY, "--mode", "validate", "-c", path, "-l", "warning"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert done.returncode == 0, done.stderr + done.stdout
     complaints = [line for line in done.stderr.splitlines() if "deprecated" in line.lower()]
