@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from envoys import ask, serving, validate
+from routes_envoy import ask, serving, validate
 from routes_facts import World, external, gateway, origin, route_set, rule, server, service, to
 
 from fairlead.ir.gateway import ServerTls

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
 from routes_facts import INGRESS, World, clusters, gateway, hosts_of, route_set, rule, server, service, to
 
 from fairlead.compiler.gateways import gateways_of, merged_servers
 from fairlead.ir.gateway import ServerTls
+from fairlead.ir.host import Host
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.route import HttpMatch, Redirect, Rewrite, StringMatch
 from fairlead.model.ref import NamespacedName
@@ -120,6 +122,23 @@ def test_a_tls_server_has_routes_of_its_own() -> None:
     assert routes[0].redirect.port_redirect == 0, "443 is https' own port"
     names = [one.route_name for port in world.engine.call(merged_servers, INGRESS) for one in port.servers]
     assert names == ["https.443.https.gw.default", ""]
+
+
+def test_a_service_in_front_of_the_gateway_maps_ports() -> None:
+    def ingress(name: str, target: int, **more: object) -> Host:
+        found = service(name, 80, namespace="istio-system", selector=INGRESS.labels, **more)
+        return replace(found, ports=(replace(found.ports[0], target=target),))
+
+    world = World(
+        service("web"),
+        ingress("ingress", 8080),
+        ingress("direct", 8081, labels=(("experimental.istio.io/disable-gateway-port-translation", "true"),)),
+        gateway("gw", server("*"), server("*", port=8081), server("*", port=90)),
+        route_set("a", "a.example.com", rule(WEB), gateways=GW),
+    )
+    assert [one.port for one in world.engine.call(merged_servers, INGRESS)] == [90, 8080, 8081]
+    assert list(table(world, "http.8080")) == ["a.example.com:80"]
+    assert list(table(world, "http.8081")) == ["a.example.com:8081"]
 
 
 def test_no_rules_and_no_servers() -> None:

@@ -12,7 +12,9 @@ from fairlead.compiler.registry import registry
 from fairlead.model.diagnostic import Severity
 
 
-@pytest.mark.parametrize("path", inputs("service", "serviceentry", "workloadentry"), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", inputs("service", "serviceentry", "workloadentry", "meshconfig"), ids=lambda path: path.stem
+)
 def test_golden(path: Path) -> None:
     check(path)
 

@@ -46,10 +46,10 @@ server = Server("agent.sock", Handler)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 child = None
 if config.get("command"):
-    with Path(config["app_log"]).open("a") as log:
-        child = subprocess.Popen(
-            config["command"], env=config["env"], cwd=config.get("working_dir") or None, stdout=log, stderr=log
-        )
+    log = Path(config["app_log"]).open("a") if config.get("app_log") else None  # noqa: SIM115
+    child = subprocess.Popen(
+        config["command"], env=config["env"], cwd=config.get("working_dir") or None, stdout=log, stderr=log
+    )
 
 
 def drain(*_: object) -> None:

@@ -335,3 +335,25 @@ def test_gateways_and_bare_programs(tmp_path: Path) -> None:
         assert f"HOST={plain['address']}".encode() in environment
 
     run(check, tmp_path)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_auto_takes_a_network_namespace_and_gives_it_back(tmp_path: Path) -> None:
+    async def check(one: Bench) -> None:
+        await one.api.put(PATH + "web", process(capture="auto", ports=[{"port": 8080}]))
+        (instance,) = await one.ready(1)
+        assert instance["capture"] == "netns"
+        config = msgspec.json.decode((tmp_path / "node/shop/web-0/agent.json").read_bytes(), type=AgentConfig)
+        namespace = Path(config.capture.netns)
+        assert config.capture.mode == "netns" and namespace.is_absolute()
+        assert namespace.exists()  # noqa: ASYNC240
+        assert config.env["HOST"] == "0.0.0.0" and "HTTP_PROXY" not in config.env
+        await one.crash()
+        await one.start()
+        await one.until(lambda: one.supervisor is not None and one.supervisor.synced.is_set())
+        assert namespace.exists(), "a namespace in use was swept"  # noqa: ASYNC240
+        await one.api.remove(PATH + "web")
+        await one.until(lambda: not namespace.exists())
+
+    run(check, tmp_path)

@@ -40,7 +40,7 @@ class Child:
             self._reading.cancel()
         return 128 - code if code < 0 else code
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Signal its process group; nothing happens if it has ended."""
         if self.running:
             with contextlib.suppress(ProcessLookupError):
@@ -48,12 +48,12 @@ class Child:
 
     async def stop(self, grace: float, first: signal.Signals = signal.SIGTERM) -> int:
         """End it: `first`, after `grace` seconds SIGKILL. Its exit status."""
-        self.signal(first)
+        self.send(first)
         try:
             async with asyncio.timeout(grace):
                 await self._process.wait()
         except TimeoutError:
-            self.signal(signal.SIGKILL)
+            self.send(signal.SIGKILL)
         return await self.wait()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc.aio
 
-from fairlead.agent import http, probes
+from fairlead.agent import http, memory, probes
 from fairlead.agent.application import Application
 from fairlead.agent.bootstrap import XDS_SOCKET
 from fairlead.agent.certificates import CertificateClient, Certificates, GrpcCertificates
@@ -29,6 +29,7 @@ PROPAGATION_SECONDS = 1.0
 SETTLE_SECONDS = 0.3
 ENVOY_GRACE = 5.0
 LIVENESS_GRACE = 5.0
+HURRIED_GRACE = 1.0
 FAILED = 1
 
 log = logging.getLogger("agent")
@@ -182,6 +183,7 @@ class Agent:
         while not await self._status.ready():
             await asyncio.sleep(POLL_SECONDS)
         log.info("the proxy is ready")
+        memory.give_back()
 
     def _watch(self, app: Application) -> None:
         config = self._config
@@ -244,7 +246,7 @@ class Agent:
             await self._until_idle(deadline)
         if self._app is not None and running:
             left = max(1.0, deadline - loop.time())
-            await self._app.stop(0 if self._hurry.is_set() else left)
+            await self._app.stop(HURRIED_GRACE if self._hurry.is_set() else left)
         status = FAILED if self._failure else 0
         if application is not None:
             with contextlib.suppress(Exception):  # its failure has been logged by _ended

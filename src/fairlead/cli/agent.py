@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -28,8 +29,12 @@ def agent(path: Path, log_level: str) -> None:
     Exits with the application's status (128 + N if signal N ended it); 1 if the agent itself cannot run, 2 if its
     configuration is wrong. SIGTERM drains; a second one cuts that short. Needs no control plane once it has run.
     """
+    # gRPC reads these when it is loaded: our children are not forked for Python's sake, and its log is not for users.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import uvloop  # noqa: PLC0415
 
+    from fairlead.agent import memory  # noqa: PLC0415
     from fairlead.agent.config import ConfigError, read  # noqa: PLC0415
     from fairlead.agent.proxy import ProxyError  # noqa: PLC0415
     from fairlead.agent.runtime import Agent  # noqa: PLC0415
@@ -41,6 +46,7 @@ def agent(path: Path, log_level: str) -> None:
     async def run() -> int:
         return await Agent(config).run()
 
+    memory.one_arena()
     try:
         config = read(path, MAX_CONFIG_BYTES)
         status = uvloop.run(run())

@@ -15,11 +15,13 @@ from fairlead.envoy import names
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.gateway import GATEWAYS, GATEWAYS_BY_SELECTOR, GatewayServer
+from fairlead.ir.host import HOSTS_BY_SELECTOR
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.view import View, selects
 from fairlead.model.diagnostic import Diagnostic, Severity
 from fairlead.model.ref import NamespacedName
 
+_NO_TRANSLATION = "experimental.istio.io/disable-gateway-port-translation"
 _PASSTHROUGH = frozenset(("PASSTHROUGH", "AUTO_PASSTHROUGH"))
 
 
@@ -54,7 +56,10 @@ class BoundServer(msgspec.Struct, frozen=True):
 
 
 class PortServers(msgspec.Struct, frozen=True):
-    """The servers that share one port of a proxy; all of them speak TLS to the client, or none does."""
+    """The servers that share one port of a proxy; all of them speak TLS to the client, or none does.
+
+    `port` is the one to listen on; the servers' own numbers may differ from it (see `translations`).
+    """
 
     port: int
     tls: bool
@@ -80,19 +85,41 @@ def gateways_of(r: Reader, key: GatewaysKey) -> tuple[NamespacedName, ...]:
 
 
 @rule
+def translations(r: Reader, key: GatewaysKey) -> tuple[tuple[int, int], ...]:
+    """Port numbers of the services that select the proxy, each with the port on which the proxy takes its traffic.
+
+    Istio's gateway port translation: a server on port 80 of a gateway whose Service maps 80 to 8080 listens on 8080.
+    Services that switch it off by label contribute the ports on which they reach the proxy, as they are.
+    """
+    found: dict[tuple[int, int], None] = {}
+    for name, value in key.labels:
+        for _, host in r.rows(HOSTS_BY_SELECTOR, (key.namespace, name, value)):
+            if not host.selector or not selects(host.selector, key.labels):
+                continue
+            fixed = any(label == _NO_TRANSLATION for label, _ in host.labels)
+            for port in host.ports:
+                target = port.target if isinstance(port.target, int) and port.target else port.number
+                found[(target if fixed else port.number, target)] = None
+    return tuple(sorted(found))
+
+
+@rule
 def merged_servers(r: Reader, key: GatewaysKey) -> tuple[PortServers, ...]:
     """The servers of all selected gateways, by port. Reports servers that cannot share their port."""
     ports: dict[int, list[BoundServer]] = {}
+    mapped = translations(r, key)
     for name in gateways_of(r, key):
         gateway = r.get(GATEWAYS, name)
         for server in gateway.servers if gateway is not None else ():
-            bound = BoundServer(name, server, _hosts(server, name.namespace), route_name(server, name))
-            taken = ports.setdefault(server.port, [])
-            conflict = _conflict(taken, bound)
-            if conflict:
-                r.report(_left_out(bound, conflict))
-            else:
-                taken.append(bound)
+            hosts = _hosts(server, name.namespace)
+            for port in sorted({to for at, to in mapped if at == server.port}) or [server.port]:
+                bound = BoundServer(name, server, hosts, route_name(server, name, port))
+                taken = ports.setdefault(port, [])
+                conflict = _conflict(taken, bound)
+                if conflict:
+                    r.report(_left_out(bound, conflict))
+                else:
+                    taken.append(bound)
     return tuple(
         PortServers(port, is_tls(servers[0].server), tuple(servers)) for port, servers in sorted(ports.items())
     )
@@ -116,12 +143,12 @@ def parses_http(server: GatewayServer) -> bool:
     return server.protocol is Protocol.HTTPS and server.tls is not None and server.tls.mode not in _PASSTHROUGH
 
 
-def route_name(server: GatewayServer, gateway: NamespacedName) -> str:
-    """The name of the server's route configuration, or "" where HTTP is not parsed."""
+def route_name(server: GatewayServer, gateway: NamespacedName, port: int) -> str:
+    """The name of the server's route configuration where it listens on `port`, or "" where HTTP is not parsed."""
     if not parses_http(server):
         return ""
     if server.protocol.is_http:
-        return names.gateway_route(server.port)
+        return names.gateway_route(port)
     return names.gateway_tls_route(server.port, server.port_name, gateway.name, gateway.namespace)
 
 
@@ -185,4 +212,5 @@ __all__ = [
     "parses_http",
     "route_name",
     "servers_of_route",
+    "translations",
 ]

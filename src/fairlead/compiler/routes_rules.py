@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from fairlead.compiler.hosts import NameKey, host, host_named, settings
-from fairlead.compiler.policies import PolicyKey, effective, patterns, policy_for
+from fairlead.compiler.policies import PolicyKey, patterns, policy_for
 from fairlead.envoy import names
 from fairlead.envoy.route import RouteList, Serving, default_route, http_route, route_list
 from fairlead.envoy.routeaction import Forwarding, MirrorTarget, Target
@@ -28,7 +28,7 @@ from fairlead.ir.route import (
     RouteSet,
     WeightedDestination,
 )
-from fairlead.ir.traffic import TRAFFIC_POLICIES_BY_HOST, HashPolicy
+from fairlead.ir.traffic import TRAFFIC_POLICIES_BY_HOST, HashPolicy, effective_policy
 from fairlead.ir.view import selects
 from fairlead.ir.visibility import is_visible
 from fairlead.model.diagnostic import Diagnostic, Origin, Severity
@@ -240,10 +240,7 @@ def _has_subset(r: Reader, client: ClientKey, at: HostKey, subset: str) -> bool:
 def _hash(r: Reader, client: ClientKey, at: HostKey, subset: str, port: int) -> HashPolicy | None:
     """What requests to a host are hashed by, where its traffic policy balances by a consistent hash."""
     policy = policy_for(r, PolicyKey(client.namespace, client.labels, at))
-    if policy is None:
-        return None
-    chosen = next((one for one in policy.subsets if one.name == subset), None) if subset else None
-    balancer = effective(policy, chosen, port).load_balancer
+    balancer = effective_policy(policy, subset, port).load_balancer
     return None if balancer is None else balancer.hash
 
 

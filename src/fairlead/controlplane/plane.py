@@ -15,8 +15,8 @@ from fairlead.apiserver.admission import Admission
 from fairlead.apiserver.auth import User
 from fairlead.apiserver.reviews import Token
 from fairlead.apiserver.server import ApiServer
-from fairlead.ca.files import write_atomic
 from fairlead.ca.authority import Authority, ServerCertificate, Supplied, open_authority
+from fairlead.ca.files import write_atomic
 from fairlead.ca.service import CertificateEvent, CertificateService, JoinServer, by_certificate, by_token
 from fairlead.ca.tokens import API_AUDIENCE, JOIN_AUDIENCE, MAX_TTL, TokenRefused, Tokens
 from fairlead.compiler.model import MeshModel

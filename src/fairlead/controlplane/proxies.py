@@ -74,7 +74,7 @@ class Proxies:
 
     def _describe(self, connection: Connection, since: float) -> dict[str, Any]:
         statuses = {one.type_url: one for one in connection.status()}
-        kind, address, name, _ = (connection.node.id.split("~") + ["", "", "", ""])[:4]
+        kind, address, name, _ = (*connection.node.id.split("~"), "", "", "", "")[:4]
         types: dict[str, Any] = {}
         for title, type_url in _TITLES.items():
             one = statuses.get(type_url)

@@ -150,6 +150,8 @@ def hash_policy(said: HashPolicy) -> routes.RouteAction.HashPolicy:
     elif said.cookie:
         out.cookie.name = said.cookie
         out.cookie.path = said.cookie_path
+        for name, value in said.cookie_attributes:
+            out.cookie.attributes.add(name=name, value=value)
         if said.cookie_ttl is not None:
             out.cookie.ttl.CopyFrom(duration(said.cookie_ttl))
     elif said.query:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+from collections.abc import Mapping
+
 import msgspec
 
 from fairlead.inc import Table
@@ -24,3 +28,29 @@ class Credential(msgspec.Struct, frozen=True):
 
 
 CREDENTIALS: Table[NamespacedName, Credential] = Table("credentials", stage=1)
+
+_CA_SUFFIX = "-cacert"
+
+
+def credential_of(key: NamespacedName, origin: Origin, kind: str, data: Mapping[str, str]) -> Credential:
+    """What a Secret's data (values in base64) holds, by the names that Istio's gateways know.
+
+    `tls.crt`, `tls.key`, `ca.crt`, `ca.crl` (type kubernetes.io/tls), or `cert`, `key`, `cacert`, `crl` (generic
+    secrets). The first set wins if it has a certificate or the type says so. A secret named `NAME-cacert` holds only
+    the CA for `NAME`: its certificate and key are left out. What is absent, or not base64, stays empty.
+    """
+
+    def value(name: str) -> bytes:
+        try:
+            return base64.b64decode("".join(data.get(name, "").split()), validate=True)
+        except (binascii.Error, ValueError):
+            return b""
+
+    ca = value("ca.crt") or value("cacert")
+    crl = value("ca.crl") or value("crl")
+    if key.name.endswith(_CA_SUFFIX):
+        return Credential(key, origin, ca_certificates=ca or value("tls.crt") or value("cert"), ca_crl=crl)
+    chain, private = value("tls.crt"), value("tls.key")
+    if not chain and kind != "kubernetes.io/tls":
+        chain, private = value("cert"), value("key")
+    return Credential(key, origin, chain, private, ca, crl)

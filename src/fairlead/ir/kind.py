@@ -43,13 +43,15 @@ class Column(msgspec.Struct, frozen=True):
     priority: int = 0
 
 
-class Kind(msgspec.Struct, Generic[S], frozen=True):
+class Kind(msgspec.Struct, Generic[S], frozen=True, eq=False):
     """Everything the rest of Fairlead needs to know of one API kind.
 
     `group` is "" for the core group; `versions[0]` is the one that is stored. `spec` types the `spec` field, or with
     `inline` the top-level fields beside metadata and status. `validate` sees a decoded object and returns what Istio's
     or Kubernetes' own validation would say; `validate_update` sees the old and the new one (what may not change).
-    `default` fills in what admission fills in (on the JSON document, so that it is stored). `lower` turns an object into facts of stage-1 tables. `emit` contributes fragments at stages.
+    `default` fills in what admission fills in (on the JSON document, so that it is stored). `lower` turns an object
+    into facts of stage-1 tables. `emit` contributes fragments at stages. `allocate` fills in a virtual address that is
+    not among those taken (see `Allocate`), and `addresses` says which ones a stored document holds.
     """
 
     group: str

@@ -105,6 +105,8 @@ class Channel:
         self._dirty: set[str] = set()
         self._force: set[str] = set()
         self._trials: deque[Trial] = deque()
+        self.unsure: set[str] = set()
+        """Sent in a refused response, so perhaps taken over, but not yet acknowledged by themselves."""
 
     # Subscriptions.
 
@@ -122,8 +124,12 @@ class Channel:
         self._force.update(again)
         self._dirty.update(again)
 
-    def receive_delta(self, request: DeltaRequest, catalog: Named) -> list[Event]:
-        """Take a delta request: an answer to the response in flight, changed subscriptions, or both."""
+    def receive_delta(self, request: DeltaRequest, catalog: Named, unsure: Iterable[str] = ()) -> list[Event]:
+        """Take a delta request: an answer to the response in flight, changed subscriptions, or both.
+
+        `unsure` is left over from the proxy's last stream. Envoy runs the good part of a response that it refused,
+        but does not name it in `initial_resource_versions`.
+        """
         events = self._answer(request.nonce, request.error)
         first, self.requested = not self.requested, True
         if len(self.names) + len(request.subscribe) > MAX_NAMES or len(request.initial_versions) > MAX_NAMES:
@@ -139,14 +145,24 @@ class Channel:
                     self._force.add(name)
                 self._dirty.add(name)
         if first:
-            self._remember(request.initial_versions, catalog)
+            self.unsure.update(name for name in unsure if self.subscribed(name))
+            self._remember({**request.initial_versions, **dict.fromkeys(self.unsure, "")}, catalog)
             self._owed = self.wildcard and not request.initial_versions
         for name in request.unsubscribe:
             self._unsubscribe(name)
         return events
 
-    def receive_sotw(self, request: SotwRequest, catalog: Named, previous: TypeLedger | None) -> list[Event]:
-        """Take a state-of-the-world request. One with a stale nonce is ignored whole: a later one follows."""
+    def receive_sotw(
+        self,
+        request: SotwRequest,
+        catalog: Named,
+        previous: TypeLedger | None = None,
+        unsure: Iterable[str] = (),
+    ) -> list[Event]:
+        """Take a state-of-the-world request. One with a stale nonce is ignored whole: a later one follows.
+
+        `previous` and `unsure` are left over from the proxy's last stream.
+        """
         if request.nonce and self._last_nonce is not None and request.nonce != self._last_nonce:
             return []
         if len(request.names) > MAX_NAMES:
@@ -171,6 +187,9 @@ class Channel:
             self._owed = self.wildcard
             if self.whole and request.version:
                 self._resume(request.version, catalog, previous)
+                self.resend(unsure)
+                self.unsure.update(unsure)
+                self._owed = self._owed or bool(self.unsure)
         return events
 
     def _all(self, catalog: Named) -> None:
@@ -267,16 +286,24 @@ class Channel:
         self._force.discard(name)
 
     def introducing(self, catalog: Named) -> bool:
-        """Whether resources that the client never had are due or in flight."""
+        """Whether resources that the client never had, or the answer that there are none, are due or in flight."""
         if self.flight is not None and self.flight.introduces:
             return True
-        return any(resource.name not in self.ledger.acked for resource in self.due(catalog).adds)
+        due = self.due(catalog)
+        return bool(due.absent) or any(self._is_new(resource.name) for resource in due.adds)
+
+    def _is_new(self, name: str) -> bool:
+        return name not in self.ledger.acked or name in self.unsure
 
     def idle(self, catalog: Named) -> bool:
         """Whether nothing is due, in flight or on trial."""
         return self.flight is None and not self._trials and not self.due(catalog)
 
     # Responses.
+
+    def owe(self) -> None:
+        """Let the next response go out even if there is nothing in it."""
+        self._owed = True
 
     def compose(self, catalog: Named, nonce: str, version: str, *, may_remove: bool) -> Response | None:
         """The next response, which is then in flight; None if there is none to send now."""
@@ -304,7 +331,7 @@ class Channel:
             version = set_version(resources)
         gone = (*removes, *absent)
         sent = {resource.name: resource for resource in adds}
-        introduces = any(name not in self.ledger.acked for name in sent)
+        introduces = bool(absent) or any(self._is_new(name) for name in sent)
         self.flight = Flight(nonce, version, sent, gone, introduces, blame)
         self._last_nonce = nonce
         # What is in flight is looked at again when the answer comes.
@@ -349,6 +376,9 @@ class Channel:
                 self.ledger.acked[name] = resource
         for name in flight.removed:
             self.ledger.acked.pop(name, None)
+        self.unsure.difference_update(flight.sent, flight.removed)
+        if self.whole:
+            self.unsure &= self.ledger.acked.keys()
         events: list[Event] = [
             Acked(
                 self.type_url,
@@ -369,8 +399,10 @@ class Channel:
             return [Nacked(self.type_url, name, "", message) for name in flight.removed]
         # It is not known which of them the client took over: unless convicted, each must be sent again.
         self._force.update(name for name in names if self.subscribed(name))
+        self._force.update(name for name in flight.removed if name not in self.ledger.acked)
         if len(names) == 1:
             return [self._convict(name, Nack(version, message)) for name, version in names.items()]
+        self.unsure.update(names)
         suspects = {name: names[name] for name in sorted(named_in(message, names))}
         rest = {name: version for name, version in names.items() if name not in suspects}
         if not suspects or not rest:
@@ -389,5 +421,6 @@ class Channel:
         self.ledger.nacked[name] = nack
         self._force.discard(name)
         self._dirty.add(name)
+        self.unsure.discard(name)
         held = self.ledger.acked.get(name)
         return Nacked(self.type_url, name, nack.version, nack.message, held.version if held else "")

@@ -18,7 +18,7 @@ from fairlead.model.identity import Identity
 from fairlead.xds import wire
 from fairlead.xds.ledger import TypeStatus
 from fairlead.xds.messages import Catalog, Changed, DeltaRequest, Event, ProtocolError, SotwRequest
-from fairlead.xds.session import Session
+from fairlead.xds.session import Residue, Session
 from fairlead.xds.wire import Node
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -149,7 +149,7 @@ class Server:
         self._server: grpc.aio.Server | None = None
         self._connections: dict[int, Connection] = {}
         self._count = 0
-        self._last_sessions: OrderedDict[tuple[Identity, str], Session] = OrderedDict()
+        self._residues: OrderedDict[tuple[Identity, str], Residue] = OrderedDict()
         self.port = 0
 
     @property
@@ -254,7 +254,7 @@ class Server:
         first: DeltaRequest | SotwRequest,
         subscription: Subscription,
     ) -> None:
-        previous = self._last_sessions.pop((peer, node.id), None)
+        previous = self._residues.pop((peer, node.id), None)
         session = Session(subscription.catalog, delta=stream.delta, version=subscription.version, previous=previous)
         self._count += 1
         connection = Connection(self._count, peer, node, stream.address(), session)
@@ -271,10 +271,10 @@ class Server:
                 task.cancel()
             await asyncio.gather(reader, writer, return_exceptions=True)
             del self._connections[connection.id]
-            if not stream.delta:
-                self._last_sessions[peer, node.id] = session
-                while len(self._last_sessions) > _REMEMBERED:
-                    self._last_sessions.popitem(last=False)
+            if residue := session.residue():
+                self._residues[peer, node.id] = residue
+                while len(self._residues) > _REMEMBERED:
+                    self._residues.popitem(last=False)
             self._observer.disconnected(connection)
 
     async def _read(self, stream: _Stream, connection: Connection, first: DeltaRequest | SotwRequest) -> None:

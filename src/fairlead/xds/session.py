@@ -6,7 +6,8 @@ and `next` until it gives None; it may call `next` as slowly as the client reads
 Order among types is make before break: clusters, endpoints, listeners, routes, secrets. What must wait, and for what:
 
 * listeners and routes wait until the proxy has acknowledged every cluster and endpoint set that it never had before;
-* removals of clusters and endpoints wait until nothing of listeners and routes is due or unanswered;
+* removals of clusters and endpoints wait until nothing of listeners and routes is due or unanswered, and after a
+  reconnect also until the client has asked about the listeners and routes that it still holds;
 * endpoints and secrets never wait: Envoy withholds the acknowledgement of clusters as long as one of them warms
   (ClusterManagerImpl::updateClusterCounts), and it warms until its endpoints and secrets have come. For the same
   reason the endpoints of every cluster that is sent again are sent again behind it, although they did not change.
@@ -17,6 +18,8 @@ The name of an endpoint set is the name of its cluster, as in Istio.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+
+import msgspec
 
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, MAKE_BEFORE_BREAK, ROUTE, Resource
 from fairlead.xds.channel import Channel
@@ -37,21 +40,35 @@ MAX_TYPES = 64
 _NOTHING: Mapping[str, Resource] = {}
 
 
+class Residue(msgspec.Struct, frozen=True):
+    """What must be known of a proxy's last stream when it connects again; falsy if that is nothing.
+
+    `whole`: ledgers of a state-of-the-world client, from which it keeps its last good listeners and clusters.
+    `unsure`: what it may run without saying so.
+    """
+
+    whole: Mapping[str, TypeLedger] = {}
+    unsure: Mapping[str, frozenset[str]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.whole or self.unsure)
+
+
 class Session:
     """One stream. `delta` tells the protocol; `version` names the catalog in responses (delta's system version).
 
-    `previous` is the session that the same proxy had before, if it is known: a state-of-the-world client that proves
-    to hold what was acknowledged there keeps its last good resources.
+    `previous` is what the last stream of the same proxy left, if that is known.
     """
 
-    def __init__(self, catalog: Catalog, *, delta: bool, version: str = "", previous: Session | None = None) -> None:
+    def __init__(self, catalog: Catalog, *, delta: bool, version: str = "", previous: Residue | None = None) -> None:
         self.delta = delta
         self._catalog = catalog
         self._version = version
         self._channels: dict[str, Channel] = {}
         self._nonces = 0
+        self._answered = False
         self._early_clusters: set[str] = set()
-        self._previous: dict[str, TypeLedger] = previous.ledgers() if previous is not None and not delta else {}
+        self._previous = previous or Residue()
 
     def receive(self, request: DeltaRequest | SotwRequest) -> list[Event]:
         """Take a request of the client. Raises ProtocolError if it asks for more than a session may hold."""
@@ -63,11 +80,13 @@ class Session:
                 raise ProtocolError(f"a request without a type, or more than {MAX_TYPES} types on one stream")
             channel = self._channels[request.type_url] = Channel(request.type_url, delta=self.delta)
         first = not channel.requested
+        self._answered = self._answered or bool(request.nonce)
         catalog = self._named(request.type_url)
+        unsure = self._previous.unsure.get(request.type_url, ())
         if isinstance(request, DeltaRequest):
-            events = channel.receive_delta(request, catalog)
+            events = channel.receive_delta(request, catalog, unsure)
         else:
-            events = channel.receive_sotw(request, catalog, self._previous.pop(request.type_url, None))
+            events = channel.receive_sotw(request, catalog, self._previous.whole.get(request.type_url), unsure)
         if first and request.type_url == ENDPOINT:
             # Clusters that went out before the endpoints were asked for: the client may be warming them.
             channel.resend(self._early_clusters)
@@ -97,12 +116,24 @@ class Session:
                 self._version,
                 may_remove=self._may_remove(channel.type_url),
             )
+            if response is None and not self._answered and channel.type_url in (CLUSTER, ENDPOINT):
+                response = self._ask(channel, nonce)
             if response is not None:
                 self._nonces += 1
                 if channel.type_url == CLUSTER and channel.flight is not None:
                     self._rewarm(channel.flight.sent)
                 return response
         return None
+
+    def _ask(self, channel: Channel, nonce: str) -> Response | None:
+        """After a reconnect, before removals: an empty response. A client sends its first requests of all types before
+        it answers anything, so when this is answered it is known which listeners and routes it still has.
+        """
+        catalog = self._named(channel.type_url)
+        if not channel.due(catalog).removes:
+            return None
+        channel.owe()
+        return channel.compose(catalog, nonce, self._version, may_remove=False)
 
     def _named(self, type_url: str) -> Mapping[str, Resource]:
         return self._catalog.get(type_url, _NOTHING)
@@ -129,9 +160,7 @@ class Session:
         if clusters is None or not clusters.wildcard:
             # Not an Envoy that takes what it is given, but a client that names what it uses (gRPC).
             return True
-        # After a reconnect the client still holds listeners and routes that it has not yet asked about.
-        asked = all(above in self._channels for above in (LISTENER, ROUTE) if self._catalog.get(above))
-        return asked and self._settled(LISTENER) and self._settled(ROUTE)
+        return self._answered and self._settled(LISTENER) and self._settled(ROUTE)
 
     def _settled(self, type_url: str) -> bool:
         channel = self._channels.get(type_url)
@@ -149,6 +178,19 @@ class Session:
     def ledgers(self) -> dict[str, TypeLedger]:
         """The live ledgers by type: for reading."""
         return {key: channel.ledger for key, channel in self._channels.items()}
+
+    def residue(self) -> Residue:
+        """What to keep when the stream has ended."""
+        unsure = dict(self._previous.unsure)
+        whole = dict(self._previous.whole)
+        for key, channel in self._channels.items():
+            names = channel.unsure | set(channel.flight.sent if channel.flight else ())
+            unsure.pop(key, None)
+            if names:
+                unsure[key] = frozenset(names)
+            if channel.whole and channel.ledger.last_acked:
+                whole[key] = channel.ledger
+        return Residue(whole, unsure)
 
     def status(self) -> tuple[TypeStatus, ...]:
         """How each type that the proxy asked for stands, in delivery order."""

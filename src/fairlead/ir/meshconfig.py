@@ -1,0 +1,283 @@
+"""MeshConfig to the mesh's fact: from a ConfigMap's text, a file, or an object.
+
+Istio keeps these settings in the ConfigMap `istio` of the root namespace, as YAML under the key `mesh`. Durations,
+ports and lists are checked as istio `pkg/config/validation/agent` does. A setting that is decoded but not acted on
+gets a warning (FL0100) that names it, never silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from fairlead.ir.mesh import Mesh
+from fairlead.ir.meshspec import HTTPRetry, MeshConfig
+from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig
+from fairlead.ir.traffic import RetryPolicy, TcpKeepalive
+from fairlead.model.decode import decode
+from fairlead.model.diagnostic import Position, Problem, Severity
+from fairlead.model.duration import is_duration, parse_duration
+from fairlead.model.manifest import Manifest
+from fairlead.model.path import ROOT, FieldPath
+from fairlead.model.syntax import export_problems, is_name_label, port_problems, wrong_fqdn
+from fairlead.model.yaml import YAMLError, parse_documents
+
+CONFIGMAP_NAMESPACE = "istio-system"
+CONFIGMAP_NAME = "istio"
+CONFIGMAP_KEY = "mesh"
+_DATA = ROOT.child("data", CONFIGMAP_KEY)
+
+_EFFECTIVE = frozenset(
+    (
+        "access_log_encoding",
+        "access_log_file",
+        "access_log_format",
+        "connect_timeout",
+        "default_config",
+        "default_destination_rule_export_to",
+        "default_http_retry_policy",
+        "default_service_export_to",
+        "default_virtual_service_export_to",
+        "dns_refresh_rate",
+        "enable_auto_mtls",
+        "h2_upgrade_policy",
+        "inbound_traffic_policy",
+        "locality_lb_setting",
+        "outbound_traffic_policy",
+        "path_normalization",
+        "protocol_detection_timeout",
+        "proxy_http_port",
+        "root_namespace",
+        "tcp_keepalive",
+        "trust_domain",
+        "trust_domain_aliases",
+    )
+)
+_EFFECTIVE_PROXY = frozenset(("gateway_topology", "concurrency", "drain_duration"))
+
+
+class MeshReading(NamedTuple):
+    """What a text says: the fact (None if a finding is an error), and findings with their place in the text."""
+
+    mesh: Mesh | None
+    findings: tuple[tuple[Problem, Position | None], ...]
+
+
+def read_mesh_config(text: str, file: str = "") -> MeshReading:
+    """Read MeshConfig from YAML: the settings themselves, or a `MeshConfig` document that has them under `spec`.
+
+    An empty text means the defaults.
+    """
+    try:
+        documents = parse_documents(text, file)
+    except YAMLError as error:
+        return MeshReading(None, ((Problem(ROOT, error.message, code="FL0008"), error.position),))
+    if len(documents) > 1:
+        said = Problem(ROOT, "more than one document", remedy="Keep one.", code="FL0008")
+        return MeshReading(None, ((said, documents[1].position(ROOT)),))
+    manifest = documents[0] if documents else Manifest({}, file)
+    base = ROOT / "spec" if "spec" in manifest.data and manifest.data.get("kind") == "MeshConfig" else ROOT
+    config, problems = decode(MeshConfig, manifest.data["spec"] if base else manifest.data, base)
+    if config is not None:
+        problems = list(mesh_config_problems(config, base))
+    failed = config is None or any(one.severity is Severity.ERROR for one in problems)
+    mesh = None if failed or config is None else mesh_of(config)
+    return MeshReading(mesh, tuple((one, manifest.position(one.path)) for one in problems))
+
+
+def is_mesh_configmap(namespace: str, name: str) -> bool:
+    """Whether a ConfigMap is the one that holds the mesh's settings."""
+    return (namespace, name) == (CONFIGMAP_NAMESPACE, CONFIGMAP_NAME)
+
+
+def mesh_of_configmap(namespace: str, name: str, data: Mapping[str, str]) -> Mesh | None:
+    """The fact of a ConfigMap: None if it is another ConfigMap, has no key `mesh`, or is wrong."""
+    if not is_mesh_configmap(namespace, name) or CONFIGMAP_KEY not in data:
+        return None
+    return read_mesh_config(data[CONFIGMAP_KEY]).mesh
+
+
+def configmap_problems(namespace: str, name: str, data: Mapping[str, str]) -> Iterator[Problem]:
+    """What is wrong with the mesh settings in a ConfigMap; nothing for other ConfigMaps. Lines count in the value."""
+    if not is_mesh_configmap(namespace, name) or CONFIGMAP_KEY not in data:
+        return
+    for problem, position in read_mesh_config(data[CONFIGMAP_KEY]).findings:
+        line = f" (line {position.line} of the value)" if position else ""
+        field = f"{problem.path}: " if problem.path else ""
+        message = f"{field}{problem.message}{line}"
+        yield msgspec.structs.replace(problem, path=_DATA, message=message)
+
+
+def mesh_of(config: MeshConfig) -> Mesh:
+    """The fact of valid settings; what is not said has Istio's default."""
+    default = Mesh()
+    proxy = config.default_config or ProxyConfig()
+    outbound = config.outbound_traffic_policy
+    locality = config.locality_lb_setting
+    return Mesh(
+        root_namespace=config.root_namespace or default.root_namespace,
+        trust_domain=config.trust_domain or default.trust_domain,
+        trust_domain_aliases=config.trust_domain_aliases,
+        outbound_policy="REGISTRY_ONLY" if outbound and outbound.mode == "REGISTRY_ONLY" else "ALLOW_ANY",
+        inbound_policy=config.inbound_traffic_policy.mode if config.inbound_traffic_policy else "PASSTHROUGH",
+        auto_mtls=config.enable_auto_mtls is not False,
+        access_log_file=config.access_log_file,
+        access_log_format=config.access_log_format,
+        access_log_encoding=config.access_log_encoding,
+        connect_timeout=_seconds(config.connect_timeout, default.connect_timeout),
+        tcp_keepalive=_keepalive(config.tcp_keepalive),
+        default_retry=_retry(config.default_http_retry_policy),
+        protocol_detection_timeout=_seconds(config.protocol_detection_timeout, default.protocol_detection_timeout),
+        dns_refresh_rate=_seconds(config.dns_refresh_rate, default.dns_refresh_rate),
+        h2_upgrade=config.h2_upgrade_policy == "UPGRADE",
+        default_service_export_to=config.default_service_export_to or default.default_service_export_to,
+        default_route_export_to=config.default_virtual_service_export_to or default.default_route_export_to,
+        default_policy_export_to=config.default_destination_rule_export_to or default.default_policy_export_to,
+        locality_lb_enabled=locality is None or locality.enabled is not False,
+        num_trusted_proxies=proxy.gateway_topology.num_trusted_proxies if proxy.gateway_topology else 0,
+        path_normalization=config.path_normalization.normalization if config.path_normalization else "DEFAULT",
+        http_proxy_port=config.proxy_http_port,
+        proxy_concurrency=proxy.concurrency,
+        drain_duration=_seconds(proxy.drain_duration, default.drain_duration),
+    )
+
+
+def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator[Problem]:
+    """What Istio's validation says of the settings, and a warning for each that has no effect."""
+    yield from _ports(config, base)
+    yield from _durations(config, base)
+    yield from _names(config, base)
+    yield from _providers(config, base)
+    yield from _without_effect(config, base)
+
+
+def _seconds(text: str, default: float) -> float:
+    return parse_duration(text) if text else default
+
+
+def _keepalive(settings: KeepaliveSettings | None) -> TcpKeepalive | None:
+    if settings is None:
+        return None
+    return TcpKeepalive(settings.probes, _seconds(settings.time, 0), _seconds(settings.interval, 0))
+
+
+def _retry(policy: HTTPRetry | None) -> RetryPolicy | None:
+    if policy is None:
+        return None
+    return RetryPolicy(
+        attempts=policy.attempts,
+        retry_on=policy.retry_on,
+        per_try_timeout=parse_duration(policy.per_try_timeout) if policy.per_try_timeout else None,
+        backoff=parse_duration(policy.backoff) if policy.backoff else None,
+        retry_remote_localities=bool(policy.retry_remote_localities),
+        ignore_previous_hosts=policy.retry_ignore_previous_hosts is not False,
+    )
+
+
+def _ports(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
+    yield from port_problems(config.proxy_listen_port, base / "proxyListenPort")
+    yield from port_problems(config.proxy_inbound_listen_port, base / "proxyInboundListenPort")
+    if config.proxy_http_port:
+        yield from port_problems(config.proxy_http_port, base / "proxyHttpPort")
+    proxy = config.default_config
+    if proxy is not None:
+        yield from port_problems(proxy.status_port, base.child("defaultConfig", "statusPort"))
+        yield from port_problems(proxy.proxy_admin_port, base.child("defaultConfig", "proxyAdminPort"))
+        if proxy.concurrency is not None and proxy.concurrency < 0:
+            path = base.child("defaultConfig", "concurrency")
+            yield Problem(path, "must not be negative", remedy="0 means one for each core.")
+
+
+def _durations(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
+    """Each as (field path, value, least, most); times are seconds."""
+    keepalive, retry = config.tcp_keepalive or KeepaliveSettings(), config.default_http_retry_policy or HTTPRetry()
+    proxy = config.default_config or ProxyConfig()
+    checks: tuple[tuple[str, str, float, float], ...] = (
+        ("connectTimeout", config.connect_timeout, 0.001, 3600),
+        ("protocolDetectionTimeout", config.protocol_detection_timeout, 0, 3600),
+        ("dnsRefreshRate", config.dns_refresh_rate, 0.001, 86400 * 365),
+        ("hboneIdleTimeout", config.hbone_idle_timeout, 0.001, 86400 * 365),
+        ("tcpKeepalive.time", keepalive.time, 1, 86400 * 365),
+        ("tcpKeepalive.interval", keepalive.interval, 1, 86400 * 365),
+        ("defaultHttpRetryPolicy.perTryTimeout", retry.per_try_timeout, 0.001, 86400 * 365),
+        ("defaultHttpRetryPolicy.backoff", retry.backoff, 0.001, 86400 * 365),
+        ("defaultConfig.drainDuration", proxy.drain_duration, 1, 86400),
+        ("defaultConfig.parentShutdownDuration", proxy.parent_shutdown_duration, 1, 86400),
+        ("defaultConfig.terminationDrainDuration", proxy.termination_drain_duration, 0, 86400),
+    )
+    for field, text, least, most in checks:
+        path = base.child(*field.split("."))
+        if text and not is_duration(text):
+            yield Problem(path, f"{text!r} is not a duration", remedy="Use a form such as 10s, 1m30s or 250ms.")
+        elif text and not least <= parse_duration(text) <= most:
+            yield Problem(path, f"{text} is not between {least:g} s and {most:g} s")
+
+
+def _names(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
+    domains = [(base / "trustDomain", config.trust_domain)] if config.trust_domain else []
+    domains += [(base.child("trustDomainAliases", at), one) for at, one in enumerate(config.trust_domain_aliases)]
+    for path, domain in domains:
+        if wrong_fqdn(domain):
+            yield Problem(path, f"{domain!r} is not a trust domain", remedy="Use a DNS name, such as cluster.local.")
+    if config.root_namespace and not is_name_label(config.root_namespace):
+        yield Problem(base / "rootNamespace", f"{config.root_namespace!r} is not a namespace")
+    exports = (
+        ("defaultServiceExportTo", config.default_service_export_to),
+        ("defaultVirtualServiceExportTo", config.default_virtual_service_export_to),
+        ("defaultDestinationRuleExportTo", config.default_destination_rule_export_to),
+    )
+    for field, export_to in exports:
+        yield from export_problems(export_to or (), "", base / field, none_allowed=True)
+    if config.access_log_encoding == "JSON" and config.access_log_format:
+        yield from _json_format(config.access_log_format, base / "accessLogFormat")
+
+
+def _json_format(text: str, path: FieldPath) -> Iterator[Problem]:
+    try:
+        msgspec.json.decode(text, type=dict)
+    except msgspec.MsgspecError:
+        remedy = "Write a JSON object, or set accessLogEncoding: TEXT."
+        yield Problem(path, "accessLogEncoding is JSON, but the format is not a JSON object", remedy=remedy)
+
+
+def _providers(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for at, provider in enumerate(config.extension_providers):
+        path = base.child("extensionProviders", at)
+        if not provider.name:
+            yield Problem(path / "name", "required", code="FL0004", reason="FieldValueRequired")
+        if provider.name in seen:
+            yield Problem(path / "name", f"{provider.name!r} is used twice", reason="FieldValueDuplicate")
+        seen.add(provider.name)
+        fields = zip(provider.__struct_fields__[1:], provider.__struct_encode_fields__[1:], strict=True)
+        chosen = [encoded for name, encoded in fields if getattr(provider, name) is not None]
+        if len(chosen) != 1:
+            said = f"exactly one kind of provider is possible, found {', '.join(chosen) or 'none'}"
+            yield Problem(path, said, remedy="Remove the others." if chosen else "Name one, such as zipkin.")
+
+
+def _without_effect(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
+    yield from _unused(config, MeshConfig(), _EFFECTIVE, base)
+    if config.default_config is not None:
+        yield from _unused(config.default_config, ProxyConfig(), _EFFECTIVE_PROXY, base / "defaultConfig")
+    outbound = config.outbound_traffic_policy
+    if outbound is not None and outbound.mode == "ALLOW_ANY_DYNAMIC_DNS":
+        path = base.child("outboundTrafficPolicy", "mode")
+        said = "ALLOW_ANY_DYNAMIC_DNS works as ALLOW_ANY"
+        yield Problem(path, said, Severity.WARNING, "Use ALLOW_ANY.", "FL0100")
+    locality = config.locality_lb_setting
+    if locality is not None and (locality.distribute or locality.failover or locality.failover_priority):
+        said = "only enabled has an effect mesh-wide"
+        remedy = "Set the others in DestinationRules."
+        yield Problem(base / "localityLbSetting", said, Severity.WARNING, remedy, "FL0100")
+
+
+def _unused(
+    config: msgspec.Struct, default: msgspec.Struct, effective: frozenset[str], base: FieldPath
+) -> Iterator[Problem]:
+    for name, encoded in zip(config.__struct_fields__, config.__struct_encode_fields__, strict=True):
+        if name not in effective and getattr(config, name) != getattr(default, name):
+            remedy = "Remove it, or expect nothing of it."
+            yield Problem(base / encoded, f"{encoded} has no effect", Severity.WARNING, remedy, "FL0100")

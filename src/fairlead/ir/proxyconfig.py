@@ -1,0 +1,192 @@
+"""Fields of Istio's ProxyConfig (`istio.mesh.v1alpha1`): what MeshConfig's `defaultConfig` says of every proxy."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from fairlead.model.object import Spec
+from fairlead.model.probe import Probe
+
+Duration = Annotated[str, Meta(description="A duration such as 10s, 1m30s or 250ms.")]
+
+
+class TLSSettings(Spec, frozen=True):
+    """ClientTLSSettings: TLS towards a server of the control plane's own."""
+
+    mode: Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"] = "DISABLE"
+    client_certificate: str = ""
+    private_key: str = ""
+    ca_certificates: str = ""
+    ca_crl: str = ""
+    credential_name: str = ""
+    subject_alt_names: tuple[str, ...] = ()
+    sni: str = ""
+    insecure_skip_verify: bool | None = None
+
+
+class KeepaliveSettings(Spec, frozen=True):
+    """SO_KEEPALIVE on TCP connections."""
+
+    probes: Annotated[int, Meta(ge=0, description="Unanswered probes before the connection is dead.")] = 0
+    time: Annotated[Duration, Meta(description="Idle time before the first probe.")] = ""
+    interval: Annotated[Duration, Meta(description="Time between probes.")] = ""
+
+
+class TracerAddress(Spec, frozen=True):
+    """Where a tracer is."""
+
+    address: str = ""
+    access_token: str = ""
+
+
+class OpenCensusAgent(Spec, frozen=True):
+    """An OpenCensus agent (deprecated)."""
+
+    address: str = ""
+    context: tuple[str, ...] = ()
+
+
+class TagLiteral(Spec, frozen=True):
+    """A fixed tag value."""
+
+    value: str = ""
+
+
+class TagSource(Spec, frozen=True):
+    """A tag value from an environment variable or a request header."""
+
+    name: str = ""
+    default_value: str = ""
+
+
+class CustomTag(Spec, frozen=True):
+    """A tag of every span; one of the three."""
+
+    literal: TagLiteral | None = None
+    environment: TagSource | None = None
+    header: TagSource | None = None
+
+
+class Tracing(Spec, frozen=True):
+    """Tracing of requests."""
+
+    zipkin: TracerAddress | None = None
+    lightstep: TracerAddress | None = None
+    datadog: TracerAddress | None = None
+    stackdriver: dict[str, Any] | None = None
+    open_census_agent: OpenCensusAgent | None = None
+    custom_tags: dict[str, CustomTag] = {}
+    max_path_tag_length: int = 0
+    sampling: Annotated[float, Meta(description="Percentage of requests that are traced.")] = 1.0
+    enable_istio_tags: bool | None = None
+    tls_settings: TLSSettings | None = None
+
+
+class ProxyProtocolSettings(Spec, frozen=True):
+    """The PROXY protocol on gateways (its presence switches it on)."""
+
+
+class Topology(Spec, frozen=True):
+    """What stands before a gateway."""
+
+    num_trusted_proxies: Annotated[
+        int, Meta(ge=0, description="Proxies before the gateway whose X-Forwarded-For entries are believed.")
+    ] = 0
+    forward_client_cert_details: Literal[
+        "UNDEFINED", "SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY"
+    ] = "UNDEFINED"
+    proxy_protocol: ProxyProtocolSettings | None = None
+
+
+class KeyMethod(Spec, frozen=True):
+    """Hardware that signs."""
+
+    poll_delay: Duration = ""
+    fallback: bool | None = None
+
+
+class PrivateKeyProvider(Spec, frozen=True):
+    """Hardware acceleration of private key operations."""
+
+    cryptomb: KeyMethod | None = None
+    qat: KeyMethod | None = None
+
+
+class RemoteService(Spec, frozen=True):
+    """A service that Envoy reports to."""
+
+    address: str = ""
+    tls_settings: TLSSettings | None = None
+    tcp_keepalive: KeepaliveSettings | None = None
+
+
+class StatsMatcher(Spec, frozen=True):
+    """Further Envoy statistics to create."""
+
+    inclusion_prefixes: tuple[str, ...] = ()
+    inclusion_suffixes: tuple[str, ...] = ()
+    inclusion_regexps: tuple[str, ...] = ()
+
+
+class SDS(Spec, frozen=True):
+    """Removed from Istio long ago; still decoded."""
+
+    enabled: bool = False
+    k8s_sa_jwt_path: str = ""
+
+
+class ProxyImage(Spec, frozen=True):
+    """The proxy's image."""
+
+    image_type: str = ""
+
+
+class ProxyConfig(Spec, frozen=True):
+    """Settings of every proxy, read when a proxy starts."""
+
+    config_path: str = ""
+    binary_path: str = ""
+    service_cluster: str = ""
+    tracing_service_name: Literal["APP_LABEL_AND_NAMESPACE", "CANONICAL_NAME_ONLY", "CANONICAL_NAME_AND_NAMESPACE"] = (
+        "APP_LABEL_AND_NAMESPACE"
+    )
+    drain_duration: Annotated[Duration, Meta(description="How long connections may take to end.")] = ""
+    parent_shutdown_duration: Duration = ""
+    discovery_address: str = ""
+    discovery_refresh_delay: Duration = ""
+    zipkin_address: str = ""
+    statsd_udp_address: str = ""
+    envoy_metrics_service_address: str = ""
+    proxy_admin_port: int = 15000
+    availability_zone: str = ""
+    control_plane_auth_policy: Literal["NONE", "MUTUAL_TLS", "INHERIT"] = "MUTUAL_TLS"
+    custom_config_file: str = ""
+    stat_name_length: int = 189
+    concurrency: Annotated[int | None, Meta(description="Worker threads of Envoy; 0: one for each core.")] = None
+    proxy_bootstrap_template_path: str = ""
+    interception_mode: Literal["REDIRECT", "TPROXY", "NONE"] = "REDIRECT"
+    tracing: Tracing | None = None
+    sds: SDS | None = None
+    envoy_access_log_service: RemoteService | None = None
+    envoy_metrics_service: RemoteService | None = None
+    proxy_metadata: dict[str, str] = {}
+    runtime_values: dict[str, str] = {}
+    status_port: int = 15020
+    extra_stat_tags: tuple[str, ...] = ()
+    gateway_topology: Annotated[Topology | None, Meta(description="What stands before a gateway.")] = None
+    termination_drain_duration: Duration = ""
+    mesh_id: str = ""
+    readiness_probe: Probe | None = None
+    proxy_stats_matcher: StatsMatcher | None = None
+    hold_application_until_proxy_starts: bool | None = None
+    ca_certificates_pem: tuple[str, ...] = ()
+    image: ProxyImage | None = None
+    private_key_provider: PrivateKeyProvider | None = None
+    proxy_headers: dict[str, Any] | None = None
+    stats_compression: bool | None = None
+    file_flush_interval: Duration = ""
+    file_flush_min_size_kb: int | None = msgspec.field(default=None, name="fileFlushMinSizeKb")
+    connection_settings: dict[str, Any] | None = None
