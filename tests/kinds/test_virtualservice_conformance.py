@@ -1,7 +1,8 @@
 """Istio's own validation cases for VirtualService, DestinationRule and Gateway.
 
-FAIRLEAD_CONFORMANCE names the folder of cases that were taken from other implementations. A case is a message, either a
-whole resource or a part of one, which is put into a resource that is valid otherwise.
+FAIRLEAD_CONFORMANCE_DIR names the folder of cases that were taken from other implementations, by default
+`../shared/conformance` beside the repository. A case is a message, either a whole resource or a part of one, which is put
+into a resource that is valid otherwise.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from fairlead.model.findings import NO_EFFECT
 
 Case = dict[str, Any]
 KINDS = ("VirtualService", "DestinationRule", "Gateway")
-ABSENT = "FAIRLEAD_CONFORMANCE does not name a folder with istio-validation/suite.json"
+CASES = Path(
+    os.environ.get("FAIRLEAD_CONFORMANCE_DIR", Path(__file__).resolve().parents[2].parent / "shared" / "conformance")
+)
+SUITE = CASES / "istio-validation" / "suite.json"
 EXPECTED = {
     "TestValidateHTTPRoute/null header match": "a null match became {} in the case, which asks for presence",
     "TestValidateRootHTTPRoute/null header match": "a null match became {} in the case, which asks for presence",
@@ -74,10 +78,9 @@ WRAP: dict[str, Callable[[Case], Case]] = {
 
 
 def _cases() -> list[Any]:
-    suite = Path(os.environ.get("FAIRLEAD_CONFORMANCE", "")) / "istio-validation" / "suite.json"
-    if not suite.is_file():
-        return [pytest.param({}, {}, marks=pytest.mark.skip(reason=ABSENT))]
-    loaded: Case = json.loads(suite.read_text())
+    if not SUITE.is_file():
+        return [pytest.param({}, {}, marks=pytest.mark.skip(reason=f"no conformance cases at {SUITE}"))]
+    loaded: Case = json.loads(SUITE.read_text())
     found: list[Any] = []
     for case in (*loaded["cases"], *loaded["crd"]):
         wrap = WRAP.get(str(case.get("message", "")).rpartition("v1alpha3.")[2])
