@@ -23,6 +23,8 @@ def imported_modules() -> set[str]:
     for path in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module:
+                if node.module.endswith("_pb2"):
+                    found.add(node.module)
                 found.update(f"{node.module}.{name.name}" for name in node.names if name.name.endswith("_pb2"))
             elif isinstance(node, ast.Import):
                 found.update(name.name for name in node.names if name.name.endswith("_pb2"))
@@ -67,7 +69,8 @@ def main() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(file.content)
         packages.update(parent for parent in path.relative_to(out).parents if parent.name)
-    for package in packages:
+    # `google` is a namespace package: a stub of it here would hide the stubs of google.protobuf.
+    for package in packages - {Path("google")}:
         (out / package / "__init__.pyi").touch()
     print(f"{len(response.file)} stubs in {out}")
 

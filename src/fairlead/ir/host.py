@@ -82,6 +82,8 @@ HOSTS_ALL = HOSTS.index("all", lambda key, host: [""])
 """Every host, under "": for the few rules that list what a proxy may see."""
 HOSTS_BY_NAME = HOSTS.index("name", lambda key, host: [key.hostname])
 HOSTS_BY_PORT = HOSTS.index("port", _ports)
+HOSTS_BY_ADDRESS = HOSTS.index("address", lambda key, host: host.addresses)
+"""Hosts under each of their virtual addresses."""
 HOSTS_BY_NAMESPACE = HOSTS.index("namespace", lambda key, host: [key.namespace])
 HOSTS_BY_SELECTOR = HOSTS.index("selector", _selector)
 """Hosts with a selector, under (namespace, first label, its value) of the selector; ("", "") if it is empty."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +18,9 @@ from fairlead.model.ref import Ref
 S = TypeVar("S")
 
 Emission = tuple[Table[Any, Any], Hashable, object]
+
+Allocate = Callable[[dict[str, Any], Collection[str], str], tuple[dict[str, Any], list[Problem]]]
+"""(document, addresses of others, range) to the document with its address, or the problems that forbid it."""
 
 
 class Stage(Enum):
@@ -40,13 +43,15 @@ class Column(msgspec.Struct, frozen=True):
     priority: int = 0
 
 
-class Kind(msgspec.Struct, Generic[S], frozen=True):
+class Kind(msgspec.Struct, Generic[S], frozen=True, eq=False):
     """Everything the rest of Fairlead needs to know of one API kind.
 
     `group` is "" for the core group; `versions[0]` is the one that is stored. `spec` types the `spec` field, or with
     `inline` the top-level fields beside metadata and status. `validate` sees a decoded object and returns what Istio's
-    or Kubernetes' own validation would say. `default` fills in what admission fills in (on the JSON document, so that
-    it is stored). `lower` turns an object into facts of stage-1 tables. `emit` contributes fragments at stages.
+    or Kubernetes' own validation would say; `validate_update` sees the old and the new one (what may not change).
+    `default` fills in what admission fills in (on the JSON document, so that it is stored). `lower` turns an object
+    into facts of stage-1 tables. `emit` contributes fragments at stages. `allocate` fills in a virtual address that is
+    not among those taken (see `Allocate`), and `addresses` says which ones a stored document holds.
     """
 
     group: str
@@ -65,7 +70,10 @@ class Kind(msgspec.Struct, Generic[S], frozen=True):
     sensitive: bool = False
     columns: tuple[Column, ...] = ()
     validate: Callable[[Object[S]], Iterable[Problem]] | None = None
+    validate_update: Callable[[Object[S], Object[S]], Iterable[Problem]] | None = None
     default: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    allocate: Allocate | None = None
+    addresses: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
     lower: Callable[[Reader, Object[S]], Iterable[Emission]] | None = None
     emit: Mapping[Stage, Callable[[Reader, FilterScope], Iterable[Filter]]] = {}
 

@@ -172,7 +172,11 @@ class L4Rule(msgspec.Struct, frozen=True):
 
 
 class RouteSet(msgspec.Struct, frozen=True):
-    """What one object says about routing to `hosts`, on the proxies behind `gateways`."""
+    """What one object says about routing to `hosts`, on the proxies behind `gateways`.
+
+    `gateway_api`: it was written in the Gateway API. Then path prefixes match whole segments, a missing backend
+    answers 500, and a sidecar takes the rules only from its own namespace (first) or from that of the host.
+    """
 
     key: NamespacedName
     origin: Origin
@@ -183,6 +187,7 @@ class RouteSet(msgspec.Struct, frozen=True):
     tcp: tuple[L4Rule, ...] = ()
     export_to: tuple[str, ...] = ()
     created: str = ""
+    gateway_api: bool = False
 
 
 def _mesh_hosts(_: NamespacedName, routes: RouteSet) -> tuple[str, ...]:
@@ -194,6 +199,11 @@ def _wildcards(_: NamespacedName, routes: RouteSet) -> list[str]:
     return [""] if wild else []
 
 
+def _with_source_labels(_: NamespacedName, routes: RouteSet) -> list[str]:
+    rules = (*routes.http, *routes.tls, *routes.tcp)
+    return [""] if any(match.source_labels for rule in rules for match in rule.matches) else []
+
+
 ROUTES: Table[NamespacedName, RouteSet] = Table("routes", stage=1)
 ROUTES_BY_MESH_HOST = ROUTES.index("mesh-host", _mesh_hosts)
 """Route sets for sidecars, under each host they name (wildcards as they are)."""
@@ -201,3 +211,5 @@ ROUTES_MESH = ROUTES.index("mesh", lambda key, routes: [""] if MESH in routes.ga
 """Every route set for sidecars, under ""."""
 ROUTES_WILDCARD = ROUTES.index("wildcard", _wildcards)
 ROUTES_BY_GATEWAY = ROUTES.index("gateway", lambda key, routes: [one for one in routes.gateways if one != MESH])
+ROUTES_WITH_SOURCE_LABELS = ROUTES.index("source-labels", _with_source_labels)
+"""The route sets that look at labels of the caller, under ""."""

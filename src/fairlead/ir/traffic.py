@@ -41,6 +41,7 @@ class HashPolicy(msgspec.Struct, frozen=True):
     cookie: str = ""
     cookie_path: str = ""
     cookie_ttl: float | None = None
+    cookie_attributes: Pairs = ()
     source_ip: bool = False
     query: str = ""
 
@@ -120,7 +121,11 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 class PortPolicy(msgspec.Struct, frozen=True):
-    """A policy for one port: it replaces the general one field by field, none is inherited inside a field."""
+    """A policy for one port of the host.
+
+    Istio inherits nothing here: for this port, load balancer, connection pools, outlier detection and TLS are as
+    this policy says and otherwise default, whatever the general policy says (`effective_policy`).
+    """
 
     port: int
     policy: Policy
@@ -153,3 +158,34 @@ class TrafficPolicy(msgspec.Struct, frozen=True):
 TRAFFIC_POLICIES: Table[NamespacedName, TrafficPolicy] = Table("traffic-policies", stage=1)
 TRAFFIC_POLICIES_BY_HOST = TRAFFIC_POLICIES.index("host", lambda key, policy: [policy.host])
 """Policies under the host they name, wildcards (`*.example.com`) as they are."""
+TRAFFIC_POLICIES_WITH_SELECTOR = TRAFFIC_POLICIES.index("selector", lambda key, policy: [""] if policy.selector else [])
+"""The policies that are for some clients only, under ""."""
+
+
+def effective_policy(traffic: TrafficPolicy | None, subset: str, port: int) -> Policy:
+    """What holds for a port of a host (`subset` "") or of a subset of it.
+
+    Istio's `MergeSubsetTrafficPolicy`: the subset's policy overrides the host's group by group. On either level a
+    policy for the port takes the place of load balancer, connection pools, outlier detection and TLS altogether,
+    those it does not give included. An unknown subset has the host's policy.
+    """
+    if traffic is None:
+        return Policy()
+    merged = _override(Policy(), traffic.policy, traffic.ports, port)
+    named = next((one for one in traffic.subsets if one.name == subset), None) if subset else None
+    return merged if named is None else _override(merged, named.policy, named.ports, port)
+
+
+def _override(base: Policy, over: Policy, ports: tuple[PortPolicy, ...], port: int) -> Policy:
+    for one in ports:
+        if one.port == port:
+            return msgspec.structs.replace(one.policy, proxy_protocol=over.proxy_protocol or base.proxy_protocol)
+    pool = over if over.tcp is not None or over.http is not None else base
+    return Policy(
+        load_balancer=over.load_balancer or base.load_balancer,
+        tcp=pool.tcp,
+        http=pool.http,
+        outlier=over.outlier or base.outlier,
+        tls=over.tls or base.tls,
+        proxy_protocol=over.proxy_protocol or base.proxy_protocol,
+    )

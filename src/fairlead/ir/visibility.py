@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 DOMAIN_SUFFIX = "cluster.local"
+"""The suffix of service names, as facts use it: `name.namespace.svc.SUFFIX`."""
 
 
 def is_visible(export_to: tuple[str, ...], namespace: str, client_namespace: str) -> bool:
@@ -20,8 +21,11 @@ def is_visible(export_to: tuple[str, ...], namespace: str, client_namespace: str
 
 
 def full_name(host: str, namespace: str, suffix: str) -> str:
-    """A host as objects name it, fully qualified: a name without dots is a service of the object's namespace."""
-    if "." in host or host.startswith("*") or not host:
+    """A host as objects name it, fully qualified: a name without dots is a service of the object's namespace.
+
+    Wildcards and addresses (IPv6 has no dots) stay as they are.
+    """
+    if "." in host or ":" in host or host.startswith("*") or not host:
         return host
     return f"{host}.{namespace}.svc.{suffix}"
 

@@ -1,4 +1,4 @@
-"""Syntax of values that occur in the fields of many kinds: addresses, domain names, label keys, export lists.
+"""Syntax of values that occur in the fields of many kinds: addresses, domain names, durations, labels, export lists.
 
 The rules are Istio's (`pkg/config/validation/agent`, `pkg/config/labels`) and Kubernetes' (`apimachinery` validation).
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from ipaddress import ip_address, ip_network
 
 from fairlead.model.diagnostic import Problem
+from fairlead.model.duration import is_duration, parse_duration
 from fairlead.model.path import FieldPath
 
 _LABEL = r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?"
@@ -19,6 +21,9 @@ _TAG_RE = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_./]*[A-Za-z0-9])?\Z")
 _VALUE_RE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?)?\Z")
 
 UNIX_PREFIX = "unix://"
+_LONGEST_TEXT = 100
+_LONGEST = 315_576_000_000
+"""Seconds; protobuf's own limit of durations."""
 
 
 def is_name_label(text: str) -> bool:
@@ -125,3 +130,28 @@ def export_problems(
             yield Problem(place, f"{one!r} is not a namespace", remedy="Use '*', '.' or the name of a namespace.")
         if one in ("*", "~") and len(export_to) > 1:
             yield Problem(place, f"{one!r} must stand alone", remedy="Remove the other entries, or this one.")
+
+
+def selector_problems(labels: Mapping[str, str], path: FieldPath) -> Iterator[Problem]:
+    """Labels of a workload selector have names, and no wildcards."""
+    for key, value in labels.items():
+        if not key:
+            yield Problem(path / key, "a label of a selector has an empty name")
+        if "*" in key or "*" in value:
+            yield Problem(path / key, f"{key}={value} has a wildcard", remedy="Selectors compare whole values.")
+
+
+def wrong_duration(text: str, *, zero: bool = False) -> str:
+    """Why `text` is not a duration of whole milliseconds, at least one (or 0, with `zero`), or "" if it is."""
+    if len(text) > _LONGEST_TEXT or not is_duration(text):
+        return f"{text[:40]!r} is not a duration such as 1h, 30s or 250ms"
+    seconds = parse_duration(text)
+    if zero and seconds == 0:
+        return ""
+    if seconds < 0.001:
+        return f"duration {text} is shorter than 1ms"
+    if seconds > _LONGEST:
+        return f"duration {text} is longer than 10000 years"
+    # The parser sums exact fractions; as a float the sum still tells nanoseconds apart up to some months.
+    whole = round(Fraction(seconds) * 10**9) % 10**6 == 0
+    return "" if whole else f"duration {text} is not a whole number of milliseconds"

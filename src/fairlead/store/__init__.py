@@ -2,3 +2,32 @@
 
 Knows nothing of particular kinds: it keeps JSON documents. Every acknowledged write is on disk.
 """
+
+from fairlead.store.change import Change, Json, Operation, Version
+from fairlead.store.errors import (
+    AlreadyExists,
+    Conflict,
+    Gone,
+    NotFound,
+    StoreError,
+    StoreUnusable,
+)
+from fairlead.store.retention import Retention
+from fairlead.store.store import Listing, Store, Transaction
+
+__all__ = [
+    "AlreadyExists",
+    "Change",
+    "Conflict",
+    "Gone",
+    "Json",
+    "Listing",
+    "NotFound",
+    "Operation",
+    "Retention",
+    "Store",
+    "StoreError",
+    "StoreUnusable",
+    "Transaction",
+    "Version",
+]

@@ -1,1 +1,207 @@
-"""The ADS session machine: requests and changes in, responses and ledger entries out. No I/O."""
+"""The ADS session machine: requests and changes in, responses and ledger events out. No I/O, no clock.
+
+One `Session` is one proxy's stream. The shell calls `receive` for each request, `update` when the catalog changes,
+and `next` until it gives None; it may call `next` as slowly as the client reads, since a response is made only then.
+
+Order among types is make before break: clusters, endpoints, listeners, routes, secrets. What must wait, and for what:
+
+* listeners and routes wait until the proxy has acknowledged every cluster and endpoint set that it never had before;
+* removals of clusters and endpoints wait until nothing of listeners and routes is due or unanswered, and after a
+  reconnect also until the client has asked about the listeners and routes that it still holds;
+* endpoints and secrets never wait: Envoy withholds the acknowledgement of clusters as long as one of them warms
+  (ClusterManagerImpl::updateClusterCounts), and it warms until its endpoints and secrets have come. For the same
+  reason the endpoints of every cluster that is sent again are sent again behind it, although they did not change.
+
+The name of an endpoint set is the name of its cluster, as in Istio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, MAKE_BEFORE_BREAK, ROUTE, Resource
+from fairlead.xds.channel import Channel
+from fairlead.xds.ledger import Entry, TypeLedger, TypeStatus
+from fairlead.xds.messages import (
+    HEALTH,
+    Catalog,
+    Changed,
+    DeltaRequest,
+    Event,
+    Health,
+    ProtocolError,
+    Response,
+    SotwRequest,
+)
+
+MAX_TYPES = 64
+_NOTHING: Mapping[str, Resource] = {}
+
+
+class Residue(msgspec.Struct, frozen=True):
+    """What must be known of a proxy's last stream when it connects again; falsy if that is nothing.
+
+    `whole`: ledgers of a state-of-the-world client, from which it keeps its last good listeners and clusters.
+    `unsure`: what it may run without saying so.
+    """
+
+    whole: Mapping[str, TypeLedger] = {}
+    unsure: Mapping[str, frozenset[str]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.whole or self.unsure)
+
+
+class Session:
+    """One stream. `delta` tells the protocol; `version` names the catalog in responses (delta's system version).
+
+    `previous` is what the last stream of the same proxy left, if that is known.
+    """
+
+    def __init__(self, catalog: Catalog, *, delta: bool, version: str = "", previous: Residue | None = None) -> None:
+        self.delta = delta
+        self._catalog = catalog
+        self._version = version
+        self._channels: dict[str, Channel] = {}
+        self._nonces = 0
+        self._answered = False
+        self._early_clusters: set[str] = set()
+        self._previous = previous or Residue()
+
+    def receive(self, request: DeltaRequest | SotwRequest) -> list[Event]:
+        """Take a request of the client. Raises ProtocolError if it asks for more than a session may hold."""
+        if request.type_url == HEALTH:
+            return [Health(request.error is None, request.error or "")]
+        channel = self._channels.get(request.type_url)
+        if channel is None:
+            if not request.type_url or len(self._channels) >= MAX_TYPES:
+                raise ProtocolError(f"a request without a type, or more than {MAX_TYPES} types on one stream")
+            channel = self._channels[request.type_url] = Channel(request.type_url, delta=self.delta)
+        first = not channel.requested
+        self._answered = self._answered or bool(request.nonce)
+        catalog = self._named(request.type_url)
+        unsure = self._previous.unsure.get(request.type_url, ())
+        if isinstance(request, DeltaRequest):
+            events = channel.receive_delta(request, catalog, unsure)
+        else:
+            events = channel.receive_sotw(request, catalog, self._previous.whole.get(request.type_url), unsure)
+        if first and request.type_url == ENDPOINT:
+            # Clusters that went out before the endpoints were asked for: the client may be warming them.
+            channel.resend(self._early_clusters)
+            self._early_clusters.clear()
+        return events
+
+    def update(self, catalog: Catalog, changed: Changed | None = None, version: str = "") -> None:
+        """The catalog is now this; `changed` None means that anything may differ."""
+        before, self._catalog = self._catalog, catalog
+        self._version = version or self._version
+        for type_url, channel in self._channels.items():
+            if changed is not None:
+                channel.touch(changed.get(type_url, ()))
+            else:
+                channel.touch({**before.get(type_url, _NOTHING), **catalog.get(type_url, _NOTHING)})
+                channel.touch(list(channel.ledger.acked))
+
+    def next(self) -> Response | None:
+        """The next response to send, or None if there is nothing to send until something comes in."""
+        for channel in self._ordered():
+            if channel.flight is not None or not self._may_add(channel.type_url):
+                continue
+            nonce = str(self._nonces + 1)
+            response = channel.compose(
+                self._named(channel.type_url),
+                nonce,
+                self._version,
+                may_remove=self._may_remove(channel.type_url),
+            )
+            if response is None and not self._answered and channel.type_url in (CLUSTER, ENDPOINT):
+                response = self._ask(channel, nonce)
+            if response is not None:
+                self._nonces += 1
+                if channel.type_url == CLUSTER and channel.flight is not None:
+                    self._rewarm(channel.flight.sent)
+                return response
+        return None
+
+    def _ask(self, channel: Channel, nonce: str) -> Response | None:
+        """After a reconnect, before removals: an empty response. A client sends its first requests of all types before
+        it answers anything, so when this is answered it is known which listeners and routes it still has.
+        """
+        catalog = self._named(channel.type_url)
+        if not channel.due(catalog).removes:
+            return None
+        channel.owe()
+        return channel.compose(catalog, nonce, self._version, may_remove=False)
+
+    def _named(self, type_url: str) -> Mapping[str, Resource]:
+        return self._catalog.get(type_url, _NOTHING)
+
+    def _ordered(self) -> Iterable[Channel]:
+        known = [self._channels[item] for item in MAKE_BEFORE_BREAK if item in self._channels]
+        return (*known, *(item for key, item in self._channels.items() if key not in MAKE_BEFORE_BREAK))
+
+    def _may_add(self, type_url: str) -> bool:
+        if type_url not in (LISTENER, ROUTE):
+            return True
+        return not any(
+            channel.introducing(self._named(below))
+            for below in (CLUSTER, ENDPOINT)
+            if (channel := self._channels.get(below)) is not None
+        )
+
+    def _may_remove(self, type_url: str) -> bool:
+        if type_url == ROUTE:
+            return self._settled(LISTENER)
+        if type_url not in (CLUSTER, ENDPOINT):
+            return True
+        clusters = self._channels.get(CLUSTER)
+        if clusters is None or not clusters.wildcard:
+            # Not an Envoy that takes what it is given, but a client that names what it uses (gRPC).
+            return True
+        return self._answered and self._settled(LISTENER) and self._settled(ROUTE)
+
+    def _settled(self, type_url: str) -> bool:
+        channel = self._channels.get(type_url)
+        return channel is None or channel.idle(self._named(type_url))
+
+    def _rewarm(self, clusters: Iterable[str]) -> None:
+        endpoints = self._channels.get(ENDPOINT)
+        if endpoints is None:
+            self._early_clusters.update(clusters)
+        else:
+            endpoints.resend(clusters)
+
+    # The ledger.
+
+    def ledgers(self) -> dict[str, TypeLedger]:
+        """The live ledgers by type: for reading."""
+        return {key: channel.ledger for key, channel in self._channels.items()}
+
+    def residue(self) -> Residue:
+        """What to keep when the stream has ended."""
+        unsure = dict(self._previous.unsure)
+        whole = dict(self._previous.whole)
+        for key, channel in self._channels.items():
+            names = channel.unsure | set(channel.flight.sent if channel.flight else ())
+            unsure.pop(key, None)
+            if names:
+                unsure[key] = frozenset(names)
+            if channel.whole and channel.ledger.last_acked:
+                whole[key] = channel.ledger
+        return Residue(whole, unsure)
+
+    def status(self) -> tuple[TypeStatus, ...]:
+        """How each type that the proxy asked for stands, in delivery order."""
+        found: list[TypeStatus] = []
+        for channel in self._ordered():
+            due = channel.due(self._named(channel.type_url))
+            waiting = (*(resource.name for resource in due.adds), *due.removes)
+            found.append(channel.ledger.status(channel.type_url, waiting))
+        return tuple(found)
+
+    def entry(self, type_url: str, name: str) -> Entry:
+        """How one resource stands."""
+        channel = self._channels.get(type_url)
+        return channel.ledger.entry(name) if channel else Entry(name, "", "")

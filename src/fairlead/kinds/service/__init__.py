@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from fairlead.ir.kind import Column, Kind
+from fairlead.kinds.service.allocate import addresses, allocate
 from fairlead.kinds.service.default import default
 from fairlead.kinds.service.lower import lower
 from fairlead.kinds.service.spec import Service
@@ -63,5 +64,7 @@ KIND: Kind[Service] = Kind(
     ),
     validate=validate,
     default=default,
+    allocate=allocate,
+    addresses=addresses,
     lower=lower,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, cast
@@ -52,6 +52,14 @@ def allocate(
         "ipFamilyPolicy": "SingleStack",
     }
     return {**document, "spec": filled}, []
+
+
+def addresses(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """The virtual addresses that a stored document holds."""
+    spec_or_none = document.get("spec")
+    spec = cast("Mapping[str, Any]", spec_or_none) if isinstance(spec_or_none, Mapping) else {}
+    held = spec.get("clusterIP")
+    return (held,) if isinstance(held, str) and held not in ("", HEADLESS) else ()
 
 
 def _identity(document: dict[str, Any]) -> str:

@@ -1,0 +1,172 @@
+"""Envoy's bootstrap: who the proxy is, and that everything else comes from the agent's Unix socket.
+
+JSON, because Envoy reads YAML by rules of its own. Pipe paths are relative: Envoy runs in the agent's directory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fairlead import __version__
+from fairlead.model.launch import AgentConfig
+
+BOOTSTRAP_FILE = "bootstrap.json"
+ADMIN_SOCKET = "admin.sock"
+XDS_SOCKET = "xds.sock"
+_TYPES = "type.googleapis.com/"
+
+# Istio's tags, so that Envoy's own statistics read the same on boards made for Istio.
+_TAGS = (
+    ("cluster_name", r"^cluster\.((.+?(\..+?\.svc\.cluster\.local)?)\.)"),
+    ("tcp_prefix", r"^tcp\.((.*?)\.)\w+?$"),
+    ("response_code", r"_rq(_(\d{3}))$"),
+    ("response_code_class", r"_rq(_(\dxx))$"),
+    ("http_conn_manager_prefix", r"^http\.(((?:[_.[:digit:]]*|[_\[\]aAbBcCdDeEfF[:digit:]]*))\.)"),
+    ("listener_address", r"^listener\.(((?:[_.[:digit:]]*|[_\[\]aAbBcCdDeEfF[:digit:]]*))\.)"),
+    ("authz_enforce_result", r"rbac(\.(allowed|denied))"),
+    ("authz_dry_run_action", r"(\.istio_dry_run_(allow|deny)_)"),
+    ("authz_dry_run_result", r"(\.shadow_(allowed|denied))"),
+)
+_KEPT_PREFIXES = (
+    "istio",
+    "server",
+    "cluster_manager",
+    "listener_manager",
+    "listener.",
+    "main_thread",
+    "runtime",
+    "control_plane",
+    "cluster.xds-grpc",
+    "cluster.sds-grpc",
+    "sds.",
+)
+_KEPT_SUFFIXES = (
+    "downstream_cx_active",
+    "downstream_rq_active",
+    "downstream_cx_drain_close",
+    "upstream_cx_active",
+    "upstream_cx_connect_fail",
+    "upstream_rq_active",
+    "upstream_rq_total",
+    "upstream_rq_retry",
+    "upstream_rq_retry_success",
+    "upstream_rq_timeout",
+    "upstream_rq_pending_overflow",
+    "upstream_rq_5xx",
+    "membership_healthy",
+    "membership_total",
+)
+_KEPT_CONTAINED = (".outlier_detection.", ".circuit_breakers.", ".ssl.", "rbac.")
+
+
+def node_id(config: AgentConfig) -> str:
+    """Istio's node id: kind, address, name and domain."""
+    domain = f"{config.namespace}.svc.{config.domain_suffix}"
+    return f"{config.proxy_type}~{config.address}~{config.name}.{config.namespace}~{domain}"
+
+
+def metadata(config: AgentConfig) -> dict[str, Any]:
+    """The node metadata by which the control plane makes this proxy's view."""
+    captured = config.capture.mode in ("redirect", "netns")
+    return {
+        "NAMESPACE": config.namespace,
+        "NAME": config.name,
+        "LABELS": dict(config.labels),
+        "SERVICE_ACCOUNT": config.service_account,
+        "INSTANCE_IPS": config.address,
+        "WORKLOAD_NAME": config.workload_name or config.name,
+        "CLUSTER_ID": config.cluster_id,
+        "NETWORK": config.network,
+        "MESH_ID": config.trust_domain,
+        "INTERCEPTION_MODE": "REDIRECT" if captured else "NONE",
+        "FAIRLEAD_CAPTURE": msgspec.to_builtins(config.capture),
+        "FAIRLEAD_PORTS": msgspec.to_builtins(config.ports),
+        "FAIRLEAD_ENTRY": config.entry,
+        "FAIRLEAD_VERSION": __version__,
+    }
+
+
+def bootstrap(config: AgentConfig) -> dict[str, Any]:
+    """The whole bootstrap as JSON-shaped data."""
+    return {
+        "node": _node(config),
+        "layered_runtime": {
+            "layers": [
+                {
+                    "name": "static",
+                    "static_layer": {
+                        "re2.max_program_size.error_level": 32768,
+                    },
+                },
+                {"name": "admin", "admin_layer": {}},
+            ]
+        },
+        "bootstrap_extensions": [
+            {
+                "name": "envoy.bootstrap.internal_listener",
+                "typed_config": {"@type": f"{_TYPES}envoy.extensions.bootstrap.internal_listener.v3.InternalListener"},
+            }
+        ],
+        "stats_config": _stats(),
+        "admin": {"address": {"pipe": {"path": ADMIN_SOCKET, "mode": 0o600}}},
+        "dynamic_resources": {
+            "lds_config": {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"},
+            "cds_config": {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"},
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+            },
+        },
+        "static_resources": {"clusters": [_agent_cluster("xds-grpc"), _agent_cluster("sds-grpc")]},
+    }
+
+
+def encode(config: AgentConfig) -> bytes:
+    """The bootstrap file's content."""
+    return msgspec.json.format(msgspec.json.encode(bootstrap(config)), indent=1)
+
+
+def _node(config: AgentConfig) -> dict[str, Any]:
+    node: dict[str, Any] = {
+        "id": node_id(config),
+        "cluster": f"{config.labels.get('app') or config.workload_name or config.name}.{config.namespace}",
+        "metadata": metadata(config),
+    }
+    if config.locality:
+        names = ("region", "zone", "sub_zone")
+        node["locality"] = dict(zip(names, config.locality.split("/", 2), strict=False))
+    return node
+
+
+def _stats() -> dict[str, Any]:
+    patterns: list[dict[str, str]] = [{"prefix": text} for text in _KEPT_PREFIXES]
+    patterns += [{"suffix": text} for text in _KEPT_SUFFIXES]
+    patterns += [{"contains": text} for text in _KEPT_CONTAINED]
+    return {
+        "use_all_default_tags": False,
+        "stats_tags": [{"tag_name": name, "regex": regex} for name, regex in _TAGS],
+        "stats_matcher": {"inclusion_list": {"patterns": patterns}},
+    }
+
+
+def _agent_cluster(name: str) -> dict[str, Any]:
+    h2 = {
+        "@type": f"{_TYPES}envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+    limits = {"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "circuit_breakers": {"thresholds": [{"priority": priority, **limits} for priority in ("DEFAULT", "HIGH")]},
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": h2},
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": XDS_SOCKET}}}}]}],
+        },
+    }

@@ -1,0 +1,184 @@
+"""The relay's shell: Envoy's stream on the Unix socket, the control plane's over mutual TLS, files for the cache."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+from envoy.service.discovery.v3 import discovery_pb2 as discovery
+
+from fairlead.agent import cache, certificates
+from fairlead.agent.backoff import Backoff
+from fairlead.agent.certificates import Certificates
+from fairlead.agent.relaystate import (
+    NAME_TABLE,
+    CloseUpstream,
+    Effect,
+    HealthSeen,
+    OpenUpstream,
+    Relay,
+    Save,
+    ToEnvoy,
+    ToUpstream,
+    Unhealthy,
+)
+
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+METHOD = f"/{SERVICE}/DeltaAggregatedResources"
+CONNECT_SECONDS = 3.0
+SILENCE_SECONDS = 6.0
+
+log = logging.getLogger("relay")
+
+
+class RelayServer:
+    """Carries out what the relay machine decides."""
+
+    def __init__(self, xds_address: str, held: Certificates, directory: Path) -> None:
+        self._address = xds_address
+        self._certificates = held
+        self.machine = Relay(cache.load(directory))
+        self._cache = cache.CacheWriter(directory, self.machine.good)
+        self._to_envoy: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._to_upstream: asyncio.Queue[bytes] = asyncio.Queue()
+        self._upstream: asyncio.Task[None] | None = None
+        self._silence: asyncio.TimerHandle | None = None
+        self._stream = 0
+        self._table_listeners: list[Callable[[], None]] = []
+        self.health_seen = asyncio.Event()
+        self.refusals = 0
+        self.last_refusal = ""
+        self.problem = ""
+
+    def on_name_table(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when the name table changed."""
+        self._table_listeners.append(listener)
+
+    def report(self, problem: Unhealthy | None) -> None:
+        """Tell the control plane of the workload's health (repeated after every reconnect)."""
+        self.health_seen.clear()
+        self._carry(self.machine.health(problem))
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """For a grpc.aio server."""
+        methods: dict[str, Any] = {"DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._envoy)}
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    async def close(self) -> None:
+        """End the upstream stream and write the cache."""
+        if self._upstream is not None:
+            self._upstream.cancel()
+            await asyncio.gather(self._upstream, return_exceptions=True)
+        await self._cache.flush()
+
+    # Envoy's side.
+
+    async def _envoy(self, requests: AsyncIterator[bytes], _: object) -> AsyncIterator[bytes]:
+        self._stream += 1
+        stream = self._stream
+        self._to_envoy.put_nowait(None)  # an older stream, if any, ends
+        self._to_envoy = out = asyncio.Queue()
+        self._carry(self.machine.envoy_opened())
+        self._silence = asyncio.get_running_loop().call_later(SILENCE_SECONDS, self._silent)
+        reading = asyncio.create_task(self._read_envoy(requests, out))
+        try:
+            while (body := await out.get()) is not None:
+                yield body
+        finally:
+            reading.cancel()
+            if stream == self._stream:
+                self._silence.cancel()
+                self._carry(self.machine.envoy_closed())
+
+    async def _read_envoy(self, requests: AsyncIterator[bytes], out: asyncio.Queue[bytes | None]) -> None:
+        try:
+            async for body in requests:
+                request = discovery.DeltaDiscoveryRequest.FromString(body)
+                if request.HasField("error_detail"):
+                    self.refusals += 1
+                    self.last_refusal = request.error_detail.message[:2000]
+                    log.error("Envoy refused %s: %s", request.type_url.rpartition(".")[2], self.last_refusal)
+                self._carry(self.machine.envoy_request(request))
+        finally:
+            out.put_nowait(None)
+
+    def _silent(self) -> None:
+        effects = self.machine.upstream_silent()
+        if effects:
+            log.warning("the control plane is silent: serving the last good configuration")
+        self._carry(effects)
+
+    def _carry(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case ToEnvoy(body):
+                    self._to_envoy.put_nowait(body)
+                case ToUpstream(body):
+                    self._to_upstream.put_nowait(body)
+                case OpenUpstream():
+                    self._end_upstream()
+                    self._upstream = asyncio.create_task(self._keep_upstream())
+                case CloseUpstream():
+                    self._end_upstream()
+                case HealthSeen():
+                    self.health_seen.set()
+                case Save(kind):
+                    self._cache.mark(kind)
+                    if kind == NAME_TABLE:
+                        for listener in self._table_listeners:
+                            listener()
+
+    # The control plane's side.
+
+    def _end_upstream(self) -> None:
+        if self._upstream is not None:
+            self._upstream.cancel()
+            self._upstream = None
+
+    async def _keep_upstream(self) -> None:
+        backoff = Backoff(0.25, 15)
+        while True:
+            self.problem = await self._connect(backoff)
+            self._carry(self.machine.upstream_closed())
+            delay = backoff.next()
+            log.warning("control plane %s: %s; next try in %.1f s", self._address, self.problem, delay)
+            await asyncio.sleep(delay)
+
+    async def _connect(self, backoff: Backoff) -> str:
+        """One upstream stream from beginning to end; says why it ended."""
+        identity = self._certificates.current
+        if identity is None:
+            return "no certificate yet"
+        async with certificates.channel(self._address, identity.roots, identity) as channel:
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await channel.channel_ready()
+            except TimeoutError:
+                return "cannot be reached"
+            open_stream: Any = channel.stream_stream(METHOD)
+            call = open_stream()
+            self._to_upstream = asyncio.Queue()
+            self._carry(self.machine.upstream_opened())
+            self.problem = ""
+            writing = asyncio.create_task(_write(call, self._to_upstream))
+            try:
+                async for body in call:
+                    backoff.reset()
+                    self._carry(self.machine.upstream_response(body))
+                return "closed the stream"
+            except grpc.aio.AioRpcError as error:
+                return f"{error.code().name}: {(error.details() or 'no detail').splitlines()[0][:200]}"
+            finally:
+                writing.cancel()
+                await asyncio.gather(writing, return_exceptions=True)
+
+
+async def _write(call: Any, queue: asyncio.Queue[bytes]) -> None:
+    """Send what is queued; the reader reports how the stream ended."""
+    while True:
+        await call.write(await queue.get())

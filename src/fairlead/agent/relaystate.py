@@ -1,0 +1,365 @@
+"""The relay machine: Envoy's requests and the control plane's responses in, messages and saves out. No I/O.
+
+One Envoy stream lives over any number of upstream streams. What Envoy has acknowledged is kept by type and name (the
+cache). While the control plane is away, subscriptions are answered from the cache; when it is back, it is told the
+versions that Envoy runs (`initial_resource_versions`), so that only differences flow.
+
+The invariant behind every step: what the control plane believes Envoy to have is what Envoy has, or a version that
+cannot match. Therefore a type is subscribed upstream only when none of its responses is still unanswered by Envoy, and
+resources of a refused response are claimed with a version that the control plane never gave.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+import msgspec
+from envoy.config.core.v3 import base_pb2
+from envoy.service.discovery.v3 import discovery_pb2 as discovery
+
+from fairlead.envoy.resource import CLUSTER, LISTENER, MAKE_BEFORE_BREAK
+
+HEALTH = "type.googleapis.com/istio.v1.HealthInformation"
+NAME_TABLE = "type.googleapis.com/istio.networking.nds.v1.NameTable"
+UNSURE = "?"
+WILDCARD = "*"
+
+Stored = Mapping[str, tuple[str, bytes]]
+
+
+class ToEnvoy(msgspec.Struct, frozen=True):
+    """Send these bytes (a DeltaDiscoveryResponse) to Envoy."""
+
+    body: bytes
+
+
+class ToUpstream(msgspec.Struct, frozen=True):
+    """Send these bytes (a DeltaDiscoveryRequest) to the control plane."""
+
+    body: bytes
+
+
+class OpenUpstream(msgspec.Struct, frozen=True):
+    """Connect to the control plane and keep trying; a stream that is open is replaced."""
+
+
+class CloseUpstream(msgspec.Struct, frozen=True):
+    """Envoy is gone: end the control plane's stream."""
+
+
+class Save(msgspec.Struct, frozen=True):
+    """The last good resources of a type changed; read them with `Relay.good`."""
+
+    type_url: str
+
+
+class HealthSeen(msgspec.Struct, frozen=True):
+    """The control plane answered the last health report."""
+
+
+Effect = ToEnvoy | ToUpstream | OpenUpstream | CloseUpstream | Save | HealthSeen
+
+
+class Unhealthy(msgspec.Struct, frozen=True):
+    """The workload's health as reported upstream: `reason` says why it is bad."""
+
+    reason: str
+
+
+class _Sent:
+    """A response that Envoy has not answered yet. `generation` 0 means that it came from the cache."""
+
+    __slots__ = ("added", "generation", "nonce", "removed")
+
+    def __init__(self, message: discovery.DeltaDiscoveryResponse, generation: int) -> None:
+        self.nonce = message.nonce
+        self.added = {one.name: (one.version, one.SerializeToString()) for one in message.resources}
+        self.removed = list(message.removed_resources)
+        self.generation = generation
+
+
+class _Flow:
+    """What Envoy asked for and has, for one type."""
+
+    def __init__(self) -> None:
+        self.wildcard = False
+        self.names: set[str] = set()
+        self.have: dict[str, str] = {}
+        self.sent: deque[_Sent] = deque()
+        self.answered = False
+        self.acked = False
+        self.asked_in = 0
+        self.fresh = True
+
+    def subscribe(self, request: discovery.DeltaDiscoveryRequest) -> None:
+        first, self.fresh = self.fresh, False
+        if first:
+            self.wildcard = not request.resource_names_subscribe
+            self.have = dict(request.initial_resource_versions)
+            self.answered = bool(self.have)
+        for name in request.resource_names_subscribe:
+            if name == WILDCARD:
+                self.wildcard = True
+                continue
+            self.names.add(name)
+            if not first and name in self.have:
+                self.have[name] = UNSURE  # asked for again (a warming cluster): it wants the resource, not silence
+        for name in request.resource_names_unsubscribe:
+            if name == WILDCARD:
+                self.wildcard = False
+            self.names.discard(name)
+        if request.resource_names_unsubscribe:
+            self.have = {name: version for name, version in self.have.items() if self._wants(name)}
+
+    def _wants(self, name: str) -> bool:
+        return self.wildcard or name in self.names
+
+    def settle(self, sent: _Sent, refused: bool) -> None:
+        """Envoy answered `sent`: update what it has. Of a refused response it may have taken a part."""
+        if refused:
+            self.have.update({name: UNSURE for name in (*sent.added, *sent.removed) if self._wants(name)})
+            return
+        self.acked = True
+        self.have.update({name: version for name, (version, _) in sent.added.items() if self._wants(name)})
+        for name in sent.removed:
+            self.have.pop(name, None)
+
+
+class Relay:
+    """The machine. Every method returns the effects in order; the shell carries them out in that order."""
+
+    def __init__(self, good: Mapping[str, Stored]) -> None:
+        self._good: dict[str, dict[str, tuple[str, bytes]]] = {kind: dict(items) for kind, items in good.items()}
+        self._flows: dict[str, _Flow] = {}
+        self._node: base_pb2.Node | None = None
+        self._upstream_open = False
+        self._waiting = False
+        self._generation = 0
+        self._node_sent = False
+        self._local = 0
+        self._health: Unhealthy | None = None
+        self._health_known = False
+
+    # What others may look at.
+
+    def good(self, type_url: str) -> Stored:
+        """The last good resources of a type: name to (version, serialised `Resource`)."""
+        return self._good.get(type_url, {})
+
+    @property
+    def connected(self) -> bool:
+        """Whether a control plane stream is open."""
+        return self._upstream_open
+
+    @property
+    def synced(self) -> bool:
+        """Whether the running Envoy has acknowledged clusters and listeners, from wherever they came."""
+        return all(kind in self._flows and self._flows[kind].acked for kind in (CLUSTER, LISTENER))
+
+    def counts(self) -> dict[str, int]:
+        """The number of resources that Envoy has, by type."""
+        return {kind: len(flow.have) for kind, flow in self._flows.items()}
+
+    # Envoy's side.
+
+    def envoy_opened(self) -> list[Effect]:
+        """Envoy opened a stream (for the first time, or anew after a crash)."""
+        self._flows = {}
+        self._upstream_open = False
+        self._waiting = True
+        return []
+
+    def envoy_closed(self) -> list[Effect]:
+        """Envoy's stream ended."""
+        self._flows = {}
+        self._upstream_open = False
+        self._node_sent = False
+        return [CloseUpstream()]
+
+    def envoy_request(self, request: discovery.DeltaDiscoveryRequest) -> list[Effect]:
+        """A message of Envoy: a subscription, an answer to a response, or both."""
+        if request.HasField("node"):
+            self._node = request.node
+        kind = request.type_url
+        effects: list[Effect] = [] if self._flows else [OpenUpstream()]
+        flow = self._flows.setdefault(kind, _Flow())
+        current = flow.asked_in == self._generation and self._upstream_open
+        forward = current
+        if request.response_nonce:
+            sent = self._answered(flow, request.response_nonce)
+            if sent is not None:
+                effects += self._settle(kind, flow, sent, request.HasField("error_detail"))
+                forward = forward and sent.generation == self._generation
+        flow.subscribe(request)
+        if forward:
+            return [*effects, self._upstream(request)]
+        subscribed = list(request.resource_names_subscribe)
+        if current:
+            if subscribed or request.resource_names_unsubscribe:
+                effects.append(self._upstream(_subscription_only(request)))
+        elif self._upstream_open:
+            effects += self._ask(kind, flow)
+        else:
+            effects += self._serve(kind, flow, again=subscribed)
+        return effects
+
+    def _answered(self, flow: _Flow, nonce: str) -> _Sent | None:
+        """Envoy answers in order, so an answer also settles whatever it skipped."""
+        while flow.sent:
+            sent = flow.sent.popleft()
+            if sent.nonce == nonce:
+                return sent
+        return None
+
+    def _settle(self, kind: str, flow: _Flow, sent: _Sent, refused: bool) -> list[Effect]:
+        flow.settle(sent, refused)
+        if refused or not sent.generation:
+            return []
+        known = self._good.get(kind, {})
+        kept = {name: item for name, item in known.items() if name in flow.have}
+        kept.update((name, item) for name, item in sent.added.items() if name in flow.have)
+        for name in sent.removed:
+            kept.pop(name, None)
+        if kept == known and kind in self._good:
+            return []
+        self._good[kind] = kept
+        return [Save(kind)]
+
+    # The control plane's side.
+
+    def upstream_opened(self) -> list[Effect]:
+        """A new stream to the control plane is open and empty."""
+        if self._node is None:
+            return []
+        self._upstream_open = True
+        self._waiting = False
+        self._node_sent = False
+        self._generation += 1
+        effects: list[Effect] = []
+        for kind in sorted(self._flows, key=_order):
+            effects += self._ask(kind, self._flows[kind])
+        effects.append(self._ask_table())
+        if self._health_known:
+            effects.append(self._report())
+        return effects
+
+    def upstream_closed(self) -> list[Effect]:
+        """The control plane's stream ended, or could not be opened."""
+        self._upstream_open = False
+        self._waiting = False
+        effects: list[Effect] = []
+        for kind in sorted(self._flows, key=_order):
+            effects += self._serve(kind, self._flows[kind])
+        return effects
+
+    def upstream_silent(self) -> list[Effect]:
+        """The control plane kept Envoy's first requests waiting for too long: serve what was good before."""
+        clusters = self._flows.get(CLUSTER)
+        if clusters is None or clusters.answered or CLUSTER not in self._good:
+            return []
+        return [*self.upstream_closed(), OpenUpstream()]
+
+    def upstream_response(self, body: bytes) -> list[Effect]:
+        """A DeltaDiscoveryResponse of the control plane."""
+        message = discovery.DeltaDiscoveryResponse.FromString(body)
+        if not self._upstream_open:
+            return []
+        if message.type_url == HEALTH:
+            return [HealthSeen()]
+        if message.type_url == NAME_TABLE:
+            return self._table(message)
+        flow = self._flows.get(message.type_url)
+        if flow is None:
+            return []
+        flow.answered = True
+        flow.sent.append(_Sent(message, self._generation))
+        return [ToEnvoy(body)]
+
+    def health(self, problem: Unhealthy | None) -> list[Effect]:
+        """The workload's health changed, or is known for the first time."""
+        if self._health_known and problem == self._health:
+            return []
+        self._health_known, self._health = True, problem
+        return [self._report()] if self._upstream_open else []
+
+    # Making messages.
+
+    def _ask(self, kind: str, flow: _Flow) -> list[Effect]:
+        """Subscribe a type on this upstream stream, unless Envoy still owes an answer."""
+        if flow.fresh or flow.sent or flow.asked_in == self._generation:
+            return []
+        flow.asked_in = self._generation
+        request = discovery.DeltaDiscoveryRequest(type_url=kind, initial_resource_versions=flow.have)
+        if flow.wildcard and flow.names:
+            request.resource_names_subscribe.append(WILDCARD)
+        request.resource_names_subscribe.extend(sorted(flow.names))
+        nothing = not flow.wildcard and not flow.names  # an empty first request would mean everything
+        return [] if nothing else [self._upstream(request)]
+
+    def _ask_table(self) -> ToUpstream:
+        held = {name: version for name, (version, _) in self.good(NAME_TABLE).items()}
+        return self._upstream(
+            discovery.DeltaDiscoveryRequest(type_url=NAME_TABLE, initial_resource_versions=held),
+        )
+
+    def _table(self, message: discovery.DeltaDiscoveryResponse) -> list[Effect]:
+        table = self._good.setdefault(NAME_TABLE, {})
+        table.update({one.name: (one.version, one.SerializeToString()) for one in message.resources})
+        for name in message.removed_resources:
+            table.pop(name, None)
+        answer = discovery.DeltaDiscoveryRequest(type_url=NAME_TABLE, response_nonce=message.nonce)
+        return [self._upstream(answer), Save(NAME_TABLE)]
+
+    def _report(self) -> ToUpstream:
+        request = discovery.DeltaDiscoveryRequest(type_url=HEALTH)
+        if self._health is not None:
+            request.error_detail.code = 13
+            request.error_detail.message = self._health.reason[:1024]
+        return self._upstream(request)
+
+    def _upstream(self, request: discovery.DeltaDiscoveryRequest) -> ToUpstream:
+        if not self._node_sent:
+            self._node_sent = True
+            if self._node is not None:
+                request.node.CopyFrom(self._node)
+        elif request.HasField("node"):
+            request.ClearField("node")
+        return ToUpstream(request.SerializeToString())
+
+    def _serve(self, kind: str, flow: _Flow, again: Iterable[str] = ()) -> list[Effect]:
+        """Answer from the cache what Envoy asked for and does not have; `again` is sent in any case."""
+        if self._waiting or flow.fresh:
+            return []
+        good = self._good.get(kind)
+        if good is None:
+            return []
+        on_the_way = {name for sent in flow.sent for name in sent.added}
+        wanted = {name for name in flow.names if flow.have.get(name, UNSURE) == UNSURE} - on_the_way
+        first = flow.wildcard and not flow.answered
+        if first:
+            wanted.update(good)
+        wanted.update(name for name in again if name != WILDCARD)
+        found = sorted(wanted & good.keys())
+        if not found and not first:
+            return []
+        self._local += 1
+        message = discovery.DeltaDiscoveryResponse(type_url=kind, nonce=f"cached-{self._local}")
+        for name in found:
+            message.resources.append(discovery.Resource.FromString(good[name][1]))
+        flow.answered = True
+        flow.sent.append(_Sent(message, 0))
+        return [ToEnvoy(message.SerializeToString())]
+
+
+def _subscription_only(request: discovery.DeltaDiscoveryRequest) -> discovery.DeltaDiscoveryRequest:
+    """The request without its answer, which belongs to a stream that is gone."""
+    return discovery.DeltaDiscoveryRequest(
+        type_url=request.type_url,
+        resource_names_subscribe=request.resource_names_subscribe,
+        resource_names_unsubscribe=request.resource_names_unsubscribe,
+    )
+
+
+def _order(kind: str) -> int:
+    return MAKE_BEFORE_BREAK.index(kind) if kind in MAKE_BEFORE_BREAK else len(MAKE_BEFORE_BREAK)

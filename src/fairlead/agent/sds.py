@@ -1,0 +1,132 @@
+"""Secrets for Envoy over the Unix socket: the workload's certificate (`default`) and the trust bundle (`ROOTCA`).
+
+Only this path carries the workload's key; it never travels with configuration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from hashlib import blake2b
+from typing import Any
+
+import grpc
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from envoy.service.discovery.v3 import discovery_pb2 as discovery
+
+from fairlead.agent.identity import Identity
+from fairlead.envoy.resource import SECRET
+
+WORKLOAD = "default"
+ROOTS = "ROOTCA"
+SERVICE = "envoy.service.secret.v3.SecretDiscoveryService"
+
+log = logging.getLogger("sds")
+
+
+def secrets(identity: Identity) -> dict[str, discovery.Resource]:
+    """Both secrets as resources, versioned by content."""
+    pair = secret_pb2.Secret(name=WORKLOAD)
+    pair.tls_certificate.certificate_chain.inline_bytes = identity.chain
+    pair.tls_certificate.private_key.inline_bytes = identity.key
+    roots = secret_pb2.Secret(name=ROOTS)
+    roots.validation_context.trusted_ca.inline_bytes = identity.roots
+    found: dict[str, discovery.Resource] = {}
+    for one in (pair, roots):
+        body = one.SerializeToString(deterministic=True)
+        resource = discovery.Resource(name=one.name, version=blake2b(body, digest_size=8).hexdigest())
+        resource.resource.type_url, resource.resource.value = SECRET, body
+        found[one.name] = resource
+    return found
+
+
+class SecretServer:
+    """The secret discovery service; `update` pushes a new identity to every open stream."""
+
+    def __init__(self) -> None:
+        self._secrets: dict[str, discovery.Resource] = {}
+        self._streams: set[asyncio.Queue[bytes | None]] = set()
+
+    def update(self, identity: Identity) -> None:
+        """Use a new identity."""
+        self._secrets = secrets(identity)
+        for queue in self._streams:
+            queue.put_nowait(None)
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """For a grpc.aio server."""
+        methods: dict[str, Any] = {
+            "DeltaSecrets": grpc.stream_stream_rpc_method_handler(self._delta),
+            "StreamSecrets": grpc.stream_stream_rpc_method_handler(self._whole),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    async def _events(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes | None]:
+        """Requests as they come, and None whenever the secrets changed."""
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+        async def pump() -> None:
+            async for body in requests:
+                await queue.put(body)
+
+        pumping = asyncio.create_task(pump())
+        pumping.add_done_callback(lambda _: queue.put_nowait(b""))
+        self._streams.add(queue)
+        try:
+            while not (pumping.done() and queue.empty()):
+                event = await queue.get()
+                if event != b"":
+                    yield event
+        finally:
+            self._streams.discard(queue)
+            pumping.cancel()
+
+    async def _delta(self, requests: AsyncIterator[bytes], _: object) -> AsyncIterator[bytes]:
+        names: set[str] = set()
+        has: dict[str, str] = {}
+        nonce = 0
+        async for event in self._events(requests):
+            if event is not None:
+                request = discovery.DeltaDiscoveryRequest.FromString(event)
+                _complain(request.HasField("error_detail"), request.error_detail.message)
+                has.update(request.initial_resource_versions)
+                for name in request.resource_names_subscribe:
+                    names.add(name)
+                    if not request.initial_resource_versions:
+                        has.pop(name, None)
+                names.difference_update(request.resource_names_unsubscribe)
+            new = [self._secrets[n] for n in sorted(names & self._secrets.keys()) if has.get(n) != self._secrets[n].version]
+            if new:
+                nonce += 1
+                has.update({one.name: one.version for one in new})
+                yield discovery.DeltaDiscoveryResponse(
+                    type_url=SECRET, nonce=str(nonce), resources=new
+                ).SerializeToString()
+
+    async def _whole(self, requests: AsyncIterator[bytes], _: object) -> AsyncIterator[bytes]:
+        names: tuple[str, ...] = ()
+        sent = ""
+        nonce = 0
+        async for event in self._events(requests):
+            if event is not None:
+                request = discovery.DiscoveryRequest.FromString(event)
+                _complain(request.HasField("error_detail"), request.error_detail.message)
+                if set(request.resource_names) != set(names):
+                    names, sent = tuple(request.resource_names), ""
+            found = [self._secrets[name] for name in names if name in self._secrets]
+            version = "-".join(one.version for one in found)
+            if found and version != sent:
+                sent = version
+                nonce += 1
+                yield discovery.DiscoveryResponse(
+                    type_url=SECRET,
+                    version_info=version,
+                    nonce=str(nonce),
+                    resources=[one.resource for one in found],
+                ).SerializeToString()
+
+
+def _complain(refused: bool, message: str) -> None:
+    if refused:
+        log.error("Envoy refused a secret: %s", message[:300])

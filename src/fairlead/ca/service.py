@@ -1,0 +1,233 @@
+"""The certificate service (`istio.v1.auth.IstioCertificateService`) and the server of the join port."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal, Protocol, cast
+
+import grpc
+import grpc.aio
+import msgspec
+
+from fairlead.ca import istio_ca_pb2 as pb
+from fairlead.ca.authority import MAX_TTL, Authority, Issued, RequestRefused
+from fairlead.ca.rate import Rate
+from fairlead.ca.tokens import JOIN_AUDIENCE, TokenRefused, Tokens
+from fairlead.model.identity import Identity
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[pb.IstioCertificateRequest, pb.IstioCertificateResponse]
+
+SERVICE = "istio.v1.auth.IstioCertificateService"
+METHOD = f"/{SERVICE}/CreateCertificate"
+_MAX_REQUEST_BYTES = 65536
+
+Method = Literal["token", "certificate"]
+Authenticate = Callable[["Context"], Identity]
+
+
+class NotAuthenticated(Exception):
+    """The caller did not prove who it is."""
+
+
+class CertificateEvent(msgspec.Struct, frozen=True):
+    """A certificate issued (`serial` set) or refused (`refused` says why). `identity` is None if it is not known."""
+
+    identity: Identity | None
+    method: Method
+    peer: str
+    serial: str = ""
+    not_after: datetime | None = None
+    refused: str = ""
+
+
+class CertificateObserver(Protocol):
+    """Told of every certificate request, on the event loop; must not block."""
+
+    def certificate(self, event: CertificateEvent) -> None:
+        """One request was answered."""
+        ...
+
+
+class Admit(Protocol):
+    """A further condition for issuing, such as that the service account exists."""
+
+    def __call__(self, identity: Identity) -> str | None:
+        """Why this identity gets no certificate, or None."""
+        ...
+
+
+def by_token(tokens: Tokens, trust_domain: str, audience: str = JOIN_AUDIENCE) -> Authenticate:
+    """Callers prove themselves with `authorization: Bearer JOIN-TOKEN`."""
+
+    def authenticate(context: Context) -> Identity:
+        values = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
+        if not values:
+            raise NotAuthenticated("no join token: send it as metadata `authorization: Bearer TOKEN`")
+        header = values[0].decode("ascii", "replace") if isinstance(values[0], bytes) else values[0]
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() != "bearer":
+            raise NotAuthenticated("metadata `authorization` is not `Bearer TOKEN`")
+        try:
+            claims = tokens.verify(token.strip(), audience)
+        except TokenRefused as error:
+            raise NotAuthenticated(str(error)) from None
+        if not claims.service_account:
+            raise NotAuthenticated(f"the token of {claims.subject} is not bound to a service account")
+        return Identity(trust_domain, claims.namespace, claims.service_account)
+
+    return authenticate
+
+
+def by_certificate(trust_domain: str) -> Authenticate:
+    """Callers prove themselves with the client certificate that the TLS handshake has verified: renewal."""
+
+    def authenticate(context: Context) -> Identity:
+        try:
+            identity = Identity.of_peer(cast("Mapping[str, Sequence[bytes]]", context.auth_context()))
+        except ValueError as error:
+            raise NotAuthenticated(str(error)) from None
+        if identity.trust_domain != trust_domain:
+            raise NotAuthenticated(f"{identity} is not of this mesh's trust domain {trust_domain}")
+        return identity
+
+    return authenticate
+
+
+class CertificateService:
+    """Answers CreateCertificate. One instance serves both ports, through one handler for each way to authenticate.
+
+    At most 200 certificates a second are issued (burst 1,000), and 10 a second for one identity (burst 200).
+    """
+
+    def __init__(
+        self,
+        authority: Callable[[], Authority],
+        *,
+        observer: CertificateObserver | None = None,
+        admit: Admit | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._authority = authority
+        self._observer = observer
+        self._admit = admit
+        self._all = Rate(200, 1000, clock, keys=1)
+        self._each = Rate(10, 200, clock)
+
+    def handler(self, method: Method, authenticate: Authenticate) -> grpc.GenericRpcHandler:
+        """The service as a gRPC handler for a server that authenticates in this way."""
+
+        async def create(request: pb.IstioCertificateRequest, context: Context) -> pb.IstioCertificateResponse:
+            return await self._create(request, context, method, authenticate)
+
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "CreateCertificate": grpc.unary_unary_rpc_method_handler(
+                    create,  # pyright: ignore[reportArgumentType]
+                    request_deserializer=pb.IstioCertificateRequest.FromString,
+                    response_serializer=pb.IstioCertificateResponse.SerializeToString,
+                )
+            },
+        )
+
+    async def _create(
+        self, request: pb.IstioCertificateRequest, context: Context, method: Method, authenticate: Authenticate
+    ) -> pb.IstioCertificateResponse:
+        try:
+            identity = authenticate(context)
+        except NotAuthenticated as error:
+            self._tell(CertificateEvent(None, method, context.peer(), refused=str(error)))
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        code, outcome = self._issue(request, identity)
+        if isinstance(outcome, str):
+            self._tell(CertificateEvent(identity, method, context.peer(), refused=outcome))
+            await context.abort(code, outcome)
+        self._tell(
+            CertificateEvent(identity, method, context.peer(), serial=outcome.serial, not_after=outcome.not_after)
+        )
+        return pb.IstioCertificateResponse(cert_chain=outcome.chain)
+
+    def _issue(self, request: pb.IstioCertificateRequest, identity: Identity) -> tuple[grpc.StatusCode, Issued | str]:
+        if not (self._each.take(identity) and self._all.take("")):
+            return (
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"too many certificate requests for {identity} or in all; try again in a second",
+            )
+        reason = self._admit(identity) if self._admit else None
+        if reason is not None:
+            return grpc.StatusCode.PERMISSION_DENIED, reason
+        seconds = min(max(request.validity_duration, 0), int(MAX_TTL.total_seconds()))
+        try:
+            return grpc.StatusCode.OK, self._authority().issue(request.csr, identity, timedelta(seconds=seconds))
+        except RequestRefused as error:
+            code = grpc.StatusCode.PERMISSION_DENIED if error.denied else grpc.StatusCode.INVALID_ARGUMENT
+            return code, str(error)
+
+    def _tell(self, event: CertificateEvent) -> None:
+        if self._observer is not None:
+            self._observer.certificate(event)
+
+
+class JoinServer:
+    """The `join` port: server TLS only, certificate requests that carry a join token.
+
+    `certificate` gives the current key and chain (PEM) of the server; it is asked before each handshake, from a gRPC
+    thread, so a renewed certificate is used without a restart.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        certificate: Callable[[], tuple[bytes, bytes]],
+        handlers: Sequence[grpc.GenericRpcHandler],
+    ) -> None:
+        self._address = address
+        self._certificate = certificate
+        self._handlers = tuple(handlers)
+        self._server: grpc.aio.Server | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen. Raises OSError with the address if it cannot be bound."""
+        current = self._certificate()
+
+        def configuration(pair: tuple[bytes, bytes]) -> grpc.ServerCertificateConfiguration:
+            return grpc.ssl_server_certificate_configuration([pair])
+
+        def fetch() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal current
+            fresh = self._certificate()
+            if fresh == current:
+                return None
+            current = fresh
+            return configuration(fresh)
+
+        server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", _MAX_REQUEST_BYTES),
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_connection_idle_ms", 60_000),
+            ],
+            maximum_concurrent_rpcs=1000,
+        )
+        server.add_generic_rpc_handlers(self._handlers)
+        credentials = grpc.dynamic_ssl_server_credentials(
+            configuration(current),
+            fetch,  # pyright: ignore[reportArgumentType]  # None means unchanged, which the stubs do not know
+            require_client_authentication=False,
+        )
+        try:
+            self.port = server.add_secure_port(self._address, credentials)
+        except RuntimeError as error:
+            raise OSError(f"the join port cannot listen on {self._address}: is it in use?") from error
+        await server.start()
+        self._server = server
+
+    async def stop(self, grace: float = 1) -> None:
+        """Send GOAWAY, give running calls `grace` seconds, close."""
+        if self._server is not None:
+            await self._server.stop(grace)
+            self._server = None

@@ -1,0 +1,57 @@
+"""`fairlead agent`: run one workload's agent. Imports the agent late, so that other commands start fast."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+
+MAX_CONFIG_BYTES = 4 * 1024 * 1024
+
+
+@click.command("agent")
+@click.option(
+    "--config",
+    "path",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The agent's configuration (JSON), as the node supervisor writes it.",
+)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+def agent(path: Path, log_level: str) -> None:
+    """Run Envoy and the application of one workload, and hold its keys.
+
+    Exits with the application's status (128 + N if signal N ended it); 1 if the agent itself cannot run, 2 if its
+    configuration is wrong. SIGTERM drains; a second one cuts that short. Needs no control plane once it has run.
+    """
+    # gRPC reads these when it is loaded: our children are not forked for Python's sake, and its log is not for users.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    import uvloop  # noqa: PLC0415
+
+    from fairlead.agent import memory  # noqa: PLC0415
+    from fairlead.agent.config import ConfigError, read  # noqa: PLC0415
+    from fairlead.agent.proxy import ProxyError  # noqa: PLC0415
+    from fairlead.agent.runtime import Agent  # noqa: PLC0415
+
+    logging.basicConfig(
+        stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname).1s [%(name)s] %(message)s"
+    )
+
+    async def run() -> int:
+        return await Agent(config).run()
+
+    memory.one_arena()
+    try:
+        config = read(path, MAX_CONFIG_BYTES)
+        status = uvloop.run(run())
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    except (ProxyError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    sys.exit(status)

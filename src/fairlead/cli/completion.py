@@ -1,0 +1,24 @@
+"""`fairlead completion`: scripts for shells."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a completion script.
+
+    \b
+    bash:  fairlead completion bash > ~/.local/share/bash-completion/completions/fairlead
+    zsh:   fairlead completion zsh > "${fpath[1]}/_fairlead"
+    fish:  fairlead completion fish > ~/.config/fish/completions/fairlead.fish
+    """
+    from fairlead.cli.main import cli
+
+    made = get_completion_class(shell)
+    if made is None:
+        raise click.ClickException(f"no completion for {shell}")
+    click.echo(made(cli, {}, "fairlead", "_FAIRLEAD_COMPLETE").source())

@@ -1,0 +1,114 @@
+"""The command `fairlead`: a table of commands, each imported only when it is used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import NamedTuple
+
+import click
+
+EPILOG = """\b
+Exit status: 0 success, 1 refused or failed, 2 wrong usage, 130 interrupted.
+`fairlead run` and `fairlead agent` exit with the status of their application.
+"""
+
+
+class _Entry(NamedTuple):
+    module: str
+    attribute: str
+    help: str
+
+
+COMMANDS: dict[str, _Entry] = {
+    "agent": _Entry("agent", "agent", "Run one workload's agent: identity, Envoy, application."),
+    "api-resources": _Entry("resources", "api_resources", "List the kinds that the API serves."),
+    "apply": _Entry("resources", "apply", "Create or change objects from files."),
+    "compile": _Entry("compile", "compile_command", "Compile files to a proxy's Envoy configuration, offline."),
+    "completion": _Entry("completion", "completion", "Print a completion script for bash, zsh or fish."),
+    "delete": _Entry("resources", "delete", "Delete objects."),
+    "demo": _Entry("demo", "demo", "Bring up a shop in a mesh and show what the mesh does."),
+    "get": _Entry("resources", "get", "Show objects."),
+    "logs": _Entry("node", "logs", "Show the kept logs of a process."),
+    "node": _Entry("node", "node", "Supervise the Processes of this host."),
+    "proxy-config": _Entry("proxyconfig", "proxy_config", "Show what an Envoy runs."),
+    "proxy-status": _Entry("proxystatus", "proxy_status", "Show whether each proxy has what it should have."),
+    "run": _Entry("node", "run", "Run one command in the mesh."),
+    "serve": _Entry("serve", "serve", "Run the control plane."),
+    "token": _Entry("token", "token", "Make join tokens."),
+    "up": _Entry("serve", "up", "Run everything on this host: control plane, node and gateway."),
+    "version": _Entry("version", "version", "Show versions."),
+}
+
+
+class _Lazy(click.Group):
+    """A group that knows its commands' names and help without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        made = getattr(import_module(f"fairlead.cli.{entry.module}"), entry.attribute)
+        return made if isinstance(made, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in sorted(COMMANDS.items())])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and name not in COMMANDS:
+            # difflib is imported only for a word that is no command.
+            from fairlead.model.names import nearest
+
+            near = nearest(name, COMMANDS)
+            hint = f" Did you mean '{near}'?" if near else " `fairlead --help` lists the commands."
+            raise click.UsageError(f"No command '{name}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Lazy, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """A service mesh whose operations explain themselves.
+
+    \b
+    fairlead demo                  see what it does, on this machine
+    fairlead up shop/              run a mesh with the objects in shop/
+    fairlead run -p http:8080 -- ./server
+                                   put one command into the mesh
+    """
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        cli.main(prog_name="fairlead", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader has gone (`fairlead get ... | head`): that is no failure of ours.
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get("FAIRLEAD_DEBUG"):
+            raise
+        click.echo(f"Error: this is a defect in Fairlead: {type(error).__name__}: {error}", err=True)
+        click.echo("Please report it; With FAIRLEAD_DEBUG=1 it shows where it happened.", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

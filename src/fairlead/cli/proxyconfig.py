@@ -1,0 +1,186 @@
+"""`fairlead proxy-config`: what an Envoy on this host runs, as tables like istioctl's."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fairlead.cli.output import echo_data, echo_table
+
+Row = tuple[object, ...]
+Rows = Callable[[dict[str, Any]], Iterator[Row]]
+
+
+@click.group("proxy-config")
+def proxy_config() -> None:
+    """Show what an Envoy runs: its own answer, not what it was sent.
+
+    PROXY is NAME.NAMESPACE, or NAME where that is enough; `fairlead proxy-status` lists them.
+    """
+
+
+def _command(name: str, columns: tuple[str, ...], rows: Rows, doc: str) -> None:
+    @proxy_config.command(name, help=doc)
+    @click.argument("proxy")
+    @click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="The state directory.")
+    @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print Envoy's own form.")
+    def show(proxy: str, state: Path | None, output: str | None) -> None:
+        found = _dump(proxy, state)[name]
+        if output:
+            echo_data(found, output)
+            return
+        echo_table(columns, sorted({row for one in found for row in rows(one)}, key=str), styles=_STYLES)
+
+
+_STYLES = {"HEALTHY": "green", "UNHEALTHY": "red", "ACTIVE": "green", "OK": "green", "FAILED": "red"}
+
+
+def _dump(proxy: str, state: Path | None) -> dict[str, list[dict[str, Any]]]:
+    from fairlead.cli import envoyadmin
+    from fairlead.controlplane.state import default_directory
+
+    return envoyadmin.dump(envoyadmin.local_directory(state or default_directory(), proxy))
+
+
+def _address(one: dict[str, Any]) -> tuple[str, int]:
+    socket = one.get("socket_address")
+    if socket:
+        return str(socket.get("address", "")), int(socket.get("port_value", 0))
+    return str(one.get("pipe", {}).get("path", "")), 0
+
+
+def _listeners(one: dict[str, Any]) -> Iterator[Row]:
+    address, port = _address(one.get("address", {}))
+    default = one.get("default_filter_chain")
+    for chain in [*one.get("filter_chains", []), *([default] if default else [])]:
+        yield address, port, _match(chain.get("filter_chain_match", {})), _destination(chain)
+
+
+def _match(match: dict[str, Any]) -> str:
+    said: list[str] = []
+    if match.get("transport_protocol"):
+        said.append(f"Trans: {match['transport_protocol']}")
+    if match.get("application_protocols"):
+        said.append(f"App: {','.join(match['application_protocols'])}")
+    if match.get("server_names"):
+        said.append(f"SNI: {','.join(match['server_names'])}")
+    if match.get("prefix_ranges"):
+        said.append(
+            "Addr: " + ",".join(f"{r['address_prefix']}/{r.get('prefix_len', 0)}" for r in match["prefix_ranges"])
+        )
+    if match.get("destination_port"):
+        said.append(f"Port: {match['destination_port']}")
+    return "; ".join(said) or "ALL"
+
+
+def _destination(chain: dict[str, Any]) -> str:
+    for one in chain.get("filters", []):
+        config = one.get("typed_config", {})
+        if "rds" in config:
+            return f"Route: {config['rds'].get('route_config_name', '')}"
+        if "route_config" in config:
+            return f"Inline Route: {config['route_config'].get('name', '')}"
+        if "cluster" in config:
+            return f"Cluster: {config['cluster']}"
+        if "weighted_clusters" in config:
+            parts = config["weighted_clusters"].get("clusters", [])
+            return "Clusters: " + ", ".join(f"{part['name']}={part.get('weight', 0)}" for part in parts)
+    return "Non-HTTP/Non-TCP"
+
+
+def _routes(one: dict[str, Any]) -> Iterator[Row]:
+    for host in one.get("virtual_hosts", []):
+        domains = host.get("domains", [])
+        more = f" + {len(domains) - 2} more..." if len(domains) > 2 else ""
+        for route in host.get("routes", []):
+            match = route.get("match", {})
+            path = match.get("prefix", "") + "*" if "prefix" in match else match.get("path", "")
+            path = path or match.get("safe_regex", {}).get("regex", "") or f"{match.get('path_separated_prefix', '')}/*"
+            owner = route.get("metadata", {}).get("filter_metadata", {}).get("istio", {}).get("config", "")
+            yield one.get("name", ""), host.get("name", ""), ", ".join(domains[:2]) + more, path, _owner(owner)
+
+
+def _owner(path: str) -> str:
+    parts = path.split("/")
+    return f"{parts[-1]}.{parts[-3]}" if len(parts) > 3 else ""
+
+
+def _clusters(one: dict[str, Any]) -> Iterator[Row]:
+    name = one.get("name", "")
+    direction, port, subset, host = ([*name.split("|"), "", "", "", ""])[:4] if "|" in name else ("-", "-", "-", name)
+    rule = one.get("metadata", {}).get("filter_metadata", {}).get("istio", {}).get("config", "")
+    kind = one.get("type") or one.get("cluster_type", {}).get("name", "STATIC")
+    yield host or "-", port, subset or "-", direction, kind, _owner(rule)
+
+
+def _endpoints(one: dict[str, Any]) -> Iterator[Row]:
+    for group in one.get("endpoints", []):
+        for member in group.get("lb_endpoints", []):
+            address, port = _address(member.get("endpoint", {}).get("address", {}))
+            health = member.get("health_status", "HEALTHY")
+            yield (
+                f"{address}:{port}" if port else address,
+                health,
+                one.get("cluster_name", ""),
+                member.get("load_balancing_weight", 1),
+            )
+
+
+def _secrets(one: dict[str, Any]) -> Iterator[Row]:
+    chain = one.get("tls_certificate", {}).get("certificate_chain", {})
+    trusted = one.get("validation_context", {}).get("trusted_ca", {})
+    kind = "Cert Chain" if chain else "CA" if trusted else "-"
+    encoded = (chain or trusted).get("inline_bytes", "")
+    serial = until = since = valid = ""
+    if encoded:
+        from datetime import UTC, datetime
+
+        from cryptography import x509
+
+        certificate = x509.load_pem_x509_certificates(base64.b64decode(encoded))[0]
+        serial = format(certificate.serial_number, "x")
+        since, until = (
+            f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+            for moment in (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+        )
+        valid = str(certificate.not_valid_before_utc <= datetime.now(UTC) < certificate.not_valid_after_utc).lower()
+    yield one.get("name", ""), kind, str(one.get("state", "")).upper(), valid, serial, until, since
+
+
+def _bootstrap(one: dict[str, Any]) -> Iterator[Row]:
+    node = one.get("node", {})
+    metadata = node.get("metadata", {})
+    yield (
+        node.get("id", ""),
+        metadata.get("NAMESPACE", ""),
+        metadata.get("SERVICE_ACCOUNT", ""),
+        metadata.get("INSTANCE_IPS", ""),
+    )
+
+
+_command("listeners", ("ADDRESS", "PORT", "MATCH", "DESTINATION"), _listeners, "What it listens for.")
+_command("routes", ("NAME", "VHOST NAME", "DOMAINS", "MATCH", "VIRTUAL SERVICE"), _routes, "Where requests go.")
+_command(
+    "clusters", ("SERVICE FQDN", "PORT", "SUBSET", "DIRECTION", "TYPE", "DESTINATION RULE"), _clusters, "Upstreams."
+)
+_command("endpoints", ("ENDPOINT", "STATUS", "CLUSTER", "WEIGHT"), _endpoints, "Members of its clusters.")
+_command(
+    "secrets",
+    ("RESOURCE NAME", "TYPE", "STATUS", "VALID CERT", "SERIAL NUMBER", "NOT AFTER", "NOT BEFORE"),
+    _secrets,
+    "Certificates that it holds (keys are never shown).",
+)
+_command("bootstrap", ("NODE", "NAMESPACE", "SERVICE ACCOUNT", "ADDRESSES"), _bootstrap, "What it was started with.")
+
+
+@proxy_config.command("all")
+@click.argument("proxy")
+@click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="The state directory.")
+@click.option("-o", "--output", type=click.Choice(["json", "yaml"]), default="json", show_default=True)
+def everything(proxy: str, state: Path | None, output: str) -> None:
+    """Everything, as Envoy has it."""
+    echo_data(_dump(proxy, state), output)

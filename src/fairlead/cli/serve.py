@@ -1,0 +1,189 @@
+"""`fairlead serve` and `fairlead up`: the control plane alone, or everything on this host."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from fairlead.controlplane.plane import ControlPlane, Settings
+    from fairlead.controlplane.state import StateDirectory
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _server_options(function: F) -> F:
+    for option in (
+        click.option(
+            "--state",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Directory for everything that is kept. Default: /var/lib/fairlead, else ~/.local/state/fairlead.",
+        ),
+        click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
+        click.option("--api-port", default=16443, show_default=True, help="API (0: any free port)."),
+        click.option("--xds-port", default=15012, show_default=True, help="Configuration of proxies (0: any)."),
+        click.option("--join-port", default=15013, show_default=True, help="First certificates (0: any)."),
+        click.option("--trust-domain", default="cluster.local", show_default=True, help="Of all identities."),
+        click.option("--service-range", default="10.96.0.0/16", show_default=True, help="Addresses of Services."),
+        click.option("--name", "names", multiple=True, help="A further DNS name or address of this server."),
+        click.option(
+            "--ca-cert", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Signing certificate."
+        ),
+        click.option("--ca-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its private key."),
+        click.option(
+            "--ca-root", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its root, if another."
+        ),
+        click.option("-v", "--verbose", is_flag=True, help="Say what is done."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command()
+@_server_options
+def serve(verbose: bool, state: Path | None, **options: Any) -> None:
+    """Run the control plane until SIGTERM or Ctrl-C. Proxies go on with what they have while it is down.
+
+    Its address, CA and an administrator's token are in STATE/kubeconfig: `kubectl --kubeconfig` works with it.
+    """
+    _run(verbose, state, options, _serve_only)
+
+
+@click.command()
+@_server_options
+@click.option("--loopback", default="127.66.0.0/16", show_default=True, help="Block of addresses for workloads.")
+@click.option("--gateway/--no-gateway", default=True, show_default=True, help="Run the default ingress gateway.")
+@click.argument("files", nargs=-1, type=click.Path(exists=True))
+def up(verbose: bool, state: Path | None, loopback: str, gateway: bool, files: tuple[str, ...], **options: Any) -> None:
+    """Run everything on this host: control plane, node, and the gateway that `istio: ingressgateway` selects.
+
+    FILES (files or directories) are applied first. Ctrl-C stops all of it in order; what is stored stays.
+
+    \b
+    fairlead up shop/
+    """
+
+    async def everything(plane: ControlPlane) -> None:
+        await _everything(plane, loopback, gateway, files)
+
+    _run(verbose, state, options, everything)
+
+
+def _run(verbose: bool, state: Path | None, options: dict[str, Any], work: Callable[[ControlPlane], Any]) -> None:
+    import logging
+
+    import uvloop
+
+    from fairlead.apiserver.server import ServerError
+    from fairlead.ca.authority import AuthorityError
+    from fairlead.controlplane.plane import ControlPlane
+    from fairlead.controlplane.state import StateDirectory, StateError, default_directory
+    from fairlead.node.addresses import AddressError
+    from fairlead.store.errors import StoreError
+
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname).1s [%(name)s] %(message)s")
+
+    async def main() -> None:
+        directory = StateDirectory(state or default_directory())
+        directory.lock()
+        plane = ControlPlane(directory, _settings(options))
+        try:
+            await _until_signalled(plane, directory, work)
+        finally:
+            await plane.stop()
+
+    try:
+        uvloop.run(main())
+    except (StateError, ServerError, AuthorityError, StoreError, AddressError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    import ipaddress
+
+    from fairlead.ca.authority import Supplied
+    from fairlead.controlplane.plane import Settings
+
+    certificate, key, root = options.pop("ca_cert"), options.pop("ca_key"), options.pop("ca_root")
+    if (certificate is None) != (key is None):
+        raise click.UsageError("--ca-cert and --ca-key go together")
+    try:
+        ipaddress.ip_network(options["service_range"])
+    except ValueError as error:
+        raise click.UsageError(f"--service-range: {error}") from None
+    supplied = Supplied(certificate, key, root) if certificate is not None else None
+    return Settings(**options, supplied=supplied)
+
+
+async def _until_signalled(plane: ControlPlane, directory: StateDirectory, work: Callable[[ControlPlane], Any]) -> None:
+    import asyncio
+    import contextlib
+    import signal
+
+    found = await plane.start()
+    click.echo(f"api {found.api}   xds {found.xds}   join {found.join}", err=True)
+    click.echo(f"kubectl --kubeconfig {directory.kubeconfig} get all -A", err=True)
+    task = asyncio.ensure_future(work(plane))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def _serve_only(plane: ControlPlane) -> None:
+    import asyncio
+
+    await asyncio.Event().wait()
+
+
+async def _everything(plane: ControlPlane, loopback: str, gateway: bool, files: tuple[str, ...]) -> None:
+    import asyncio
+    import contextlib
+    import socket
+
+    from fairlead.node.api import Client
+    from fairlead.node.kubeconfig import read_kubeconfig
+    from fairlead.node.location import find_mesh
+    from fairlead.node.supervisor import NodeConfig, Supervisor
+
+    home = plane.state.path
+    async with Client(read_kubeconfig(plane.state.kubeconfig)) as client:
+        config = NodeConfig(home, find_mesh(home), socket.gethostname().split(".")[0].lower() or "node", loopback)
+        supervisor = Supervisor(config, client)
+        running = asyncio.create_task(supervisor.run())
+        try:
+            await asyncio.to_thread(_apply, plane, gateway, files)
+            await running
+        finally:
+            click.echo("stopping", err=True)
+            # The workloads drain while the control plane still serves: callers hear of their going.
+            with contextlib.suppress(asyncio.CancelledError):
+                await supervisor.stop()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+INGRESS = {
+    "apiVersion": "fairlead.dev/v1alpha1",
+    "kind": "Process",
+    "metadata": {"name": "istio-ingressgateway", "namespace": "istio-system"},
+    "spec": {
+        "proxy": "router",
+        "capture": "none",
+        "labels": {"istio": "ingressgateway", "app": "istio-ingressgateway"},
+    },
+}
+
+
+def _apply(plane: ControlPlane, gateway: bool, files: tuple[str, ...]) -> None:
+    from fairlead.cli.resources import apply_manifests
+    from fairlead.model.manifest import Manifest
+
+    manifests = [Manifest(INGRESS, "built-in")] if gateway else []
+    apply_manifests(plane.state.kubeconfig, files, manifests)

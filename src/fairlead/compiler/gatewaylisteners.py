@@ -1,0 +1,216 @@
+"""Listeners of gateways: one for each address and port of the gateways that a proxy serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFilter
+from envoy.config.listener.v3.listener_components_pb2 import FilterChain
+
+from fairlead.compiler.clients import client
+from fairlead.compiler.filters import FilterKey, filters
+from fairlead.compiler.gateways import BoundServer, GatewaysKey, merged_servers, parses_http
+from fairlead.compiler.hosts import settings
+from fairlead.compiler.loggers import loggers
+from fairlead.compiler.outboundports import ANYWHERE, Caller
+from fairlead.compiler.outboundtcp import rule_target
+from fairlead.envoy import names
+from fairlead.envoy.accesslog import listener_access_logs
+from fairlead.envoy.hcm import Http, connection_manager, outbound_stat_prefix
+from fairlead.envoy.listener import Match, Shape, Socket, build, chain, inspectors, match
+from fairlead.envoy.resource import Resource
+from fairlead.envoy.tcpproxy import network_filters, tcp_proxy
+from fairlead.envoy.tls import gateway_server
+from fairlead.inc import Reader, rule
+from fairlead.ir.filters import FilterScope
+from fairlead.ir.kind import Stage
+from fairlead.ir.protocol import Protocol
+from fairlead.ir.route import ROUTES_BY_GATEWAY, L4Match, L4Rule, RouteSet
+from fairlead.ir.view import View
+from fairlead.ir.visibility import host_matches, is_visible
+from fairlead.model.diagnostic import Diagnostic, Origin, Severity
+
+
+class _Made(NamedTuple):
+    matching: Match
+    chain: FilterChain
+    origin: Origin
+
+
+@rule
+def gateway_listener_names(r: Reader, view: View) -> tuple[str, ...]:
+    """The names of a gateway's listeners that have something to serve, in the order of ports."""
+    found = dict.fromkeys(
+        names.listener(_bind(server), port.port)
+        for port in merged_servers(r, GatewaysKey.of(view))
+        for server in port.servers
+    )
+    return tuple(name for name in found if gateway_listener(r, (view, name)) is not None)
+
+
+@rule
+def gateway_route_names(r: Reader, view: View) -> tuple[str, ...]:
+    """The names of the route configurations that a gateway's listeners refer to."""
+    return tuple(
+        dict.fromkeys(
+            server.route_name
+            for port in merged_servers(r, GatewaysKey.of(view))
+            for server in port.servers
+            if server.route_name
+        )
+    )
+
+
+@rule
+def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
+    """One listener of a gateway, or None if there is none of this name or nothing is routed through it."""
+    view, name = key
+    address, _, number = name.rpartition("_")
+    port = next((one for one in merged_servers(r, GatewaysKey.of(view)) if str(one.port) == number), None)
+    servers = [one for one in port.servers if _bind(one) == address] if port is not None else []
+    if port is None or not servers:
+        return None
+    chosen: dict[Match, _Made] = {}
+    for made in _chains(r, view, name, servers, tls=port.tls):
+        kept = chosen.setdefault(made.matching, made)
+        if kept is not made:
+            r.report(_repeated(made, kept, name))
+    if not chosen:
+        return None
+    looked_at = [*chosen, *([match(transport="tls")] if port.tls else [])]
+    return build(
+        # Whoever connects to a TLS port speaks first, so there is no reason to stop waiting.
+        Shape(name, Socket(address, port.port), "outbound", continue_on_timeout=False),
+        [one.chain for one in chosen.values()],
+        inspectors=inspectors(looked_at),
+        access_logs=listener_access_logs(settings(r)),
+    )
+
+
+def _chains(r: Reader, view: View, name: str, servers: list[BoundServer], *, tls: bool) -> Iterator[_Made]:
+    if not tls and parses_http(servers[0].server):
+        # Plain HTTP servers share one chain: their hosts are told apart by routes.
+        everything = match()
+        yield _Made(everything, chain(everything, [_http(r, view, name, servers[0])]), servers[0].server.origin)
+        return
+    for bound in servers:
+        yield from _server_chains(r, view, name, bound)
+
+
+def _server_chains(r: Reader, view: View, name: str, bound: BoundServer) -> Iterator[_Made]:
+    server, tls = bound.server, bound.server.tls
+    if tls is not None and tls.mode == "PASSTHROUGH":
+        yield from _passed_through(r, view, bound)
+        return
+    if tls is not None and tls.mode == "AUTO_PASSTHROUGH":
+        r.report(_not_served(server.origin))
+        return
+    http = parses_http(server)
+    filter_ = _http(r, view, name, bound) if http else None
+    terminal = [filter_] if filter_ is not None else _tcp(r, view, bound)
+    if not terminal:
+        return
+    matching = match(sni=bound.sni_hosts if tls is not None else ())
+    context = gateway_server(tls, tcp=not http) if tls is not None else None
+    yield _Made(matching, chain(matching, terminal, tls=context), server.origin)
+
+
+def _http(r: Reader, view: View, name: str, bound: BoundServer) -> NetworkFilter:
+    scope = _scope(view, bound.server.port, tcp=False)
+    http = Http(
+        role="gateway",
+        stat_prefix=(bound.server.name if bound.server.tls is not None else "") or outbound_stat_prefix(name),
+        routes=bound.route_name,
+        filters=filters(r, FilterKey(Stage.HTTP_FILTERS, scope)),
+        grpc_web=bound.server.protocol is Protocol.GRPC_WEB,
+    )
+    return connection_manager(http, settings(r), loggers(r, scope))
+
+
+def _tcp(r: Reader, view: View, bound: BoundServer) -> list[NetworkFilter]:
+    """The filters that forward bytes by the first TCP rule that holds for a server; none if no rule does."""
+    for routes in _bound_routes(r, view, bound):
+        for said in routes.tcp:
+            if not said.matches or any(_holds(one, bound) for one in said.matches):
+                made = _forward(r, view, bound, routes, said)
+                if made:
+                    return made
+    return []
+
+
+def _passed_through(r: Reader, view: View, bound: BoundServer) -> Iterator[_Made]:
+    for routes in _bound_routes(r, view, bound):
+        for said in routes.tls:
+            terminal = _forward(r, view, bound, routes, said)
+            for condition in said.matches if terminal else ():
+                if _holds(condition, bound):
+                    matching = match(sni=condition.sni_hosts, subnets=condition.destination_subnets)
+                    yield _Made(matching, chain(matching, terminal), said.origin)
+
+
+def _forward(r: Reader, view: View, bound: BoundServer, routes: RouteSet, said: L4Rule) -> list[NetworkFilter]:
+    seen = client(r, view.client)
+    caller = Caller(seen.namespace, seen.labels)
+    target = rule_target(r, caller, said, bound.server.port, f"{routes.key.name}.{routes.key.namespace}")
+    if target is None:
+        return []
+    scope = _scope(view, bound.server.port, tcp=True)
+    fragments = filters(r, FilterKey(Stage.NETWORK_FILTERS, scope))
+    return [*network_filters(fragments), tcp_proxy(target, loggers(r, scope))]
+
+
+def _bound_routes(r: Reader, view: View, bound: BoundServer) -> list[RouteSet]:
+    """The route sets that name a server's gateway and one of its hosts, the oldest first."""
+    default = settings(r).default_route_export_to
+    found = [
+        routes
+        for at, routes in r.rows(ROUTES_BY_GATEWAY, str(bound.gateway))
+        if is_visible(routes.export_to or default, at.namespace, view.namespace)
+        and any(_serves(bound, routes, host) for host in routes.hosts)
+    ]
+    return sorted(found, key=lambda one: (one.created, one.key))
+
+
+def _serves(bound: BoundServer, routes: RouteSet, host: str) -> bool:
+    for served in bound.hosts:
+        namespace, _, pattern = served.rpartition("/")
+        if namespace in ("", routes.key.namespace) and (host_matches(pattern, host) or host_matches(host, pattern)):
+            return True
+    return False
+
+
+def _holds(condition: L4Match, bound: BoundServer) -> bool:
+    return (not condition.gateways or str(bound.gateway) in condition.gateways) and condition.port in (
+        0,
+        bound.server.port,
+    )
+
+
+def _bind(bound: BoundServer) -> str:
+    return bound.server.bind or ANYWHERE
+
+
+def _scope(view: View, port: int, *, tcp: bool) -> FilterScope:
+    return FilterScope("gateway", view.namespace, view.labels, port, tcp)
+
+
+def _repeated(lost: _Made, kept: _Made, name: str) -> Diagnostic:
+    what = ", ".join(lost.matching.sni) or "all connections"
+    return Diagnostic(
+        "FL0312",
+        Severity.WARNING,
+        f"{what} at listener {name} already goes where {kept.origin.ref} says; this rule is not used",
+        lost.origin,
+        "Remove one of the two, or give them different sniHosts.",
+    )
+
+
+def _not_served(origin: Origin) -> Diagnostic:
+    return Diagnostic(
+        "FL0313",
+        Severity.WARNING,
+        "TLS mode AUTO_PASSTHROUGH joins networks of one mesh, which this mesh does not do; the server is left out",
+        origin,
+        "Use mode PASSTHROUGH with TLS routes, or ISTIO_MUTUAL.",
+    )

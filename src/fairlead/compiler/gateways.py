@@ -1,0 +1,216 @@
+"""Which gateways a proxy serves, and their servers merged by port.
+
+Istio's rules: a Gateway binds to every proxy whose labels its selector covers, in any namespace; the oldest binds
+first. Servers on one port merge if all are plain HTTP, or if all use TLS with distinct SNI hosts; any other server on a
+taken port is left out, and a diagnostic says so.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from fairlead.envoy import names
+from fairlead.inc import Reader, rule
+from fairlead.ir.filters import Pairs
+from fairlead.ir.gateway import GATEWAYS, GATEWAYS_BY_SELECTOR, GatewayServer
+from fairlead.ir.host import HOSTS_BY_SELECTOR
+from fairlead.ir.protocol import Protocol
+from fairlead.ir.view import View, selects
+from fairlead.model.diagnostic import Diagnostic, Severity
+from fairlead.model.ref import NamespacedName
+
+_NO_TRANSLATION = "experimental.istio.io/disable-gateway-port-translation"
+_PASSTHROUGH = frozenset(("PASSTHROUGH", "AUTO_PASSTHROUGH"))
+
+
+class GatewaysKey(NamedTuple):
+    """What of a proxy decides which gateways it serves."""
+
+    namespace: str
+    labels: Pairs
+
+    @staticmethod
+    def of(view: View) -> GatewaysKey:
+        """The key of a view."""
+        return GatewaysKey(view.namespace, view.labels)
+
+
+class BoundServer(msgspec.Struct, frozen=True):
+    """A server of a selected gateway.
+
+    `hosts` are `host` (routes of any namespace may bind) or `namespace/host` (only routes of that namespace).
+    `route_name` names its route configuration; it is "" where HTTP is not parsed.
+    """
+
+    gateway: NamespacedName
+    server: GatewayServer
+    hosts: tuple[str, ...]
+    route_name: str
+
+    @property
+    def sni_hosts(self) -> tuple[str, ...]:
+        """The hosts without their namespaces, each once, in order."""
+        return tuple(dict.fromkeys(_bare(host) for host in self.hosts))
+
+
+class PortServers(msgspec.Struct, frozen=True):
+    """The servers that share one port of a proxy; all of them speak TLS to the client, or none does.
+
+    `port` is the one to listen on; the servers' own numbers may differ from it (see `translations`).
+    """
+
+    port: int
+    tls: bool
+    servers: tuple[BoundServer, ...]
+
+
+class RouteServersKey(NamedTuple):
+    """A route configuration of a gateway proxy, by name."""
+
+    gateways: GatewaysKey
+    name: str
+
+
+@rule
+def gateways_of(r: Reader, key: GatewaysKey) -> tuple[NamespacedName, ...]:
+    """The gateways whose selector covers the proxy's labels, oldest first."""
+    found: list[tuple[str, NamespacedName]] = []
+    for pair in (("", ""), *key.labels):
+        for name, gateway in r.rows(GATEWAYS_BY_SELECTOR, pair):
+            if selects(gateway.selector, key.labels):
+                found.append((gateway.created, name))
+    return tuple(name for _, name in sorted(found))
+
+
+@rule
+def translations(r: Reader, key: GatewaysKey) -> tuple[tuple[int, int], ...]:
+    """Port numbers of the services that select the proxy, each with the port on which the proxy takes its traffic.
+
+    Istio's gateway port translation: a server on port 80 of a gateway whose Service maps 80 to 8080 listens on 8080.
+    Services that switch it off by label contribute the ports on which they reach the proxy, as they are.
+    """
+    found: dict[tuple[int, int], None] = {}
+    for name, value in key.labels:
+        for _, host in r.rows(HOSTS_BY_SELECTOR, (key.namespace, name, value)):
+            if not host.selector or not selects(host.selector, key.labels):
+                continue
+            fixed = any(label == _NO_TRANSLATION for label, _ in host.labels)
+            for port in host.ports:
+                target = port.target if isinstance(port.target, int) and port.target else port.number
+                found[(target if fixed else port.number, target)] = None
+    return tuple(sorted(found))
+
+
+@rule
+def merged_servers(r: Reader, key: GatewaysKey) -> tuple[PortServers, ...]:
+    """The servers of all selected gateways, by port. Reports servers that cannot share their port."""
+    ports: dict[int, list[BoundServer]] = {}
+    mapped = translations(r, key)
+    for name in gateways_of(r, key):
+        gateway = r.get(GATEWAYS, name)
+        for server in gateway.servers if gateway is not None else ():
+            hosts = _hosts(server, name.namespace)
+            for port in sorted({to for at, to in mapped if at == server.port}) or [server.port]:
+                bound = BoundServer(name, server, hosts, route_name(server, name, port))
+                taken = ports.setdefault(port, [])
+                conflict = _conflict(taken, bound)
+                if conflict:
+                    r.report(_left_out(bound, conflict))
+                else:
+                    taken.append(bound)
+    return tuple(
+        PortServers(port, is_tls(servers[0].server), tuple(servers)) for port, servers in sorted(ports.items())
+    )
+
+
+@rule
+def servers_of_route(r: Reader, key: RouteServersKey) -> tuple[BoundServer, ...]:
+    """The servers whose requests one route configuration serves."""
+    return tuple(one for port in merged_servers(r, key.gateways) for one in port.servers if one.route_name == key.name)
+
+
+def is_tls(server: GatewayServer) -> bool:
+    """Whether clients speak TLS to this server (a plain HTTP server that redirects to HTTPS does not)."""
+    return server.tls is not None and not server.protocol.is_http
+
+
+def parses_http(server: GatewayServer) -> bool:
+    """Whether the proxy parses HTTP: plain HTTP, or HTTPS that it terminates."""
+    if server.protocol.is_http:
+        return True
+    return server.protocol is Protocol.HTTPS and server.tls is not None and server.tls.mode not in _PASSTHROUGH
+
+
+def route_name(server: GatewayServer, gateway: NamespacedName, port: int) -> str:
+    """The name of the server's route configuration where it listens on `port`, or "" where HTTP is not parsed."""
+    if not parses_http(server):
+        return ""
+    if server.protocol.is_http:
+        return names.gateway_route(port)
+    return names.gateway_tls_route(server.port, server.port_name, gateway.name, gateway.namespace)
+
+
+def _hosts(server: GatewayServer, namespace: str) -> tuple[str, ...]:
+    out: list[str] = []
+    for host in server.hosts:
+        where, slash, name = host.rpartition("/")
+        if where == ".":
+            out.append(f"{namespace}/{name}")
+        elif where == "*" or not slash:
+            out.append(name)
+        else:
+            out.append(host)
+    return tuple(dict.fromkeys(out))
+
+
+def _bare(host: str) -> str:
+    return host.rpartition("/")[2]
+
+
+def _conflict(taken: list[BoundServer], bound: BoundServer) -> str:
+    """Why a server cannot join those that already have its port, or ""."""
+    if not taken:
+        return ""
+    first = taken[0]
+    if not is_tls(first.server):
+        if first.server.protocol is bound.server.protocol and bound.server.protocol.is_http:
+            return ""
+        return f"port {bound.server.port} already serves {first.server.protocol} of Gateway {first.gateway}"
+    if not is_tls(bound.server):
+        return f"port {bound.server.port} already serves TLS of Gateway {first.gateway}"
+    for other in taken:
+        if other.server.bind != bound.server.bind:
+            continue
+        both = sorted(set(other.sni_hosts) & set(bound.sni_hosts))
+        if both:
+            return f"host {both[0]} on port {bound.server.port} is already served by Gateway {other.gateway}"
+        if bound.route_name and other.route_name == bound.route_name:
+            return f"port name {bound.server.port_name!r} is already used by another server of Gateway {other.gateway}"
+    return ""
+
+
+def _left_out(bound: BoundServer, conflict: str) -> Diagnostic:
+    return Diagnostic(
+        "FL0201",
+        Severity.WARNING,
+        f"this server of Gateway {bound.gateway} is not served: {conflict}",
+        bound.server.origin,
+        "Give the server another port, port name or host, or remove one of the two.",
+    )
+
+
+__all__ = [
+    "BoundServer",
+    "GatewaysKey",
+    "PortServers",
+    "RouteServersKey",
+    "gateways_of",
+    "is_tls",
+    "merged_servers",
+    "parses_http",
+    "route_name",
+    "servers_of_route",
+    "translations",
+]

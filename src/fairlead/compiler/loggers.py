@@ -1,0 +1,19 @@
+"""What counts and logs requests and connections: the one place where access loggers are chosen.
+
+Every connection manager and TCP proxy takes its loggers from here, so that another one (metrics) is added once.
+"""
+
+from __future__ import annotations
+
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
+
+from fairlead.compiler.hosts import settings
+from fairlead.envoy.accesslog import access_logs
+from fairlead.inc import Reader
+from fairlead.ir.filters import FilterScope
+
+
+def loggers(r: Reader, scope: FilterScope) -> tuple[AccessLog, ...]:
+    """The loggers of the connection managers and TCP proxies (`scope.tcp`) of a proxy's filter chain."""
+    del scope  # The file log is the same for everybody.
+    return access_logs(settings(r))

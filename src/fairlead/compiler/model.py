@@ -1,0 +1,68 @@
+"""The compiled mesh: objects in, what each view gets out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from fairlead.compiler.publish import Catalog, Publisher
+from fairlead.compiler.registry import Registry, registry
+from fairlead.inc import Derivation, Engine, Reader, Table
+from fairlead.ir.kind import Emission
+from fairlead.ir.view import View
+from fairlead.model.diagnostic import Diagnostic, Origin, Severity
+from fairlead.model.object import Object
+from fairlead.model.ref import Ref
+
+OBJECTS: Table[Ref, Object[Any]] = Table("objects")
+"""Every admitted object; the only input of the compiler."""
+
+
+class MeshModel:
+    """An engine over a set of objects, with the kinds' lowering registered."""
+
+    def __init__(self, kinds: Registry | None = None) -> None:
+        self.kinds = kinds or registry()
+        self.engine = Engine([Derivation("lower", OBJECTS, 1, self._lower)])
+        self.publisher = Publisher(self.engine)
+
+    def apply(self, changed: Iterable[Object[Any]] = (), deleted: Iterable[Ref] = ()) -> None:
+        """Put and remove objects as one change."""
+        with self.engine.transaction():
+            for ref in deleted:
+                self.engine.delete(OBJECTS, ref)
+            for obj in changed:
+                self.engine.put(OBJECTS, obj.ref, _meaning(obj))
+
+    def compile(self, view: View) -> Catalog:
+        """Everything that a proxy with this view gets, at once (nothing is kept)."""
+        self.publisher.open(view)
+        try:
+            return {type_url: dict(found) for type_url, found in self.publisher.catalog(view).items()}
+        finally:
+            self.publisher.close(view)
+
+    def diagnostics(self) -> list[Diagnostic]:
+        """What the rules have found wrong, in a fixed order; rules that failed are findings too."""
+        found = {one for one in self.engine.reports() if isinstance(one, Diagnostic)}
+        for name, key, error in self.engine.failures():
+            ref = key if isinstance(key, Ref) else Ref("", "Mesh", "", name)
+            said = f"{name} failed on {key!r}: {type(error).__name__}: {error}"
+            found.add(
+                Diagnostic(
+                    "FL0000", Severity.ERROR, said, Origin(ref), "This is a defect in Fairlead: please report it."
+                )
+            )
+        return sorted(found, key=str)
+
+    def _lower(self, r: Reader, ref: Ref, obj: Object[Any]) -> Iterable[Emission]:
+        kind = self.kinds.kind(ref.group, ref.kind)
+        return () if kind is None or kind.lower is None else kind.lower(r, obj)
+
+
+def _meaning(obj: Object[Any]) -> Object[Any]:
+    """The object without what changes at every write and means nothing to a proxy."""
+    meta = msgspec.structs.replace(obj.meta, resource_version="", generation=0, managed_fields=())
+    return msgspec.structs.replace(obj, meta=meta)

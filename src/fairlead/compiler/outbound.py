@@ -1,0 +1,265 @@
+"""The outbound listeners of a sidecar: one for each address and port that some visible host has.
+
+A redirected connection arrives at `virtualOutbound`, which hands it to the listener of its original destination, or
+lets it through (or not) if there is none. An explicitly captured application finds the ports of other hosts bound at
+its outbound address, and beside them an HTTP proxy.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFilter
+from envoy.config.listener.v3.listener_components_pb2 import FilterChain
+
+from fairlead.compiler.hosts import PortKey, host, hosts_on_port, settings
+from fairlead.compiler.loggers import loggers
+from fairlead.compiler.outboundports import ANYWHERE, Bind, Caller, Standing, binds, caller_ports, standing
+from fairlead.compiler.outboundtcp import ChainsKey, TcpChain, tcp_chains
+from fairlead.envoy import names
+from fairlead.envoy.accesslog import listener_access_logs
+from fairlead.envoy.hcm import Http, connection_manager, outbound_stat_prefix
+from fairlead.envoy.listener import (
+    PASSTHROUGH_CHAIN,
+    PLAINTEXT_HTTP,
+    Match,
+    Shape,
+    Socket,
+    build,
+    chain,
+    inspectors,
+    match,
+)
+from fairlead.envoy.resource import Resource
+from fairlead.envoy.tcpproxy import BLACK_HOLE, TcpTarget, mesh_tcp_marker, network_filters, tcp_proxy, to_cluster
+from fairlead.inc import Reader, rule
+from fairlead.ir.filters import Filter, FilterScope
+from fairlead.ir.host import Host
+from fairlead.ir.protocol import Protocol
+from fairlead.model.diagnostic import Diagnostic, Severity
+
+CATCH_ALL_TCP = "virtualOutbound-catchall-tcp"
+BLACK_HOLE_CHAIN = "virtualOutbound-blackhole"
+
+_SERVER_FIRST = (Protocol.MONGO, Protocol.MYSQL)
+_HTTP = match(transport="raw_buffer", alpn=PLAINTEXT_HTTP)
+_EVERYTHING = match()
+_PRIVILEGED = 1024
+
+
+class At(NamedTuple):
+    """A listener of a caller: address and port."""
+
+    caller: Caller
+    address: str
+    port: int
+
+
+class OutboundKey(NamedTuple):
+    """A listener of a caller with the filters that kinds contribute to its chains."""
+
+    at: At
+    http_filters: tuple[Filter, ...] = ()
+    tcp_filters: tuple[Filter, ...] = ()
+
+
+class VirtualKey(NamedTuple):
+    """The listener of redirected connections; `netns` is where the application is, "" for Envoy's own namespace."""
+
+    caller: Caller
+    netns: str = ""
+
+
+class _Entry(NamedTuple):
+    """A host that a listener serves, and how: `http` also if HTTP is detected, `tcp` also if bytes are forwarded."""
+
+    standing: Standing
+    http: bool
+    tcp: bool
+
+
+@rule
+def outbound_sockets(r: Reader, caller: Caller) -> tuple[tuple[str, int], ...]:
+    """Addresses and ports of a caller's listeners, without the virtual one and the HTTP proxy."""
+    if not caller.bind:
+        return binds(r, caller.namespace)
+    return tuple((caller.bind, port) for port in caller_ports(r, caller))
+
+
+@rule
+def entries(r: Reader, at: At) -> tuple[_Entry, ...]:
+    """The hosts at a listener, the first one first. Reports hosts that the listener cannot serve beside the others.
+
+    Istio's rules for hosts that share a listener: HTTP and TCP share by detection; of several without a declared
+    protocol the first stands; protocols in which the server speaks first share with nobody.
+    """
+    accepted: list[_Entry] = []
+    first: Protocol | None = None
+    detects = False
+    for one in _standing(r, at):
+        found = host(r, one.host)
+        port = found.port(at.port) if found is not None else None
+        if found is None or port is None or port.protocol is Protocol.UDP:
+            continue
+        protocol = port.protocol
+        if first is not None and protocol is not first and {first, protocol} & set(_SERVER_FIRST):
+            r.report(_unserved(found, at, f"{first.value} is already served there, and does not mix"))
+            continue
+        first = first or protocol
+        if protocol.is_http:
+            accepted.append(_Entry(one, http=True, tcp=False))
+        elif protocol is not Protocol.AUTO:
+            accepted.append(_Entry(one, http=False, tcp=True))
+        elif not detects:
+            accepted.append(_Entry(one, http=True, tcp=True))
+        detects = detects or accepted[-1].http
+    return tuple(accepted)
+
+
+@rule
+def outbound_route(r: Reader, at: At) -> str:
+    """The name of the routes that a listener refers to, "" if it parses no HTTP.
+
+    Hosts share the routes of a port (`80`); a detected port at a host's own address has its own (`host:80`).
+    """
+    parsed = next((one for one in entries(r, at) if one.http), None)
+    if parsed is None:
+        return ""
+    if at.caller.bind or at.address == ANYWHERE:
+        return str(at.port)
+    return f"{parsed.standing.host.hostname}:{at.port}"
+
+
+@rule
+def outbound_listener(r: Reader, key: OutboundKey) -> Resource | None:
+    """The listener at an address and port, or None if no host stands there."""
+    at = key.at
+    found = entries(r, at)
+    if not found:
+        return None
+    mesh = settings(r)
+    forwarded = _forwarded(r, at, found)
+    route = outbound_route(r, at)
+    made: list[tuple[Match, FilterChain]] = []
+    for one in forwarded:
+        marker = [mesh_tcp_marker()] if one.mesh_tcp else []
+        made.append((one.matching, chain(one.matching, [*marker, *_tcp(r, key, one.target)])))
+    if route:
+        # Only HTTP at an address of our own: nothing to detect, and nowhere else to send what is not HTTP.
+        matching = _EVERYTHING if at.caller.bind and not forwarded else _HTTP
+        made.append((matching, chain(matching, [_http(r, key, route)])))
+    chosen = [one for one in made if not one[0].is_everything]
+    default = next((one[1] for one in made if one[0].is_everything), None)
+    if default is None:
+        default = FilterChain(name=PASSTHROUGH_CHAIN, filters=_tcp(r, key, _otherwise(r, at.caller)))
+    chains = [one for _, one in chosen] or [default]
+    return build(
+        Shape(
+            names.listener(at.address, at.port),
+            Socket(at.address, at.port),
+            "outbound",
+            bound=bool(at.caller.bind),
+            detection_timeout=mesh.protocol_detection_timeout if any(one.alpn for one, _ in chosen) else 0,
+        ),
+        chains,
+        default=default if chosen else None,
+        inspectors=inspectors((one for one, _ in chosen), always_tls=True),
+    )
+
+
+@rule
+def virtual_outbound(r: Reader, key: VirtualKey) -> Resource:
+    """`virtualOutbound`: receives redirected connections and passes them to the listener of their destination."""
+    mesh = settings(r)
+    logs = loggers(r, _scope(key.caller, names.OUTBOUND_PORT, tcp=True))
+    own = match(port=names.OUTBOUND_PORT)
+    chains = [
+        chain(own, [tcp_proxy(BLACK_HOLE, logs)], BLACK_HOLE_CHAIN),
+        chain(_EVERYTHING, [tcp_proxy(_otherwise(r, key.caller), logs)], CATCH_ALL_TCP),
+    ]
+    address = "127.0.0.1" if key.netns else ANYWHERE
+    shape = Shape(names.VIRTUAL_OUTBOUND, Socket(address, names.OUTBOUND_PORT, key.netns), "outbound", hands_off=True)
+    return build(shape, chains, access_logs=listener_access_logs(mesh))
+
+
+@rule
+def http_proxy_listener(r: Reader, key: tuple[OutboundKey, str]) -> Resource:
+    """The listener that applications use as their HTTP proxy (`HTTP_PROXY`); the second part is a network namespace."""
+    wanted, netns = key
+    at = wanted.at
+    name = names.listener(at.address, at.port)
+    http = Http("outbound", outbound_stat_prefix(name), names.HTTP_PROXY_ROUTE, wanted.http_filters, proxy=True)
+    manager = connection_manager(http, settings(r), loggers(r, _scope(at.caller, at.port, tcp=False)))
+    shape = Shape(name, Socket(at.address, at.port, netns), "outbound")
+    return build(shape, [chain(_EVERYTHING, [manager])])
+
+
+def _standing(r: Reader, at: At) -> tuple[Standing, ...]:
+    if not at.caller.bind:
+        return standing(r, Bind(at.caller.namespace, at.address, at.port))
+    if at.address != at.caller.bind or at.port < _PRIVILEGED or at.port == at.caller.http_proxy_port:
+        return ()
+    return tuple(Standing("", one) for one in hosts_on_port(r, PortKey(at.caller.namespace, at.port)))
+
+
+def _forwarded(r: Reader, at: At, found: tuple[_Entry, ...]) -> list[TcpChain]:
+    """The chains that forward bytes. Reports those that another one leaves nothing."""
+    taken: dict[Match, TcpChain] = {}
+    for one in found:
+        if not one.tcp:
+            continue
+        shared = bool(at.caller.bind) or at.address == ANYWHERE
+        key = ChainsKey(at.caller, one.standing.host, at.port, one.standing.subnet, shared)
+        for made in tcp_chains(r, key):
+            kept = taken.setdefault(made.matching, made)
+            if kept is not made and not one.http:
+                served = host(r, one.standing.host)
+                if served is not None:
+                    r.report(_unserved(served, at, f"{kept.origin.ref} already takes these connections"))
+    return list(taken.values())
+
+
+def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:
+    at = key.at
+    http = Http(
+        "outbound",
+        outbound_stat_prefix(names.listener(at.address, at.port)),
+        route,
+        key.http_filters,
+        grpc_web=any(_protocol(r, one, at.port) is Protocol.GRPC_WEB for one in entries(r, at)),
+    )
+    return connection_manager(http, settings(r), loggers(r, _scope(at.caller, at.port, tcp=False)))
+
+
+def _tcp(r: Reader, key: OutboundKey, target: TcpTarget) -> list[NetworkFilter]:
+    logs = loggers(r, _scope(key.at.caller, key.at.port, tcp=True))
+    return [*network_filters(key.tcp_filters), tcp_proxy(target, logs)]
+
+
+def _protocol(r: Reader, entry: _Entry, port: int) -> Protocol | None:
+    found = host(r, entry.standing.host)
+    served = found.port(port) if found is not None else None
+    return served.protocol if served is not None else None
+
+
+def _otherwise(r: Reader, caller: Caller) -> TcpTarget:
+    """Where connections go that no host claims; one to our own address has nowhere else to go."""
+    if caller.bind or settings(r).outbound_policy == "REGISTRY_ONLY":
+        return BLACK_HOLE
+    return to_cluster(names.PASSTHROUGH_CLUSTER)
+
+
+def _scope(caller: Caller, port: int, *, tcp: bool) -> FilterScope:
+    direction: Literal["outbound"] = "outbound"
+    return FilterScope(direction, caller.namespace, caller.labels, port, tcp)
+
+
+def _unserved(found: Host, at: At, why: str) -> Diagnostic:
+    where = "at the outbound addresses" if at.caller.bind else f"at {at.address}"
+    return Diagnostic(
+        "FL0311",
+        Severity.WARNING,
+        f"port {at.port} of {found.key.hostname} is not reachable {where}: {why}",
+        found.origin,
+        "Give one of the hosts another port, a virtual address of its own, or declare HTTP or TLS if that is spoken.",
+    )

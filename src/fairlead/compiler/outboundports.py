@@ -1,0 +1,148 @@
+"""Where a client's outbound listeners stand: which hosts share which address and port.
+
+Istio's rules: HTTP ports share one listener on every address, because routes tell hosts apart; other ports stand at the
+host's virtual addresses, or on every address where the host has none. Ports of headless hosts stand at the addresses of
+their instances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+from typing import NamedTuple
+
+import msgspec
+
+from fairlead.compiler.endpoints import EndpointsKey, endpoints_of
+from fairlead.compiler.hosts import PortKey, host, host_keys, hosts_on_port
+from fairlead.inc import Reader, rule
+from fairlead.ir.host import Host, HostKey, HostPort, Resolution
+from fairlead.ir.protocol import Protocol
+
+ANYWHERE = "0.0.0.0"  # noqa: S104 - the name of Istio's listeners that match any destination address
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """What of a proxy its outbound listeners depend on.
+
+    `bind` is the address at which the application finds other services' ports ("": its connections are redirected to
+    the proxy). `labels` are those at which someone looks. `address` is the proxy's own if some host's instances are
+    called by address.
+    """
+
+    namespace: str
+    labels: tuple[tuple[str, str], ...] = ()
+    bind: str = ""
+    http_proxy_port: int = 0
+
+
+class HostPortKey(NamedTuple):
+    """A port of a host."""
+
+    host: HostKey
+    port: int
+
+
+class Bind(NamedTuple):
+    """A listener's address and port, as a client namespace has it."""
+
+    client_namespace: str
+    address: str
+    port: int
+
+
+class Standing(NamedTuple):
+    """A host at a listener; `subnet` limits it to destinations in a network ("": any)."""
+
+    created: str
+    host: HostKey
+    subnet: str = ""
+
+
+@rule
+def binds_of(r: Reader, key: HostPortKey) -> tuple[tuple[str, str], ...]:
+    """The listeners at which one port of a host stands: address, and subnet of the destination."""
+    found = host(r, key.host)
+    port = found.port(key.port) if found is not None else None
+    if found is None or port is None or port.protocol is Protocol.UDP:
+        return ()
+    if port.protocol.is_http:
+        return ((ANYWHERE, ""),)
+    addresses = [one for one in found.addresses if one != ANYWHERE]
+    if addresses:
+        return tuple(dict.fromkeys(_bind(one) for one in addresses))
+    if found.resolution is Resolution.PASSTHROUGH:
+        return _instances(r, found, port)
+    return ((ANYWHERE, ""),)
+
+
+@rule
+def binds_on_port(r: Reader, key: PortKey) -> dict[str, tuple[Standing, ...]]:
+    """The hosts at each address for one port, the oldest first. The value is never changed."""
+    found: dict[str, list[Standing]] = {}
+    for at in hosts_on_port(r, key):
+        one = host(r, at)
+        for address, subnet in binds_of(r, HostPortKey(at, key.port)):
+            found.setdefault(address, []).append(Standing(one.created if one is not None else "", at, subnet))
+    return {address: tuple(sorted(found[address])) for address in sorted(found)}
+
+
+@rule
+def standing(r: Reader, key: Bind) -> tuple[Standing, ...]:
+    """The hosts at one listener, the oldest first."""
+    return binds_on_port(r, PortKey(key.client_namespace, key.port)).get(key.address, ())
+
+
+@rule
+def ports_of(r: Reader, key: HostKey) -> tuple[int, ...]:
+    """The numbers of a host's ports that a proxy can forward."""
+    found = host(r, key)
+    return tuple(one.number for one in found.ports if one.protocol is not Protocol.UDP) if found is not None else ()
+
+
+@rule
+def called_ports(r: Reader, client_namespace: str) -> tuple[int, ...]:
+    """Every port number that some visible host has, in order."""
+    return tuple(sorted({port for at in host_keys(r, client_namespace) for port in ports_of(r, at)}))
+
+
+@rule
+def binds(r: Reader, client_namespace: str) -> tuple[tuple[str, int], ...]:
+    """Every address and port at which a redirected client has a listener, by port and address."""
+    return tuple(
+        (address, port)
+        for port in called_ports(r, client_namespace)
+        for address in binds_on_port(r, PortKey(client_namespace, port))
+    )
+
+
+def _bind(address: str) -> tuple[str, str]:
+    """An address of its own, or a network: any address, limited to destinations in it."""
+    net = ip_network(address, strict=False)
+    return (str(net.network_address), "") if net.num_addresses == 1 else (ANYWHERE, str(net))
+
+
+def _instances(r: Reader, found: Host, port: HostPort) -> tuple[tuple[str, str], ...]:
+    """The addresses of a headless host's instances.
+
+    A host that names no instances at all (ServiceEntry without resolution and endpoints) stands everywhere.
+    """
+    endpoints = endpoints_of(r, EndpointsKey(found.key, port.number))
+    if not endpoints and found.selector is None and not found.kubernetes:
+        return ((ANYWHERE, ""),)
+    return tuple(sorted({(one.address, "") for one in endpoints if _is_ip(one.address)}))
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def caller_ports(r: Reader, caller: Caller) -> Iterator[int]:
+    """The ports that an explicitly captured client can bind without privileges, but the one of its HTTP proxy."""
+    for port in called_ports(r, caller.namespace):
+        if port >= 1024 and port != caller.http_proxy_port:
+            yield port

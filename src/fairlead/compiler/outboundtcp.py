@@ -1,0 +1,199 @@
+"""TLS and TCP routes of sidecars: which filter chains a host's port has, and where they lead.
+
+Conditions that hold for a proxy as a whole (its labels and namespace, the port, the gateways) are decided here; what
+only a connection shows (SNI, destination address) becomes a filter chain's match. Semantics:
+VirtualService `tls` and `tcp`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from fairlead.compiler.hosts import NameKey, host, host_named, settings
+from fairlead.compiler.outboundports import Caller
+from fairlead.compiler.policies import PolicyKey, patterns, policy_for
+from fairlead.envoy import names
+from fairlead.envoy.listener import Match, match
+from fairlead.envoy.tcpproxy import TcpTarget
+from fairlead.inc import Reader, rule
+from fairlead.ir.host import Host, HostKey, HostPort
+from fairlead.ir.route import MESH, ROUTES_BY_MESH_HOST, ROUTES_MESH, Destination, L4Match, L4Rule, RouteSet
+from fairlead.ir.traffic import effective_policy
+from fairlead.ir.view import selects
+from fairlead.ir.visibility import host_matches, is_visible
+from fairlead.model.diagnostic import Origin
+
+
+class TcpChain(msgspec.Struct, frozen=True):
+    """A filter chain that forwards bytes. `origin` is the object that asked for it."""
+
+    matching: Match
+    target: TcpTarget
+    origin: Origin
+    mesh_tcp: bool = False
+    """Whether a mesh server must be told that this is not HTTP (a port whose protocol is detected)."""
+
+
+class ChainsKey(msgspec.Struct, frozen=True):
+    """A port of a host at a listener that other hosts may share, as a caller has it.
+
+    `subnet` limits the destination; `shared` says that only the SNI tells hosts with TLS ports apart.
+    """
+
+    caller: Caller
+    host: HostKey
+    port: int
+    subnet: str = ""
+    shared: bool = False
+
+
+@rule
+def tcp_chains(r: Reader, key: ChainsKey) -> tuple[TcpChain, ...]:
+    """The chains of one port, the more special first."""
+    found = host(r, key.host)
+    port = found.port(key.port) if found is not None else None
+    if found is None or port is None:
+        return ()
+    routes = list(_routes(r, key.caller, found))
+    made = _tls_chains(r, key, found, routes) if port.protocol.is_tls else _tcp_chains(r, key, found, port, routes)
+    return tuple(made)
+
+
+def destination_cluster(r: Reader, client_namespace: str, to: Destination, called_port: int) -> str:
+    """The cluster of a destination: its port, else the host's only one, else the one that was called."""
+    port = to.port
+    if not port:
+        at = host_named(r, NameKey(client_namespace, to.host))
+        found = host(r, at) if at is not None else None
+        port = found.ports[0].number if found is not None and len(found.ports) == 1 else called_port
+    return names.subset_key("outbound", port, to.subset, to.host)
+
+
+def rule_target(r: Reader, caller: Caller, said: L4Rule, called_port: int, stat_prefix: str) -> TcpTarget | None:
+    """Where a rule leads, None if nowhere. Several destinations share by weight under `stat_prefix`."""
+    weighted = [
+        (destination_cluster(r, caller.namespace, one.destination, called_port), one.weight) for one in said.routes
+    ]
+    if len(weighted) > 1:
+        weighted = [one for one in weighted if one[1] > 0]
+    if not weighted:
+        return None
+    first = said.routes[0].destination
+    return _with_policy(
+        r,
+        caller,
+        TcpTarget(tuple(weighted), stat_prefix if len(weighted) > 1 else ""),
+        host_named(r, NameKey(caller.namespace, first.host)),
+        first.subset,
+        first.port or called_port,
+    )
+
+
+def holds(caller: Caller, condition: L4Match, port: int, gateway: str = MESH) -> bool:
+    """Whether what is known of the proxy and port fulfils a condition."""
+    return (
+        (not condition.gateways or gateway in condition.gateways)
+        and selects(condition.source_labels, caller.labels)
+        and condition.port in (0, port)
+        and condition.source_namespace in ("", caller.namespace)
+    )
+
+
+def _routes(r: Reader, caller: Caller, found: Host) -> Iterator[RouteSet]:
+    """The route sets with TLS or TCP rules for a host, the oldest first."""
+    default = settings(r).default_route_export_to
+    rows = [row for pattern in patterns(found.key.hostname) for row in r.rows(ROUTES_BY_MESH_HOST, pattern)]
+    if found.key.hostname.startswith("*"):
+        # Rules may name single hosts out of those for which a wildcard stands.
+        rows.extend(
+            row for row in r.rows(ROUTES_MESH, "") if any(host_matches(found.key.hostname, one) for one in row[1].hosts)
+        )
+    seen = {
+        at: routes
+        for at, routes in rows
+        if (routes.tls or routes.tcp) and is_visible(routes.export_to or default, at.namespace, caller.namespace)
+    }
+    yield from sorted(seen.values(), key=lambda one: (one.created, one.key))
+
+
+def _tls_chains(r: Reader, key: ChainsKey, found: Host, routes: Iterable[RouteSet]) -> Iterator[TcpChain]:
+    handled: set[Match] = set()
+    own = (key.subnet,) if key.subnet else ()
+    for one in routes:
+        for said in one.tls:
+            target = rule_target(r, key.caller, said, key.port, f"{one.key.name}.{one.key.namespace}")
+            for condition in said.matches if target is not None else ():
+                matching = match(subnets=condition.destination_subnets or own, sni=condition.sni_hosts)
+                if holds(key.caller, condition, key.port) and matching not in handled:
+                    handled.add(matching)
+                    yield TcpChain(matching, target, said.origin)  # type: ignore[arg-type]
+    if not handled:
+        sni = (found.key.hostname,) if key.shared or key.subnet else ()
+        yield TcpChain(match(subnets=own, sni=sni), _own_target(r, key), found.origin)
+
+
+def _tcp_chains(
+    r: Reader, key: ChainsKey, found: Host, port: HostPort, routes: Iterable[RouteSet]
+) -> Iterator[TcpChain]:
+    own = (key.subnet,) if key.subnet else ()
+    everything = match(subnets=own)
+    taken: set[Match] = set()
+    for one in routes:
+        for said in one.tcp:
+            subnets = _subnets(key, said)
+            target = rule_target(r, key.caller, said, key.port, f"{one.key.name}.{one.key.namespace}")
+            if subnets is None or target is None:
+                continue
+            matching = match(subnets=subnets or own)
+            if matching not in taken:
+                taken.add(matching)
+                yield TcpChain(matching, target, said.origin, _is_mesh(r, key, found, port))
+            if not subnets:
+                return
+    if everything not in taken:
+        yield TcpChain(everything, _own_target(r, key), found.origin, _is_mesh(r, key, found, port))
+
+
+def _subnets(key: ChainsKey, said: L4Rule) -> tuple[str, ...] | None:
+    """The destination networks for which a rule holds here: () for any, None if it does not hold at all."""
+    if not said.matches:
+        return ()
+    subnets: list[str] = []
+    for condition in said.matches:
+        if holds(key.caller, condition, key.port):
+            if not condition.destination_subnets:
+                return ()
+            subnets.extend(condition.destination_subnets)
+    return tuple(subnets) or None
+
+
+def _own_target(r: Reader, key: ChainsKey) -> TcpTarget:
+    cluster = names.subset_key("outbound", key.port, "", key.host.hostname)
+    return _with_policy(r, key.caller, TcpTarget(((cluster, 1),)), key.host, "", key.port)
+
+
+def _with_policy(r: Reader, caller: Caller, target: TcpTarget, at: HostKey | None, subset: str, port: int) -> TcpTarget:
+    """What a traffic policy says about connections, where Envoy takes it from the listener."""
+    if at is None:
+        return target
+    policy = policy_for(r, PolicyKey(caller.namespace, caller.labels, at))
+    chosen = next((one for one in policy.subsets if one.name == subset), None) if policy is not None else None
+    said = effective_policy(policy, chosen, port)
+    balancer = said.load_balancer
+    return msgspec.structs.replace(
+        target,
+        idle_timeout=said.tcp.idle_timeout if said.tcp is not None else None,
+        max_connection_duration=said.tcp.max_connection_duration if said.tcp is not None else None,
+        hash_source_ip=balancer is not None and balancer.hash is not None and balancer.hash.source_ip,
+    )
+
+
+def _is_mesh(r: Reader, key: ChainsKey, found: Host, port: HostPort) -> bool:
+    """Whether this is a port with detected protocol of a host that is called over mesh mTLS."""
+    if port.protocol.is_tcp or found.external:
+        return False
+    policy = policy_for(r, PolicyKey(key.caller.namespace, key.caller.labels, key.host))
+    tls = effective_policy(policy, None, key.port).tls
+    return tls is None or tls.mode == "ISTIO_MUTUAL"

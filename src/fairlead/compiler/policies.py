@@ -1,0 +1,92 @@
+"""Which traffic policy a client uses for a host.
+
+Istio's rules: the client's namespace is asked first, then the host's, then the root namespace; within a namespace the
+most specific host pattern wins, and objects for one pattern are merged, oldest first: the first general policy stands
+and subsets add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from fairlead.compiler.hosts import settings
+from fairlead.inc import Reader, rule
+from fairlead.ir.filters import Pairs
+from fairlead.ir.host import HostKey
+from fairlead.ir.traffic import (
+    TRAFFIC_POLICIES,
+    TRAFFIC_POLICIES_BY_HOST,
+    Policy,
+    Subset,
+    TrafficPolicy,
+    effective_policy,
+)
+from fairlead.ir.view import selects
+from fairlead.ir.visibility import is_visible
+
+
+class PolicyKey(NamedTuple):
+    """A host as clients of a namespace with these labels call it."""
+
+    client_namespace: str
+    client_labels: Pairs
+    host: HostKey
+
+
+@rule
+def policy_for(r: Reader, key: PolicyKey) -> TrafficPolicy | None:
+    """The merged policy for a host, or None where nobody says anything."""
+    asked: dict[str, None] = dict.fromkeys((key.client_namespace, key.host.namespace, settings(r).root_namespace))
+    for namespace in asked:
+        for pattern in patterns(key.host.hostname):
+            found = list(_policies(r, key, namespace, pattern))
+            if found:
+                return _merge(found)
+    return None
+
+
+def patterns(hostname: str) -> Iterator[str]:
+    """The host patterns that cover a name, the most specific first: itself, `*.rest` ..., `*`."""
+    yield hostname
+    rest = hostname.removeprefix("*.")
+    while "." in rest:
+        rest = rest.partition(".")[2]
+        yield f"*.{rest}"
+    if hostname != "*":
+        yield "*"
+
+
+def effective(policy: TrafficPolicy | None, subset: Subset | None, port: int) -> Policy:
+    """What holds for one port of a host or subset."""
+    return effective_policy(policy, subset.name if subset is not None else "", port)
+
+
+def _policies(r: Reader, key: PolicyKey, namespace: str, pattern: str) -> Iterator[TrafficPolicy]:
+    default = settings(r).default_policy_export_to
+    rows: list[TrafficPolicy] = []
+    for at in r.find(TRAFFIC_POLICIES_BY_HOST, pattern):
+        if at.namespace != namespace:
+            continue
+        found = r.get(TRAFFIC_POLICIES, at)
+        if (
+            found is not None
+            and is_visible(found.export_to or default, namespace, key.client_namespace)
+            and (
+                not found.selector or (namespace == key.client_namespace and selects(found.selector, key.client_labels))
+            )
+        ):
+            rows.append(found)
+    # A policy that names these very clients stands before one for everybody.
+    yield from sorted(rows, key=lambda one: (not one.selector, one.created, one.key))
+
+
+def _merge(found: list[TrafficPolicy]) -> TrafficPolicy:
+    first = found[0]
+    subsets: dict[str, Subset] = {}
+    for one in found:
+        for subset in one.subsets:
+            subsets.setdefault(subset.name, subset)
+    return first if len(found) == 1 else replace(first, subsets=tuple(subsets.values()))

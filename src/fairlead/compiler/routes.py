@@ -1,0 +1,132 @@
+"""Route configurations (RDS) of sidecars and gateways.
+
+A configuration is joined from virtual hosts that are each a rule value of their own, serialised once and shared by all
+clients whom no rule tells apart. Semantics and names are Istio's (`pilot/pkg/networking/core`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fairlead.compiler.gateways import GatewaysKey, RouteServersKey
+from fairlead.compiler.hosts import PortKey, settings
+from fairlead.compiler.routes_gateway import gateway_configuration
+from fairlead.compiler.routes_hosts import (
+    ANY,
+    PLAIN,
+    WITH_PORT,
+    Site,
+    SiteKey,
+    VirtualHostKey,
+    http_ports,
+    serves_http,
+    sidecar_virtual_host,
+    site,
+    sites,
+)
+from fairlead.compiler.routes_rules import ClientKey, narrowed
+from fairlead.envoy.names import HTTP_PROXY_ROUTE
+from fairlead.envoy.resource import ROUTE, Resource
+from fairlead.envoy.route import route_configuration, unknown_hosts
+from fairlead.inc import Reader, rule
+from fairlead.ir.view import Client, View
+
+
+class SidecarRouteKey(NamedTuple):
+    """A route configuration of a sidecar.
+
+    `name` is a port number (`80`), `http_proxy` (what an application sends to its sidecar as to an HTTP proxy), or
+    `host:port` (one host on a port whose protocol is detected).
+    """
+
+    client: Client
+    name: str
+
+
+class GatewayRouteKey(NamedTuple):
+    """A route configuration of a gateway: `http.80` or `https.443.PORTNAME.GATEWAY.NAMESPACE`."""
+
+    view: View
+    name: str
+
+
+class _SharedKey(NamedTuple):
+    client: ClientKey
+    name: str
+
+
+class _NameKey(NamedTuple):
+    client_namespace: str
+    name: str
+
+
+@rule
+def sidecar_route(r: Reader, key: SidecarRouteKey) -> Resource | None:
+    """A sidecar's route configuration; None for a name that is none of the known forms.
+
+    For a port or host that is gone the configuration is there and knows no host: Envoy may still ask for it while the
+    listener drains.
+    """
+    if _port_of(key.name) is None:
+        return None
+    client = ClientKey(key.client.namespace, key.client.labels)
+    asked = route_labels(r, _NameKey(client.namespace, key.name))
+    return shared_route(r, _SharedKey(narrowed(client, asked), key.name))
+
+
+@rule
+def gateway_route(r: Reader, key: GatewayRouteKey) -> Resource | None:
+    """A gateway's route configuration; None for a name that is none of the known forms."""
+    if not key.name.startswith(("http.", "https.")):
+        return None
+    return shared_gateway_route(r, RouteServersKey(GatewaysKey.of(key.view), key.name))
+
+
+@rule
+def shared_gateway_route(r: Reader, key: RouteServersKey) -> Resource:
+    """A gateway's route configuration, shared by its replicas."""
+    return Resource.of(ROUTE, key.name, gateway_configuration(r, key))
+
+
+@rule
+def route_labels(r: Reader, key: _NameKey) -> tuple[str, ...]:
+    """The client labels on which a route configuration depends."""
+    return tuple(sorted({name for one in _sites(r, key.client_namespace, key.name) for name in one.labels}))
+
+
+@rule
+def shared_route(r: Reader, key: _SharedKey) -> Resource:
+    """A sidecar's route configuration, shared by clients that differ only in labels that nothing asks for."""
+    form = WITH_PORT if key.name == HTTP_PROXY_ROUTE else ANY if ":" in key.name else PLAIN
+    made = [
+        sidecar_virtual_host(r, VirtualHostKey(narrowed(key.client, one.labels), one.port, one.hostname, form))
+        for one in _sites(r, key.client.namespace, key.name)
+    ]
+    if form != ANY:
+        made.append(unknown_hosts(settings(r).outbound_policy))
+    return Resource.of(ROUTE, key.name, route_configuration(key.name, made, ignore_port=form != WITH_PORT))
+
+
+def _sites(r: Reader, namespace: str, name: str) -> Iterator[Site]:
+    """The virtual hosts of a route configuration, in order."""
+    port = _port_of(name)
+    if name == HTTP_PROXY_ROUTE:
+        for one in http_ports(r, namespace):
+            yield from sites(r, PortKey(namespace, one))
+    elif ":" in name and port is not None:
+        at = SiteKey(namespace, port, name.rpartition(":")[0])
+        if serves_http(r, at):
+            yield site(r, at)
+    elif port is not None:
+        yield from sites(r, PortKey(namespace, port))
+
+
+def _port_of(name: str) -> int | None:
+    """The port that a route name is about; 0 for `http_proxy`; None if the name has no known form."""
+    if name == HTTP_PROXY_ROUTE:
+        return 0
+    number = name.rpartition(":")[2]
+    if not number.isascii() or not number.isdecimal() or len(number) > 5 or not 0 < int(number) < 65536:
+        return None
+    return int(number)

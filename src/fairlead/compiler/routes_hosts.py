@@ -1,0 +1,310 @@
+"""Virtual hosts of sidecars: which there are on a port, the names they answer to, and the rules that hold for them.
+
+Two sorts of names become virtual hosts. A host that speaks HTTP (or may, on a port whose protocol is detected) answers
+to its full name, its short names in the client's namespace and its addresses. A name that only routing rules know
+becomes one on port 80, and on other ports where its rules also apply to a host there.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from fairlead.compiler.hosts import NameKey, PortKey, host, host_keys, host_named, hosts_on_port, settings
+from fairlead.compiler.routes_rules import (
+    MESH,
+    ClientKey,
+    DefaultKey,
+    RoutesKey,
+    RouteSummary,
+    default_routes,
+    has_routes,
+    http_routes,
+    label_names,
+    narrowed,
+    policy_label_names,
+    summary,
+)
+from fairlead.envoy.route import RouteList, virtual_host
+from fairlead.inc import Reader, rule
+from fairlead.ir.host import HOSTS_BY_ADDRESS, HostKey, Resolution
+from fairlead.ir.protocol import Protocol
+from fairlead.ir.route import ROUTES_BY_MESH_HOST, ROUTES_MESH, ROUTES_WILDCARD
+from fairlead.ir.visibility import host_matches, most_specific
+from fairlead.model.ref import NamespacedName
+
+HTTP_PORT = 80
+"""The port on which names that no host claims become virtual hosts."""
+
+
+class SiteKey(NamedTuple):
+    """A name on a port, as a client namespace sees it."""
+
+    client_namespace: str
+    port: int
+    hostname: str
+
+
+class Site(msgspec.Struct, frozen=True):
+    """A virtual host to be: its Envoy name, the name it is for, its port, and the client labels it depends on."""
+
+    name: str
+    hostname: str
+    port: int
+    labels: tuple[str, ...] = ()
+
+
+class VirtualHostKey(NamedTuple):
+    """A virtual host for a client. `form`: names alone, names with the port, or every name ("any")."""
+
+    client: ClientKey
+    port: int
+    hostname: str
+    form: str
+
+
+class QualifiesKey(NamedTuple):
+    """Whether a rule set applies to a host on a port that the client namespace sees."""
+
+    client_namespace: str
+    port: int
+    routes: NamespacedName
+
+
+PLAIN, WITH_PORT, ANY = "plain", "with-port", "any"
+
+
+@rule
+def sites(r: Reader, key: PortKey) -> tuple[Site, ...]:
+    """The virtual hosts of a port, in the order of their names."""
+    found = {
+        at.hostname
+        for at in hosts_on_port(r, key)
+        if serves_http(r, SiteKey(key.client_namespace, key.port, at.hostname))
+    }
+    found.update(unclaimed(r, key))
+    made = (site(r, SiteKey(key.client_namespace, key.port, hostname)) for hostname in found)
+    return tuple(sorted(made, key=lambda one: one.name))
+
+
+@rule
+def site(r: Reader, key: SiteKey) -> Site:
+    """One virtual host to be."""
+    asked: set[str] = set()
+    if serves_http(r, key):
+        sets = route_sets_for(r, NameKey(key.client_namespace, key.hostname))
+        asked.update(policy_label_names(r, key.hostname))
+    else:
+        sets = owners(r, key)
+    for one in sets:
+        asked.update(label_names(r, one))
+    return Site(f"{_literal(key.hostname)}:{key.port}", key.hostname, key.port, tuple(sorted(asked)))
+
+
+@rule
+def http_ports(r: Reader, client_namespace: str) -> tuple[int, ...]:
+    """The ports on which a client namespace sees hosts that may speak HTTP."""
+    found: set[int] = {HTTP_PORT}
+    for at in host_keys(r, client_namespace):
+        found.update(http_ports_of(r, at))
+    return tuple(sorted(found))
+
+
+@rule
+def serves_http(r: Reader, key: SiteKey) -> bool:
+    """Whether the name is that of a host which speaks HTTP on the port, or may."""
+    at = host_named(r, NameKey(key.client_namespace, key.hostname))
+    return at is not None and key.port in http_ports_of(r, at)
+
+
+@rule
+def route_sets_for(r: Reader, key: NameKey) -> tuple[NamespacedName, ...]:
+    """The rule sets that claim a host by its very name, in the order of precedence; else the one whose wildcard covers
+    it most specifically."""
+    exact = _ranked(r, key.client_namespace, r.find(ROUTES_BY_MESH_HOST, key.hostname))
+    if exact:
+        at = host_named(r, key)
+        near = (key.client_namespace, "" if at is None else at.namespace)
+        return tuple(one.key for one in exact if not one.gateway_api or one.key.namespace in near)
+    wild = _ranked(r, key.client_namespace, r.find(ROUTES_WILDCARD, ""))
+    pattern = most_specific((name for one in wild for name in one.hosts if name.startswith("*")), key.hostname)
+    return tuple(one.key for one in wild if pattern in one.hosts)[:1]
+
+
+@rule
+def unclaimed(r: Reader, key: PortKey) -> tuple[str, ...]:
+    """The names that only routing rules know and that are virtual hosts of this port."""
+    if key.port == HTTP_PORT:
+        sets = set(r.find(ROUTES_MESH, ""))
+    else:
+        sets = {
+            one
+            for at in hosts_on_port(r, key)
+            if serves_http(r, SiteKey(key.client_namespace, key.port, at.hostname))
+            for one in route_sets_for(r, NameKey(key.client_namespace, at.hostname))
+        }
+    found: set[str] = set()
+    for one in sets:
+        known = summary(r, one)
+        found.update(known.hosts if known is not None else ())
+    return tuple(sorted(name for name in found if owners(r, SiteKey(key.client_namespace, key.port, name))))
+
+
+@rule
+def owners(r: Reader, key: SiteKey) -> tuple[NamespacedName, ...]:
+    """The rule sets that make a name a virtual host of a port although no host there has it, by precedence."""
+    if key.hostname == "*" or _claimed(r, key):
+        return ()
+    ranked = _ranked(r, key.client_namespace, r.find(ROUTES_BY_MESH_HOST, key.hostname))
+    return tuple(
+        one.key
+        for one in ranked
+        if (key.port == HTTP_PORT and not one.gateway_api)
+        or qualifies(r, QualifiesKey(key.client_namespace, key.port, one.key))
+    )
+
+
+@rule
+def qualifies(r: Reader, key: QualifiesKey) -> bool:
+    """Whether a rule set applies to some host that speaks HTTP on the port."""
+    known = summary(r, key.routes)
+    for name in known.hosts if known is not None else ():
+        if name.startswith("*"):
+            covered = [
+                at.hostname
+                for at in hosts_on_port(r, PortKey(key.client_namespace, key.port))
+                if host_matches(name, at.hostname)
+            ]
+        else:
+            covered = [name]
+        for hostname in covered:
+            if serves_http(r, SiteKey(key.client_namespace, key.port, hostname)) and key.routes in route_sets_for(
+                r, NameKey(key.client_namespace, hostname)
+            ):
+                return True
+    return False
+
+
+@rule
+def covers_host(r: Reader, key: SiteKey) -> bool:
+    """Whether a wildcard covers a host on the port."""
+    return any(host_matches(key.hostname, at.hostname) for at in hosts_on_port(r, PortKey(*key[:2])))
+
+
+@rule
+def sidecar_virtual_host(r: Reader, key: VirtualHostKey) -> bytes:
+    """One virtual host, serialised and framed; empty if no rule applies to this client or all its names are taken."""
+    at = SiteKey(key.client.namespace, key.port, key.hostname)
+    if serves_http(r, at):
+        domains, routes = _names(r, at), _host_routes(r, key)
+    else:
+        domains, routes = [_literal(key.hostname)], _first(r, key, owners(r, at))
+    if routes is None or not domains:
+        return b""
+    return virtual_host(f"{_literal(key.hostname)}:{key.port}", _formed(domains, key), [routes])
+
+
+def _host_routes(r: Reader, key: VirtualHostKey) -> RouteList:
+    """The routes of the first rule set that has any for this client; else the default route."""
+    found = _first(r, key, route_sets_for(r, NameKey(key.client.namespace, key.hostname)))
+    if found is not None:
+        return found
+    at = host_named(r, NameKey(key.client.namespace, key.hostname))
+    assert at is not None
+    client = narrowed(key.client, policy_label_names(r, key.hostname))
+    return default_routes(r, DefaultKey(client, at, key.port))
+
+
+def _first(r: Reader, key: VirtualHostKey, sets: tuple[NamespacedName, ...]) -> RouteList | None:
+    for one in sets:
+        at = RoutesKey(narrowed(key.client, label_names(r, one)), MESH, key.port, one)
+        if has_routes(r, at):
+            return http_routes(r, at)
+    return None
+
+
+def _ranked(r: Reader, namespace: str, keys: tuple[NamespacedName, ...]) -> list[RouteSummary]:
+    found = (summary(r, key) for key in keys)
+    return sorted(
+        (one for one in found if one is not None and one.visible(namespace)), key=lambda one: one.rank(namespace)
+    )
+
+
+def _claimed(r: Reader, key: SiteKey) -> bool:
+    """Whether a host on the port has the name, or is covered by it if it is a wildcard; whatever it speaks."""
+    if key.hostname.startswith("*"):
+        return covers_host(r, key)
+    at = host_named(r, NameKey(key.client_namespace, key.hostname))
+    fact = None if at is None else host(r, at)
+    return fact is not None and fact.port(key.port) is not None
+
+
+def _names(r: Reader, key: SiteKey) -> list[str]:
+    """The names a host answers to: its own, short forms and addresses, as far as nobody else has them."""
+    at = host_named(r, NameKey(key.client_namespace, key.hostname))
+    fact = None if at is None else host(r, at)
+    if fact is None:
+        return []
+    names = [key.hostname]
+    short = _short_names(key.hostname, key.client_namespace, settings(r).domain_suffix)
+    names.extend(one for one in short if not _taken(r, key, one))
+    if fact.resolution is Resolution.PASSTHROUGH and fact.kubernetes:
+        # A headless service's pods have names of their own below the service's.
+        names.extend([f"*.{one}" for one in names])
+    for address in fact.addresses:
+        if "/" not in address and not _taken(r, key, address) and _first_at(r, key, address):
+            names.append(_literal(address))
+    return names
+
+
+def _short_names(hostname: str, namespace: str, suffix: str) -> list[str]:
+    """`reviews` (only in its own namespace), `reviews.default` and `reviews.default.svc`."""
+    end = f".svc.{suffix}"
+    stem = hostname.removesuffix(end)
+    name, dot, where = stem.partition(".")
+    if stem == hostname or not dot or "." in where or name.startswith("*"):
+        return []
+    return [*([name] if where == namespace else []), stem, f"{stem}.svc"]
+
+
+def _taken(r: Reader, key: SiteKey, name: str) -> bool:
+    other = SiteKey(key.client_namespace, key.port, name)
+    return name != key.hostname and (serves_http(r, other) or bool(owners(r, other)))
+
+
+def _first_at(r: Reader, key: SiteKey, address: str) -> bool:
+    """Whether of all hosts with this address on the port, this one is the first by name."""
+    rivals = (at.hostname for at in r.find(HOSTS_BY_ADDRESS, address) if at.hostname < key.hostname)
+    for name in rivals:
+        at = host_named(r, NameKey(key.client_namespace, name))
+        fact = None if at is None else host(r, at)
+        if (
+            fact is not None
+            and address in fact.addresses
+            and serves_http(r, SiteKey(key.client_namespace, key.port, name))
+        ):
+            return False
+    return True
+
+
+def _formed(domains: list[str], key: VirtualHostKey) -> list[str]:
+    if key.form == ANY:
+        return ["*"]
+    if key.form == PLAIN:
+        return domains
+    with_port = [f"{one}:{key.port}" for one in domains]
+    return [*domains, *with_port] if key.port == HTTP_PORT else with_port
+
+
+def _literal(name: str) -> str:
+    """A name or address as a URL writes it: IPv6 addresses stand in brackets."""
+    return f"[{name}]" if ":" in name else name
+
+
+@rule
+def http_ports_of(r: Reader, at: HostKey) -> tuple[int, ...]:
+    """The ports on which a host speaks HTTP, or may."""
+    fact = host(r, at)
+    ports = fact.ports if fact is not None else ()
+    return tuple(one.number for one in ports if one.protocol.is_http or one.protocol is Protocol.AUTO)

@@ -1,0 +1,270 @@
+"""Routes of one rule set, as a client gets them on one port.
+
+Conditions on the client (labels, namespace, gateways, port) are decided here; what remains are conditions on requests.
+The result does not depend on the virtual host that it will stand in, so hosts share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from fairlead.compiler.hosts import NameKey, host, host_named, settings
+from fairlead.compiler.policies import PolicyKey, patterns, policy_for
+from fairlead.envoy import names
+from fairlead.envoy.route import RouteList, Serving, default_route, http_route, route_list
+from fairlead.envoy.routeaction import Forwarding, MirrorTarget, Target
+from fairlead.inc import Reader, rule
+from fairlead.ir.filters import Pairs
+from fairlead.ir.host import HostKey
+from fairlead.ir.route import (
+    MESH,
+    ROUTES,
+    Destination,
+    HttpMatch,
+    HttpRule,
+    RouteSet,
+    WeightedDestination,
+)
+from fairlead.ir.traffic import TRAFFIC_POLICIES_BY_HOST, HashPolicy, effective_policy
+from fairlead.ir.view import selects
+from fairlead.ir.visibility import is_visible
+from fairlead.model.diagnostic import Diagnostic, Origin, Severity
+from fairlead.model.ref import NamespacedName
+
+
+class ClientKey(NamedTuple):
+    """What of a client decides its routes: its namespace, and those of its labels that some rule asks for."""
+
+    namespace: str
+    labels: Pairs
+
+
+class RoutesKey(NamedTuple):
+    """A rule set for a client on a port. `gateway` is `namespace/name`, or `mesh` for sidecars."""
+
+    client: ClientKey
+    gateway: str
+    port: int
+    routes: NamespacedName
+    tls: bool = False
+
+
+class DefaultKey(NamedTuple):
+    """A host about which no rule says anything, for a client on a port."""
+
+    client: ClientKey
+    host: HostKey
+    port: int
+
+
+class RouteSummary(msgspec.Struct, frozen=True):
+    """What decides where a rule set applies; its rules may change without this changing."""
+
+    key: NamespacedName
+    hosts: tuple[str, ...]
+    created: str
+    export_to: tuple[str, ...]
+    gateway_api: bool
+
+    def visible(self, namespace: str) -> bool:
+        """Whether clients of a namespace see the rules."""
+        return is_visible(self.export_to, self.key.namespace, namespace)
+
+    def rank(self, namespace: str) -> tuple[int, str, str, str]:
+        """Where the rules stand among others for the same host: the lowest wins.
+
+        Istio's order: private ones, those exported to named namespaces, Gateway API routes of the client's own
+        namespace, then the others; the oldest first in each.
+        """
+        if self.export_to == (".",):
+            group = 0
+        elif self.export_to and "*" not in self.export_to:
+            group = 1
+        else:
+            group = 2 if self.gateway_api and self.key.namespace == namespace else 3
+        return group, self.created, self.key.name, self.key.namespace
+
+
+@rule
+def summary(r: Reader, key: NamespacedName) -> RouteSummary | None:
+    """Where a rule set applies; None where there is none or it says nothing of HTTP."""
+    found = r.get(ROUTES, key)
+    if found is None:
+        return None
+    export_to = found.export_to or settings(r).default_route_export_to
+    return RouteSummary(key, found.hosts, found.created, export_to, found.gateway_api)
+
+
+@rule
+def http_routes(r: Reader, key: RoutesKey) -> RouteList:
+    """The serialised routes of a rule set; empty if no rule applies to this client and port."""
+    found = r.get(ROUTES, key.routes)
+    if found is None:
+        return RouteList()
+    at = Serving(key.port, key.tls, found.key.name, found.origin, found.gateway_api)
+    return route_list(
+        http_route(one, match, at, _forwarding(r, key, found, one)) for one, match in _applicable(key, found)
+    )
+
+
+@rule
+def has_routes(r: Reader, key: RoutesKey) -> bool:
+    """Whether any rule of a set applies to this client and port."""
+    return not http_routes(r, key).empty
+
+
+@rule
+def default_routes(r: Reader, key: DefaultKey) -> RouteList:
+    """The serialised route to a host about which no rule says anything."""
+    hashed = _hash(r, key.client, key.host, "", key.port)
+    return route_list([default_route(key.host.hostname, key.port, settings(r).default_retry, hashed)])
+
+
+@rule
+def label_names(r: Reader, key: NamespacedName) -> tuple[str, ...]:
+    """The client labels on which the routes of a rule set depend."""
+    found = r.get(ROUTES, key)
+    asked: set[str] = set()
+    for one in found.http if found is not None else ():
+        asked.update(name for match in one.matches for name, _ in match.source_labels)
+        for to in one.routes:
+            asked.update(policy_label_names(r, to.destination.host))
+    return tuple(sorted(asked))
+
+
+@rule
+def policy_label_names(r: Reader, hostname: str) -> tuple[str, ...]:
+    """The client labels by which traffic policies for a host choose their clients."""
+    return tuple(
+        sorted(
+            {
+                name
+                for pattern in patterns(hostname)
+                for _, policy in r.rows(TRAFFIC_POLICIES_BY_HOST, pattern)
+                for name, _ in policy.selector
+            }
+        )
+    )
+
+
+def narrowed(client: ClientKey, asked: tuple[str, ...]) -> ClientKey:
+    """The client with only those labels that are asked for, so that clients who differ in others share results."""
+    return ClientKey(client.namespace, tuple(pair for pair in client.labels if pair[0] in asked))
+
+
+def _applicable(key: RoutesKey, found: RouteSet) -> Iterator[tuple[HttpRule, HttpMatch | None]]:
+    """Each rule with each of its matches that this client and port can meet."""
+    for one in found.http:
+        if not (one.routes or one.redirect or one.direct):
+            continue
+        if not one.matches:
+            yield one, None
+        for match in one.matches:
+            if _meets(key, match):
+                yield one, match
+
+
+def _meets(key: RoutesKey, match: HttpMatch) -> bool:
+    return (
+        match.port in (0, key.port)
+        and (not match.gateways or key.gateway in match.gateways)
+        and selects(match.source_labels, key.client.labels)
+        and match.source_namespace in ("", key.client.namespace)
+    )
+
+
+def _forwarding(r: Reader, key: RoutesKey, found: RouteSet, one: HttpRule) -> Forwarding | None:
+    if not one.routes or one.redirect is not None or one.direct is not None:
+        return None
+    return Forwarding(
+        targets=tuple(_target(r, key, one, to) for to in one.routes),
+        mirrors=tuple(
+            MirrorTarget(_cluster(r, key, mirror.destination, one.origin)[0], mirror.percent)
+            for mirror in one.mirrors
+            if mirror.percent > 0
+        ),
+        retry=settings(r).default_retry,
+        gateway_api=found.gateway_api,
+    )
+
+
+def _target(r: Reader, key: RoutesKey, one: HttpRule, to: WeightedDestination) -> Target:
+    cluster, at, port = _cluster(r, key, to.destination, to.origin or one.origin)
+    hashed = None if at is None else _hash(r, key.client, at, to.destination.subset, port)
+    return Target(cluster, to.weight, to.headers, hashed)
+
+
+def _cluster(r: Reader, key: RoutesKey, to: Destination, origin: Origin) -> tuple[str, HostKey | None, int]:
+    """The cluster of a destination, its host if the client sees one, and its port.
+
+    A destination that does not exist keeps its cluster's name: requests then fail with Envoy's flag NC, as they do in
+    Istio, and begin to work once the host appears. A diagnostic says so meanwhile.
+    """
+    at = host_named(r, NameKey(key.client.namespace, to.host))
+    fact = None if at is None else host(r, at)
+    port = to.port or key.port
+    if fact is not None and not to.port and len(fact.ports) == 1:
+        port = fact.ports[0].number
+    cluster = names.subset_key("outbound", port, to.subset, to.host)
+    if at is None or fact is None:
+        r.report(_dangling(origin, f"no host {to.host} is known to clients in namespace {key.client.namespace}"))
+    elif fact.port(port) is None and (to.port or _is_called(r, key)):
+        known = ", ".join(str(one.number) for one in fact.ports)
+        r.report(_dangling(origin, f"host {to.host} has no port {port}; it has {known or 'none'}"))
+    elif to.subset and not _has_subset(r, key.client, at, to.subset):
+        r.report(_dangling(origin, f"no DestinationRule gives host {to.host} a subset {to.subset!r}"))
+    return cluster, at, port
+
+
+def _is_called(r: Reader, key: RoutesKey) -> bool:
+    """Whether clients have reason to call the rule set's hosts on this port.
+
+    On port 80 names without a host are virtual hosts too, so there a rule set is built for hosts that lack the port.
+    """
+    known = summary(r, key.routes)
+    if key.gateway != MESH or known is None:
+        return True
+    found = [host_named(r, NameKey(key.client.namespace, name)) for name in known.hosts]
+    facts = [host(r, at) for at in found if at is not None]
+    return not facts or any(fact is not None and fact.port(key.port) is not None for fact in facts)
+
+
+def _has_subset(r: Reader, client: ClientKey, at: HostKey, subset: str) -> bool:
+    policy = policy_for(r, PolicyKey(client.namespace, client.labels, at))
+    return policy is not None and any(one.name == subset for one in policy.subsets)
+
+
+def _hash(r: Reader, client: ClientKey, at: HostKey, subset: str, port: int) -> HashPolicy | None:
+    """What requests to a host are hashed by, where its traffic policy balances by a consistent hash."""
+    policy = policy_for(r, PolicyKey(client.namespace, client.labels, at))
+    balancer = effective_policy(policy, subset, port).load_balancer
+    return None if balancer is None else balancer.hash
+
+
+def _dangling(origin: Origin, what: str) -> Diagnostic:
+    return Diagnostic(
+        "FL0202",
+        Severity.WARNING,
+        f"{what}: requests that this route takes fail with 503",
+        origin,
+        "Correct the destination, or create what it names.",
+    )
+
+
+__all__ = [
+    "MESH",
+    "ClientKey",
+    "DefaultKey",
+    "RouteSummary",
+    "RoutesKey",
+    "default_routes",
+    "has_routes",
+    "http_routes",
+    "label_names",
+    "narrowed",
+    "policy_label_names",
+    "summary",
+]

@@ -1,0 +1,54 @@
+"""Gives virtual addresses to objects that need one, at admission."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fairlead.apiserver.admission import Unallocatable
+from fairlead.compiler.registry import Registry
+from fairlead.model.ref import Ref
+from fairlead.store.change import Change
+from fairlead.store.store import Store
+
+
+class Allocation:
+    """Which addresses are taken, kept up to date by the store; the kinds say how an address is chosen."""
+
+    def __init__(self, store: Store, kinds: Registry, network: str) -> None:
+        self._kinds = kinds
+        self._network = network
+        self._holders: dict[str, Ref] = {}
+        self._held: dict[Ref, tuple[str, ...]] = {}
+        documents, _ = store.snapshot()
+        for ref, document in documents.items():
+            self._note(ref, document)
+        store.subscribe(self._changed)
+
+    def allocate(self, document: dict[str, Any], store: Store) -> dict[str, Any]:
+        """The document with its address. Raises Unallocatable where what it asks for cannot be had."""
+        kind, _ = self._kinds.identify(document)
+        if kind is None or kind.allocate is None:
+            return document
+        meta = document.get("metadata") or {}
+        ref = kind.ref(str(meta.get("namespace") or "default"), str(meta.get("name") or ""))
+        own = self._held.get(ref, ())
+        made, problems = kind.allocate(document, self._holders.keys() - set(own), self._network)
+        if problems:
+            raise Unallocatable(*problems)
+        return made
+
+    def _changed(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            self._note(change.ref, change.new)
+
+    def _note(self, ref: Ref, document: dict[str, Any] | None) -> None:
+        for address in self._held.pop(ref, ()):
+            self._holders.pop(address, None)
+        kind = self._kinds.kind(ref.group, ref.kind)
+        if document is None or kind is None or kind.addresses is None:
+            return
+        found = kind.addresses(document)
+        if found:
+            self._held[ref] = found
+            self._holders.update(dict.fromkeys(found, ref))

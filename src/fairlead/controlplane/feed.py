@@ -1,0 +1,109 @@
+"""Feeds committed documents to the compiled mesh, and tells who must hear of it.
+
+The first change after a pause goes through at once; changes that come while one is being compiled are merged, and the
+pause between two passes grows with what a pass costs, so that a burst costs a few passes and not one a change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fairlead.compiler.model import MeshModel
+from fairlead.compiler.publish import Changes
+from fairlead.ir.view import View
+from fairlead.model.diagnostic import Problem
+from fairlead.model.object import Object
+from fairlead.model.ref import Ref
+from fairlead.store.change import Change
+from fairlead.store.store import Store
+
+_log = logging.getLogger(__name__)
+_LONGEST_PAUSE = 0.1
+
+Listener = Callable[[dict[View, Changes]], None]
+
+
+class Feed:
+    """Store to model, on one event loop."""
+
+    def __init__(self, store: Store, model: MeshModel) -> None:
+        self._store = store
+        self.model = model
+        self.revision = 0
+        self.invalid: dict[Ref, list[Problem]] = {}
+        self._pending: dict[Ref, dict[str, Any] | None] = {}
+        self._listeners: list[Listener] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._scheduled: asyncio.Handle | None = None
+        self._unsubscribe: Callable[[], None] | None = None
+        self._not_before = 0.0
+
+    def start(self) -> None:
+        """Load everything that is stored, then follow. Proxies are served only after this: never a partial push."""
+        self._loop = asyncio.get_running_loop()
+        self._unsubscribe = self._store.subscribe(self._committed)
+        documents, self.revision = self._store.snapshot()
+        self._apply(dict(documents))
+
+    def stop(self) -> None:
+        """Follow no longer."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._scheduled = None
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` after each pass with what changed for which view."""
+        self._listeners.append(listener)
+
+    def flush(self) -> None:
+        """Compile what is pending now."""
+        self._scheduled = None
+        loop = self._running()
+        begun = loop.time()
+        pending, self._pending = self._pending, {}
+        if pending:
+            self._apply(pending)
+        changed = self.model.publisher.refresh()
+        took = loop.time() - begun
+        self._not_before = begun + took + min(took, _LONGEST_PAUSE)
+        for listener in self._listeners:
+            listener(changed)
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            raise RuntimeError("the feed has not been started")
+        return self._loop
+
+    def _committed(self, changes: Iterable[Change]) -> None:
+        self._running().call_soon_threadsafe(self._take, tuple(changes))
+
+    def _take(self, changes: tuple[Change, ...]) -> None:
+        for change in changes:
+            self._pending[change.ref] = change.new
+            self.revision = max(self.revision, change.revision)
+        if self._scheduled is None and self._unsubscribe is not None:
+            loop = self._running()
+            self._scheduled = loop.call_at(max(loop.time(), self._not_before), self.flush)
+
+    def _apply(self, documents: dict[Ref, dict[str, Any] | None]) -> None:
+        changed: list[Object[Any]] = []
+        deleted: list[Ref] = []
+        for ref, document in documents.items():
+            self.invalid.pop(ref, None)
+            if document is None:
+                deleted.append(ref)
+                continue
+            obj, problems = self.model.kinds.read(document, ref.namespace or "default")
+            if obj is None:
+                # It was admitted once, by another version of Fairlead: its last meaning stays, and it is named.
+                self.invalid[ref] = problems
+                _log.warning("%s is stored but not valid: %s", ref, "; ".join(one.message for one in problems))
+            else:
+                changed.append(obj)
+        self.model.apply(changed, deleted)

@@ -1,0 +1,180 @@
+"""The control plane: store, API, compiler, xDS and CA in one process, on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from fairlead.apiserver.admission import Admission
+from fairlead.apiserver.auth import User
+from fairlead.apiserver.reviews import Token
+from fairlead.apiserver.server import ApiServer
+from fairlead.ca.authority import Authority, ServerCertificate, Supplied, open_authority
+from fairlead.ca.files import write_atomic
+from fairlead.ca.service import CertificateEvent, CertificateService, JoinServer, by_certificate, by_token
+from fairlead.ca.tokens import API_AUDIENCE, JOIN_AUDIENCE, MAX_TTL, TokenRefused, Tokens
+from fairlead.compiler.model import MeshModel
+from fairlead.compiler.registry import registry
+from fairlead.controlplane.allocation import Allocation
+from fairlead.controlplane.delivery import Delivery
+from fairlead.controlplane.feed import Feed
+from fairlead.controlplane.operations import operations
+from fairlead.controlplane.proxies import Proxies
+from fairlead.controlplane.state import Endpoints, StateDirectory
+from fairlead.store.store import Store, timestamp
+from fairlead.xds.server import Server
+
+_log = logging.getLogger(__name__)
+SERVER_NAMES = ("fairlead-controlplane", "istiod.istio-system.svc", "localhost", "127.0.0.1")
+_ADMIN_TTL = timedelta(days=365)
+_SERVER_TTL = timedelta(days=30)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What `fairlead serve` is told. Ports of 0 are chosen freely; `names` are further names of the server."""
+
+    host: str = "127.0.0.1"
+    api_port: int = 16443
+    xds_port: int = 15012
+    join_port: int = 15013
+    trust_domain: str = "cluster.local"
+    service_range: str = "10.96.0.0/16"
+    names: tuple[str, ...] = ()
+    supplied: Supplied | None = None
+
+
+class _ServerCertificates:
+    """The servers' certificate, renewed at half of its life; asked from gRPC threads before each handshake."""
+
+    def __init__(self, authority: Authority, names: tuple[str, ...]) -> None:
+        self._authority = authority
+        self._names = names
+        self._renew_at = 0.0
+        self._current: ServerCertificate | None = None
+
+    def current(self) -> ServerCertificate:
+        if self._current is None or time.time() >= self._renew_at:
+            self._current = self._authority.issue_server(self._names, _SERVER_TTL)
+            self._renew_at = time.time() + (self._current.not_after - datetime.now(UTC)).total_seconds() / 2
+        return self._current
+
+    def pair(self) -> tuple[bytes, bytes]:
+        made = self.current()
+        return made.key, made.chain
+
+    def with_roots(self) -> tuple[bytes, bytes, bytes]:
+        return (*self.pair(), self._authority.root_pem.encode())
+
+
+class _Authenticator:
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    def authenticate(self, token: str) -> User | None:
+        """A user's token, or a service account's that is meant for the API."""
+        try:
+            claims = self._tokens.verify(token, API_AUDIENCE)
+        except TokenRefused:
+            return None
+        return User(claims.subject, (*claims.groups, "system:authenticated"))
+
+
+class _Certificates:
+    """Logs what the CA does."""
+
+    def certificate(self, event: CertificateEvent) -> None:
+        """A certificate was issued or refused."""
+        if event.refused:
+            _log.warning("certificate for %s at %s refused: %s", event.identity or "?", event.peer, event.refused)
+        else:
+            _log.info("certificate %s issued to %s until %s", event.serial, event.identity, event.not_after)
+
+
+class ControlPlane:
+    """Everything that `fairlead serve` runs. `start` returns when all ports listen."""
+
+    def __init__(self, state: StateDirectory, settings: Settings) -> None:
+        self.state = state
+        self.settings = settings
+        self.store = Store(state.store)
+        self.model = MeshModel(registry())
+        self.feed = Feed(self.store, self.model)
+        self.authority = open_authority(state.ca, settings.trust_domain, _now, settings.supplied)
+        self.tokens = Tokens(state.ca, f"https://{SERVER_NAMES[0]}", _now)
+        self.proxies = Proxies(self.store, self.model.publisher)
+        self._running: list[Callable[[], Any]] = []
+
+    async def start(self) -> Endpoints:
+        """Load the state and listen. Raises ServerError or OSError with a message for people."""
+        settings = self.settings
+        service = CertificateService(lambda: self.authority, observer=_Certificates())
+        certificates = _ServerCertificates(self.authority, (*SERVER_NAMES, settings.host, *settings.names))
+        api = self._api(certificates)
+        xds = Server(
+            f"{settings.host}:{settings.xds_port}",
+            Delivery(self.feed),
+            self.proxies,
+            certificates.with_roots,
+            settings.trust_domain,
+            handlers=[service.handler("certificate", by_certificate(settings.trust_domain))],
+        )
+        join = JoinServer(
+            f"{settings.host}:{settings.join_port}",
+            certificates.pair,
+            [service.handler("token", by_token(self.tokens, settings.trust_domain))],
+        )
+        self.feed.start()
+        self._running.append(self.feed.stop)
+        for server in (xds, join, api):
+            await server.start()
+            self._running.append(server.stop)
+        found = Endpoints(api.url, f"{settings.host}:{xds.port}", f"{settings.host}:{join.port}")
+        self._write(found)
+        return found
+
+    def _api(self, certificates: _ServerCertificates) -> ApiServer:
+        allocation = Allocation(self.store, self.model.kinds, self.settings.service_range)
+        admission = Admission(self.store, self.model.kinds, allocate=allocation.allocate)
+        key, chain = certificates.pair()
+        key_file, cert_file = self.state.ca / "api-key.pem", self.state.ca / "api-cert.pem"
+        write_atomic(key_file, key)
+        write_atomic(cert_file, chain)
+        return ApiServer(
+            admission,
+            _Authenticator(self.tokens),
+            cert_file=cert_file,
+            key_file=key_file,
+            host=self.settings.host,
+            port=self.settings.api_port,
+            token_issuer=self._issue,
+            routes=operations(self.proxies, self.feed),
+        )
+
+    async def stop(self) -> None:
+        """Stop listening; proxies keep what they have."""
+        while self._running:
+            done = self._running.pop()()
+            if asyncio.iscoroutine(done):
+                await done
+        self.store.close()
+
+    def _write(self, found: Endpoints) -> None:
+        token = self.tokens.user("fairlead:admin", _ADMIN_TTL)
+        self.state.write_kubeconfig(found.api, self.authority.root_pem, token)
+        self.state.write_endpoints(found)
+
+    def _issue(self, namespace: str, name: str, audiences: tuple[str, ...], seconds: int) -> Token:
+        """A token for a ServiceAccount (TokenRequest): by default one that joins the mesh."""
+        ttl = min(timedelta(seconds=seconds), MAX_TTL)
+        value = self.tokens.service_account(namespace, name, ttl, audiences[0] if audiences else JOIN_AUDIENCE)
+        return Token(value, timestamp((datetime.now(UTC) + ttl).timestamp()))

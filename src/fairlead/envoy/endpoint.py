@@ -1,0 +1,83 @@
+"""Endpoints: ClusterLoadAssignment messages (envoy.config.endpoint.v3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+from envoy.config.core.v3 import address_pb2, base_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+
+from fairlead.envoy.resource import ENDPOINT, Resource
+
+TLS_MODE = "tlsMode"
+TRANSPORT_SOCKET_MATCH = "envoy.transport_socket_match"
+
+
+class LbEndpoint(msgspec.Struct, frozen=True, order=True):
+    """One endpoint as a proxy dials it.
+
+    `mtls` marks endpoints whose sidecar accepts mesh mTLS. `workload` is Istio's endpoint metadata
+    `name;namespace;canonical-service;canonical-revision;cluster`. `weight` is at least 1.
+    """
+
+    locality: str
+    address: str
+    port: int
+    weight: int = 1
+    mtls: bool = False
+    workload: str = ""
+
+
+def assignment(
+    name: str, endpoints: Iterable[LbEndpoint], *, endpoint_metadata: bool = True
+) -> endpoint_pb2.ClusterLoadAssignment:
+    """The message: endpoints grouped by locality, in a fixed order."""
+    message = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
+    groups: dict[str, list[LbEndpoint]] = {}
+    for one in sorted(endpoints):
+        groups.setdefault(one.locality, []).append(one)
+    for locality, members in groups.items():
+        group = message.endpoints.add()
+        group.locality.CopyFrom(locality_of(locality))
+        for one in members:
+            group.lb_endpoints.append(_endpoint(one, endpoint_metadata))
+        group.load_balancing_weight.value = min(sum(one.weight for one in members), 2**32 - 1)
+    return message
+
+
+def load_assignment(name: str, endpoints: Iterable[LbEndpoint]) -> Resource:
+    """The EDS resource for a cluster."""
+    return Resource.of(ENDPOINT, name, assignment(name, endpoints).SerializeToString(deterministic=True))
+
+
+def locality_of(text: str) -> base_pb2.Locality:
+    """`region/zone/subzone`, each part optional."""
+    region, _, rest = text.partition("/")
+    zone, _, sub_zone = rest.partition("/")
+    return base_pb2.Locality(region=region, zone=zone, sub_zone=sub_zone)
+
+
+def socket_address(address: str, port: int, *, netns: str = "") -> address_pb2.Address:
+    """An address: `unix:///path`, or IP (or DNS name) and port, optionally inside a network namespace."""
+    message = address_pb2.Address()
+    if address.startswith("unix://"):
+        message.pipe.path = address.removeprefix("unix://")
+        return message
+    message.socket_address.address = address
+    message.socket_address.port_value = port
+    if netns:
+        message.socket_address.network_namespace_filepath = netns
+    return message
+
+
+def _endpoint(one: LbEndpoint, with_metadata: bool) -> endpoint_components_pb2.LbEndpoint:
+    message = endpoint_components_pb2.LbEndpoint()
+    message.endpoint.address.CopyFrom(socket_address(one.address, one.port))
+    message.load_balancing_weight.value = one.weight
+    if with_metadata:
+        if one.mtls:
+            message.metadata.filter_metadata[TRANSPORT_SOCKET_MATCH].update({TLS_MODE: "istio"})
+        if one.workload:
+            message.metadata.filter_metadata["istio"].update({"workload": one.workload})
+    return message

@@ -1,0 +1,178 @@
+"""The HTTP connection manager as Istio sets it up for sidecars and gateways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
+from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
+from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFilter
+from envoy.config.route.v3.route_components_pb2 import (
+    Decorator,
+    RetryPolicy,
+    Route,
+    RouteAction,
+    RouteMatch,
+    VirtualHost,
+)
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors
+from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
+from envoy.extensions.filters.http.grpc_stats.v3.config_pb2 import FilterConfig as GrpcStats
+from envoy.extensions.filters.http.grpc_web.v3.grpc_web_pb2 import GrpcWeb
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    HttpFilter,
+    Rds,
+)
+from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
+
+from fairlead.envoy import names
+from fairlead.envoy.pack import pack, packed, seconds
+from fairlead.ir.filters import Filter
+from fairlead.ir.mesh import Mesh
+
+Role = Literal["outbound", "inbound", "gateway"]
+
+CORS_FILTER = "envoy.filters.http.cors"
+FAULT_FILTER = "envoy.filters.http.fault"
+"""Names under which virtual hosts and routes configure these filters (`typed_per_filter_config`)."""
+
+_SERVER = "istio-envoy"
+_FALSE, _TRUE = BoolValue(value=False), BoolValue(value=True)
+
+
+class InboundRoute(msgspec.Struct, frozen=True):
+    """What an inbound connection manager routes to: one cluster, whatever the request.
+
+    `port` is the port that clients call; `operation` names spans.
+    """
+
+    cluster: str
+    port: int
+    operation: str
+
+
+class Http(msgspec.Struct, frozen=True):
+    """What tells one connection manager from another.
+
+    `routes` is the name of a route configuration that comes over ADS, or the inbound route.
+    """
+
+    role: Role
+    stat_prefix: str
+    routes: str | InboundRoute
+    filters: tuple[Filter, ...] = ()
+    grpc_web: bool = False
+    http2: bool = False
+    proxy: bool = False
+    """Whether clients use this as their HTTP proxy: absolute URLs and CONNECT."""
+
+
+def connection_manager(http: Http, mesh: Mesh, access_logs: Iterable[AccessLog] = ()) -> NetworkFilter:
+    """The terminal network filter that speaks HTTP. `access_logs` are appended in the given order."""
+    made = HttpConnectionManager(
+        codec_type=HttpConnectionManager.AUTO,
+        stat_prefix=http.stat_prefix,
+        use_remote_address=_TRUE if http.role == "gateway" else _FALSE,
+        stream_idle_timeout=seconds(0),
+        generate_request_id=_TRUE,
+        upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
+        access_log=access_logs,
+        http_filters=_filters(http),
+    )
+    _normalize(made, mesh)
+    _identify(made, http.role, mesh)
+    if isinstance(http.routes, InboundRoute):
+        made.route_config.CopyFrom(inbound_routes(http.routes))
+    else:
+        made.rds.CopyFrom(_over_ads(http.routes))
+    if http.http2:
+        made.http2_protocol_options.SetInParent()
+    if http.proxy:
+        made.http_protocol_options.allow_absolute_url.value = True
+        made.upgrade_configs.add(upgrade_type="CONNECT")
+    return NetworkFilter(name="envoy.filters.network.http_connection_manager", typed_config=pack(made))
+
+
+def inbound_routes(route: InboundRoute) -> RouteConfiguration:
+    """The inlined routes of an inbound port: no timeout, and retries only where no byte of the request was sent."""
+    action = RouteAction(
+        cluster=route.cluster,
+        timeout=seconds(0),
+        max_stream_duration=RouteAction.MaxStreamDuration(
+            max_stream_duration=seconds(0), grpc_timeout_header_max=seconds(0)
+        ),
+        retry_policy=RetryPolicy(retry_on="reset-before-request", num_retries=UInt32Value(value=2)),
+    )
+    only = Route(
+        name="default",
+        match=RouteMatch(prefix="/"),
+        route=action,
+        decorator=Decorator(operation=route.operation),
+    )
+    host = VirtualHost(name=f"inbound|http|{route.port}", domains=["*"], routes=[only])
+    return RouteConfiguration(name=route.cluster, virtual_hosts=[host], validate_clusters=_FALSE)
+
+
+def _filters(http: Http) -> list[HttpFilter]:
+    """Kinds' filters, then Istio's own in Istio's order; the router is last."""
+    made = [HttpFilter(name=one.name, typed_config=packed(one.type_url, one.config)) for one in http.filters]
+    if http.grpc_web:
+        made.append(HttpFilter(name="envoy.filters.http.grpc_web", typed_config=pack(GrpcWeb())))
+    counts = GrpcStats(emit_filter_state=True, stats_for_all_methods=_FALSE)
+    made.append(HttpFilter(name="envoy.filters.http.grpc_stats", typed_config=pack(counts)))
+    made.append(HttpFilter(name=FAULT_FILTER, typed_config=pack(HTTPFault())))
+    made.append(HttpFilter(name=CORS_FILTER, typed_config=pack(Cors())))
+    made.append(HttpFilter(name="envoy.filters.http.router", typed_config=pack(Router())))
+    return made
+
+
+def _over_ads(name: str) -> Rds:
+    source = ConfigSource(
+        ads=AggregatedConfigSource(), initial_fetch_timeout=seconds(0), resource_api_version=ApiVersion.V3
+    )
+    return Rds(config_source=source, route_config_name=name)
+
+
+def _normalize(made: HttpConnectionManager, mesh: Mesh) -> None:
+    """Paths are brought to one form before policies and routes see them (MeshConfig.pathNormalization)."""
+    chosen = mesh.path_normalization
+    made.normalize_path.value = chosen != "NONE"
+    made.merge_slashes = chosen in ("MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES")
+    made.path_with_escaped_slashes_action = (
+        HttpConnectionManager.UNESCAPE_AND_FORWARD
+        if chosen == "DECODE_AND_MERGE_SLASHES"
+        else HttpConnectionManager.KEEP_UNCHANGED
+    )
+
+
+def _identify(made: HttpConnectionManager, role: Role, mesh: Mesh) -> None:
+    """Who the proxy says it is, and what it tells the server about the client's certificate."""
+    if role == "outbound":
+        return  # Istio's clients keep Envoy's own server name.
+    made.server_name = _SERVER
+    shown = made.set_current_client_cert_details
+    shown.subject.value = True
+    shown.uri = True
+    shown.dns = True
+    if role == "inbound":
+        made.forward_client_cert_details = HttpConnectionManager.APPEND_FORWARD
+    else:
+        shown.cert = True
+        made.forward_client_cert_details = HttpConnectionManager.SANITIZE_SET
+        made.xff_num_trusted_hops = mesh.num_trusted_proxies
+        made.http_protocol_options.SetInParent()
+
+
+def inbound_stat_prefix(chain: str) -> str:
+    """`inbound_0.0.0.0_8080;`."""
+    return names.stat_name(f"inbound_{chain}")
+
+
+def outbound_stat_prefix(listener: str) -> str:
+    """`outbound_0.0.0.0_9080;`."""
+    return names.stat_name(f"outbound_{listener}")

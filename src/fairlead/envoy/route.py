@@ -1,0 +1,179 @@
+"""Route configurations: routes, virtual hosts, and their joining from serialised parts.
+
+A repeated field of a serialised message is a sequence of framed elements, so a message can be put together from the
+bytes of its parts without building it again. The parts here are framed when they are made and joined by concatenation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+from envoy.config.route.v3 import route_components_pb2 as routes
+from envoy.config.route.v3 import route_pb2
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
+
+from fairlead.envoy import names
+from fairlead.envoy.routeaction import Forwarding, Target, direct, forward, redirect, set_headers, set_timeout
+from fairlead.envoy.routefilters import set_filters
+from fairlead.envoy.routematch import is_catch_all, path_pattern, route_match
+from fairlead.ir.route import HttpMatch, HttpRule
+from fairlead.ir.traffic import HashPolicy, RetryPolicy
+from fairlead.model.diagnostic import Origin
+from fairlead.model.ref import Ref
+
+DEFAULT_ROUTE = "default"
+MAX_DIRECT_RESPONSE = 1024 * 1024
+"""Bytes; the size up to which bodies are admitted (Envoy's own default is 4 KiB)."""
+
+_VIRTUAL_HOST_ROUTES = routes.VirtualHost.ROUTES_FIELD_NUMBER
+_CONFIG_VIRTUAL_HOSTS = route_pb2.RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER
+_LENGTH_DELIMITED = 2
+_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_NO_RULE = HttpRule(origin=Origin(Ref("", "", "", "")))
+
+
+class Serving(msgspec.Struct, frozen=True):
+    """For which port a rule is built, whether clients of the port speak TLS, and the object's name and origin."""
+
+    port: int
+    tls: bool
+    name: str
+    origin: Origin
+    gateway_api: bool = False
+
+
+class RouteList(msgspec.Struct, frozen=True):
+    """Framed routes of a virtual host; what takes every request is kept apart, since it must come last."""
+
+    guarded: bytes = b""
+    catch_all: bytes = b""
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no route at all."""
+        return not (self.guarded or self.catch_all)
+
+
+def http_route(rule: HttpRule, match: HttpMatch | None, at: Serving, to: Forwarding | None) -> routes.Route:
+    """The route for one rule under one of its matches; `to` is None for rules that do not forward."""
+    out = routes.Route(name=rule.name, match=route_match(match, gateway_api=at.gateway_api))
+    if match is not None and match.name:
+        out.name = f"{rule.name}.{match.name}"
+    if match is not None and match.stat_prefix:
+        out.stat_prefix = match.stat_prefix
+    out.metadata.filter_metadata["istio"].CopyFrom(_config_metadata(at.origin))
+    authority = set_headers(out, rule.headers)
+    if rule.redirect is not None:
+        redirect(out, rule.redirect, at.port, tls=at.tls)
+    elif rule.direct is not None:
+        direct(out, rule.direct)
+    elif to is not None and (len(to.targets) == 1 or any(one.weight > 0 for one in to.targets)):
+        forward(out, rule, to, authority)
+    else:
+        # Backends that all weigh nothing: the Gateway API asks for this answer.
+        out.direct_response.status = 500
+    out.decorator.operation = _operation(out, at)
+    set_filters(out, rule.fault, rule.cors)
+    return out
+
+
+def default_route(
+    host: str, port: int, retry: RetryPolicy | None = None, hashed: HashPolicy | None = None
+) -> routes.Route:
+    """The route to a host about which no rule says anything."""
+    out = routes.Route(name=DEFAULT_ROUTE, match=route_match(None))
+    target = Target(names.subset_key("outbound", port, "", host), hash=hashed)
+    forward(out, _NO_RULE, Forwarding((target,), retry=retry), "")
+    out.decorator.operation = f"{host}:{port}/*"
+    return out
+
+
+def route_list(made: Iterable[routes.Route]) -> RouteList:
+    """Serialise routes in order, up to the first one that takes every request."""
+    guarded: list[bytes] = []
+    for one in made:
+        body = framed(_VIRTUAL_HOST_ROUTES, one.SerializeToString(deterministic=True))
+        if is_catch_all(one.match):
+            return RouteList(b"".join(guarded), body)
+        guarded.append(body)
+    return RouteList(b"".join(guarded))
+
+
+def virtual_host(name: str, domains: Iterable[str], lists: Iterable[RouteList], *, require_tls: bool = False) -> bytes:
+    """A virtual host, framed for `route_configuration`; of several lists, all that is guarded comes first."""
+    parts = list(lists)
+    head = routes.VirtualHost(
+        name=name,
+        domains=domains,
+        include_request_attempt_count=True,
+        require_tls=routes.VirtualHost.ALL if require_tls else routes.VirtualHost.NONE,
+    )
+    body = (
+        head.SerializeToString(deterministic=True)
+        + b"".join(one.guarded for one in parts)
+        + b"".join(one.catch_all for one in parts)
+    )
+    return framed(_CONFIG_VIRTUAL_HOSTS, body)
+
+
+def unknown_hosts(policy: Literal["ALLOW_ANY", "REGISTRY_ONLY"]) -> bytes:
+    """The virtual host of requests to hosts that the mesh does not know, framed."""
+    out = routes.Route(match=route_match(None))
+    if policy == "ALLOW_ANY":
+        out.name = names.ALLOW_ANY
+        out.route.cluster = names.PASSTHROUGH_CLUSTER
+        set_timeout(out.route, 0)
+    else:
+        out.name = names.BLOCK_ALL
+        out.direct_response.status = 502
+    return virtual_host(out.name, ["*"], [route_list([out])])
+
+
+def route_configuration(name: str, hosts: Iterable[bytes], *, ignore_port: bool = True) -> bytes:
+    """A serialised RouteConfiguration of framed virtual hosts.
+
+    `ignore_port`: a request's `Host: name:port` is compared without its port.
+    """
+    head = route_pb2.RouteConfiguration(
+        name=name,
+        validate_clusters=BoolValue(value=False),
+        max_direct_response_body_size_bytes=UInt32Value(value=MAX_DIRECT_RESPONSE),
+        ignore_port_in_host_matching=ignore_port,
+    )
+    return head.SerializeToString(deterministic=True) + b"".join(hosts)
+
+
+def framed(field: int, body: bytes) -> bytes:
+    """One element of a repeated message field on the wire: tag, length, bytes."""
+    return _varint(field << 3 | _LENGTH_DELIMITED) + _varint(len(body)) + body
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _operation(route: routes.Route, at: Serving) -> str:
+    """What traces call the operation: the destination if there is only one, else the object's name."""
+    path = path_pattern(route.match)
+    parts = route.route.cluster.split("|")
+    if len(parts) == 4:
+        return f"{parts[3]}:{parts[1]}{path}"
+    return f"{at.name}:{at.port}{path}"
+
+
+def _config_metadata(origin: Origin) -> Struct:
+    """Istio's note of the object behind a route, as the path of its API resource."""
+    ref = origin.ref
+    kind = _WORD_START.sub("-", ref.kind).lower()
+    out = Struct()
+    out["config"] = f"/apis/{ref.group}/v1/namespaces/{ref.namespace}/{kind}/{ref.name}"
+    return out

@@ -1,0 +1,84 @@
+"""The TCP proxy, and network filters before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
+from envoy.config.core.v3.base_pb2 import DataSource
+from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
+from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFilter
+from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
+from envoy.extensions.filters.network.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from envoy.type.v3.hash_policy_pb2 import HashPolicy
+
+from fairlead.envoy import names
+from fairlead.envoy.pack import pack, packed, seconds
+from fairlead.envoy.upstreamtls import TCP_MESH_ALPN
+from fairlead.ir.filters import Filter
+
+_ALPN_KEY = "envoy.network.application_protocols"
+
+
+class TcpTarget(msgspec.Struct, frozen=True):
+    """Where connections go: clusters with weights (one cluster takes all), and the name in statistics.
+
+    Times are seconds; None leaves Envoy's default. `hash_source_ip` is for consistent hashing by source address.
+    """
+
+    clusters: tuple[tuple[str, int], ...]
+    stat_prefix: str = ""
+    idle_timeout: float | None = None
+    max_connection_duration: float | None = None
+    hash_source_ip: bool = False
+
+
+def to_cluster(name: str) -> TcpTarget:
+    """Everything to one cluster."""
+    return TcpTarget(((name, 1),))
+
+
+BLACK_HOLE = to_cluster(names.BLACKHOLE_CLUSTER)
+
+
+def tcp_proxy(target: TcpTarget, access_logs: Iterable[AccessLog] = ()) -> NetworkFilter:
+    """The terminal network filter that forwards bytes to `target`."""
+    weighted = [(name, weight) for name, weight in target.clusters if weight > 0]
+    made = TcpProxy(stat_prefix=target.stat_prefix or target.clusters[0][0], access_log=access_logs)
+    if len(weighted) > 1:
+        for name, weight in weighted:
+            made.weighted_clusters.clusters.add(name=name, weight=weight)
+    else:
+        made.cluster = (weighted or target.clusters)[0][0]
+    if target.idle_timeout is not None:
+        made.idle_timeout.CopyFrom(seconds(target.idle_timeout))
+    if target.max_connection_duration is not None:
+        made.max_downstream_connection_duration.CopyFrom(seconds(target.max_connection_duration))
+    if target.hash_source_ip:
+        made.hash_policy.append(HashPolicy(source_ip=HashPolicy.SourceIp()))
+    return NetworkFilter(name="envoy.filters.network.tcp_proxy", typed_config=pack(made))
+
+
+def mesh_tcp_marker() -> NetworkFilter:
+    """Makes mesh mTLS of this connection offer the protocol names for TCP instead of those for HTTP.
+
+    Ports whose protocol is detected have one cluster for both; only the listener knows what was detected. The server's
+    filter chains are chosen by these names.
+    """
+    value = FilterStateValue(
+        object_key=_ALPN_KEY,
+        format_string=SubstitutionFormatString(
+            text_format_source=DataSource(inline_string=",".join(TCP_MESH_ALPN)),
+        ),
+        shared_with_upstream=FilterStateValue.ONCE,
+    )
+    return NetworkFilter(
+        name="envoy.filters.network.set_filter_state", typed_config=pack(SetFilterState(on_new_connection=[value]))
+    )
+
+
+def network_filters(fragments: Sequence[Filter]) -> list[NetworkFilter]:
+    """Fragments as network filters, in their order."""
+    return [NetworkFilter(name=one.name, typed_config=packed(one.type_url, one.config)) for one in fragments]

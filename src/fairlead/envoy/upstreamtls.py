@@ -1,0 +1,118 @@
+"""TLS towards upstreams: UpstreamTlsContext messages (envoy.extensions.transport_sockets.tls.v3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from envoy.config.core.v3 import base_pb2, config_source_pb2
+from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
+from google.protobuf.any_pb2 import Any
+
+from fairlead.envoy.names import CA_SUFFIX, CREDENTIAL_PREFIX, IDENTITY_SECRET, ROOT_SECRET
+from fairlead.ir.traffic import ClientTls
+
+SDS_CLUSTER = "sds-grpc"
+HTTP1_MESH_ALPN = ("istio-http/1.1", "istio", "http/1.1")
+HTTP2_MESH_ALPN = ("istio-h2", "istio", "h2")
+TCP_MESH_ALPN = ("istio-peer-exchange", "istio")
+_TLS = "envoy.transport_sockets.tls"
+_RAW = "envoy.transport_sockets.raw_buffer"
+
+
+def pack(message: object) -> Any:
+    """The message in an Any, serialised deterministically."""
+    packed = Any()
+    packed.Pack(message, deterministic=True)  # type: ignore[arg-type]
+    return packed
+
+
+def raw_buffer() -> base_pb2.TransportSocket:
+    """Plain text."""
+    return base_pb2.TransportSocket(name=_RAW, typed_config=pack(raw_buffer_pb2.RawBuffer()))
+
+
+def agent_secret(name: str) -> secret_pb2.SdsSecretConfig:
+    """A secret that the agent serves over its Unix socket: the workload's own identity and the mesh's roots."""
+    config = secret_pb2.SdsSecretConfig(name=name)
+    source = config.sds_config
+    source.resource_api_version = config_source_pb2.ApiVersion.V3
+    source.initial_fetch_timeout.seconds = 0
+    api = source.api_config_source
+    api.api_type = config_source_pb2.ApiConfigSource.GRPC
+    api.transport_api_version = config_source_pb2.ApiVersion.V3
+    api.set_node_on_first_message_only = True
+    api.grpc_services.add().envoy_grpc.cluster_name = SDS_CLUSTER
+    return config
+
+
+def credential_secret(name: str) -> secret_pb2.SdsSecretConfig:
+    """A secret that the control plane serves over ADS: a gateway's credential."""
+    config = secret_pb2.SdsSecretConfig(name=CREDENTIAL_PREFIX + name)
+    config.sds_config.ads.SetInParent()
+    config.sds_config.resource_api_version = config_source_pb2.ApiVersion.V3
+    return config
+
+
+def mesh_tls(sans: Iterable[str], sni: str, alpn: Iterable[str]) -> base_pb2.TransportSocket:
+    """Mesh mTLS: the workload's certificate, the mesh's roots, and the identities that the peer may have."""
+    context = tls_pb2.UpstreamTlsContext(sni=sni)
+    common = context.common_tls_context
+    common.tls_params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_2
+    common.alpn_protocols.extend(alpn)
+    common.tls_certificate_sds_secret_configs.append(agent_secret(IDENTITY_SECRET))
+    combined = common.combined_validation_context
+    combined.default_validation_context.SetInParent()
+    _require_names(combined.default_validation_context, sans)
+    combined.validation_context_sds_secret_config.CopyFrom(agent_secret(ROOT_SECRET))
+    return base_pb2.TransportSocket(name=_TLS, typed_config=pack(context))
+
+
+def origin_tls(tls: ClientTls, *, http2: bool) -> base_pb2.TransportSocket:
+    """TLS that the application's own peer terminates: DestinationRule modes SIMPLE and MUTUAL.
+
+    Without CA certificates the system's are used, unless verification is switched off (Istio since 1.20).
+    """
+    context = tls_pb2.UpstreamTlsContext(sni=tls.sni)
+    common = context.common_tls_context
+    if http2:
+        common.alpn_protocols.append("h2")
+    if tls.mode == "MUTUAL":
+        _client_certificate(common, tls)
+    if not tls.sni:
+        context.auto_host_sni = True
+    if tls.insecure_skip_verify:
+        return base_pb2.TransportSocket(name=_TLS, typed_config=pack(context))
+    if tls.credential_name:
+        combined = common.combined_validation_context
+        combined.default_validation_context.SetInParent()
+        _require_names(combined.default_validation_context, tls.subject_alt_names)
+        combined.validation_context_sds_secret_config.CopyFrom(credential_secret(tls.credential_name + CA_SUFFIX))
+    else:
+        validation = common.validation_context
+        if tls.ca_certificates and tls.ca_certificates != "system":
+            validation.trusted_ca.filename = tls.ca_certificates
+        else:
+            validation.system_root_certs.SetInParent()
+        if tls.ca_crl:
+            validation.crl.filename = tls.ca_crl
+        _require_names(validation, tls.subject_alt_names)
+        if not tls.subject_alt_names and not tls.sni:
+            context.auto_sni_san_validation = True
+    return base_pb2.TransportSocket(name=_TLS, typed_config=pack(context))
+
+
+def _client_certificate(common: tls_pb2.CommonTlsContext, tls: ClientTls) -> None:
+    if tls.credential_name:
+        common.tls_certificate_sds_secret_configs.append(credential_secret(tls.credential_name))
+        return
+    certificate = common.tls_certificates.add()
+    certificate.certificate_chain.filename = tls.client_certificate
+    certificate.private_key.filename = tls.private_key
+
+
+def _require_names(context: common_pb2.CertificateValidationContext, sans: Iterable[str]) -> None:
+    for san in sans:
+        kind = common_pb2.SubjectAltNameMatcher.URI if "://" in san else common_pb2.SubjectAltNameMatcher.DNS
+        matcher = context.match_typed_subject_alt_names.add(san_type=kind)
+        matcher.matcher.exact = san

@@ -1,0 +1,19 @@
+"""ConfigMap to facts: only the mesh's own settings mean something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fairlead.inc import Reader
+from fairlead.ir.kind import Emission
+from fairlead.ir.mesh import MESH_KEY, MESHES
+from fairlead.ir.meshconfig import mesh_of_configmap
+from fairlead.kinds.configmap.spec import ConfigMapSpec
+from fairlead.model.object import Object
+
+
+def lower(_: Reader, obj: Object[ConfigMapSpec]) -> Iterator[Emission]:
+    """The mesh's settings, if this is the ConfigMap that holds them."""
+    mesh = mesh_of_configmap(obj.ref.namespace, obj.ref.name, obj.spec.data)
+    if mesh is not None:
+        yield MESHES, MESH_KEY, mesh

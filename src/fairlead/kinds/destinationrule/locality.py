@@ -1,0 +1,65 @@
+"""Checks of locality load balancing (Istio's `ValidateLocalityLbSetting`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from fairlead.kinds.destinationrule.spec import Failover, LocalityLoadBalancerSetting
+from fairlead.model.diagnostic import Problem
+from fairlead.model.findings import doubtful, forbidden, invalid
+from fairlead.model.path import FieldPath
+
+_TOPOLOGY = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
+
+
+def check_locality(path: FieldPath, setting: LocalityLoadBalancerSetting, *, outlier: bool) -> Iterator[Problem]:
+    """One setting; `outlier` says whether outlier detection stands beside it, without which nothing fails over."""
+    if setting.distribute and setting.failover:
+        yield forbidden(path, "distribute and failover cannot be set together", "Leave one.")
+    for at, label in enumerate(setting.failover_priority if setting.failover else ()):
+        if label in _TOPOLOGY:
+            message = f"failover cannot be set together with topology label {label!r}"
+            yield forbidden(path.child("failoverPriority", at), message, "Leave one.")
+    for at, one in enumerate(setting.distribute):
+        where = path.child("distribute", at, "to")
+        for locality, weight in one.to.items():
+            if not 1 <= weight <= 100:
+                yield invalid(where / locality, f"locality weight {weight} is not in range 1..100")
+        if sum(one.to.values()) != 100:
+            yield invalid(where, f"the sum of the weights is {sum(one.to.values())}, not 100")
+        yield from _localities((where / locality, locality) for locality in one.to)
+    yield from _localities(
+        (path.child("distribute", at, "from"), one.from_) for at, one in enumerate(setting.distribute)
+    )
+    if (setting.failover or setting.failover_priority) and not outlier:
+        yield doubtful(path, "outlier detection policy must be provided for failover", "Add outlierDetection.")
+    yield from check_failover(path / "failover", setting.failover)
+
+
+def check_failover(path: FieldPath, failover: Iterable[Failover]) -> Iterator[Problem]:
+    """Regions that take over."""
+    for at, one in enumerate(failover):
+        where = path / at
+        if one.from_ == one.to:
+            yield invalid(where, "locality failover settings must specify different regions")
+        for name, region in (("from", one.from_), ("to", one.to)):
+            if "/" in region:
+                yield invalid(where / name, "locality failover only specifies regions", "Leave zones out.")
+            if "*" in region:
+                yield invalid(where / name, "a region of locality failover has no wildcard")
+
+
+def _localities(named: Iterable[tuple[FieldPath, str]]) -> Iterator[Problem]:
+    seen: list[tuple[str, ...]] = []
+    for path, locality in named:
+        parts = tuple(locality.split("/", 2))
+        if "" in parts:
+            yield invalid(path, f"locality {locality!r} has an empty region, zone or subzone")
+            continue
+        if "*" in locality and (locality.count("*") > 1 or not locality.endswith("*")):
+            yield invalid(path, f"locality {locality!r} may have one '*', at its end")
+            continue
+        bare = parts[:-1] if parts[-1] == "*" else parts
+        if any(bare[: len(other)] == other or other[: len(bare)] == bare for other in seen):
+            yield invalid(path, f"locality {locality!r} overlaps with a previous one")
+        seen.append(bare)

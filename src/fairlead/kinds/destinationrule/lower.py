@@ -1,0 +1,182 @@
+"""DestinationRule to `TrafficPolicy`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from fairlead.inc import Reader
+from fairlead.ir import traffic as ir
+from fairlead.ir.filters import Pairs
+from fairlead.ir.kind import Emission
+from fairlead.ir.visibility import DOMAIN_SUFFIX, full_name
+from fairlead.kinds.destinationrule import spec as api
+from fairlead.model.diagnostic import Origin
+from fairlead.model.duration import parse_duration
+from fairlead.model.object import Object
+from fairlead.model.path import SPEC
+from fairlead.model.ref import NamespacedName
+
+
+def lower(_: Reader, obj: Object[api.DestinationRuleSpec]) -> Iterable[Emission]:
+    """One `TrafficPolicy`. Policies stand as they were written; `ir.effective_policy` combines them."""
+    spec = obj.spec
+    key = NamespacedName(obj.ref.namespace, obj.ref.name)
+    policy = ir.TrafficPolicy(
+        key=key,
+        origin=Origin(obj.ref),
+        host=full_name(spec.host, obj.ref.namespace, DOMAIN_SUFFIX),
+        policy=_policy(spec.traffic_policy),
+        ports=_ports(spec.traffic_policy),
+        subsets=tuple(
+            ir.Subset(
+                name=subset.name,
+                labels=_pairs(subset.labels),
+                policy=_policy(subset.traffic_policy),
+                ports=_ports(subset.traffic_policy),
+                origin=Origin(obj.ref, SPEC.child("subsets", at)),
+            )
+            for at, subset in enumerate(spec.subsets)
+        ),
+        export_to=spec.export_to,
+        selector=_pairs(spec.workload_selector.match_labels) if spec.workload_selector else (),
+        created=obj.meta.creation_timestamp or "",
+    )
+    yield ir.TRAFFIC_POLICIES, key, policy
+
+
+def _pairs(values: Mapping[str, str]) -> Pairs:
+    return tuple(sorted(values.items()))
+
+
+def _seconds(text: str | None) -> float | None:
+    return None if text is None else parse_duration(text)
+
+
+def _policy(policy: api.TrafficPolicySpec | None) -> ir.Policy:
+    if policy is None:
+        return ir.Policy()
+    return ir.Policy(
+        load_balancer=_balancer(policy.load_balancer),
+        tcp=_tcp(policy.connection_pool),
+        http=_http(policy.connection_pool),
+        outlier=_outlier(policy.outlier_detection),
+        tls=_tls(policy.tls),
+        proxy_protocol=policy.proxy_protocol.version if policy.proxy_protocol else "",
+    )
+
+
+def _ports(policy: api.TrafficPolicySpec | None) -> tuple[ir.PortPolicy, ...]:
+    if policy is None or not policy.port_level_settings:
+        return ()
+    return tuple(
+        ir.PortPolicy(
+            one.port.number,
+            ir.Policy(
+                load_balancer=_balancer(one.load_balancer),
+                tcp=_tcp(one.connection_pool),
+                http=_http(one.connection_pool),
+                outlier=_outlier(one.outlier_detection),
+                tls=_tls(one.tls),
+            ),
+        )
+        for one in policy.port_level_settings
+        if one.port is not None
+    )
+
+
+def _balancer(settings: api.LoadBalancerSettings | None) -> ir.LoadBalancer | None:
+    if settings is None:
+        return None
+    simple = settings.simple or ""
+    warmup, hashing = settings.warmup, settings.consistent_hash or api.ConsistentHashLB()
+    ring = hashing.ring_hash.minimum_ring_size if hashing.ring_hash else hashing.minimum_ring_size
+    return ir.LoadBalancer(
+        simple="LEAST_REQUEST" if simple == "LEAST_CONN" else "" if simple == "UNSPECIFIED" else simple,
+        hash=_hash(settings.consistent_hash),
+        ring_hash=hashing.maglev is None,
+        minimum_ring_size=ring,
+        maglev_table_size=hashing.maglev.table_size if hashing.maglev else 0,
+        warmup=_seconds(warmup.duration if warmup else settings.warmup_duration_secs) or 0,
+        warmup_minimum_percent=(warmup.minimum_percent or 0) if warmup else 0,
+        warmup_aggression=(warmup.aggression or 0) if warmup else 0,
+    )
+
+
+def _hash(settings: api.ConsistentHashLB | None) -> ir.HashPolicy | None:
+    if settings is None:
+        return None
+    cookie = settings.http_cookie or api.HTTPCookie()
+    return ir.HashPolicy(
+        header=settings.http_header_name or "",
+        cookie=cookie.name,
+        cookie_path=cookie.path,
+        cookie_ttl=_seconds(cookie.ttl),
+        cookie_attributes=tuple((one.name, one.value) for one in cookie.attributes),
+        source_ip=bool(settings.use_source_ip),
+        query=settings.http_query_parameter_name or "",
+    )
+
+
+def _tcp(pool: api.ConnectionPoolSettings | None) -> ir.TcpPool | None:
+    """Istio overrides a connection pool as one: where any of it is given, both parts are said here."""
+    if pool is None:
+        return None
+    tcp = pool.tcp or api.TCPSettings()
+    keepalive = tcp.tcp_keepalive
+    return ir.TcpPool(
+        max_connections=tcp.max_connections or None,
+        connect_timeout=_seconds(tcp.connect_timeout),
+        keepalive=ir.TcpKeepalive(keepalive.probes, _seconds(keepalive.time) or 0, _seconds(keepalive.interval) or 0)
+        if keepalive
+        else None,
+        idle_timeout=_seconds(tcp.idle_timeout),
+        max_connection_duration=_seconds(tcp.max_connection_duration),
+    )
+
+
+def _http(pool: api.ConnectionPoolSettings | None) -> ir.HttpPool | None:
+    if pool is None:
+        return None
+    http = pool.http or api.HTTPSettings()
+    return ir.HttpPool(
+        max_pending_requests=http.http1_max_pending_requests or None,
+        max_requests=http.http2_max_requests or None,
+        max_requests_per_connection=http.max_requests_per_connection or None,
+        max_retries=http.max_retries or None,
+        idle_timeout=_seconds(http.idle_timeout),
+        h2_upgrade=http.h2_upgrade_policy,
+        use_client_protocol=http.use_client_protocol,
+        max_concurrent_streams=http.max_concurrent_streams or None,
+    )
+
+
+def _outlier(outlier: api.OutlierDetection | None) -> ir.OutlierDetection | None:
+    """Outlier detection. `min_health_percent` is always said: Istio's default of 0 switches panic mode off."""
+    if outlier is None:
+        return None
+    return ir.OutlierDetection(
+        consecutive_5xx=outlier.consecutive_5xx_errors,
+        consecutive_gateway=outlier.consecutive_gateway_errors,
+        consecutive_local_origin=outlier.consecutive_local_origin_failures,
+        split_local_origin=outlier.split_external_local_origin_errors,
+        interval=_seconds(outlier.interval),
+        base_ejection=_seconds(outlier.base_ejection_time),
+        max_ejection_percent=outlier.max_ejection_percent or None,
+        min_health_percent=outlier.min_health_percent,
+    )
+
+
+def _tls(tls: api.ClientTLSSettings | None) -> ir.ClientTls | None:
+    if tls is None:
+        return None
+    return ir.ClientTls(
+        mode=tls.mode,
+        client_certificate=tls.client_certificate,
+        private_key=tls.private_key,
+        ca_certificates=tls.ca_certificates,
+        ca_crl=tls.ca_crl,
+        credential_name=tls.credential_name,
+        subject_alt_names=tls.subject_alt_names,
+        sni=tls.sni,
+        insecure_skip_verify=bool(tls.insecure_skip_verify),
+    )

@@ -1,0 +1,311 @@
+"""The spec of a DestinationRule: every field of Istio's `networking.istio.io/v1` API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from fairlead.model.object import Spec
+
+Uint32 = Annotated[int, Meta(ge=0, le=4294967295)]
+Int32 = Annotated[int, Meta(ge=-2147483648, le=2147483647)]
+
+
+class PortSelector(Spec, frozen=True):
+    """A port by number."""
+
+    number: Annotated[Uint32, Meta(description="The port's number.")] = 0
+
+
+class HTTPCookie(Spec, frozen=True):
+    """Hash a cookie; make it if the client has none and ttl is given."""
+
+    name: Annotated[str, Meta(description="The cookie's name.")] = ""
+    path: Annotated[str, Meta(description="The cookie's path.")] = ""
+    ttl: Annotated[str | None, Meta(description="Lifetime of a made cookie; 0s is a session cookie.")] = None
+    attributes: Annotated[tuple[CookieAttribute, ...], Meta(description="Further attributes of a made cookie.")] = ()
+
+
+class CookieAttribute(Spec, frozen=True):
+    """An attribute of a cookie, such as SameSite."""
+
+    name: Annotated[str, Meta(description="The attribute's name.")] = ""
+    value: Annotated[str, Meta(description="The attribute's value.")] = ""
+
+
+class RingHash(Spec, frozen=True):
+    """Ketama hashing on a ring."""
+
+    minimum_ring_size: Annotated[int, Meta(ge=0, description="Entries on the ring at least; 1024 if 0.")] = 0
+
+
+class Maglev(Spec, frozen=True):
+    """Maglev hashing with a table."""
+
+    table_size: Annotated[int, Meta(ge=0, description="A prime below 5000011.")] = 0
+
+
+class ConsistentHashLB(Spec, frozen=True):
+    """Requests with an equal hash go to one endpoint. Exactly one source of the hash."""
+
+    http_header_name: Annotated[str | None, Meta(description="Hash this request header.")] = None
+    http_cookie: Annotated[HTTPCookie | None, Meta(description="Hash a cookie.")] = None
+    use_source_ip: Annotated[bool | None, Meta(description="Hash the client's address.")] = None
+    http_query_parameter_name: Annotated[str | None, Meta(description="Hash this query parameter.")] = None
+    ring_hash: Annotated[RingHash | None, Meta(description="Ring hashing, the default.")] = None
+    maglev: Annotated[Maglev | None, Meta(description="Maglev hashing.")] = None
+    minimum_ring_size: Annotated[int, Meta(ge=0, description="Deprecated: use ringHash.")] = 0
+
+
+class Distribute(Spec, frozen=True):
+    """Shares of traffic from one locality to others."""
+
+    from_: Annotated[str, Meta(description="region/zone/subzone of the client, * at the end.")] = field(
+        default="", name="from"
+    )
+    to: Annotated[dict[str, Uint32], Meta(description="Localities and their percentages; 100 in sum.")] = {}
+
+
+class Failover(Spec, frozen=True):
+    """The region that takes over."""
+
+    from_: Annotated[str, Meta(description="Region of the client.")] = field(default="", name="from")
+    to: Annotated[str, Meta(description="Region that takes over.")] = ""
+
+
+class LocalityLoadBalancerSetting(Spec, frozen=True):
+    """Load balancing between localities."""
+
+    distribute: Annotated[tuple[Distribute, ...], Meta(description="Explicit shares.")] = ()
+    failover: Annotated[tuple[Failover, ...], Meta(description="Which region takes over.")] = ()
+    failover_priority: Annotated[
+        tuple[str, ...], Meta(description="Labels (or label=value) that order endpoints by closeness.")
+    ] = ()
+    enabled: Annotated[bool | None, Meta(description="Overrides the mesh's setting.")] = None
+
+
+class ZoneAwareLoadBalancerSetting(Spec, frozen=True):
+    """Stay in the client's zone as far as its capacity goes."""
+
+    enabled: Annotated[bool | None, Meta(description="Overrides the mesh's setting.")] = None
+    failover: Annotated[tuple[Failover, ...], Meta(description="Which region takes over.")] = ()
+    failover_priority: Annotated[tuple[str, ...], Meta(description="Labels that order endpoints.")] = ()
+    min_cluster_size: Annotated[Uint32 | None, Meta(description="With fewer endpoints the zone does not matter.")] = (
+        None
+    )
+
+
+class BackendUtilizationLB(Spec, frozen=True):
+    """Weights from the utilization that endpoints report."""
+
+    blackout_period: Annotated[str | None, Meta(description="A new endpoint's reports are not used so long.")] = None
+    weight_expiration_period: Annotated[str | None, Meta(description="A report is used so long.")] = None
+    weight_update_period: Annotated[str | None, Meta(description="How often weights are computed.")] = None
+    error_utilization_penalty: Annotated[float | None, Meta(description="Weight of errors in the utilization.")] = None
+    metric_names_for_computing_utilization: Annotated[
+        tuple[str, ...], Meta(description="Metrics to use where an endpoint reports no utilization.")
+    ] = ()
+
+
+class WarmupConfiguration(Spec, frozen=True):
+    """A new endpoint gets its full share only after a while."""
+
+    duration: Annotated[str, Meta(description="How long an endpoint is new.")]
+    minimum_percent: Annotated[
+        Annotated[float, Meta(ge=0, le=100)] | None, Meta(description="Its share at first; 10 if not given.")
+    ] = None
+    aggression: Annotated[
+        Annotated[float, Meta(ge=1)] | None, Meta(description="Speed of the increase; 1 is linear, the default.")
+    ] = None
+
+
+class LoadBalancerSettings(Spec, frozen=True):
+    """How an endpoint is chosen. At most one of simple, consistentHash and backendUtilization."""
+
+    simple: Annotated[
+        Literal["UNSPECIFIED", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "ROUND_ROBIN", "LEAST_REQUEST"] | None,
+        Meta(description="A standard algorithm; LEAST_CONN is the old name of LEAST_REQUEST."),
+    ] = None
+    consistent_hash: Annotated[ConsistentHashLB | None, Meta(description="Choose by a hash of the request.")] = None
+    backend_utilization: Annotated[
+        BackendUtilizationLB | None, Meta(description="Choose by the utilization that endpoints report.")
+    ] = None
+    locality_lb_setting: Annotated[
+        LocalityLoadBalancerSetting | None, Meta(description="Load balancing between localities.")
+    ] = None
+    zone_aware_lb_setting: Annotated[
+        ZoneAwareLoadBalancerSetting | None, Meta(description="Zone-aware load balancing.")
+    ] = None
+    warmup_duration_secs: Annotated[str | None, Meta(description="Deprecated: use warmup.")] = None
+    warmup: Annotated[WarmupConfiguration | None, Meta(description="Slow start of new endpoints.")] = None
+
+
+class TcpKeepalive(Spec, frozen=True):
+    """SO_KEEPALIVE; the kernel's values where nothing is given."""
+
+    probes: Annotated[Uint32, Meta(description="Unanswered probes before the connection is dead.")] = 0
+    time: Annotated[str | None, Meta(description="Idle time before the first probe.")] = None
+    interval: Annotated[str | None, Meta(description="Time between probes.")] = None
+
+
+class TCPSettings(Spec, frozen=True):
+    """Limits that hold for HTTP and TCP."""
+
+    max_connections: Annotated[Int32, Meta(description="Connections to the host at most.")] = 0
+    connect_timeout: Annotated[str | None, Meta(description="Time to connect.")] = None
+    tcp_keepalive: Annotated[TcpKeepalive | None, Meta(description="Keepalive probes.")] = None
+    max_connection_duration: Annotated[str | None, Meta(description="A connection is closed after this.")] = None
+    idle_timeout: Annotated[str | None, Meta(description="An idle connection is closed after this; 0s: never.")] = None
+
+
+class Http2KeepAlive(Spec, frozen=True):
+    """HTTP/2 PING frames on upstream connections."""
+
+    interval: Annotated[str | None, Meta(description="Time between pings.")] = None
+    timeout: Annotated[str | None, Meta(description="Time to wait for the answer.")] = None
+
+
+class HTTPSettings(Spec, frozen=True):
+    """Limits for HTTP."""
+
+    http1_max_pending_requests: Annotated[Int32, Meta(description="Requests that wait for a connection.")] = 0
+    http2_max_requests: Annotated[Int32, Meta(description="Active requests at most.")] = 0
+    max_requests_per_connection: Annotated[Int32, Meta(description="1 switches keepalive off.")] = 0
+    max_retries: Annotated[Int32, Meta(description="Retries at one time at most.")] = 0
+    idle_timeout: Annotated[str | None, Meta(description="A connection without requests is closed after this.")] = None
+    h2_upgrade_policy: Annotated[
+        Literal["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"],
+        Meta(description="Whether HTTP/1.1 is carried over HTTP/2."),
+    ] = "DEFAULT"
+    use_client_protocol: Annotated[bool, Meta(description="Call with the protocol that the client spoke.")] = False
+    max_concurrent_streams: Annotated[Int32, Meta(description="Streams on one HTTP/2 connection.")] = 0
+    http2_keep_alive: Annotated[Http2KeepAlive | None, Meta(description="HTTP/2 PING frames.")] = None
+
+
+class ConnectionPoolSettings(Spec, frozen=True):
+    """Limits on connections and requests."""
+
+    tcp: Annotated[TCPSettings | None, Meta(description="Limits for HTTP and TCP.")] = None
+    http: Annotated[HTTPSettings | None, Meta(description="Limits for HTTP.")] = None
+
+
+class OutlierDetection(Spec, frozen=True):
+    """Stop calling endpoints that fail."""
+
+    consecutive_errors: Annotated[Int32, Meta(description="Deprecated, and ignored as in Istio.")] = 0
+    split_external_local_origin_errors: Annotated[
+        bool, Meta(description="Count errors of the connection apart from errors of the endpoint.")
+    ] = False
+    consecutive_local_origin_failures: Annotated[
+        Uint32 | None, Meta(description="Connection failures in a row before ejection.")
+    ] = None
+    consecutive_gateway_errors: Annotated[
+        Uint32 | None, Meta(description="502, 503, 504 in a row before ejection; 0: off.")
+    ] = None
+    consecutive_5xx_errors: Annotated[
+        Uint32 | None, Meta(description="5xx in a row before ejection; 5 if not given; 0: off.")
+    ] = field(default=None, name="consecutive5xxErrors")
+    interval: Annotated[str | None, Meta(description="Time between checks; 10s if not given.")] = None
+    base_ejection_time: Annotated[
+        str | None, Meta(description="Shortest ejection, times the number of ejections; 30s if not given.")
+    ] = None
+    max_ejection_percent: Annotated[Int32, Meta(description="Endpoints ejected at most; 10 if 0.")] = 0
+    min_health_percent: Annotated[Int32, Meta(description="With fewer healthy ones, all are called.")] = 0
+
+
+class ClientTLSSettings(Spec, frozen=True):
+    """TLS towards the host."""
+
+    mode: Annotated[
+        Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"],
+        Meta(description="ISTIO_MUTUAL uses the mesh's certificates."),
+    ] = "DISABLE"
+    client_certificate: Annotated[str, Meta(description="File with the client's certificate (MUTUAL).")] = ""
+    private_key: Annotated[str, Meta(description="File with the client's key (MUTUAL).")] = ""
+    ca_certificates: Annotated[str, Meta(description="File with the authorities of the server.")] = ""
+    credential_name: Annotated[str, Meta(description="Secret with certificate, key and authorities.")] = ""
+    subject_alt_names: Annotated[tuple[str, ...], Meta(description="Names the server may have.")] = ()
+    sni: Annotated[str, Meta(description="Server name to send.")] = ""
+    insecure_skip_verify: Annotated[bool | None, Meta(description="Do not verify the server.")] = None
+    ca_crl: Annotated[str, Meta(description="File with a revocation list.")] = ""
+
+
+class PortTrafficPolicy(Spec, frozen=True):
+    """What holds for one port. What is not given here is default: nothing is inherited."""
+
+    port: Annotated[PortSelector | None, Meta(description="The host's port.")] = None
+    load_balancer: Annotated[LoadBalancerSettings | None, Meta(description="How an endpoint is chosen.")] = None
+    connection_pool: Annotated[ConnectionPoolSettings | None, Meta(description="Limits.")] = None
+    outlier_detection: Annotated[OutlierDetection | None, Meta(description="Passive health checks.")] = None
+    tls: Annotated[ClientTLSSettings | None, Meta(description="TLS towards the host.")] = None
+
+
+class TunnelSettings(Spec, frozen=True):
+    """Tunnel TCP over HTTP."""
+
+    protocol: Annotated[str, Meta(description="CONNECT (the default) or POST.")] = ""
+    target_host: Annotated[str, Meta(description="Host to which the tunnel leads.")] = ""
+    target_port: Annotated[Uint32, Meta(description="Port to which the tunnel leads.")] = 0
+
+
+class ProxyProtocol(Spec, frozen=True):
+    """Send a PROXY protocol header."""
+
+    version: Annotated[Literal["V1", "V2"], Meta(description="Version of the header.")] = "V1"
+
+
+class RetryBudget(Spec, frozen=True):
+    """Limit retries to a share of the active requests."""
+
+    percent: Annotated[Annotated[float, Meta(ge=0, le=100)] | None, Meta(description="The share; 20 if not given.")] = (
+        None
+    )
+    min_retry_concurrency: Annotated[Uint32, Meta(description="Always allowed; 3 if 0.")] = 0
+
+
+class TrafficPolicySpec(Spec, frozen=True):
+    """What holds for a host or a subset."""
+
+    load_balancer: Annotated[LoadBalancerSettings | None, Meta(description="How an endpoint is chosen.")] = None
+    connection_pool: Annotated[ConnectionPoolSettings | None, Meta(description="Limits.")] = None
+    outlier_detection: Annotated[OutlierDetection | None, Meta(description="Passive health checks.")] = None
+    tls: Annotated[ClientTLSSettings | None, Meta(description="TLS towards the host.")] = None
+    port_level_settings: Annotated[
+        tuple[PortTrafficPolicy, ...] | None, Meta(description="Policies of single ports.")
+    ] = None
+    tunnel: Annotated[TunnelSettings | None, Meta(description="Tunnel TCP over HTTP.")] = None
+    proxy_protocol: Annotated[ProxyProtocol | None, Meta(description="PROXY protocol header.")] = None
+    retry_budget: Annotated[RetryBudget | None, Meta(description="Limit on retries.")] = None
+
+
+class SubsetSpec(Spec, frozen=True):
+    """A named part of the host's endpoints."""
+
+    name: Annotated[str, Meta(description="Name that VirtualServices use.")] = ""
+    labels: Annotated[dict[str, str], Meta(description="Labels that endpoints of the subset have.")] = {}
+    traffic_policy: Annotated[
+        TrafficPolicySpec | None, Meta(description="Overrides the host's policy, group by group.")
+    ] = None
+
+
+class WorkloadSelector(Spec, frozen=True):
+    """Workloads by label."""
+
+    match_labels: Annotated[dict[str, str], Meta(description="Labels that the workload has.")] = {}
+
+
+class DestinationRuleSpec(Spec, frozen=True):
+    """How clients talk to a host, after routing has chosen it."""
+
+    host: Annotated[
+        str, Meta(description="The host; without dots it is a service of the rule's namespace; wildcards may be used.")
+    ]
+    traffic_policy: Annotated[TrafficPolicySpec | None, Meta(description="What holds for the whole host.")] = None
+    subsets: Annotated[tuple[SubsetSpec, ...], Meta(description="Named parts of the endpoints.")] = ()
+    export_to: Annotated[
+        tuple[str, ...], Meta(description="Namespaces that see it: `*`, `.` or names; everybody by default.")
+    ] = ()
+    workload_selector: Annotated[
+        WorkloadSelector | None, Meta(description="Clients of this namespace that it is for; all if not given.")
+    ] = None

@@ -1,0 +1,264 @@
+"""What Istio's `ValidateDestinationRule` would say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fairlead.kinds.destinationrule import spec as api
+from fairlead.kinds.destinationrule.locality import check_failover, check_locality
+from fairlead.model.diagnostic import Problem
+from fairlead.model.findings import deprecated, doubtful, duplicate, forbidden, invalid, no_effect, required
+from fairlead.model.object import Object
+from fairlead.model.path import SPEC, FieldPath
+from fairlead.model.syntax import (
+    export_problems,
+    is_ip,
+    is_name_label,
+    label_problems,
+    port_problems,
+    selector_problems,
+    wrong_duration,
+    wrong_fqdn,
+    wrong_wildcard_domain,
+)
+
+_GROUPS = ("load_balancer", "connection_pool", "outlier_detection", "tls")
+_MAGLEV_LIMIT = 5_000_011
+_LIMITS = [
+    "http1MaxPendingRequests",
+    "http2MaxRequests",
+    "maxRequestsPerConnection",
+    "maxRetries",
+    "maxConcurrentStreams",
+]
+
+
+def validate(obj: Object[api.DestinationRuleSpec]) -> Iterator[Problem]:
+    """Errors and warnings of a DestinationRule."""
+    spec = obj.spec
+    if fault := wrong_wildcard_domain(spec.host):
+        yield invalid(SPEC / "host", fault)
+    yield from _policy(SPEC / "trafficPolicy", spec.traffic_policy)
+    names: set[str] = set()
+    for at, subset in enumerate(spec.subsets):
+        path = SPEC.child("subsets", at)
+        if not subset.name:
+            yield required(path / "name", "subset name cannot be empty")
+        elif not is_name_label(subset.name):
+            yield invalid(path / "name", f"subset name is invalid: {subset.name}", "Use letters, digits and '-'.")
+        elif subset.name in names:
+            yield duplicate(path / "name", f"duplicate subset name: {subset.name}")
+        names.add(subset.name)
+        yield from label_problems(subset.labels, path / "labels")
+        yield from _policy(path / "trafficPolicy", subset.traffic_policy)
+    yield from export_problems(spec.export_to, obj.ref.namespace, SPEC / "exportTo")
+    if spec.workload_selector is not None:
+        yield from _selector(spec.workload_selector, spec.export_to, obj.ref.namespace)
+
+
+def _selector(selector: api.WorkloadSelector, export_to: tuple[str, ...], namespace: str) -> Iterator[Problem]:
+    path = SPEC / "workloadSelector"
+    yield from selector_problems(selector.match_labels, path / "matchLabels")
+    if not selector.match_labels:
+        yield doubtful(path, "workload selector specified without labels", "Remove it, or name labels.")
+    if export_to and any(one not in (".", namespace) for one in export_to):
+        message = "a destination rule with a workload selector cannot be exported beyond its namespace"
+        yield invalid(SPEC / "exportTo", message, "Use '.', or remove exportTo.")
+
+
+def _time(path: FieldPath, text: str | None, *, zero: bool = False) -> Iterator[Problem]:
+    if text is not None and (fault := wrong_duration(text, zero=zero)):
+        yield invalid(path, fault, "Durations look like 1h, 30s or 250ms.")
+
+
+def _policy(path: FieldPath, policy: api.TrafficPolicySpec | None) -> Iterator[Problem]:
+    if policy is None:
+        return
+    if policy == api.TrafficPolicySpec():
+        yield required(path, "traffic policy must have at least one field", "Remove it, or say something.")
+    yield from _groups(path, policy)
+    for at, one in enumerate(policy.port_level_settings or ()):
+        where = path.child("portLevelSettings", at)
+        if one.port is None:
+            yield required(where / "port", "a port level setting must have a port")
+        else:
+            yield from port_problems(one.port.number, where.child("port", "number"))
+        if all(getattr(one, name) is None for name in _GROUPS):
+            yield required(where, "port traffic policy must have at least one field", "Remove it, or say something.")
+        yield from _groups(where, one)
+    if policy.tunnel is not None and policy.proxy_protocol is not None:
+        yield forbidden(path / "tunnel", "tunnel and proxyProtocol must not be set together", "Leave one.")
+    if policy.tunnel is not None:
+        yield from _tunnel(path / "tunnel", policy.tunnel)
+        yield no_effect(path / "tunnel")
+    if policy.retry_budget is not None:
+        yield no_effect(path / "retryBudget", "Use connectionPool.http.maxRetries.")
+
+
+def _groups(path: FieldPath, policy: api.TrafficPolicySpec | api.PortTrafficPolicy) -> Iterator[Problem]:
+    yield from _outlier(path / "outlierDetection", policy.outlier_detection)
+    yield from _pool(path / "connectionPool", policy.connection_pool)
+    yield from _balancer(path / "loadBalancer", policy.load_balancer, outlier=policy.outlier_detection is not None)
+    yield from _tls(path / "tls", policy.tls)
+
+
+def _tunnel(path: FieldPath, tunnel: api.TunnelSettings) -> Iterator[Problem]:
+    if tunnel.protocol not in ("", "CONNECT", "POST"):
+        yield invalid(path / "protocol", "tunnel protocol must be CONNECT or POST")
+    if wrong_fqdn(tunnel.target_host) and not is_ip(tunnel.target_host):
+        yield invalid(path / "targetHost", "tunnel target host must be a full host name or an IP address")
+    yield from port_problems(tunnel.target_port, path / "targetPort")
+
+
+def _outlier(path: FieldPath, outlier: api.OutlierDetection | None) -> Iterator[Problem]:
+    if outlier is None:
+        return
+    yield from _time(path / "baseEjectionTime", outlier.base_ejection_time)
+    yield from _time(path / "interval", outlier.interval)
+    if outlier.consecutive_errors:
+        yield deprecated(path / "consecutiveErrors", "consecutiveGatewayErrors or consecutive5xxErrors")
+    if outlier.consecutive_local_origin_failures and not outlier.split_external_local_origin_errors:
+        message = "is only counted with splitExternalLocalOriginErrors"
+        yield invalid(path / "consecutiveLocalOriginFailures", message, "Set splitExternalLocalOriginErrors: true.")
+    percents = (("maxEjectionPercent", outlier.max_ejection_percent), ("minHealthPercent", outlier.min_health_percent))
+    for name, value in percents:
+        if not 0 <= value <= 100:
+            yield invalid(path / name, f"percentage {value} is not in range 0..100")
+
+
+def _pool(path: FieldPath, pool: api.ConnectionPoolSettings | None) -> Iterator[Problem]:
+    if pool is None:
+        return
+    if pool.http is None and pool.tcp is None:
+        yield required(path, "connection pool must have at least one field", "Remove it, or give http or tcp.")
+    if pool.http is not None:
+        yield from _http_pool(path / "http", pool.http)
+    if pool.tcp is not None:
+        tcp, where = pool.tcp, path / "tcp"
+        if tcp.max_connections < 0:
+            yield invalid(where / "maxConnections", "must not be negative")
+        yield from _time(where / "connectTimeout", tcp.connect_timeout)
+        yield from _time(where / "maxConnectionDuration", tcp.max_connection_duration)
+        yield from _time(where / "idleTimeout", tcp.idle_timeout, zero=True)
+        if tcp.tcp_keepalive is not None:
+            yield from _time(where.child("tcpKeepalive", "time"), tcp.tcp_keepalive.time)
+            yield from _time(where.child("tcpKeepalive", "interval"), tcp.tcp_keepalive.interval)
+
+
+def _http_pool(path: FieldPath, http: api.HTTPSettings) -> Iterator[Problem]:
+    limits = (
+        http.http1_max_pending_requests,
+        http.http2_max_requests,
+        http.max_requests_per_connection,
+        http.max_retries,
+        http.max_concurrent_streams,
+    )
+    for name, value in zip(_LIMITS, limits, strict=True):
+        if value < 0:
+            yield invalid(path / name, "must not be negative")
+    yield from _time(path / "idleTimeout", http.idle_timeout)
+    if http.h2_upgrade_policy == "UPGRADE" and http.use_client_protocol:
+        message = "useClientProtocol must not be true when h2UpgradePolicy is UPGRADE"
+        yield forbidden(path / "useClientProtocol", message, "Leave one of them.")
+    keepalive, where = http.http2_keep_alive, path / "http2KeepAlive"
+    if keepalive is not None:
+        if keepalive.interval is None:
+            yield required(where / "interval", "interval is required for http2KeepAlive")
+        yield from _time(where / "interval", keepalive.interval)
+        yield from _time(where / "timeout", keepalive.timeout)
+        yield no_effect(where, "Use tcp.tcpKeepalive.")
+
+
+def _balancer(path: FieldPath, settings: api.LoadBalancerSettings | None, *, outlier: bool) -> Iterator[Problem]:
+    if settings is None:
+        return
+    ways = (settings.simple, settings.consistent_hash, settings.backend_utilization)
+    if sum(1 for one in ways if one is not None) > 1:
+        message = "only one of simple, consistentHash and backendUtilization can be set"
+        yield forbidden(path, message, "Leave one.")
+    if settings.simple == "LEAST_CONN":
+        yield doubtful(path / "simple", "LEAST_CONN is deprecated", "Use LEAST_REQUEST, which it means.")
+    if settings.consistent_hash is not None:
+        yield from _hash(path / "consistentHash", settings.consistent_hash)
+    if settings.backend_utilization is not None:
+        yield no_effect(path / "backendUtilization", "Use simple: LEAST_REQUEST.")
+    if settings.locality_lb_setting is not None and settings.zone_aware_lb_setting is not None:
+        yield forbidden(path, "only one of localityLbSetting and zoneAwareLbSetting can be set", "Leave one.")
+    if settings.locality_lb_setting is not None:
+        yield from check_locality(path / "localityLbSetting", settings.locality_lb_setting, outlier=outlier)
+        yield no_effect(path / "localityLbSetting")
+    if settings.zone_aware_lb_setting is not None:
+        yield from check_failover(path.child("zoneAwareLbSetting", "failover"), settings.zone_aware_lb_setting.failover)
+        yield no_effect(path / "zoneAwareLbSetting")
+    yield from _time(path / "warmupDurationSecs", settings.warmup_duration_secs)
+    if settings.warmup_duration_secs is not None:
+        yield deprecated(path / "warmupDurationSecs", "warmup.duration")
+    if settings.warmup is not None:
+        yield from _time(path.child("warmup", "duration"), settings.warmup.duration)
+
+
+def _hash(path: FieldPath, settings: api.ConsistentHashLB) -> Iterator[Problem]:
+    keys = (
+        settings.http_header_name,
+        settings.http_cookie,
+        settings.use_source_ip,
+        settings.http_query_parameter_name,
+    )
+    given = sum(1 for one in keys if one is not None)
+    if given != 1:
+        message = "exactly one of httpHeaderName, httpCookie, useSourceIp and httpQueryParameterName must be set"
+        yield (forbidden if given else required)(path, message)
+    if settings.http_cookie is not None:
+        where = path / "httpCookie"
+        if not settings.http_cookie.name:
+            yield required(where / "name", "name required for httpCookie")
+        yield from _time(where / "ttl", settings.http_cookie.ttl, zero=True)
+    if settings.minimum_ring_size:
+        yield deprecated(path / "minimumRingSize", "ringHash.minimumRingSize")
+        if settings.ring_hash is not None or settings.maglev is not None:
+            yield forbidden(path / "minimumRingSize", "stands beside ringHash or maglev", "Remove it.")
+    if settings.ring_hash is not None and settings.maglev is not None:
+        yield forbidden(path, "only one of ringHash and maglev can be set", "Leave one.")
+    if settings.maglev is not None:
+        yield from _maglev(path.child("maglev", "tableSize"), settings.maglev.table_size)
+
+
+def _maglev(path: FieldPath, size: int) -> Iterator[Problem]:
+    if size == 0:
+        yield required(path, "tableSize must be set for maglev", "Use a prime such as 65537.")
+    elif size >= _MAGLEV_LIMIT:
+        yield invalid(path, f"tableSize must be less than {_MAGLEV_LIMIT} for maglev")
+    elif not _is_prime(size):
+        yield invalid(path, f"tableSize must be a prime number for maglev, and {size} is not", "65537 is one.")
+
+
+def _is_prime(number: int) -> bool:
+    """As Envoy has it: 1 counts."""
+    return number < 4 or (number % 2 == 1 and all(number % factor for factor in range(3, int(number**0.5) + 1, 2)))
+
+
+def _tls(path: FieldPath, tls: api.ClientTLSSettings | None) -> Iterator[Problem]:
+    if tls is None:
+        return
+    if tls.insecure_skip_verify and tls.mode in ("SIMPLE", "MUTUAL"):
+        checks: list[tuple[str, object]] = [
+            ("caCertificates", tls.ca_certificates),
+            ("subjectAltNames", tls.subject_alt_names),
+        ]
+        if tls.mode == "SIMPLE":
+            checks.append(("credentialName", tls.credential_name))
+        for name, value in checks:
+            if value:
+                message = f"cannot specify {name} when insecureSkipVerify is set true"
+                yield forbidden(path / name, message, "Verify the server: remove insecureSkipVerify.")
+    if tls.mode in ("SIMPLE", "MUTUAL") and tls.credential_name:
+        files = (tls.client_certificate, tls.ca_certificates, tls.private_key, tls.ca_crl)
+        if any(files):
+            message = "cannot specify client certificates or CA certificate or CA CRL if credentialName is set"
+            yield forbidden(path / "credentialName", message, "Leave the Secret or the files.")
+        return
+    if tls.mode == "MUTUAL":
+        needs = (("clientCertificate", tls.client_certificate), ("privateKey", tls.private_key))
+        for name, value in needs:
+            if not value:
+                yield required(path / name, f"{name} required for mutual TLS", "Or set credentialName to a Secret.")

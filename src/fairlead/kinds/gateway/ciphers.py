@@ -1,0 +1,34 @@
+"""Cipher suites that Envoy's TLS library knows, by OpenSSL's names (Istio `pkg/config/security`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_PRF = ("ECDHE-ECDSA-", "ECDHE-RSA-", "")
+_SUITES = frozenset(
+    {
+        *(f"{prefix}{cipher}" for prefix in _PRF for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384")),
+        *(f"{prefix}{cipher}" for prefix in _PRF for cipher in ("AES128-SHA", "AES256-SHA")),
+        *(f"{prefix}CHACHA20-POLY1305" for prefix in _PRF[:2]),
+        *(f"{prefix}{cipher}" for prefix in _PRF[:2] for cipher in ("AES128-SHA256", "AES256-SHA384")),
+        "AES128-SHA256",
+        "AES256-SHA256",
+        "DES-CBC3-SHA",
+    }
+)
+
+
+def is_cipher_suite(text: str) -> bool:
+    """A suite, an OpenSSL operation on one (`+X`, `-X`, `!X`), equally preferred suites, or a keyword."""
+    if not text:
+        return False
+    if text in ("ALL", "@STRENGTH"):
+        return True
+    if text.startswith("[") and text.endswith("]"):
+        return all(one in _SUITES for one in text[1:-1].split("|"))
+    return text[1:] in _SUITES if text[0] in "+-!" else text in _SUITES
+
+
+def usable(suites: Iterable[str]) -> tuple[str, ...]:
+    """The known suites, each once, in order: what Istio passes on."""
+    return tuple(dict.fromkeys(one for one in suites if is_cipher_suite(one)))

@@ -1,0 +1,67 @@
+"""Gateway to its fact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fairlead.inc import Reader
+from fairlead.ir import gateway as ir
+from fairlead.ir.kind import Emission
+from fairlead.ir.protocol import Protocol, parse_protocol
+from fairlead.kinds.gateway import spec as api
+from fairlead.kinds.gateway.ciphers import usable
+from fairlead.model.diagnostic import Origin
+from fairlead.model.object import Object
+from fairlead.model.path import SPEC
+from fairlead.model.ref import NamespacedName
+
+
+def lower(_: Reader, obj: Object[api.GatewaySpec]) -> Iterable[Emission]:
+    """One `Gateway`; servers on Unix sockets, which have no port number, are left out."""
+    key = NamespacedName(obj.ref.namespace, obj.ref.name)
+    servers: list[ir.GatewayServer] = []
+    for at, server in enumerate(obj.spec.servers):
+        if server.port is None or not server.port.number:
+            continue
+        protocol = parse_protocol(server.port.protocol)
+        servers.append(
+            ir.GatewayServer(
+                origin=Origin(obj.ref, SPEC.child("servers", at)),
+                port=server.port.number,
+                protocol=protocol,
+                port_name=server.port.name,
+                name=server.name,
+                bind=server.bind,
+                hosts=server.hosts,
+                tls=_tls(server.tls, protocol),
+            )
+        )
+    gateway = ir.Gateway(
+        key=key,
+        origin=Origin(obj.ref),
+        selector=tuple(sorted(obj.spec.selector.items())),
+        servers=tuple(servers),
+        created=obj.meta.creation_timestamp or "",
+    )
+    yield ir.GATEWAYS, key, gateway
+
+
+def _tls(tls: api.ServerTLSSettings | None, protocol: Protocol) -> ir.ServerTls | None:
+    """TLS settings. On a plain port they can only ask for the redirect, so they have no mode there."""
+    if tls is None:
+        return None
+    return ir.ServerTls(
+        mode=tls.mode if protocol.is_tls else "",
+        credential_names=tls.credential_names or ((tls.credential_name,) if tls.credential_name else ()),
+        ca_credential_name=tls.ca_cert_credential_name,
+        server_certificate=tls.server_certificate,
+        private_key=tls.private_key,
+        ca_certificates=tls.ca_certificates,
+        subject_alt_names=tls.subject_alt_names,
+        https_redirect=tls.https_redirect,
+        min_version="" if tls.min_protocol_version == "TLS_AUTO" else tls.min_protocol_version,
+        max_version="" if tls.max_protocol_version == "TLS_AUTO" else tls.max_protocol_version,
+        cipher_suites=usable(tls.cipher_suites),
+        spki_pins=tls.verify_certificate_spki,
+        certificate_hashes=tls.verify_certificate_hash,
+    )

@@ -1,0 +1,216 @@
+"""The tables and statements of the store; rows in, rows out."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fairlead.model.ref import Ref
+from fairlead.store.errors import StoreUnusable
+from fairlead.store.retention import Retention
+
+_APPLICATION = 0x464C4452
+_LAYOUT = 1
+
+_SCHEMA = """
+CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO counter VALUES ('revision', 0), ('horizon', 0);
+CREATE TABLE live (
+    grp TEXT, kind TEXT, namespace TEXT, name TEXT, revision INTEGER NOT NULL, document BLOB NOT NULL,
+    PRIMARY KEY (grp, kind, namespace, name)
+) WITHOUT ROWID;
+CREATE TABLE history (
+    revision INTEGER, seq INTEGER, grp TEXT, kind TEXT, namespace TEXT, name TEXT,
+    operation TEXT NOT NULL, document BLOB, author TEXT NOT NULL, time REAL NOT NULL, message TEXT NOT NULL,
+    PRIMARY KEY (revision, seq)
+);
+CREATE INDEX history_of ON history (grp, kind, namespace, name, revision);
+"""
+
+_AT = """
+SELECT h.namespace, h.name, h.document FROM history h JOIN (
+    SELECT grp, kind, namespace, name, MAX(revision) AS newest FROM history
+    WHERE grp = ? AND kind = ? AND revision <= ? GROUP BY grp, kind, namespace, name
+) top ON h.grp = top.grp AND h.kind = top.kind AND h.namespace = top.namespace AND h.name = top.name
+     AND h.revision = top.newest
+WHERE h.document IS NOT NULL AND (? IS NULL OR h.namespace = ?) ORDER BY h.namespace, h.name
+"""
+
+# Two statements: were a deletion dropped before the versions it supersedes, these would look current.
+_SUPERSEDED = """
+DELETE FROM history WHERE revision < :horizon AND EXISTS (
+    SELECT 1 FROM history later WHERE later.grp = history.grp AND later.kind = history.kind
+    AND later.namespace = history.namespace AND later.name = history.name
+    AND later.revision > history.revision AND later.revision <= :horizon
+)
+"""
+_DELETIONS = "DELETE FROM history WHERE revision <= :horizon AND document IS NULL"
+
+_CHANGES = """
+SELECT h.revision, h.operation, h.grp, h.kind, h.namespace, h.name, h.document, h.author, h.time, h.message, (
+    SELECT before.document FROM history before WHERE before.grp = h.grp AND before.kind = h.kind
+    AND before.namespace = h.namespace AND before.name = h.name AND before.revision < h.revision
+    ORDER BY before.revision DESC LIMIT 1
+) FROM history h WHERE h.revision > ? ORDER BY h.revision, h.seq
+"""
+
+_THIS = "grp = ? AND kind = ? AND namespace = ? AND name = ?"
+
+Row = tuple[Any, ...]
+
+
+class Database:
+    """One SQLite connection. Not thread-safe by itself: `Store` holds a lock around it.
+
+    WAL with synchronous=FULL: a commit returns after its bytes are on the disk. The file is locked exclusively for
+    as long as it is open, because a second writer could not tell the first one's watchers what it wrote.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = str(path)
+        try:
+            if self.path != ":memory:":
+                Path(self.path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._link = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreUnusable(f"cannot open {self.path}: {error}") from None
+        try:
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            self._link.close()
+            raise self._unusable(error) from None
+        except StoreUnusable:
+            self._link.close()
+            raise
+
+    def _prepare(self) -> None:
+        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=1000"):
+            self._link.execute(f"PRAGMA {pragma}").fetchall()
+        self._link.execute("BEGIN EXCLUSIVE")
+        found = self._link.execute("PRAGMA application_id").fetchone()[0]
+        layout = self._link.execute("PRAGMA user_version").fetchone()[0]
+        if found == 0 and layout == 0 and not self._link.execute("SELECT 1 FROM sqlite_master").fetchone():
+            for statement in _SCHEMA.split(";\n"):
+                if statement.strip():
+                    self._link.execute(statement)
+            self._link.execute(f"PRAGMA application_id={_APPLICATION}")
+            self._link.execute(f"PRAGMA user_version={_LAYOUT}")
+        elif found != _APPLICATION:
+            raise StoreUnusable(f"{self.path} is not a Fairlead database: point --state at another directory")
+        elif layout > _LAYOUT:
+            raise StoreUnusable(f"{self.path} was written by a newer Fairlead (layout {layout}): use that version")
+        self._link.execute("COMMIT")
+
+    def _unusable(self, error: sqlite3.Error) -> StoreUnusable:
+        said = str(error)
+        if "locked" in said:
+            return StoreUnusable(f"{self.path} is in use by another process: stop that control plane first")
+        if "not a database" in said or "malformed" in said:
+            return StoreUnusable(f"{self.path} is damaged or not a database ({said}): restore it from a copy")
+        return StoreUnusable(f"{self.path}: {said}")
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the database and release it."""
+        self._link.close()
+
+    def run(self, statement: str, arguments: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
+        """Execute one statement. Raises StoreUnusable where SQLite cannot (disk full, I/O error)."""
+        try:
+            return self._link.execute(statement, arguments)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+
+    def begin(self) -> None:
+        """Begin a write transaction."""
+        self.run("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Make the transaction durable."""
+        self.run("COMMIT")
+
+    def rollback(self) -> None:
+        """Forget the transaction."""
+        if self._link.in_transaction:
+            self.run("ROLLBACK")
+
+    def counter(self, name: str) -> int:
+        """The `revision` (last commit) or the `horizon` (newest compacted revision)."""
+        return int(self.run("SELECT value FROM counter WHERE name = ?", (name,)).fetchone()[0])
+
+    def set_counter(self, name: str, value: int) -> None:
+        """Set a counter."""
+        self.run("UPDATE counter SET value = ? WHERE name = ?", (value, name))
+
+    def live(self, ref: Ref) -> bytes | None:
+        """The current document."""
+        row = self.run(f"SELECT document FROM live WHERE {_THIS}", ref).fetchone()  # noqa: S608 - constants
+        return row[0] if row else None
+
+    def lives(self, group: str, kind: str, namespace: str | None) -> list[Row]:
+        """(namespace, name, document) of the current objects of a kind, in order."""
+        narrowed = "" if namespace is None else "AND namespace = ? "
+        arguments = (group, kind) if namespace is None else (group, kind, namespace)
+        statement = (
+            "SELECT namespace, name, document FROM live WHERE grp = ? AND kind = ? "  # noqa: S608 - constants
+            f"{narrowed}ORDER BY namespace, name"
+        )
+        return self.run(statement, arguments).fetchall()
+
+    def past(self, group: str, kind: str, namespace: str | None, at: int) -> list[Row]:
+        """Like `lives`, as it was at a revision."""
+        return self.run(_AT, (group, kind, at, namespace, namespace)).fetchall()
+
+    def version(self, ref: Ref, at: int) -> bytes | None:
+        """The document as it was at a revision."""
+        statement = f"SELECT document FROM history WHERE {_THIS} AND revision <= ? ORDER BY revision DESC LIMIT 1"  # noqa: S608
+        row = self.run(statement, (*ref, at)).fetchone()
+        return row[0] if row else None
+
+    def versions(self, ref: Ref) -> list[Row]:
+        """(revision, operation, document, author, time, message), oldest first."""
+        statement = (
+            "SELECT revision, operation, document, author, time, message "  # noqa: S608 - constants
+            f"FROM history WHERE {_THIS} ORDER BY revision"
+        )
+        return self.run(statement, ref).fetchall()
+
+    def changes(self, since: int) -> Iterator[Row]:
+        """Rows of `_CHANGES` after a revision."""
+        return iter(self.run(_CHANGES, (since,)))
+
+    def kinds(self) -> list[tuple[str, str]]:
+        """(group, kind) of everything that the history holds."""
+        return self.run("SELECT DISTINCT grp, kind FROM history ORDER BY grp, kind").fetchall()
+
+    def write(self, ref: Ref, revision: int, document: bytes | None) -> None:
+        """Set or remove the current document."""
+        if document is None:
+            self.run(f"DELETE FROM live WHERE {_THIS}", ref)  # noqa: S608 - constants
+        else:
+            self.run("INSERT OR REPLACE INTO live VALUES (?, ?, ?, ?, ?, ?)", (*ref, revision, document))
+
+    def record(self, row: Row) -> None:
+        """Append to the history."""
+        self.run("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    def horizon_for(self, keep: Retention, now: float) -> int:
+        """The newest revision that the bounds allow to be compacted."""
+        aged = self.run("SELECT COALESCE(MAX(revision), 0) FROM history WHERE time < ?", (now - keep.seconds,))
+        many = self.run("SELECT revision FROM history ORDER BY revision DESC, seq DESC LIMIT 1 OFFSET ?", (keep.rows,))
+        large = self.run(
+            "SELECT revision FROM (SELECT revision, SUM(COALESCE(LENGTH(document), 0) + 200) OVER "
+            "(ORDER BY revision DESC, seq DESC) AS total FROM history) WHERE total > ? ORDER BY revision DESC LIMIT 1",
+            (keep.bytes,),
+        )
+        found = [row[0] for row in (aged.fetchone(), many.fetchone(), large.fetchone()) if row]
+        return min(max(found), self.counter("revision"))
+
+    def compact(self, horizon: int) -> int:
+        """Drop versions that nobody can ask for once revisions below `horizon` are gone; returns how many."""
+        dropped = sum(self.run(one, {"horizon": horizon}).rowcount for one in (_SUPERSEDED, _DELETIONS))
+        self.set_counter("horizon", horizon)
+        return dropped

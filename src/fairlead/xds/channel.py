@@ -1,0 +1,426 @@
+"""One resource type within a session: subscriptions, what is due, the response in flight, who is to blame for a NACK.
+
+Pure. The order among types is decided in `fairlead.xds.session`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+
+import msgspec
+
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
+from fairlead.xds.ledger import Nack, TypeLedger
+from fairlead.xds.messages import (
+    WILDCARD,
+    Acked,
+    DeltaRequest,
+    Event,
+    Nacked,
+    ProtocolError,
+    Response,
+    SotwRequest,
+)
+
+NAMED = frozenset({ENDPOINT, ROUTE, SECRET})
+"""Types whose first request without names asks for nothing; for all others it asks for everything."""
+
+WHOLE = frozenset({CLUSTER, LISTENER})
+"""Types of which a state-of-the-world response carries everything: what is absent is removed."""
+
+MAX_NAMES = 200_000
+MAX_MESSAGE = 4096
+RESPONSE_BYTES = 16 << 20
+
+Named = Mapping[str, Resource]
+
+
+class Due(msgspec.Struct, frozen=True):
+    """What a client lacks: resources to add or replace, names to remove, names to answer as not existing."""
+
+    adds: tuple[Resource, ...] = ()
+    removes: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.adds or self.removes or self.absent)
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """Part of a refused response (names and versions), to be sent by itself.
+
+    If exactly this is accepted, those in `blame` were the bad ones.
+    """
+
+    names: Mapping[str, str]
+    blame: tuple[tuple[str, Nack], ...] = ()
+
+
+class Flight(msgspec.Struct, frozen=True):
+    """The response that waits for its answer."""
+
+    nonce: str
+    version: str
+    sent: Mapping[str, Resource]
+    removed: tuple[str, ...]
+    introduces: bool
+    blame: tuple[tuple[str, Nack], ...] = ()
+
+
+def set_version(resources: Iterable[Resource]) -> str:
+    """The version of a set of resources, in any order: equal sets have equal versions, on any control plane."""
+    digest = blake2b(digest_size=8)
+    for line in sorted(f"{resource.name}\0{resource.version}\n" for resource in resources):
+        digest.update(line.encode())
+    return digest.hexdigest()
+
+
+def named_in(message: str, names: Iterable[str]) -> set[str]:
+    """Those of `names` that Envoy's message puts at the head of a complaint.
+
+    Envoy answers a CDS or LDS update with `Error adding/updating cluster(s) NAME: REASON, NAME: REASON`.
+    """
+    heads = {match.group(1) for match in re.finditer(r"(?:^|\s)(\S+):(?=\s|$)", message)}
+    return {name for name in names if name in heads or (" " in name and f"{name}: " in message)}
+
+
+class Channel:
+    """The conversation about one type. `delta` tells the protocol."""
+
+    def __init__(self, type_url: str, *, delta: bool) -> None:
+        self.type_url = type_url
+        self.delta = delta
+        self.whole = not delta and type_url in WHOLE
+        self.wildcard = False
+        self.names: set[str] = set()
+        self.ledger = TypeLedger()
+        self.flight: Flight | None = None
+        self.requested = False
+        self._named_once = False
+        self._last_nonce: str | None = None
+        self._owed = False
+        self._dirty: set[str] = set()
+        self._force: set[str] = set()
+        self._trials: deque[Trial] = deque()
+        self.unsure: set[str] = set()
+        """Sent in a refused response, so perhaps taken over, but not yet acknowledged by themselves."""
+
+    # Subscriptions.
+
+    def subscribed(self, name: str) -> bool:
+        """Whether the client wants this resource."""
+        return self.wildcard or name in self.names
+
+    def touch(self, names: Iterable[str]) -> None:
+        """These may have changed in the catalog."""
+        self._dirty.update(name for name in names if self.wildcard or name in self.names or name in self.ledger.acked)
+
+    def resend(self, names: Iterable[str]) -> None:
+        """Send these again although the client has them (an updated cluster warms until its endpoints come anew)."""
+        again = [name for name in names if self.subscribed(name)]
+        self._force.update(again)
+        self._dirty.update(again)
+
+    def receive_delta(self, request: DeltaRequest, catalog: Named, unsure: Iterable[str] = ()) -> list[Event]:
+        """Take a delta request: an answer to the response in flight, changed subscriptions, or both.
+
+        `unsure` is left over from the proxy's last stream. Envoy runs the good part of a response that it refused,
+        but does not name it in `initial_resource_versions`.
+        """
+        events = self._answer(request.nonce, request.error)
+        first, self.requested = not self.requested, True
+        if len(self.names) + len(request.subscribe) > MAX_NAMES or len(request.initial_versions) > MAX_NAMES:
+            raise ProtocolError(f"more than {MAX_NAMES} names of {self.type_url} on one stream")
+        if first and not request.subscribe and self.type_url not in NAMED:
+            self._all(catalog)
+        for name in request.subscribe:
+            if name == WILDCARD:
+                self._all(catalog)
+            else:
+                self.names.add(name)
+                if not first or name not in request.initial_versions:
+                    self._force.add(name)
+                self._dirty.add(name)
+        if first:
+            self.unsure.update(name for name in unsure if self.subscribed(name))
+            self._remember({**request.initial_versions, **dict.fromkeys(self.unsure, "")}, catalog)
+            self._owed = self.wildcard and not request.initial_versions
+        for name in request.unsubscribe:
+            self._unsubscribe(name)
+        return events
+
+    def receive_sotw(
+        self,
+        request: SotwRequest,
+        catalog: Named,
+        previous: TypeLedger | None = None,
+        unsure: Iterable[str] = (),
+    ) -> list[Event]:
+        """Take a state-of-the-world request. One with a stale nonce is ignored whole: a later one follows.
+
+        `previous` and `unsure` are left over from the proxy's last stream.
+        """
+        if request.nonce and self._last_nonce is not None and request.nonce != self._last_nonce:
+            return []
+        if len(request.names) > MAX_NAMES:
+            raise ProtocolError(f"more than {MAX_NAMES} names of {self.type_url} on one stream")
+        events = self._answer(request.nonce, request.error)
+        first, self.requested = not self.requested, True
+        names = set(request.names)
+        self._named_once = self._named_once or bool(names)
+        wildcard = WILDCARD in names or (not self._named_once and self.type_url not in NAMED)
+        names.discard(WILDCARD)
+        if wildcard and not self.wildcard:
+            self._all(catalog)
+        elif self.wildcard and not wildcard:
+            self._unsubscribe(WILDCARD)
+        for name in self.names - names:
+            self._unsubscribe(name)
+        added = names - self.names
+        self.names |= added
+        self._force |= added
+        self._dirty |= added
+        if first:
+            self._owed = self.wildcard
+            if self.whole and request.version:
+                self._resume(request.version, catalog, previous)
+                self.resend(unsure)
+                self.unsure.update(unsure)
+                self._owed = self._owed or bool(self.unsure)
+        return events
+
+    def _all(self, catalog: Named) -> None:
+        self.wildcard = True
+        self._dirty.update(catalog)
+
+    def _unsubscribe(self, name: str) -> None:
+        if name == WILDCARD:
+            self.wildcard = False
+            for held in [held for held in self.ledger.acked if held not in self.names]:
+                self._forget(held)
+            return
+        if name not in self.names:
+            return
+        self.names.discard(name)
+        if self.wildcard:
+            # It may still come with the wildcard, which the client cannot know: tell it.
+            self._force.add(name)
+            self._dirty.add(name)
+        else:
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self.ledger.acked.pop(name, None)
+        self.ledger.nacked.pop(name, None)
+        self._force.discard(name)
+        self._dirty.discard(name)
+
+    def _remember(self, versions: Mapping[str, str], catalog: Named) -> None:
+        """What a reconnecting delta client says it holds."""
+        for name, version in versions.items():
+            if self.subscribed(name):
+                known = catalog.get(name)
+                same = known is not None and known.version == version
+                self.ledger.acked[name] = known if known and same else Resource(self.type_url, name, version, b"")
+                self._dirty.add(name)
+
+    def _resume(self, version: str, catalog: Named, previous: TypeLedger | None) -> None:
+        """What a reconnecting state-of-the-world client proves to hold: the set whose version it echoes."""
+        target = [resource for name, resource in catalog.items() if self.subscribed(name)]
+        if previous is not None and previous.last_acked == version:
+            self.ledger.acked = dict(previous.acked)
+            self.ledger.nacked = dict(previous.nacked)
+        elif set_version(target) == version:
+            self.ledger.acked = {resource.name: resource for resource in target}
+        else:
+            return
+        self.ledger.last_acked = version
+        self._dirty.update(self.ledger.acked)
+        self._owed = False
+
+    # What is due.
+
+    def due(self, catalog: Named) -> Due:
+        """What the client lacks, without what is in quarantine. Looks only at names that may have changed."""
+        adds: list[Resource] = []
+        removes: list[str] = []
+        absent: list[str] = []
+        for name in sorted(self._dirty):
+            target = catalog.get(name) if self.subscribed(name) else None
+            if target is None:
+                self.ledger.nacked.pop(name, None)
+                if name in self.ledger.acked:
+                    removes.append(name)
+                elif name in self._force and (self.delta or self.whole):
+                    absent.append(name)
+                else:
+                    self._clean(name)
+                continue
+            wanted = self._sendable(name, target)
+            if wanted is not None:
+                adds.append(wanted)
+            elif self.delta and name in self._force and name not in self.ledger.acked:
+                # Asked for anew, but its only version is in quarantine: the client must not wait for it.
+                absent.append(name)
+            else:
+                self._clean(name)
+        return Due(tuple(adds), tuple(removes), tuple(absent))
+
+    def _sendable(self, name: str, target: Resource) -> Resource | None:
+        held = self.ledger.acked.get(name)
+        nack = self.ledger.nacked.get(name)
+        if nack is not None and nack.version != target.version:
+            del self.ledger.nacked[name]
+            nack = None
+        if nack is not None:
+            return held if name in self._force and held is not None and held.body else None
+        if held is not None and held.version == target.version and name not in self._force:
+            return None
+        return target
+
+    def _clean(self, name: str) -> None:
+        self._dirty.discard(name)
+        self._force.discard(name)
+
+    def introducing(self, catalog: Named) -> bool:
+        """Whether resources that the client never had, or the answer that there are none, are due or in flight."""
+        if self.flight is not None and self.flight.introduces:
+            return True
+        due = self.due(catalog)
+        return bool(due.absent) or any(self._is_new(resource.name) for resource in due.adds)
+
+    def _is_new(self, name: str) -> bool:
+        return name not in self.ledger.acked or name in self.unsure
+
+    def idle(self, catalog: Named) -> bool:
+        """Whether nothing is due, in flight or on trial."""
+        return self.flight is None and not self._trials and not self.due(catalog)
+
+    # Responses.
+
+    def owe(self) -> None:
+        """Let the next response go out even if there is nothing in it."""
+        self._owed = True
+
+    def compose(self, catalog: Named, nonce: str, version: str, *, may_remove: bool) -> Response | None:
+        """The next response, which is then in flight; None if there is none to send now."""
+        if self.flight is not None:
+            return None
+        due = self.due(catalog)
+        adds, blame = self._next_adds(due.adds)
+        testing = bool(self._trials) or len(adds) < len(due.adds)
+        removes = due.removes if may_remove and not testing else ()
+        absent = () if testing else due.absent
+        if not self.delta and not self.whole:
+            # No way to say it: the client drops what nothing refers to.
+            for name in removes:
+                self._forget(name)
+            removes = ()
+        if not (adds or removes or absent or self._owed):
+            return None
+        self._owed = False
+        resources = adds
+        if self.whole:
+            content = {**self.ledger.acked, **{resource.name: resource for resource in adds}}
+            for name in removes:
+                del content[name]
+            resources = tuple(content[name] for name in sorted(content))
+            version = set_version(resources)
+        gone = (*removes, *absent)
+        sent = {resource.name: resource for resource in adds}
+        introduces = bool(absent) or any(self._is_new(name) for name in sent)
+        self.flight = Flight(nonce, version, sent, gone, introduces, blame)
+        self._last_nonce = nonce
+        # What is in flight is looked at again when the answer comes.
+        self._force.difference_update(sent, gone)
+        self._dirty.difference_update(sent, gone)
+        self.ledger.sent(version, adds, gone)
+        return Response(self.type_url, nonce, version, resources, gone if self.delta else ())
+
+    def _next_adds(self, adds: tuple[Resource, ...]) -> tuple[tuple[Resource, ...], tuple[tuple[str, Nack], ...]]:
+        while self._trials:
+            trial = self._trials.popleft()
+            chosen = tuple(resource for resource in adds if resource.name in trial.names)
+            if chosen:
+                exact = {resource.name: resource.version for resource in chosen} == trial.names
+                return chosen, trial.blame if exact else ()
+        if self.whole:
+            return adds, ()
+        size = 0
+        for count, resource in enumerate(adds):
+            size += len(resource.body)
+            if size > RESPONSE_BYTES and count:
+                return adds[:count], ()
+        return adds, ()
+
+    # Answers.
+
+    def _answer(self, nonce: str, error: str | None) -> list[Event]:
+        flight = self.flight
+        if flight is None or not nonce or nonce != flight.nonce:
+            return []
+        self.flight = None
+        self._dirty.update(flight.sent, flight.removed)
+        if error is not None:
+            self.ledger.landed(None)
+            return self._refused(flight, error[:MAX_MESSAGE])
+        self.ledger.landed(flight.version)
+        return self._accepted(flight)
+
+    def _accepted(self, flight: Flight) -> list[Event]:
+        for name, resource in flight.sent.items():
+            if self.subscribed(name):
+                self.ledger.acked[name] = resource
+        for name in flight.removed:
+            self.ledger.acked.pop(name, None)
+        self.unsure.difference_update(flight.sent, flight.removed)
+        if self.whole:
+            self.unsure &= self.ledger.acked.keys()
+        events: list[Event] = [
+            Acked(
+                self.type_url,
+                tuple((name, resource.version) for name, resource in flight.sent.items()),
+                flight.removed,
+            )
+        ]
+        events += [self._convict(name, nack) for name, nack in flight.blame if self.subscribed(name)]
+        return events
+
+    def _refused(self, flight: Flight, message: str) -> list[Event]:
+        names = {name: resource.version for name, resource in flight.sent.items()}
+        self._trials.extend(Trial({name: nack.version}) for name, nack in flight.blame)
+        if not names:
+            # A removal cannot be repaired by repeating it.
+            for name in flight.removed:
+                self.ledger.acked.pop(name, None)
+            return [Nacked(self.type_url, name, "", message) for name in flight.removed]
+        # It is not known which of them the client took over: unless convicted, each must be sent again.
+        self._force.update(name for name in names if self.subscribed(name))
+        self._force.update(name for name in flight.removed if name not in self.ledger.acked)
+        if len(names) == 1:
+            return [self._convict(name, Nack(version, message)) for name, version in names.items()]
+        self.unsure.update(names)
+        suspects = {name: names[name] for name in sorted(named_in(message, names))}
+        rest = {name: version for name, version in names.items() if name not in suspects}
+        if not suspects or not rest:
+            items = list(names.items())
+            middle = len(items) // 2
+            self._trials.extend((Trial(dict(items[:middle])), Trial(dict(items[middle:]))))
+        elif len(suspects) == 1:
+            blame = tuple((name, Nack(version, message)) for name, version in suspects.items())
+            self._trials.append(Trial(rest, blame))
+        else:
+            self._trials.append(Trial(rest))
+            self._trials.extend(Trial({name: version}) for name, version in suspects.items())
+        return []
+
+    def _convict(self, name: str, nack: Nack) -> Event:
+        self.ledger.nacked[name] = nack
+        self._force.discard(name)
+        self._dirty.add(name)
+        self.unsure.discard(name)
+        held = self.ledger.acked.get(name)
+        return Nacked(self.type_url, name, nack.version, nack.message, held.version if held else "")

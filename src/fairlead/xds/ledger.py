@@ -1,0 +1,129 @@
+"""The ledger: what one proxy was sent, what it acknowledged and what it refused, by type and resource."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+import msgspec
+
+from fairlead.envoy.resource import Resource
+
+
+class SyncState(StrEnum):
+    """How a type stands, in the words of `proxy-status`."""
+
+    SYNCED = "SYNCED"
+    STALE = "STALE"
+    NACKED = "NACKED"
+    NOT_SENT = "NOT SENT"
+
+
+class Nack(msgspec.Struct, frozen=True):
+    """A refused version and what the proxy said about it."""
+
+    version: str
+    message: str
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One resource: versions are empty where there is none. `sent` is the latest that went out."""
+
+    name: str
+    sent: str
+    acked: str
+    nacked: Nack | None = None
+
+
+class TypeStatus(msgspec.Struct, frozen=True):
+    """A type's standing. Counters count responses of this stream; `acked_resources` is what the proxy holds.
+
+    `entries` are the resources that are not in sync.
+    """
+
+    type_url: str
+    state: SyncState
+    sent: int
+    acked: int
+    nacked: int
+    last_sent: str
+    last_acked: str
+    acked_resources: int
+    entries: tuple[Entry, ...] = ()
+
+
+class TypeLedger:
+    """One type in one session. The session machine writes it; others read it through `status` and `entry`."""
+
+    __slots__ = (
+        "acked",
+        "acked_count",
+        "flight",
+        "flight_removed",
+        "last_acked",
+        "last_sent",
+        "nacked",
+        "nacked_count",
+        "sent_count",
+    )
+
+    def __init__(self) -> None:
+        self.acked: dict[str, Resource] = {}
+        """What the proxy holds. A resource known by its version only (from a reconnect) has an empty body."""
+        self.flight: dict[str, Resource] = {}
+        self.flight_removed: tuple[str, ...] = ()
+        self.nacked: dict[str, Nack] = {}
+        self.sent_count = 0
+        self.acked_count = 0
+        self.nacked_count = 0
+        self.last_sent = ""
+        self.last_acked = ""
+
+    def sent(self, version: str, resources: Iterable[Resource], removed: tuple[str, ...]) -> None:
+        """A response went out."""
+        self.sent_count += 1
+        self.last_sent = version
+        self.flight = {resource.name: resource for resource in resources}
+        self.flight_removed = removed
+
+    def landed(self, version: str | None) -> None:
+        """The response in flight was answered; `version` is None if it was refused."""
+        self.flight = {}
+        self.flight_removed = ()
+        if version is None:
+            self.nacked_count += 1
+        else:
+            self.acked_count += 1
+            self.last_acked = version
+
+    def entry(self, name: str) -> Entry:
+        """How one resource stands."""
+        acked = self.acked.get(name)
+        nack = self.nacked.get(name)
+        flight = self.flight.get(name)
+        have = acked.version if acked else ""
+        sent = flight.version if flight else nack.version if nack else have
+        return Entry(name, sent, have, nack)
+
+    def status(self, type_url: str, waiting: Iterable[str]) -> TypeStatus:
+        """The type's standing; `waiting` are resources that differ and are yet to be sent."""
+        open_names = sorted({*waiting, *self.flight, *self.flight_removed, *self.nacked})
+        if self.nacked:
+            state = SyncState.NACKED
+        elif not self.sent_count and not self.acked:
+            state = SyncState.NOT_SENT
+        elif open_names or self.acked_count + self.nacked_count < self.sent_count:
+            state = SyncState.STALE
+        else:
+            state = SyncState.SYNCED
+        return TypeStatus(
+            type_url,
+            state,
+            self.sent_count,
+            self.acked_count,
+            self.nacked_count,
+            self.last_sent,
+            self.last_acked,
+            len(self.acked),
+            tuple(self.entry(name) for name in open_names),
+        )

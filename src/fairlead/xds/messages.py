@@ -1,0 +1,87 @@
+"""What goes into the session machine and what comes out of it: values without any wire format."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from fairlead.envoy.resource import Resource
+
+HEALTH = "type.googleapis.com/istio.v1.HealthInformation"
+WILDCARD = "*"
+
+Catalog = Mapping[str, Mapping[str, Resource]]
+"""Type URL to name to resource: everything that one proxy may be given."""
+
+Changed = Mapping[str, Collection[str]]
+"""Type URL to names that were added, changed or removed."""
+
+
+class DeltaRequest(msgspec.Struct, frozen=True):
+    """DeltaDiscoveryRequest without its node. `error` is None for an acknowledgement."""
+
+    type_url: str
+    subscribe: tuple[str, ...] = ()
+    unsubscribe: tuple[str, ...] = ()
+    initial_versions: Mapping[str, str] = {}
+    nonce: str = ""
+    error: str | None = None
+
+
+class SotwRequest(msgspec.Struct, frozen=True):
+    """DiscoveryRequest without its node. `error` is None for an acknowledgement."""
+
+    type_url: str
+    names: tuple[str, ...] = ()
+    version: str = ""
+    nonce: str = ""
+    error: str | None = None
+
+
+class Response(msgspec.Struct, frozen=True):
+    """A response of either protocol; `removed` is for delta only.
+
+    `version` is the system version (delta) or the version that the client echoes (state of the world).
+    """
+
+    type_url: str
+    nonce: str
+    version: str
+    resources: tuple[Resource, ...]
+    removed: tuple[str, ...] = ()
+
+
+class Acked(msgspec.Struct, frozen=True):
+    """The proxy runs these resources (name and version), and no longer has those."""
+
+    type_url: str
+    resources: tuple[tuple[str, str], ...]
+    removed: tuple[str, ...] = ()
+
+
+class Nacked(msgspec.Struct, frozen=True):
+    """The proxy refused this version of this resource; it runs `last_good`, or nothing if that is empty.
+
+    The version is in quarantine: it is not sent again on this stream.
+    """
+
+    type_url: str
+    name: str
+    version: str
+    message: str
+    last_good: str = ""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What the agent says of its application."""
+
+    healthy: bool
+    message: str = ""
+
+
+Event = Acked | Nacked | Health
+
+
+class ProtocolError(Exception):
+    """The client asks for more than a session may hold; the stream must end."""

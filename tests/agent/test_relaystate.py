@@ -1,0 +1,324 @@
+"""The relay machine against a model of Envoy and a model of a control plane."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from envoy.service.discovery.v3 import discovery_pb2 as discovery
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairlead.agent.relaystate import (
+    HEALTH,
+    NAME_TABLE,
+    CloseUpstream,
+    OpenUpstream,
+    Relay,
+    Save,
+    ToEnvoy,
+    ToUpstream,
+    Unhealthy,
+)
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+
+NAMED = (ENDPOINT, ROUTE)
+NAMES = ("a", "b", "c")
+
+
+def resource(kind: str, name: str, version: str) -> discovery.Resource:
+    one = discovery.Resource(name=name, version=version)
+    one.resource.type_url = kind
+    one.resource.value = version.encode()
+    return one
+
+
+class Plane:
+    """A control plane with one delta session per stream."""
+
+    def __init__(self) -> None:
+        self.truth: dict[str, dict[str, str]] = {CLUSTER: {}, LISTENER: {}, ENDPOINT: {}, ROUTE: {}}
+        self.health: list[str] = []
+        self.open = False
+
+    def connect(self) -> None:
+        self.open = True
+        self.first = True
+        self.believed: dict[str, dict[str, str]] = {}
+        self.wildcard: set[str] = set()
+        self.names: dict[str, set[str]] = {}
+        self.inflight: dict[str, str] = {}
+        self.nonce = 0
+
+    def receive(self, request: discovery.DeltaDiscoveryRequest) -> None:
+        assert request.HasField("node") == self.first
+        self.first = False
+        kind = request.type_url
+        if kind == HEALTH:
+            self.health.append(request.error_detail.message)
+            return
+        if kind == NAME_TABLE:
+            return
+        if kind not in self.names:
+            self.names[kind] = set()
+            self.believed[kind] = dict(request.initial_resource_versions)
+            if not request.resource_names_subscribe:
+                self.wildcard.add(kind)
+        if request.response_nonce:
+            assert self.inflight.pop(kind, "") == request.response_nonce, "an answer to another stream's response"
+        for name in request.resource_names_subscribe:
+            if name in self.names[kind]:
+                self.believed[kind].pop(name, None)
+            self.names[kind].add(name)
+        for name in request.resource_names_unsubscribe:
+            self.names[kind].discard(name)
+            self.believed[kind].pop(name, None)
+
+    def push(self) -> list[bytes]:
+        made: list[bytes] = []
+        for kind, names in self.names.items():
+            if kind in self.inflight:
+                continue
+            wants = {n: v for n, v in self.truth[kind].items() if kind in self.wildcard or n in names}
+            believed = self.believed[kind]
+            added = {n: v for n, v in wants.items() if believed.get(n) != v}
+            removed = [n for n in believed if n not in wants]
+            if not added and not removed:
+                continue
+            self.nonce += 1
+            self.inflight[kind] = str(self.nonce)
+            self.believed[kind] = wants
+            made.append(
+                discovery.DeltaDiscoveryResponse(
+                    type_url=kind,
+                    nonce=str(self.nonce),
+                    resources=[resource(kind, n, v) for n, v in sorted(added.items())],
+                    removed_resources=removed,
+                ).SerializeToString()
+            )
+        return made
+
+
+class Envoy:
+    """A delta client: wildcard for clusters and listeners, a name per cluster or listener for the others."""
+
+    def __init__(self) -> None:
+        self.has: dict[str, dict[str, str]] = {CLUSTER: {}, LISTENER: {}, ENDPOINT: {}, ROUTE: {}}
+        self.asked: dict[str, set[str]] = {ENDPOINT: set(), ROUTE: set()}
+        self.out: deque[discovery.DeltaDiscoveryRequest] = deque()
+        for kind in (CLUSTER, LISTENER):
+            self.out.append(discovery.DeltaDiscoveryRequest(type_url=kind))
+        self.out[0].node.id = "sidecar~10.0.0.1~a.b~b.svc.cluster.local"
+
+    def receive(self, body: bytes, refuse: bool) -> None:
+        message = discovery.DeltaDiscoveryResponse.FromString(body)
+        kind = message.type_url
+        answer = discovery.DeltaDiscoveryRequest(type_url=kind, response_nonce=message.nonce)
+        taken = list(message.resources)
+        if refuse and taken:
+            answer.error_detail.message = "no"
+            taken = taken[1:]  # Envoy applies the resources that it can
+        for one in taken:
+            self.has[kind][one.name] = one.version
+        for name in message.removed_resources:
+            self.has[kind].pop(name, None)
+        self.out.append(answer)
+        follower = {CLUSTER: ENDPOINT, LISTENER: ROUTE}.get(kind)
+        if follower:
+            new, asked = set(self.has[kind]), self.asked[follower]
+            if new != asked:
+                request = discovery.DeltaDiscoveryRequest(type_url=follower)
+                request.resource_names_subscribe.extend(sorted(new - asked))
+                request.resource_names_unsubscribe.extend(sorted(asked - new))
+                for name in asked - new:
+                    self.has[follower].pop(name, None)
+                self.asked[follower] = new
+                self.out.append(request)
+
+
+class World:
+    def __init__(self) -> None:
+        self.plane = Plane()
+        self.saved: dict[str, dict[str, tuple[str, bytes]]] = {}
+        self.relay = Relay({})
+        self.to_envoy: deque[bytes] = deque()
+        self.to_plane: deque[bytes] = deque()
+        self.from_plane: deque[bytes] = deque()
+        self.wanted = False
+        self.envoy: Envoy | None = None
+        self.reachable = True
+
+    def carry(self, effects: list[object]) -> None:
+        for effect in effects:
+            if isinstance(effect, ToEnvoy):
+                self.to_envoy.append(effect.body)
+            elif isinstance(effect, ToUpstream):
+                self.to_plane.append(effect.body)
+            elif isinstance(effect, OpenUpstream):
+                self.wanted = True
+                self.drop()
+            elif isinstance(effect, CloseUpstream):
+                self.wanted = False
+                self.drop()
+            elif isinstance(effect, Save):
+                self.saved[effect.type_url] = dict(self.relay.good(effect.type_url))
+
+    def drop(self) -> None:
+        self.plane.open = False
+        self.to_plane.clear()
+        self.from_plane.clear()
+
+    def start_envoy(self) -> None:
+        if self.envoy is not None:
+            self.carry(self.relay.envoy_closed())
+        self.to_envoy.clear()
+        self.envoy = Envoy()
+        self.carry(self.relay.envoy_opened())
+
+    def step(self, refuse: bool = False) -> bool:
+        assert self.envoy is not None
+        if self.envoy.out:
+            self.carry(self.relay.envoy_request(self.envoy.out.popleft()))
+        elif self.wanted and not self.plane.open:
+            if self.reachable:
+                self.plane.connect()
+                self.carry(self.relay.upstream_opened())
+            else:
+                self.carry(self.relay.upstream_closed())
+                if not self.to_envoy:
+                    return False
+                self.envoy.receive(self.to_envoy.popleft(), refuse)
+        elif self.to_plane:
+            self.plane.receive(discovery.DeltaDiscoveryRequest.FromString(self.to_plane.popleft()))
+            if not self.to_plane:
+                self.from_plane.extend(self.plane.push())
+        elif self.from_plane:
+            self.carry(self.relay.upstream_response(self.from_plane.popleft()))
+        elif self.to_envoy:
+            self.envoy.receive(self.to_envoy.popleft(), refuse)
+        else:
+            made = self.plane.push() if self.plane.open else []
+            self.from_plane.extend(made)
+            return bool(made)
+        return True
+
+    def settle(self) -> None:
+        for _ in range(5000):
+            if not self.step():
+                return
+        raise AssertionError("does not come to rest")
+
+    def expect_converged(self) -> None:
+        assert self.envoy is not None
+        truth = self.plane.truth
+        assert self.envoy.has[CLUSTER] == truth[CLUSTER]
+        assert self.envoy.has[LISTENER] == truth[LISTENER]
+        for kind, owner in ((ENDPOINT, CLUSTER), (ROUTE, LISTENER)):
+            assert self.envoy.has[kind] == {n: v for n, v in truth[kind].items() if n in truth[owner]}
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("set"),
+            st.sampled_from((CLUSTER, LISTENER, *NAMED)),
+            st.sampled_from(NAMES),
+            st.text("123", min_size=1, max_size=1),
+        ),
+        st.tuples(st.just("remove"), st.sampled_from((CLUSTER, LISTENER, *NAMED)), st.sampled_from(NAMES)),
+        st.tuples(st.just("run"), st.integers(1, 9)),
+        st.tuples(st.just("refuse"), st.integers(1, 9)),
+        st.tuples(st.just("cut"), st.booleans()),
+        st.tuples(st.just("crash")),
+        st.tuples(st.just("silent")),
+    ),
+    max_size=40,
+)
+
+
+@given(steps)
+@settings(max_examples=400, deadline=None)
+def test_envoy_and_cache_end_with_the_truth(script: list[tuple[object, ...]]) -> None:
+    world = World()
+    world.start_envoy()
+    for what, *rest in script:
+        match what:
+            case "set":
+                world.plane.truth[str(rest[0])][str(rest[1])] = str(rest[2])
+            case "remove":
+                world.plane.truth[str(rest[0])].pop(str(rest[1]), None)
+            case "run" | "refuse":
+                for _ in range(int(str(rest[0]))):
+                    world.step(what == "refuse")
+            case "cut":
+                world.reachable = bool(rest[0])
+                if world.plane.open:
+                    world.drop()
+                    world.carry(world.relay.upstream_closed())
+            case "crash":
+                world.start_envoy()
+            case _:
+                world.carry(world.relay.upstream_silent())
+    world.reachable = True
+    world.settle()
+    # A NACK is not repeated by the plane's model until something moves: a reconnect moves everything.
+    world.drop()
+    world.carry(world.relay.upstream_closed())
+    world.settle()
+    world.expect_converged()
+    for kind in world.envoy.has if world.envoy else ():
+        saved = {name: version for name, (version, _) in world.saved.get(kind, {}).items()}
+        missing = set(world.envoy.has[kind].items()) - set(saved.items()) if world.envoy else set()
+        assert not missing
+
+
+def full() -> World:
+    world = World()
+    for kind in world.plane.truth:
+        world.plane.truth[kind] = {"a": "1", "b": "1"}
+    world.start_envoy()
+    world.settle()
+    world.expect_converged()
+    return world
+
+
+def test_restart_without_control_plane_serves_the_last_good_configuration() -> None:
+    world = full()
+    again = World()
+    again.plane = world.plane
+    again.relay = Relay(world.saved)
+    again.reachable = False
+    again.start_envoy()
+    again.settle()
+    again.expect_converged()
+    assert again.relay.synced
+    assert not again.relay.connected
+
+
+def test_return_of_the_control_plane_sends_only_differences() -> None:
+    world = full()
+    world.reachable = False
+    world.start_envoy()
+    world.settle()
+    world.plane.truth[CLUSTER]["a"] = "2"
+    del world.plane.truth[ENDPOINT]["b"]
+    world.reachable = True
+    sent: list[discovery.DeltaDiscoveryResponse] = []
+    while world.step():
+        sent += [discovery.DeltaDiscoveryResponse.FromString(body) for body in world.to_envoy if body not in sent]
+    moved = {(m.type_url, r.name) for m in sent for r in m.resources}
+    assert moved == {(CLUSTER, "a")}
+    world.expect_converged()
+
+
+def test_health_is_repeated_on_every_stream() -> None:
+    world = full()
+    world.carry(world.relay.health(Unhealthy("probe failed")))
+    world.settle()
+    assert world.plane.health == ["probe failed"]
+    world.drop()
+    world.carry(world.relay.upstream_closed())
+    world.settle()
+    assert world.plane.health == ["probe failed", "probe failed"]
+    world.carry(world.relay.health(None))
+    world.settle()
+    assert world.plane.health[-1] == ""
