@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 from msgspec import Meta
@@ -19,6 +19,14 @@ from fairlead.model.syntax import (
     wrong_fqdn,
     wrong_unix_path,
 )
+
+TLS_MODE = "security.istio.io/tlsMode"
+"""The label by which an instance says whether it accepts mesh mTLS: `istio`, or anything else for no."""
+
+
+def accepts_mesh_mtls(labels: Mapping[str, str], service_account: str) -> bool:
+    """As the label says; without it an instance that has an identity is taken to accept mesh mTLS, as in Istio."""
+    return labels[TLS_MODE] == "istio" if TLS_MODE in labels else bool(service_account)
 
 
 class EntrySpec(Spec, frozen=True):

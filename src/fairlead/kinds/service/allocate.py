@@ -57,8 +57,9 @@ def allocate(
 def addresses(document: Mapping[str, Any]) -> tuple[str, ...]:
     """The virtual addresses that a stored document holds."""
     spec_or_none = document.get("spec")
-    spec = cast("Mapping[str, Any]", spec_or_none) if isinstance(spec_or_none, Mapping) else {}
-    held = spec.get("clusterIP")
+    if not isinstance(spec_or_none, Mapping):
+        return ()
+    held: object = cast("Mapping[str, Any]", spec_or_none).get("clusterIP")
     return (held,) if isinstance(held, str) and held not in ("", HEADLESS) else ()
 
 

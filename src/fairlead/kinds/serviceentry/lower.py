@@ -13,13 +13,11 @@ from fairlead.ir.view import pairs
 from fairlead.ir.workload import ENDPOINTS, Endpoint, EndpointKey
 from fairlead.kinds.serviceentry.spec import ServiceEntry, ServicePort
 from fairlead.model.diagnostic import Origin
-from fairlead.model.entry import EntrySpec
+from fairlead.model.entry import EntrySpec, accepts_mesh_mtls
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC
 from fairlead.model.ref import Ref
 
-TLS_MODE = "security.istio.io/tlsMode"
-"""The label by which an endpoint says that it accepts mesh mTLS (value `istio`)."""
 _RESOLUTIONS = {
     "NONE": Resolution.PASSTHROUGH,
     "STATIC": Resolution.CLIENT_SIDE_LB,
@@ -82,10 +80,11 @@ def _endpoints(ref: Ref, spec: ServiceEntry, key: HostKey) -> Iterator[Emission]
     for position, entry in enumerate(entries):
         if entry.address:
             at = EndpointKey(key, position)
-            yield ENDPOINTS, at, _endpoint(at, Origin(ref, SPEC.child("endpoints", position)), entry)
+            origin = Origin(ref, SPEC.child("endpoints", position))
+            yield ENDPOINTS, at, _endpoint(at, origin, entry, internal=spec.location == "MESH_INTERNAL")
 
 
-def _endpoint(key: EndpointKey, origin: Origin, entry: EntrySpec) -> Endpoint:
+def _endpoint(key: EndpointKey, origin: Origin, entry: EntrySpec, *, internal: bool) -> Endpoint:
     return Endpoint(
         key=key,
         origin=origin,
@@ -96,5 +95,5 @@ def _endpoint(key: EndpointKey, origin: Origin, entry: EntrySpec) -> Endpoint:
         network=entry.network,
         locality=entry.locality,
         weight=entry.weight,
-        mesh=entry.labels.get(TLS_MODE) == "istio",
+        mesh=internal and accepts_mesh_mtls(entry.labels, entry.service_account),
     )

@@ -10,10 +10,9 @@ from fairlead.ir.view import pairs
 from fairlead.ir.workload import WORKLOADS, Workload, WorkloadKey
 from fairlead.kinds.workloadentry.spec import HEALTHY, EntryStatus, WorkloadEntry
 from fairlead.model.diagnostic import Origin
+from fairlead.model.entry import accepts_mesh_mtls
 from fairlead.model.object import Object
 
-TLS_MODE = "security.istio.io/tlsMode"
-"""The label by which a workload says that it accepts mesh mTLS (value `istio`)."""
 HEALTH_CHECKS = "proxy.istio.io/health-checks-enabled"
 """The annotation by which an entry says that its agent probes it."""
 WORKLOAD_NAME = "service.istio.io/workload-name"
@@ -21,10 +20,14 @@ WORKLOAD_NAME = "service.istio.io/workload-name"
 
 
 def lower(_: Reader, obj: Object[WorkloadEntry]) -> Iterator[Emission]:
-    """One workload. An entry without an address (reached through its network's gateways) makes none."""
+    """One workload. An entry without an address (reached through its network's gateways) makes none.
+
+    Its labels are those of `spec` and of the metadata, which win (as in Istio).
+    """
     spec = obj.spec
     if not spec.address:
         return
+    labels = {**spec.labels, **obj.meta.labels}
     key = WorkloadKey(obj.ref.kind, obj.ref.namespace, obj.ref.name)
     yield (
         WORKLOADS,
@@ -33,23 +36,17 @@ def lower(_: Reader, obj: Object[WorkloadEntry]) -> Iterator[Emission]:
             key=key,
             origin=Origin(obj.ref),
             address=spec.address,
-            labels=pairs(spec.labels),
+            labels=pairs(labels),
             service_account=spec.service_account,
             ports=tuple(sorted(spec.ports.items())),
             network=spec.network,
             locality=spec.locality,
             weight=spec.weight,
             healthy=_healthy(obj),
-            workload_name=spec.labels.get(WORKLOAD_NAME) or obj.meta.labels.get(WORKLOAD_NAME) or obj.ref.name,
-            mesh=_speaks_mtls(spec),
+            workload_name=labels.get(WORKLOAD_NAME) or obj.ref.name,
+            mesh=accepts_mesh_mtls(labels, spec.service_account),
         ),
     )
-
-
-def _speaks_mtls(spec: WorkloadEntry) -> bool:
-    """As Istio tells it: by the label if there is one, else an entry with an identity has a sidecar."""
-    mode = spec.labels.get(TLS_MODE)
-    return mode == "istio" if mode is not None else bool(spec.service_account)
 
 
 def _healthy(obj: Object[WorkloadEntry]) -> bool:
