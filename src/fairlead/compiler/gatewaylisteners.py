@@ -74,7 +74,7 @@ def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
     chosen: dict[Match, _Made] = {}
     for made in _chains(r, view, name, servers, tls=port.tls):
         kept = chosen.setdefault(made.matching, made)
-        if kept is not made:
+        if kept.origin != made.origin:
             r.report(_repeated(made, kept, name))
     if not chosen:
         return None
