@@ -14,10 +14,13 @@ import yaml
 import fairlead.kinds
 from fairlead.compiler.registry import registry
 from fairlead.inc import Derivation, Engine, Reader, Table
+from fairlead.ir.gateway import GATEWAYS
 from fairlead.ir.host import HOSTS
 from fairlead.ir.kind import Emission
 from fairlead.ir.mesh import MESHES
+from fairlead.ir.route import ROUTES
 from fairlead.ir.security import ACCESS_POLICIES, PEER_POLICIES
+from fairlead.ir.traffic import TRAFFIC_POLICIES
 from fairlead.ir.workload import ENDPOINTS, WORKLOADS
 from fairlead.model.diagnostic import Origin
 from fairlead.model.object import Object
@@ -25,7 +28,17 @@ from fairlead.model.ref import Ref
 from fairlead.model.yaml import parse_documents
 
 KINDS = Path(fairlead.kinds.__file__).parent
-FACTS: tuple[Table[Any, Any], ...] = (HOSTS, ENDPOINTS, WORKLOADS, PEER_POLICIES, ACCESS_POLICIES, MESHES)
+FACTS: tuple[Table[Any, Any], ...] = (
+    HOSTS,
+    ENDPOINTS,
+    WORKLOADS,
+    ROUTES,
+    TRAFFIC_POLICIES,
+    GATEWAYS,
+    PEER_POLICIES,
+    ACCESS_POLICIES,
+    MESHES,
+)
 OBJECTS: Table[Ref, Object[Any]] = Table("test-objects")
 
 

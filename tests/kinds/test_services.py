@@ -9,7 +9,7 @@ import pytest
 from lowering import check, inputs
 
 from fairlead.compiler.registry import registry
-from fairlead.model.diagnostic import Severity
+from fairlead.kinds.service.allocate import allocate
 
 
 @pytest.mark.parametrize(
@@ -19,11 +19,65 @@ def test_golden(path: Path) -> None:
     check(path)
 
 
-def problems(kind: str, spec: Any, *, api: str = "networking.istio.io/v1", **meta: Any) -> dict[str, str]:
-    """Message by path; warnings begin with `warning: `."""
-    document = {"apiVersion": api, "kind": kind, "metadata": {"name": "x", "namespace": "shop", **meta}, "spec": spec}
-    _, found = registry().read(document)
-    return {
-        str(one.path): ("warning: " if one.severity is Severity.WARNING else "") + f"{one.message} {one.remedy}"
-        for one in found
+def document(name: str = "reviews", **spec: Any) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop"}, "spec": spec}
+
+
+def test_a_service_gets_the_same_address_again() -> None:
+    first, found = allocate(document(), set())
+    assert found == []
+    again, _ = allocate(document(), {"10.96.3.3"})
+    assert first["spec"] == again["spec"]
+    assert first["spec"]["clusterIPs"] == [first["spec"]["clusterIP"]]
+    assert first["spec"]["ipFamilies"] == ["IPv4"]
+    obj, _ = registry().read({**first, "spec": {**first["spec"], "ports": [{"port": 80}]}})
+    assert obj is not None
+
+
+def test_taken_addresses_are_passed_over_until_none_is_free() -> None:
+    used: set[str] = set()
+    for count in range(6):
+        got, found = allocate(document(f"s{count}"), used, "10.0.0.0/29")
+        assert found == []
+        used.add(got["spec"]["clusterIP"])
+    assert used == {f"10.0.0.{last}" for last in range(1, 7)}
+    same, found = allocate(document("more"), used, "10.0.0.0/29")
+    assert same == document("more")
+    assert [(str(one.path), one.code) for one in found] == [("spec.clusterIP", "FL0102")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [("10.0.0.9", "not in the range"), ("10.0.0.2", "belongs to another"), ("x", "not an IP address")],
+)
+def test_an_address_that_is_asked_for_must_be_free(asked: str, message: str) -> None:
+    _, found = allocate(document(clusterIP=asked), {"10.0.0.2"}, "10.0.0.0/29")
+    assert [str(one.path) for one in found] == ["spec.clusterIP"]
+    assert message in found[0].message
+
+
+def test_headless_and_external_services_get_no_address() -> None:
+    headless, found = allocate(document(clusterIP="None"), set())
+    assert (headless["spec"]["clusterIPs"], found) == (["None"], [])
+    external = document(type="ExternalName", externalName="a.b")
+    assert allocate(external, set()) == (external, [])
+
+
+def test_ipv6_range() -> None:
+    got, found = allocate(document(), set(), "fd00:10::/112")
+    assert found == []
+    assert got["spec"]["clusterIP"].startswith("fd00:10::")
+    assert got["spec"]["ipFamilies"] == ["IPv6"]
+
+
+def test_defaults_are_kubernetes_own() -> None:
+    default = registry().named("svc")[0].default
+    assert default is not None
+    filled = default(document(ports=[{"port": 80}]))["spec"]
+    assert filled == {
+        "type": "ClusterIP",
+        "sessionAffinity": "None",
+        "internalTrafficPolicy": "Cluster",
+        "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}],
     }
+    assert default(document(**filled))["spec"] == filled

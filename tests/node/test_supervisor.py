@@ -207,6 +207,7 @@ def test_a_crash_loop_backs_off_and_says_so(tmp_path: Path) -> None:
         await one.api.put(PATH + "web", process(command=[sys.executable, "-c", "raise SystemExit(3)"]))
         await one.until(lambda: any(item.get("restarts", 0) >= 1 for item in one.instances()))
         await one.until(lambda: any(item.get("state") == "Waiting" for item in one.instances()))
+        await one.until(lambda: not one.api.of("workloadentries"))
         (condition,) = one.api.objects[PATH + "web"]["status"]["conditions"]
         assert condition["reason"] in ("CrashLoopBackOff", "Starting")
         assert one.instances()[0]["lastExit"] == "exit 3"

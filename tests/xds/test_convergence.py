@@ -164,7 +164,9 @@ def check_end(link: Link) -> None:
             else:
                 assert proxy.running[item].get(name) == target or (item, name) in link.lost, (item, name)
         if item in (CLUSTER, LISTENER):
-            left = {name for name in set(proxy.running[item]) - set(link.catalog[item]) if (item, name) not in link.lost}
+            left = {
+                name for name in set(proxy.running[item]) - set(link.catalog[item]) if (item, name) not in link.lost
+            }
             assert not left, left
         ledger = session.ledgers().get(item)
         assert set(ledger.nacked if ledger else ()) == refused, f"exactly the bad ones of {item} are in quarantine"

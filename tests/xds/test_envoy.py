@@ -76,9 +76,7 @@ class Shelf:
 
     def acks(self, type_url: str, name: str) -> int:
         return sum(
-            name in dict(item.resources)
-            for item in self.seen
-            if isinstance(item, Acked) and item.type_url == type_url
+            name in dict(item.resources) for item in self.seen if isinstance(item, Acked) and item.type_url == type_url
         )
 
     def states(self) -> dict[str, SyncState]:
@@ -144,7 +142,7 @@ async def follow(tmp_path: Path, delta: bool) -> None:
             listener("new", new_port, "new"),
             route("new", body="new"),
         )
-        await until(lambda: shelf.nacks(), "the refusal")
+        await until(shelf.nacks, "the refusal")
         assert [(item.type_url, item.name) for item in shelf.nacks()] == [(LISTENER, "bad")]
         assert "nobody.knows" in shelf.nacks()[0].message
         await until(
@@ -172,9 +170,7 @@ async def same(given, expected) -> bool:  # type: ignore[no-untyped-def]
     return await given == expected
 
 
-async def restart(
-    tmp_path: Path, authority: Authority, shelf: Shelf, server: Server, envoy: Envoy, url: str
-) -> None:
+async def restart(tmp_path: Path, authority: Authority, shelf: Shelf, server: Server, envoy: Envoy, url: str) -> None:
     """The server goes away, the catalog changes, the server comes back."""
     port = server.port
     await server.stop(0.2)

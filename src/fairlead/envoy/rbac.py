@@ -27,7 +27,6 @@ NETWORK_RBAC = "envoy.filters.network.rbac"
 HTTP_TYPE = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
 NETWORK_TYPE = "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC"
 TCP_STAT_PREFIX = "tcp."
-EXT_AUTHZ_PREFIX = "istio_ext_authz_"
 
 Permission = rbac_pb2.Permission
 Principal = rbac_pb2.Principal
@@ -55,13 +54,16 @@ def rbac_filters(
 ) -> tuple[RbacFilter, ...]:
     """The filters for the policies that apply to one chain: AUDIT, then DENY, then ALLOW; CUSTOM stands before them.
 
+    What a CUSTOM policy matches is denied, one filter for each provider, as Istio does where a provider is not usable.
+
     `trust_domains` is the mesh's trust domain and its aliases: a principal of one of them (or of `cluster.local`, which
     stands for the mesh's own) matches in all of them. Empty: principals are taken as written.
     """
     out: list[RbacFilter] = []
-    providers = sorted({policy.provider for policy in policies if policy.action == "CUSTOM"})
+    custom = [one for one in policies if one.action == "CUSTOM" and not one.dry_run]
+    providers = sorted({one.provider for one in custom})
     for at, provider in enumerate(providers):
-        chosen = [one for one in policies if one.action == "CUSTOM" and one.provider == provider]
+        chosen = [one for one in custom if one.provider == provider]
         config = _config(refused_custom(chosen, provider, tcp=tcp, trust_domains=trust_domains), None, tcp=tcp)
         out.append(_filter(config, at - len(providers), chosen, tcp=tcp))
     actions: tuple[Action, ...] = ("AUDIT", "DENY", "ALLOW")

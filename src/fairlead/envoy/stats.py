@@ -25,7 +25,8 @@ from envoy.extensions.access_loggers.stats.v3 import stats_pb2
 from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.filters.http.header_to_metadata.v3 import header_to_metadata_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
-from google.protobuf import message, struct_pb2
+from google.protobuf import json_format, message, struct_pb2
+from xds.type.v3 import typed_struct_pb2
 
 Reporter = Literal["source", "destination"]
 
@@ -36,6 +37,9 @@ WORKLOAD_METADATA = "fairlead.workload"
 PEER_FILTER = "fairlead.peer"
 ANNOUNCE_FILTER = "fairlead.announce"
 UNKNOWN = "unknown"
+MAX_COUNTERS = 20_000
+MAX_HISTOGRAMS = 10_000
+_SCOPE = "istio"
 
 REQUESTS = "istio_requests_total"
 REQUEST_DURATION = "istio_request_duration_milliseconds"
@@ -162,7 +166,7 @@ def peer_header(own: Workload) -> str:
 def stats_access_log(reporter: Reporter, own: Workload) -> list[accesslog_pb2.AccessLog]:
     """HTTP metrics: for `HttpConnectionManager.access_log`."""
     tags = _tags(reporter, own, http=True)
-    config = stats_pb2.Config(stat_prefix="istio")
+    config = stats_pb2.Config()
     config.counters.add(stat=_stat(REQUESTS, tags)).value_fixed.value = 1
     unit = stats_pb2.Config.Histogram.Unit
     for name, kind, value in (
@@ -180,7 +184,7 @@ def tcp_stats_access_log(reporter: Reporter, own: Workload) -> list[accesslog_pb
     A connection counts as opened when the upstream is connected, as closed when it ends.
     """
     tags = _tags(reporter, own, http=False)
-    opened, closed = stats_pb2.Config(stat_prefix="istio"), stats_pb2.Config(stat_prefix="istio")
+    opened, closed = stats_pb2.Config(), stats_pb2.Config()
     opened.counters.add(stat=_stat(TCP_OPENED, tags)).value_fixed.value = 1
     closed.counters.add(stat=_stat(TCP_CLOSED, tags)).value_fixed.value = 1
     closed.counters.add(stat=_stat(TCP_SENT, tags), value_format="%BYTES_SENT%")
@@ -218,12 +222,25 @@ def _tags(reporter: Reporter, own: Workload, *, http: bool) -> list[stats_pb2.Co
 
 
 def _stat(name: str, tags: Iterable[stats_pb2.Config.Tag]) -> stats_pb2.Config.Stat:
-    return stats_pb2.Config.Stat(name=name, tags=tags)
+    return stats_pb2.Config.Stat(name=name.removeprefix(f"{_SCOPE}_"), tags=tags)
 
 
 def _log(config: stats_pb2.Config, only: int | None = None) -> accesslog_pb2.AccessLog:
+    """The logger, as a TypedStruct: `stats_scope` came with Envoy 1.39 and the Python messages lack it.
+
+    One scope shared by all of a proxy's loggers, with limits: labels that peers can influence must not fill memory.
+    """
     log = accesslog_pb2.AccessLog(name="envoy.access_loggers.stats")
-    log.typed_config.Pack(config, deterministic=True)
+    value = json_format.MessageToDict(config, preserving_proto_field_name=True)
+    value["stats_scope"] = {
+        "max_counters": MAX_COUNTERS,
+        "max_histograms": MAX_HISTOGRAMS,
+        "prefix": _SCOPE,
+        "sharing_name": _SCOPE,
+    }
+    typed = typed_struct_pb2.TypedStruct(type_url=f"type.googleapis.com/{config.DESCRIPTOR.full_name}")
+    typed.value.update(value)
+    log.typed_config.Pack(typed, deterministic=True)
     if only is not None:
         log.filter.log_type_filter.types.append(only)
     return log

@@ -21,6 +21,7 @@ _TAG_RE = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_./]*[A-Za-z0-9])?\Z")
 _VALUE_RE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?)?\Z")
 
 UNIX_PREFIX = "unix://"
+_LONGEST_TEXT = 100
 _LONGEST = 315_576_000_000
 """Seconds; protobuf's own limit of durations."""
 
@@ -142,8 +143,8 @@ def selector_problems(labels: Mapping[str, str], path: FieldPath) -> Iterator[Pr
 
 def wrong_duration(text: str, *, zero: bool = False) -> str:
     """Why `text` is not a duration of whole milliseconds, at least one (or 0, with `zero`), or "" if it is."""
-    if not is_duration(text):
-        return f"{text!r} is not a duration such as 1h, 30s or 250ms"
+    if len(text) > _LONGEST_TEXT or not is_duration(text):
+        return f"{text[:40]!r} is not a duration such as 1h, 30s or 250ms"
     seconds = parse_duration(text)
     if zero and seconds == 0:
         return ""

@@ -94,16 +94,6 @@ class NodeFiles:
                 if all(one.name.startswith(LOGS) and now - one.stat().st_mtime > KEEP_LOGS for one in logs):
                     shutil.rmtree(directory)
 
-    def replicas(self, namespace: str, process: str) -> list[Path]:
-        """Directories of a process's replicas that have logs, by number."""
-        parent = self.root / namespace
-        found = [
-            (int(one.name.rpartition("-")[2]), one)
-            for one in (parent.iterdir() if parent.is_dir() else ())
-            if one.is_dir() and one.name.rpartition("-")[0] == process and one.name.rpartition("-")[2].isdigit()
-        ]
-        return [one for _, one in sorted(found)]
-
     def save(self, record: Record) -> None:
         """Write a replica's record."""
         self.write(self.directory(record.namespace, record.name) / "replica.json", msgspec.json.encode(record))
@@ -122,6 +112,14 @@ class NodeFiles:
             if after != given:
                 self.write(path, msgspec.json.encode(after))
         return block.addresses(after[owner])
+
+    def release(self, owner: str) -> None:
+        """Give back the addresses of an owner that never comes again."""
+        with self._locked():
+            path = self.root / "addresses.json"
+            given = _read(path, dict[str, int]) or {}
+            if given.pop(owner, None) is not None:
+                self.write(path, msgspec.json.encode(given))
 
     def save_orders(self, processes: list[Json]) -> None:
         """Keep the Processes as last seen, so that a restarted node can work while the API is away."""

@@ -23,7 +23,7 @@ from fairlead.node.files import NodeFiles
 from fairlead.node.hostprocess import identify
 from fairlead.node.launch import Mesh, Place, ServiceAddress, agent_config, workload_entry
 from fairlead.node.registration import LiveRuns, Run
-from fairlead.node.replica import base_environment, choose_capture
+from fairlead.node.replica import agent_environment, base_environment, choose_capture
 
 # The agent ends in order if this process is killed; Linux delivers the signal, even across exec.
 _BOUND = "import ctypes,os,sys; ctypes.CDLL(None).prctl(1, 15); os.execvp(sys.argv[1], sys.argv[1:])"
@@ -116,6 +116,7 @@ class Foreground:
             str(config),
             "--log-level",
             "warning",
+            env=agent_environment(),
             start_new_session=True,
         )
 
@@ -139,6 +140,7 @@ class Foreground:
             await self._client.delete(WORKLOAD_ENTRIES.path(namespace, replica))
         with contextlib.suppress(CaptureError):
             await self._namespaces.remove(netns)
+        self._files.release(f"{namespace}/{replica}")
         shutil.rmtree(self._files.directory(namespace, replica), ignore_errors=True)
 
 

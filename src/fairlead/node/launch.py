@@ -21,6 +21,7 @@ RESTARTED_AT = "fairlead.dev/restarted-at"
 """Annotation on a Process: a new value restarts its replicas one after the other."""
 PROCESS_LABEL = "fairlead.dev/process"
 NODE_LABEL = "fairlead.dev/node"
+WORKLOAD_NAME = "service.istio.io/workload-name"
 HEALTH_CHECKS = "proxy.istio.io/health-checks-enabled"
 """Istio's annotation on a WorkloadEntry: it counts as unhealthy until its agent has reported health."""
 NO_PROXY = "127.0.0.1,localhost,::1"
@@ -203,7 +204,7 @@ def workload_entry(process: Object[ProcessSpec], replica: str, place: Place, nod
     meta: Json = {
         "name": replica,
         "namespace": process.ref.namespace,
-        "labels": {**spec.labels, PROCESS_LABEL: process.ref.name, NODE_LABEL: node},
+        "labels": {**spec.labels, WORKLOAD_NAME: process.ref.name, PROCESS_LABEL: process.ref.name, NODE_LABEL: node},
     }
     if sidecar:
         meta["annotations"] = {HEALTH_CHECKS: "true"}

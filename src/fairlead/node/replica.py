@@ -28,6 +28,7 @@ from fairlead.node.plan import MAX_BACKOFF, Phase, Running, backoff
 
 KILL_MARGIN = 15.0
 """Seconds beyond the grace period that an agent gets to end by itself."""
+_WITHDRAW_TIMEOUT = 3.0
 _FAST_POLL, _SLOW_POLL = 0.1, 1.0
 _BASE_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "VIRTUAL_ENV", "PYTHONPATH")
 
@@ -52,6 +53,11 @@ def base_environment(samples: str) -> dict[str, str]:
     """What applications are given of the node's own environment, and where Fairlead's Python and samples are."""
     out = {name: os.environ[name] for name in _BASE_ENVIRONMENT if name in os.environ}
     return out | {"FAIRLEAD_PYTHON": sys.executable, "FAIRLEAD_SAMPLES": samples}
+
+
+def agent_environment() -> dict[str, str]:
+    """The node's own environment without its proxy settings: they would mislead the agent and its application."""
+    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
 
 async def choose_capture(spec: ProcessSpec, namespaces: Namespaces) -> tuple[CaptureMode, str]:
@@ -176,12 +182,16 @@ class Replica:
 
     async def remove(self) -> None:
         """Withdraw the endpoint and remove what is on disk, except the logs."""
-        # What cannot be withdrawn now is withdrawn by the supervisor's next look for orphans.
-        with contextlib.suppress(ApiError):
-            await self._around.client.delete(WORKLOAD_ENTRIES.path(self.key.namespace, self.name))
+        await self._withdraw()
         with contextlib.suppress(CaptureError):
             await self._around.namespaces.remove(self.netns)
         self._around.files.clear(self.key.namespace, self.name)
+
+    async def _withdraw(self) -> None:
+        """Take the endpoint out of the mesh. What the API does not hear now, the next look for orphans tells it."""
+        with contextlib.suppress(ApiError, TimeoutError):
+            async with asyncio.timeout(_WITHDRAW_TIMEOUT):
+                await self._around.client.delete(WORKLOAD_ENTRIES.path(self.key.namespace, self.name))
 
     def abandon(self) -> None:
         """Stop looking after it; it runs on."""
@@ -217,6 +227,9 @@ class Replica:
             await asyncio.wait([watcher])
         self.host = None
         self.last_exit = describe_exit(status)
+        if self.phase != "draining":
+            self.phase = "unready"
+            await self._withdraw()
         self._exited(-1 if status is None else status, began)
 
     def _exited(self, status: int | None, began: float | None) -> None:
@@ -267,12 +280,12 @@ class Replica:
         except ApiError as error:
             # The control plane is away: what a life before this one was given still holds, certificates included.
             if (error.status == 0 or error.status >= 500) and self.restarts and config_file.exists():
-                return agent, dict(os.environ), PROXY_LOG
+                return agent, agent_environment(), PROXY_LOG
             raise
         config = agent_config(self.process, self.name, place, around.mesh, services, base)
         around.files.write(Path(place.directory) / "token", token.encode())
         around.files.write(config_file, msgspec.json.encode(config))
-        return agent, dict(os.environ), PROXY_LOG
+        return agent, agent_environment(), PROXY_LOG
 
     async def _services(self) -> list[ServiceAddress]:
         listed = await self._around.client.get(SERVICES.path(self.key.namespace))

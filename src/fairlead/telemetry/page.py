@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 
 _PREFIX = b"envoy_istio_"
-_SAMPLE = re.compile(rb"envoy_(istio_[a-z_]+)\{([^}]*)\}(.*)", re.DOTALL)
+_SAMPLE = re.compile(rb"envoy_(istio_[a-z_]+)\{(.*)\}([^}]*)", re.DOTALL)
 _LABEL = re.compile(rb'([a-z_]+)="((?:[^"\\]|\\.)*)"')
 _TYPE = re.compile(rb"# (TYPE|HELP) envoy_(istio_.*)", re.DOTALL)
+_ABSENT = (b"-", b"")
 _EXPOSITION_END = b"# EOF"
 
 
@@ -54,15 +55,16 @@ def _sample(found: re.Match[bytes], labels: dict[bytes, bytes]) -> bytes:
 
 def _rewrite(raw: bytes) -> bytes:
     values = dict(_LABEL.findall(raw))
-    if "grpc" in values.get(b"request_protocol", b"").decode() or values.get(b"grpc_response_status", b"-") != b"-":
+    if values.get(b"grpc_response_status", b"") in _ABSENT:
+        if b"grpc_response_status" in values:
+            values[b"grpc_response_status"] = b""
+    else:  # Envoy knows a gRPC status only of gRPC calls
         values[b"request_protocol"] = b"grpc"
-    if values.get(b"grpc_response_status") == b"-":
-        values[b"grpc_response_status"] = b""
     policy = values.get(b"connection_security_policy")
     if policy is not None and policy != b"unknown":
-        values[b"connection_security_policy"] = b"none" if policy in (b"-", b"") else b"mutual_tls"
+        values[b"connection_security_policy"] = b"none" if policy in _ABSENT else b"mutual_tls"
     for name, value in values.items():
-        if value in (b"-", b"") and name.startswith((b"source_", b"destination_")):
+        if value in _ABSENT and name.startswith((b"source_", b"destination_")):
             values[name] = b"unknown"
     text = b",".join(name + b'="' + value + b'"' for name, value in values.items())
     return text + b"," if raw.endswith(b",") else text

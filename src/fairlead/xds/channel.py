@@ -254,7 +254,7 @@ class Channel:
                 self.ledger.nacked.pop(name, None)
                 if name in self.ledger.acked:
                     removes.append(name)
-                elif name in self._force and self.delta:
+                elif name in self._force and (self.delta or self.whole):
                     absent.append(name)
                 else:
                     self._clean(name)

@@ -29,6 +29,7 @@ class Namespaces:
         self._prefix = "fairlead-" + hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:8] + "-"
         self._block = block
         self._refused: str | None = None
+        self._probing = asyncio.Lock()
 
     def name(self, namespace: str, replica: str) -> str:
         """The name of a replica's namespace."""
@@ -41,19 +42,21 @@ class Namespaces:
 
     async def refused(self) -> str:
         """Why namespaces cannot be made here, or "". Tried once, by making one with every rule."""
-        if self._refused is None:
-            if not sys.platform.startswith("linux"):
-                self._refused = "it needs Linux"
-            elif os.geteuid() != 0:
-                self._refused = "it needs root"
-            else:
-                name = f"{self._prefix}probe-{secrets.token_hex(4)}"
-                try:
-                    await self._run("probe", name, network_plan(self._block))
-                    self._refused = ""
-                except CaptureError as error:
-                    self._refused = str(error)
-        return self._refused
+        async with self._probing:
+            if self._refused is None:
+                self._refused = await self._probe()
+            return self._refused
+
+    async def _probe(self) -> str:
+        if not sys.platform.startswith("linux"):
+            return "it needs Linux"
+        if os.geteuid() != 0:
+            return "it needs root"
+        try:
+            await self._run("probe", f"{self._prefix}probe-{secrets.token_hex(4)}", network_plan(self._block))
+        except CaptureError as error:
+            return str(error)
+        return ""
 
     async def create(self, name: str, own_dns: bool = False) -> None:
         """Make a namespace, in place of an old one of that name. Raises CaptureError."""

@@ -1,0 +1,88 @@
+"""Mesh settings out of texts and ConfigMaps, and credentials out of Secrets."""
+
+from __future__ import annotations
+
+import base64
+
+from fairlead.ir.credential import credential_of
+from fairlead.ir.mesh import Mesh
+from fairlead.ir.meshconfig import configmap_problems, mesh_of_configmap, read_mesh_config
+from fairlead.model.diagnostic import Origin, Severity
+from fairlead.model.ref import NamespacedName, Ref
+
+TEXT = """
+accessLogFile: /dev/stdout
+outboundTrafficPolicy:
+  mode: REGISTRY_ONLY
+defaultConfig:
+  concurrency: 2
+  discoveryAddress: x:15012
+"""
+
+
+def test_defaults_are_istios() -> None:
+    assert read_mesh_config("").mesh == Mesh()
+
+
+def test_settings_and_a_warning_for_what_has_no_effect() -> None:
+    mesh, findings = read_mesh_config(TEXT, "mesh.yaml")
+    assert mesh == Mesh(access_log_file="/dev/stdout", outbound_policy="REGISTRY_ONLY", proxy_concurrency=2)
+    assert [(str(one.path), one.severity, one.code, str(at)) for one, at in findings] == [
+        ("defaultConfig.discoveryAddress", Severity.WARNING, "FL0100", "mesh.yaml:7:3")
+    ]
+
+
+def test_an_object_has_its_settings_under_spec() -> None:
+    text = "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nmetadata: {name: istio}\nspec: {trustDomain: td}\n"
+    mesh, findings = read_mesh_config(text)
+    assert mesh == Mesh(trust_domain="td")
+    assert findings == ()
+
+
+def test_errors_have_a_path_and_a_position() -> None:
+    mesh, findings = read_mesh_config("connectTimeout: 5\nacessLogFile: x\n", "m")
+    assert mesh is None
+    assert [(str(one.path), str(at)) for one, at in findings] == [
+        ("connectTimeout", "m:1:1"),
+        ("acessLogFile", "m:2:1"),
+    ]
+    assert "accessLogFile" in findings[1][0].remedy
+
+
+def test_a_text_that_is_not_yaml_is_told() -> None:
+    mesh, findings = read_mesh_config("a: [", "m")
+    assert mesh is None
+    assert str(findings[0][1]).startswith("m:1:")
+    assert read_mesh_config("- 1").mesh is None
+    assert read_mesh_config("a: 1\n---\nb: 2").mesh is None
+
+
+def test_only_the_meshs_configmap_counts() -> None:
+    data = {"mesh": "trustDomain: td"}
+    assert mesh_of_configmap("istio-system", "istio", data) == Mesh(trust_domain="td")
+    assert mesh_of_configmap("shop", "istio", data) is None
+    assert mesh_of_configmap("istio-system", "other", data) is None
+    assert mesh_of_configmap("istio-system", "istio", {}) is None
+    wrong = {"mesh": "\nrootNamespace: [x]"}
+    assert [(str(one.path), one.message) for one in configmap_problems("istio-system", "istio", wrong)] == [
+        ("data.mesh", "rootNamespace: expected a string, found a list (line 2 of the value)")
+    ]
+    assert list(configmap_problems("shop", "istio", wrong)) == []
+
+
+def _credential(name: str, kind: str = "Opaque", **data: str) -> tuple[bytes, bytes, bytes]:
+    key = NamespacedName("shop", name)
+    encoded = {one.replace("_", "."): base64.b64encode(value.encode()).decode() for one, value in data.items()}
+    made = credential_of(key, Origin(Ref("", "Secret", "shop", name)), kind, encoded)
+    return made.certificate_chain, made.private_key, made.ca_certificates
+
+
+def test_credentials_by_both_conventions() -> None:
+    assert _credential("a", "kubernetes.io/tls", tls_crt="C", tls_key="K", ca_crt="A") == (b"C", b"K", b"A")
+    assert _credential("a", cert="C", key="K", cacert="A") == (b"C", b"K", b"A")
+    assert _credential("a-cacert", cacert="A", key="K") == (b"", b"", b"A")
+    assert _credential("a", "kubernetes.io/tls", cert="C", key="K") == (b"", b"", b"")
+    assert (
+        credential_of(NamespacedName("a", "b"), Origin(Ref("", "Secret", "a", "b")), "", {"cert": "?"}).private_key
+        == b""
+    )

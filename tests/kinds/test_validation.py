@@ -1,0 +1,210 @@
+"""Validation: Istio's own cases, exact field paths, and that no input makes reading raise."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairlead.compiler.registry import registry
+from fairlead.model.diagnostic import Severity
+
+DIRECTORY = Path(
+    os.environ.get("FAIRLEAD_CONFORMANCE_DIR", Path(__file__).resolve().parents[2].parent / "shared" / "conformance")
+)
+SUITE = DIRECTORY / "istio-validation" / "suite.json"
+KINDS = ("ServiceEntry", "WorkloadEntry", "PeerAuthentication", "AuthorizationPolicy")
+LOST = "the case's empty list or map was lost when it was written as JSON: what is left is valid"
+EXPECTED_FAILURES = {
+    "TestValidateAuthorizationPolicy/from-empty": LOST,
+    "TestValidateAuthorizationPolicy/to-empty": LOST,
+    "TestValidatePeerAuthentication/empty port level mtls": LOST,
+}
+
+
+def cases() -> list[Any]:
+    if not SUITE.exists():
+        return [pytest.param(None, marks=pytest.mark.skip(reason=f"no conformance cases at {SUITE}"))]
+    suite = json.loads(SUITE.read_text())
+    return [
+        pytest.param(
+            one,
+            id=one["id"],
+            marks=[pytest.mark.xfail(reason=EXPECTED_FAILURES[one["id"]], strict=True)]
+            if one["id"] in EXPECTED_FAILURES
+            else [],
+        )
+        for one in (*suite["cases"], *suite["crd"])
+        if one.get("resource", {}).get("kind") in KINDS
+    ]
+
+
+@pytest.mark.parametrize("case", cases())
+def test_conformance(case: Any) -> None:
+    """Accepted or refused as by Istio; Istio's warnings are given, and none but for what has no effect here."""
+    expect = case["expect"]
+    obj, found = registry().read(case["resource"])
+    assert (obj is not None) is expect["valid"], [str(one) for one in found]
+    warnings = [one for one in found if one.severity is Severity.WARNING]
+    if expect.get("warning"):
+        assert warnings
+    if expect.get("warning") is False and expect["valid"]:
+        assert [one for one in warnings if one.code != "FL0100"] == []
+
+
+def problems(kind: str, spec: Any, **meta: Any) -> dict[str, str]:
+    """Message and remedy by path; warnings begin with `warning: `."""
+    versions = {one.kind: one.api_version for one in registry().kinds}
+    document = {"apiVersion": versions[kind], "kind": kind, "metadata": {"name": "x", **meta}, "spec": spec}
+    _, found = registry().read(document, "shop")
+    return {
+        str(one.path): ("warning: " if one.severity is Severity.WARNING else "") + f"{one.message} {one.remedy}".strip()
+        for one in found
+    }
+
+
+PATHS: list[tuple[str, Any, str, str]] = [
+    ("Service", {}, "spec.ports", "a service needs a port"),
+    ("Service", {"ports": [{"port": 0}]}, "spec.ports[0].port", "0 is not a port"),
+    ("Service", {"ports": [{"port": 1}, {"port": 2}]}, "spec.ports[1].name", "required"),
+    ("Service", {"ports": [{"port": 1, "targetPort": "Web"}]}, "spec.ports[0].targetPort", "not a port"),
+    ("Service", {"ports": [{"port": 1, "prot": "x"}]}, "spec.ports[0].prot", "Did you mean 'port'?"),
+    ("Service", {"ports": [{"port": 1, "protocol": "tcp"}]}, "spec.ports[0].protocol", "Did you mean 'TCP'?"),
+    ("Service", {"ports": [{"port": 1}], "clusterIP": "ten"}, "spec.clusterIP", "not an IP address"),
+    ("Service", {"type": "ExternalName"}, "spec.externalName", "must not be empty"),
+    ("Service", {"ports": [{"port": 1}], "type": "NodePort"}, "spec.type", "warning: nothing listens"),
+    ("Service", {"ports": [{"port": 1}], "selector": {"a b": "c"}}, "spec.selector[a b]", "not a label key"),
+    ("ServiceEntry", {"hosts": ["*"]}, "spec.hosts[0]", "'*' is not possible"),
+    ("ServiceEntry", {"hosts": ["a.b"], "addresses": ["10.0.0.0/33"]}, "spec.addresses[0]", "neither an IP"),
+    (
+        "ServiceEntry",
+        {"hosts": ["a.b"], "ports": [{"number": 1, "name": "p", "protocol": "HTTPX"}]},
+        "spec.ports[0].protocol",
+        "unsupported protocol",
+    ),
+    (
+        "ServiceEntry",
+        {"hosts": ["a.b"], "resolution": "STATIC", "endpoints": [{"address": "1.1.1.1", "ports": {"p": 1}}]},
+        "spec.endpoints[0].ports.p",
+        "no port named 'p'",
+    ),
+    ("ServiceEntry", {"hosts": ["a.b"], "exportTo": ["*", "ns"]}, "spec.exportTo[0]", "must stand alone"),
+    ("ServiceEntry", {"hosts": ["a.b"], "exportTo": [".", "shop"]}, "spec.exportTo[1]", "repeats"),
+    ("ServiceEntry", {"hosts": ["*.b"], "resolution": "DYNAMIC_DNS"}, "spec.resolution", "warning: resolution"),
+    ("WorkloadEntry", {}, "spec.address", "Address is required"),
+    ("WorkloadEntry", {"address": "1.1.1.1", "ports": {"http": 70000}}, "spec.ports.http", "70000 is not a port"),
+    ("WorkloadEntry", {"address": "unix://x/y"}, "spec.address", "not an absolute path"),
+    ("PeerAuthentication", {"mtls": {"mode": "STRIKT"}}, "spec.mtls.mode", "Did you mean 'STRICT'?"),
+    (
+        "PeerAuthentication",
+        {"selector": {"matchLabels": {"a": "b"}}, "portLevelMtls": {"http": {}}},
+        "spec.portLevelMtls.http",
+        "not a port",
+    ),
+    (
+        "AuthorizationPolicy",
+        {"rules": [{"from": [{"source": {"ipBlocks": ["1.2.3.4", "x"]}}]}]},
+        "spec.rules[0].from[0].source.ipBlocks[1]",
+        "neither an IP address nor a network",
+    ),
+    (
+        "AuthorizationPolicy",
+        {"rules": [{"to": [{"operation": {"paths": ["/a/{*}b"]}}]}]},
+        "spec.rules[0].to[0].operation.paths[0]",
+        "not a path template",
+    ),
+    (
+        "AuthorizationPolicy",
+        {"rules": [{"when": [{"key": "request.header[x]", "values": ["y"]}]}]},
+        "spec.rules[0].when[0].key",
+        "Did you mean 'request.headers'?",
+    ),
+    ("AuthorizationPolicy", {"action": "DENY"}, "spec.rules", "never matches"),
+    ("AuthorizationPolicy", {"provider": {"name": "x"}}, "spec.provider", "not possible with action ALLOW"),
+    (
+        "AuthorizationPolicy",
+        {"targetRefs": [{"kind": "Service", "name": "x"}]},
+        "spec.targetRefs",
+        "warning: targetRefs has no effect yet",
+    ),
+    ("MeshConfig", {"connectTimeout": "soon"}, "spec.connectTimeout", "not a duration"),
+    ("MeshConfig", {"enableTracing": True}, "spec.enableTracing", "warning: enableTracing has no effect"),
+    ("MeshConfig", {"trustDomains": "x"}, "spec.trustDomains", "Did you mean 'trustDomain'?"),
+]
+
+
+@pytest.mark.parametrize(("kind", "spec", "path", "message"), PATHS, ids=[f"{one[0]}-{one[2]}" for one in PATHS])
+def test_problem_names_its_field(kind: str, spec: Any, path: str, message: str) -> None:
+    found = problems(kind, spec, **({"name": "istio"} if kind == "MeshConfig" else {}))
+    assert message in found.get(path, f"(nothing at {path})"), found
+
+
+def test_dry_run_must_be_a_boolean() -> None:
+    found = problems("AuthorizationPolicy", {}, annotations={"istio.io/dry-run": "maybe"})
+    assert list(found) == ["metadata.annotations[istio.io/dry-run]"]
+
+
+def test_export_annotation_of_a_service_is_checked() -> None:
+    found = problems("Service", {"ports": [{"port": 1}]}, annotations={"networking.istio.io/exportTo": "*,a"})
+    assert list(found) == ["metadata.annotations[networking.istio.io/exportTo]"]
+
+
+_LEAF = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**6), 10**6)
+    | st.text(max_size=8)
+    | st.sampled_from(
+        [
+            "*",
+            "NONE",
+            "DNS",
+            "STATIC",
+            "ALLOW",
+            "DENY",
+            "CUSTOM",
+            "STRICT",
+            "10.0.0.1",
+            "10.0.0.0/8",
+            "unix:///a",
+            "10s",
+            ".",
+        ]
+    )
+)
+_FIELDS = st.sampled_from(
+    (
+        *("hosts", "ports", "number", "name", "protocol", "endpoints", "address", "labels", "resolution", "addresses"),
+        *("workloadSelector", "exportTo", "selector", "matchLabels", "rules", "from", "to", "when", "key", "values"),
+        *("source", "operation", "principals", "paths", "methods", "mtls", "mode", "portLevelMtls", "action", "port"),
+        *("targetPort", "clusterIP", "clusterIPs", "type", "externalName", "sessionAffinity", "defaultConfig"),
+        *("connectTimeout", "extensionProviders", "network", "weight", "targetRefs", "provider", "trustDomain"),
+        *("ipBlocks", "matchExpressions", "tcpKeepalive", "time"),
+    )
+)
+_VALUE = st.recursive(
+    _LEAF,
+    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(_FIELDS | st.text(max_size=4), inside, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    kind=st.sampled_from(["Service", "MeshConfig", *KINDS]),
+    spec=_VALUE | st.dictionaries(_FIELDS, _VALUE, max_size=6),
+    status=_VALUE,
+    meta=st.just({"name": "x"}) | st.just({"name": "istio"}) | _VALUE,
+)
+def test_no_json_makes_reading_or_printing_raise(kind: str, spec: Any, status: Any, meta: Any) -> None:
+    found = next(one for one in registry().kinds if one.kind == kind)
+    document = {"apiVersion": found.api_version, "kind": kind, "metadata": meta, "spec": spec, "status": status}
+    obj, problems = registry().read(document)
+    assert obj is not None or any(one.severity is Severity.ERROR for one in problems)
+    for column in found.columns:
+        column.value(document)

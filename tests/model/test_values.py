@@ -1,0 +1,89 @@
+"""Durations, selectors and regular expressions as fields of the API have them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlead.model.path import SPEC
+from fairlead.model.regex import regex_fault
+from fairlead.model.syntax import selector_problems, wrong_duration
+
+
+@pytest.mark.parametrize("text", ["1ms", "1.5s", "1h3m2.5s", "0.001s", "87600h", "1000us"])
+def test_durations(text: str) -> None:
+    assert wrong_duration(text) == ""
+
+
+@pytest.mark.parametrize("text", ["", "1", "1 s", "1ns", "2.000000042s", "-1s", "0s", "1d", "9" * 400 + "s", "1e3s"])
+def test_bad_durations(text: str) -> None:
+    assert wrong_duration(text)
+
+
+def test_zero_may_be_allowed() -> None:
+    assert wrong_duration("0s", zero=True) == ""
+    assert wrong_duration("-1s", zero=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".*",
+        "^/service/([^/]+)(/.*)$",
+        "(?i)abc",
+        "a(?i:b)c",
+        "(?P<name>a)",
+        "(?<name>a)",
+        r"\d+\.\w{2,3}",
+        r"\pL\p{Greek}",
+        "[[:alpha:]_-]+",
+        r"\Qa(b\E",
+        r"\x{10FFFF}",
+        r"a\z",
+        "[(?=]",
+        "(?s).*",
+        "a*?",
+        "[]a]",
+        r"[\d\-]",
+    ],
+)
+def test_re2_has(text: str) -> None:
+    assert regex_fault(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "*",
+        "(",
+        "a)",
+        "[a",
+        "(?=a)",
+        "(?!a)",
+        "(?<=a)",
+        "(?<!a)",
+        "(?>a)",
+        r"(a)\1",
+        "a++",
+        "a{1001}",
+        "a" * 1025,
+        r"\Z",
+        "(?P=name)",
+        "(?#a)",
+        "\\",
+    ],
+)
+def test_re2_has_not(text: str) -> None:
+    assert regex_fault(text)
+
+
+@given(st.text(alphabet=r"ab1()[]{}|*+?\^$.-:,<>=!PQEpx", max_size=30))
+def test_any_expression_is_judged(text: str) -> None:
+    assert regex_fault(text) is None or isinstance(regex_fault(text), str)
+
+
+def test_selectors_compare_whole_values() -> None:
+    found = [str(one.path) for one in selector_problems({"a": "b", "": "c", "d": "*"}, SPEC / "selector")]
+    assert found == ["spec.selector[]", "spec.selector.d"]
