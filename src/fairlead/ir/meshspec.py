@@ -162,59 +162,92 @@ class TLSConfig(Spec, frozen=True):
 class MeshConfig(Spec, frozen=True):
     """Settings for the whole mesh."""
 
-    proxy_listen_port: int = 15001
-    proxy_inbound_listen_port: int = 15006
+    proxy_listen_port: Annotated[int, Meta(description="Port to which outbound traffic is redirected.")] = 15001
+    proxy_inbound_listen_port: Annotated[int, Meta(description="Port to which inbound traffic is redirected.")] = 15006
     proxy_http_port: Annotated[int, Meta(description="Port of an HTTP proxy that each sidecar offers; 0: none.")] = 0
     connect_timeout: Annotated[Duration, Meta(description="Connection timeout; default 10s.")] = ""
     protocol_detection_timeout: Annotated[
         Duration, Meta(description="How long detection waits for a client's first bytes; 0s: for ever (default).")
     ] = ""
-    tcp_keepalive: KeepaliveSettings | None = None
-    ingress_class: str = ""
-    ingress_service: str = ""
-    ingress_controller_mode: Literal["UNSPECIFIED", "OFF", "DEFAULT", "STRICT"] = "STRICT"
-    ingress_selector: str = ""
-    enable_tracing: bool = False
+    tcp_keepalive: Annotated[KeepaliveSettings | None, Meta(description="SO_KEEPALIVE on connections to hosts.")] = None
+    ingress_class: Annotated[str, Meta(description="Kubernetes Ingress: class that is served.")] = ""
+    ingress_service: Annotated[str, Meta(description="Kubernetes Ingress: service of the gateway.")] = ""
+    ingress_controller_mode: Annotated[
+        Literal["UNSPECIFIED", "OFF", "DEFAULT", "STRICT"],
+        Meta(description="Kubernetes Ingress: which objects are served."),
+    ] = "STRICT"
+    ingress_selector: Annotated[str, Meta(description="Kubernetes Ingress: label of the gateway.")] = ""
+    enable_tracing: Annotated[bool, Meta(description="Switches tracing on.")] = False
     access_log_file: Annotated[str, Meta(description="Such as /dev/stdout; empty: no access log.")] = ""
     access_log_format: Annotated[str, Meta(description="Envoy's command operators; empty: Istio's format.")] = ""
-    access_log_encoding: Literal["TEXT", "JSON"] = "TEXT"
-    enable_envoy_access_log_service: bool = False
-    disable_envoy_listener_log: bool = False
+    access_log_encoding: Annotated[Literal["TEXT", "JSON"], Meta(description="How the access log is written.")] = "TEXT"
+    enable_envoy_access_log_service: Annotated[bool, Meta(description="Sends access logs to a service.")] = False
+    disable_envoy_listener_log: Annotated[
+        bool, Meta(description="Switches off the log of connections that no route takes.")
+    ] = False
     default_config: Annotated[ProxyConfig | None, Meta(description="Settings of every proxy.")] = None
-    outbound_traffic_policy: OutboundTrafficPolicy | None = None
-    inbound_traffic_policy: InboundTrafficPolicy | None = None
-    config_sources: tuple[ConfigSource, ...] = ()
+    outbound_traffic_policy: Annotated[
+        OutboundTrafficPolicy | None, Meta(description="What happens to calls of hosts that nothing describes.")
+    ] = None
+    inbound_traffic_policy: Annotated[
+        InboundTrafficPolicy | None, Meta(description="Where the proxy finds the application.")
+    ] = None
+    config_sources: Annotated[tuple[ConfigSource, ...], Meta(description="Further sources of configuration.")] = ()
     enable_auto_mtls: Annotated[
         bool | None, Meta(description="Speak mesh mTLS to workloads that accept it; default true.")
     ] = None
     trust_domain: Annotated[str, Meta(description="First part of every identity; default cluster.local.")] = ""
     trust_domain_aliases: Annotated[tuple[str, ...], Meta(description="Trust domains that mean this mesh, too.")] = ()
-    ca_certificates: tuple[CertificateData, ...] = ()
+    ca_certificates: Annotated[
+        tuple[CertificateData, ...], Meta(description="Further roots that peers may come from.")
+    ] = ()
     default_service_export_to: Exports = None
     default_virtual_service_export_to: Exports = None
     default_destination_rule_export_to: Exports = None
     root_namespace: Annotated[
         str, Meta(description="Namespace whose policies hold for the whole mesh; default istio-system.")
     ] = ""
-    locality_lb_setting: LocalitySetting | None = None
+    locality_lb_setting: Annotated[LocalitySetting | None, Meta(description="Load balancing by locality.")] = None
     dns_refresh_rate: Annotated[Duration, Meta(description="How often DNS hosts are looked up; default 60s.")] = ""
-    h2_upgrade_policy: Literal["DO_NOT_UPGRADE", "UPGRADE"] = "DO_NOT_UPGRADE"
-    inbound_cluster_stat_name: str = ""
-    outbound_cluster_stat_name: str = ""
-    certificates: tuple[Certificate, ...] = ()
-    service_settings: tuple[ServiceSettings, ...] = ()
-    enable_prometheus_merge: bool | None = None
-    verify_certificate_at_client: bool | None = None
-    ca: CA | None = None
-    extension_providers: tuple[ExtensionProvider, ...] = ()
-    default_providers: DefaultProviders | None = None
-    discovery_selectors: tuple[LabelSelector, ...] = ()
-    path_normalization: PathNormalization | None = None
-    default_http_retry_policy: HTTPRetry | None = None
-    mesh_mtls: TLSConfig | None = msgspec.field(default=None, name="meshMTLS")
-    tls_defaults: TLSConfig | None = None
-    compliance_policy: str = ""
-    service_scope_configs: tuple[ServiceScope, ...] = ()
-    service_entry_visibility: dict[str, Any] | str | None = None
-    default_traffic_policy: dict[str, Any] | None = None
-    hbone_idle_timeout: Duration = ""
+    h2_upgrade_policy: Annotated[
+        Literal["DO_NOT_UPGRADE", "UPGRADE"], Meta(description="Whether HTTP/1.1 requests go to hosts as HTTP/2.")
+    ] = "DO_NOT_UPGRADE"
+    inbound_cluster_stat_name: Annotated[str, Meta(description="Pattern of inbound statistics names.")] = ""
+    outbound_cluster_stat_name: Annotated[str, Meta(description="Pattern of outbound statistics names.")] = ""
+    certificates: Annotated[tuple[Certificate, ...], Meta(description="Deprecated: certificates to provision.")] = ()
+    service_settings: Annotated[tuple[ServiceSettings, ...], Meta(description="Settings of services by host.")] = ()
+    enable_prometheus_merge: Annotated[
+        bool | None, Meta(description="Serve the metrics of application and proxy as one page.")
+    ] = None
+    verify_certificate_at_client: Annotated[bool | None, Meta(description="Deprecated: verify servers by default.")] = (
+        None
+    )
+    ca: Annotated[CA | None, Meta(description="An external certificate authority.")] = None
+    extension_providers: Annotated[
+        tuple[ExtensionProvider, ...], Meta(description="Named tracers, loggers, metrics and authorizers.")
+    ] = ()
+    default_providers: Annotated[
+        DefaultProviders | None, Meta(description="Providers that are used where nothing else is said.")
+    ] = None
+    discovery_selectors: Annotated[
+        tuple[LabelSelector, ...], Meta(description="Namespaces that the mesh looks at.")
+    ] = ()
+    path_normalization: Annotated[
+        PathNormalization | None, Meta(description="How URL paths are normalised before they are matched.")
+    ] = None
+    default_http_retry_policy: Annotated[
+        HTTPRetry | None, Meta(description="The retry policy of routes that have none.")
+    ] = None
+    mesh_mtls: Annotated[TLSConfig | None, Meta(description="TLS parameters of mesh mTLS.")] = msgspec.field(
+        default=None, name="meshMTLS"
+    )
+    tls_defaults: Annotated[TLSConfig | None, Meta(description="TLS parameters of all other TLS.")] = None
+    compliance_policy: Annotated[str, Meta(description="Restricts TLS parameters to a standard.")] = ""
+    service_scope_configs: Annotated[
+        tuple[ServiceScope, ...], Meta(description="Which services are local to their cluster, which global.")
+    ] = ()
+    service_entry_visibility: Annotated[dict[str, Any] | str | None, Meta(description="Who may define hosts.")] = None
+    default_traffic_policy: Annotated[
+        dict[str, Any] | None, Meta(description="Traffic policy of hosts that no DestinationRule names.")
+    ] = None
+    hbone_idle_timeout: Annotated[Duration, Meta(description="When idle tunnels are closed.")] = ""

@@ -70,20 +70,31 @@ class Service(Spec, frozen=True):
     external_ips: Annotated[tuple[str, ...], Meta(description="Further addresses whose traffic the nodes accept.")] = (
         msgspec.field(default=(), name="externalIPs")
     )
-    ip_families: tuple[Family, ...] = ()
-    ip_family_policy: Literal["", "SingleStack", "PreferDualStack", "RequireDualStack"] = ""
+    ip_families: Annotated[tuple[Family, ...], Meta(description="Address families of clusterIPs.")] = ()
+    ip_family_policy: Annotated[
+        Literal["", "SingleStack", "PreferDualStack", "RequireDualStack"],
+        Meta(description="Whether one or both address families are asked for."),
+    ] = ""
     publish_not_ready_addresses: Annotated[
         bool, Meta(description="Send traffic to workloads that are not ready, too.")
     ] = False
     session_affinity: Annotated[
         Literal["None", "ClientIP"], Meta(description="Whether one client keeps its workload.")
     ] = "None"
-    session_affinity_config: SessionAffinityConfig | None = None
-    load_balancer_ip: str = msgspec.field(default="", name="loadBalancerIP")
-    load_balancer_source_ranges: tuple[str, ...] = ()
-    load_balancer_class: str | None = None
-    allocate_load_balancer_node_ports: bool | None = None
-    health_check_node_port: int = 0
-    external_traffic_policy: Literal["", "Cluster", "Local"] = ""
-    internal_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
-    traffic_distribution: str | None = None
+    session_affinity_config: Annotated[
+        SessionAffinityConfig | None, Meta(description="Settings of session affinity.")
+    ] = None
+    load_balancer_ip: Annotated[str, Meta(description="Kept, without effect.")] = msgspec.field(
+        default="", name="loadBalancerIP"
+    )
+    load_balancer_source_ranges: Annotated[tuple[str, ...], Meta(description="Kept, without effect.")] = ()
+    load_balancer_class: Annotated[str | None, Meta(description="Kept, without effect.")] = None
+    allocate_load_balancer_node_ports: Annotated[bool | None, Meta(description="Kept, without effect.")] = None
+    health_check_node_port: Annotated[int, Meta(description="Kept, without effect.")] = 0
+    external_traffic_policy: Annotated[Literal["", "Cluster", "Local"], Meta(description="Kept, without effect.")] = ""
+    internal_traffic_policy: Annotated[
+        Literal["Cluster", "Local"], Meta(description="Local would keep traffic on its node; has no effect here.")
+    ] = "Cluster"
+    traffic_distribution: Annotated[
+        str | None, Meta(description="Would prefer close endpoints; has no effect here.")
+    ] = None
