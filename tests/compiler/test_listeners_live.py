@@ -16,7 +16,7 @@ from listener_facts import World, gateway, host, l4, mesh, policy, router, route
 from live_envoy import Credentials, all_to, application, ask, envoy, free_port, get, local, to_address
 
 from fairlead.envoy.pack import pack
-from fairlead.envoy.upstreamtls import mesh_tls
+from fairlead.envoy.upstreamtls import DETECTED_MESH_ALPN, mesh_tls
 from fairlead.ir.gateway import ServerTls
 from fairlead.ir.host import HostPort
 from fairlead.ir.protocol import Protocol
@@ -102,7 +102,7 @@ def test_a_detected_port_keeps_http_and_bytes_apart_through_mesh_tls(tmp_path: P
     caller = sidecar(Capture("explicit", app_address=A, outbound_address=O), addresses=(W,))
     cluster = f"outbound|{called}||{name}"
     context = UpstreamTlsContext()
-    socket = mesh_tls((), "auto", ("istio-http/1.1", "istio"))
+    socket = mesh_tls((), "auto", DETECTED_MESH_ALPN)
     assert socket.typed_config.Unpack(context)
     credentials.local(context)
     socket.typed_config.CopyFrom(pack(context))

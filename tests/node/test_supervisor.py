@@ -129,10 +129,15 @@ def test_replicas_start_register_and_leave(tmp_path: Path) -> None:
         entries = one.api.of("workloadentries")
         assert entries["web-0"]["spec"] == {
             "address": instances[0]["address"],
-            "labels": {"app": "web"},
+            "labels": {
+                "app": "web",
+                "security.istio.io/tlsMode": "istio",
+                "service.istio.io/workload-name": "web",
+            },
             "ports": {"http": 8080},
             "serviceAccount": "reviews",
         }
+        assert entries["web-0"]["status"]["conditions"][0]["status"] == "False", "healthy before its agent said so"
         assert entries["web-0"]["metadata"]["labels"]["fairlead.dev/process"] == "web"
         directory = tmp_path / "node/shop/web-0"
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700

@@ -12,7 +12,14 @@ from fairlead.envoy import names
 from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, blackhole, cluster
 from fairlead.envoy.endpoint import LbEndpoint
 from fairlead.envoy.resource import Resource
-from fairlead.envoy.upstreamtls import HTTP1_MESH_ALPN, HTTP2_MESH_ALPN, TCP_MESH_ALPN, mesh_tls, origin_tls
+from fairlead.envoy.upstreamtls import (
+    DETECTED_MESH_ALPN,
+    HTTP1_MESH_ALPN,
+    HTTP2_MESH_ALPN,
+    TCP_MESH_ALPN,
+    mesh_tls,
+    origin_tls,
+)
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
@@ -220,7 +227,11 @@ def _http(protocol: Protocol) -> Http:
 
 def _with_tls(r: Reader, key: ClusterKey, found: Host, port: HostPort, plan: ClusterPlan, said: Policy) -> Resource:
     http2 = plan.http == "http2" or (said.http is not None and said.http.h2_upgrade == "UPGRADE")
-    alpn = HTTP2_MESH_ALPN if http2 else HTTP1_MESH_ALPN if port.protocol.is_http else TCP_MESH_ALPN
+    if port.protocol is Protocol.AUTO and not http2:
+        # Listeners that forward bytes to this cluster override these names (envoy.tcpproxy.forwarding).
+        alpn = DETECTED_MESH_ALPN
+    else:
+        alpn = HTTP2_MESH_ALPN if http2 else HTTP1_MESH_ALPN if port.protocol.is_http else TCP_MESH_ALPN
     tls = said.tls
     if tls is not None and tls.mode != "ISTIO_MUTUAL":
         return cluster(plan, said, tls=None if tls.mode == "DISABLE" else origin_tls(tls, http2=http2))

@@ -20,7 +20,7 @@ from fairlead.envoy.accesslog import listener_access_logs
 from fairlead.envoy.hcm import Http, connection_manager, outbound_stat_prefix
 from fairlead.envoy.listener import Match, Shape, Socket, build, chain, inspectors, match
 from fairlead.envoy.resource import Resource
-from fairlead.envoy.tcpproxy import network_filters, tcp_proxy
+from fairlead.envoy.tcpproxy import forwarding
 from fairlead.envoy.tls import gateway_server
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import FilterScope
@@ -74,7 +74,7 @@ def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
     chosen: dict[Match, _Made] = {}
     for made in _chains(r, view, name, servers, tls=port.tls):
         kept = chosen.setdefault(made.matching, made)
-        if kept is not made:
+        if kept.origin != made.origin:
             r.report(_repeated(made, kept, name))
     if not chosen:
         return None
@@ -157,7 +157,7 @@ def _forward(r: Reader, view: View, bound: BoundServer, routes: RouteSet, said: 
         return []
     scope = _scope(view, bound.server.port, tcp=True)
     fragments = filters(r, FilterKey(Stage.NETWORK_FILTERS, scope))
-    return [*network_filters(fragments), tcp_proxy(target, loggers(r, scope))]
+    return forwarding(target, fragments, loggers(r, scope))
 
 
 def _bound_routes(r: Reader, view: View, bound: BoundServer) -> list[RouteSet]:

@@ -23,7 +23,7 @@ from fairlead.envoy.accesslog import listener_access_logs
 from fairlead.envoy.hcm import Http, InboundRoute, connection_manager, inbound_stat_prefix
 from fairlead.envoy.listener import PLAINTEXT_HTTP, Match, Shape, Socket, build, chain, inspectors, match
 from fairlead.envoy.resource import Resource
-from fairlead.envoy.tcpproxy import BLACK_HOLE, network_filters, tcp_proxy, to_cluster
+from fairlead.envoy.tcpproxy import BLACK_HOLE, forwarding, tcp_proxy, to_cluster
 from fairlead.envoy.tls import ALPN_HTTP, ALPN_TCP, mesh_server
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import FilterScope
@@ -177,7 +177,7 @@ def _http(r: Reader, view: View, target: _Target) -> list[NetworkFilter]:
 def _tcp(r: Reader, view: View, target: _Target) -> list[NetworkFilter]:
     scope = _scope(view, target.number, tcp=True)
     fragments = filters(r, FilterKey(Stage.NETWORK_FILTERS, scope))
-    return [*network_filters(fragments), tcp_proxy(to_cluster(target.cluster), loggers(r, scope))]
+    return forwarding(to_cluster(target.cluster), fragments, loggers(r, scope))
 
 
 def _scope(view: View, port: int, *, tcp: bool) -> FilterScope:

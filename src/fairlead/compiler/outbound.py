@@ -31,7 +31,7 @@ from fairlead.envoy.listener import (
     match,
 )
 from fairlead.envoy.resource import Resource
-from fairlead.envoy.tcpproxy import BLACK_HOLE, TcpTarget, mesh_tcp_marker, network_filters, tcp_proxy, to_cluster
+from fairlead.envoy.tcpproxy import BLACK_HOLE, TcpTarget, forwarding, tcp_proxy, to_cluster
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Filter, FilterScope
 from fairlead.ir.host import Host
@@ -142,8 +142,7 @@ def outbound_listener(r: Reader, key: OutboundKey) -> Resource | None:
     route = outbound_route(r, at)
     made: list[tuple[Match, FilterChain]] = []
     for one in forwarded:
-        marker = [mesh_tcp_marker()] if one.mesh_tcp else []
-        made.append((one.matching, chain(one.matching, [*marker, *_tcp(r, key, one.target)])))
+        made.append((one.matching, chain(one.matching, _tcp(r, key, one.target))))
     if route:
         # Only HTTP at an address of our own: nothing to detect, and nowhere else to send what is not HTTP.
         matching = _EVERYTHING if at.caller.bind and not forwarded else _HTTP
@@ -232,8 +231,7 @@ def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:
 
 
 def _tcp(r: Reader, key: OutboundKey, target: TcpTarget) -> list[NetworkFilter]:
-    logs = loggers(r, _scope(key.at.caller, key.at.port, tcp=True))
-    return [*network_filters(key.tcp_filters), tcp_proxy(target, logs)]
+    return forwarding(target, key.tcp_filters, loggers(r, _scope(key.at.caller, key.at.port, tcp=True)))
 
 
 def _protocol(r: Reader, entry: _Entry, port: int) -> Protocol | None:

@@ -18,7 +18,8 @@ from fairlead.envoy import names
 from fairlead.envoy.listener import Match, match
 from fairlead.envoy.tcpproxy import TcpTarget
 from fairlead.inc import Reader, rule
-from fairlead.ir.host import Host, HostKey, HostPort
+from fairlead.ir.host import Host, HostKey
+from fairlead.ir.protocol import Protocol
 from fairlead.ir.route import MESH, ROUTES_BY_MESH_HOST, ROUTES_MESH, Destination, L4Match, L4Rule, RouteSet
 from fairlead.ir.traffic import effective_policy
 from fairlead.ir.view import selects
@@ -32,8 +33,6 @@ class TcpChain(msgspec.Struct, frozen=True):
     matching: Match
     target: TcpTarget
     origin: Origin
-    mesh_tcp: bool = False
-    """Whether a mesh server must be told that this is not HTTP (a port whose protocol is detected)."""
 
 
 class ChainsKey(msgspec.Struct, frozen=True):
@@ -57,37 +56,37 @@ def tcp_chains(r: Reader, key: ChainsKey) -> tuple[TcpChain, ...]:
     if found is None or port is None:
         return ()
     routes = list(_routes(r, key.caller, found))
-    made = _tls_chains(r, key, found, routes) if port.protocol.is_tls else _tcp_chains(r, key, found, port, routes)
+    made = _tls_chains(r, key, found, routes) if port.protocol.is_tls else _tcp_chains(r, key, found, routes)
     return tuple(made)
 
 
-def destination_cluster(r: Reader, client_namespace: str, to: Destination, called_port: int) -> str:
-    """The cluster of a destination: its port, else the host's only one, else the one that was called."""
-    port = to.port
-    if not port:
-        at = host_named(r, NameKey(client_namespace, to.host))
-        found = host(r, at) if at is not None else None
-        port = found.ports[0].number if found is not None and len(found.ports) == 1 else called_port
-    return names.subset_key("outbound", port, to.subset, to.host)
+def destination_port(r: Reader, client_namespace: str, to: Destination, called_port: int) -> int:
+    """The port of a destination: the one that it names, else its host's only one, else the one that was called."""
+    if to.port:
+        return to.port
+    at = host_named(r, NameKey(client_namespace, to.host))
+    found = host(r, at) if at is not None else None
+    return found.ports[0].number if found is not None and len(found.ports) == 1 else called_port
 
 
 def rule_target(r: Reader, caller: Caller, said: L4Rule, called_port: int, stat_prefix: str) -> TcpTarget | None:
     """Where a rule leads, None if nowhere. Several destinations share by weight under `stat_prefix`."""
-    weighted = [
-        (destination_cluster(r, caller.namespace, one.destination, called_port), one.weight) for one in said.routes
-    ]
-    if len(weighted) > 1:
-        weighted = [one for one in weighted if one[1] > 0]
-    if not weighted:
+    clusters: list[tuple[str, int]] = []
+    for one in said.routes:
+        to = one.destination
+        port = destination_port(r, caller.namespace, to, called_port)
+        if one.weight > 0 or len(said.routes) == 1:
+            clusters.append((names.subset_key("outbound", port, to.subset, to.host), one.weight))
+    if not clusters:
         return None
     first = said.routes[0].destination
     return _with_policy(
         r,
         caller,
-        TcpTarget(tuple(weighted), stat_prefix if len(weighted) > 1 else ""),
+        TcpTarget(tuple(clusters), stat_prefix if len(clusters) > 1 else ""),
         host_named(r, NameKey(caller.namespace, first.host)),
         first.subset,
-        first.port or called_port,
+        destination_port(r, caller.namespace, first, called_port),
     )
 
 
@@ -134,9 +133,7 @@ def _tls_chains(r: Reader, key: ChainsKey, found: Host, routes: Iterable[RouteSe
         yield TcpChain(match(subnets=own, sni=sni), _own_target(r, key), found.origin)
 
 
-def _tcp_chains(
-    r: Reader, key: ChainsKey, found: Host, port: HostPort, routes: Iterable[RouteSet]
-) -> Iterator[TcpChain]:
+def _tcp_chains(r: Reader, key: ChainsKey, found: Host, routes: Iterable[RouteSet]) -> Iterator[TcpChain]:
     own = (key.subnet,) if key.subnet else ()
     everything = match(subnets=own)
     taken: set[Match] = set()
@@ -149,11 +146,11 @@ def _tcp_chains(
             matching = match(subnets=subnets or own)
             if matching not in taken:
                 taken.add(matching)
-                yield TcpChain(matching, target, said.origin, _is_mesh(r, key, found, port))
+                yield TcpChain(matching, target, said.origin)
             if not subnets:
                 return
     if everything not in taken:
-        yield TcpChain(everything, _own_target(r, key), found.origin, _is_mesh(r, key, found, port))
+        yield TcpChain(everything, _own_target(r, key), found.origin)
 
 
 def _subnets(key: ChainsKey, said: L4Rule) -> tuple[str, ...] | None:
@@ -176,24 +173,17 @@ def _own_target(r: Reader, key: ChainsKey) -> TcpTarget:
 
 def _with_policy(r: Reader, caller: Caller, target: TcpTarget, at: HostKey | None, subset: str, port: int) -> TcpTarget:
     """What a traffic policy says about connections, where Envoy takes it from the listener."""
-    if at is None:
+    found = host(r, at) if at is not None else None
+    if at is None or found is None:
         return target
-    policy = policy_for(r, PolicyKey(caller.namespace, caller.labels, at))
-    chosen = next((one for one in policy.subsets if one.name == subset), None) if policy is not None else None
-    said = effective_policy(policy, chosen, port)
+    said = effective_policy(policy_for(r, PolicyKey(caller.namespace, caller.labels, at)), subset, port)
     balancer = said.load_balancer
+    served = found.port(port)
+    over_mesh = not found.external and (said.tls is None or said.tls.mode == "ISTIO_MUTUAL")
     return msgspec.structs.replace(
         target,
         idle_timeout=said.tcp.idle_timeout if said.tcp is not None else None,
         max_connection_duration=said.tcp.max_connection_duration if said.tcp is not None else None,
         hash_source_ip=balancer is not None and balancer.hash is not None and balancer.hash.source_ip,
+        detected=over_mesh and served is not None and served.protocol is Protocol.AUTO,
     )
-
-
-def _is_mesh(r: Reader, key: ChainsKey, found: Host, port: HostPort) -> bool:
-    """Whether this is a port with detected protocol of a host that is called over mesh mTLS."""
-    if port.protocol.is_tcp or found.external:
-        return False
-    policy = policy_for(r, PolicyKey(key.caller.namespace, key.caller.labels, key.host))
-    tls = effective_policy(policy, None, key.port).tls
-    return tls is None or tls.mode == "ISTIO_MUTUAL"

@@ -26,6 +26,7 @@ class TcpTarget(msgspec.Struct, frozen=True):
     """Where connections go: clusters with weights (one cluster takes all), and the name in statistics.
 
     Times are seconds; None leaves Envoy's default. `hash_source_ip` is for consistent hashing by source address.
+    `detected` says that the clusters serve HTTP and other bytes alike (see `forwarding`).
     """
 
     clusters: tuple[tuple[str, int], ...]
@@ -33,6 +34,7 @@ class TcpTarget(msgspec.Struct, frozen=True):
     idle_timeout: float | None = None
     max_connection_duration: float | None = None
     hash_source_ip: bool = False
+    detected: bool = False
 
 
 def to_cluster(name: str) -> TcpTarget:
@@ -61,12 +63,20 @@ def tcp_proxy(target: TcpTarget, access_logs: Iterable[AccessLog] = ()) -> Netwo
     return NetworkFilter(name="envoy.filters.network.tcp_proxy", typed_config=pack(made))
 
 
-def mesh_tcp_marker() -> NetworkFilter:
-    """Makes mesh mTLS of this connection offer the protocol names for TCP instead of those for HTTP.
+def forwarding(
+    target: TcpTarget, fragments: Sequence[Filter] = (), access_logs: Iterable[AccessLog] = ()
+) -> list[NetworkFilter]:
+    """The filters of a chain that forwards bytes: kinds' filters, then the TCP proxy.
 
-    Ports whose protocol is detected have one cluster for both; only the listener knows what was detected. The server's
-    filter chains are chosen by these names.
+    Ports whose protocol is detected have one cluster for HTTP and other bytes; only the listener knows what was
+    detected, so it has mesh mTLS offer the protocol names for TCP. The server's filter chains are chosen by them.
     """
+    marker = [_mesh_tcp_marker()] if target.detected else []
+    made = [NetworkFilter(name=one.name, typed_config=packed(one.type_url, one.config)) for one in fragments]
+    return [*marker, *made, tcp_proxy(target, access_logs)]
+
+
+def _mesh_tcp_marker() -> NetworkFilter:
     value = FilterStateValue(
         object_key=_ALPN_KEY,
         format_string=SubstitutionFormatString(
@@ -77,8 +87,3 @@ def mesh_tcp_marker() -> NetworkFilter:
     return NetworkFilter(
         name="envoy.filters.network.set_filter_state", typed_config=pack(SetFilterState(on_new_connection=[value]))
     )
-
-
-def network_filters(fragments: Sequence[Filter]) -> list[NetworkFilter]:
-    """Fragments as network filters, in their order."""
-    return [NetworkFilter(name=one.name, typed_config=packed(one.type_url, one.config)) for one in fragments]

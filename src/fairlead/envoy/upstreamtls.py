@@ -16,6 +16,8 @@ SDS_CLUSTER = "sds-grpc"
 HTTP1_MESH_ALPN = ("istio-http/1.1", "istio", "http/1.1")
 HTTP2_MESH_ALPN = ("istio-h2", "istio", "h2")
 TCP_MESH_ALPN = ("istio-peer-exchange", "istio")
+DETECTED_MESH_ALPN = ("istio-http/1.1", "istio")
+"""For HTTP to a port whose protocol is detected: neither name settles the version, which the first bytes show."""
 _TLS = "envoy.transport_sockets.tls"
 _RAW = "envoy.transport_sockets.raw_buffer"
 

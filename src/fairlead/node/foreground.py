@@ -22,7 +22,7 @@ from fairlead.node.capture.namespace import CaptureError, Namespaces
 from fairlead.node.files import NodeFiles
 from fairlead.node.hostprocess import identify
 from fairlead.node.launch import Mesh, Place, ServiceAddress, agent_config, workload_entry
-from fairlead.node.registration import LiveRuns, Run
+from fairlead.node.registration import LiveRuns, Run, register
 from fairlead.node.replica import agent_environment, base_environment, choose_capture
 
 # The agent ends in order if this process is killed; Linux delivers the signal, even across exec.
@@ -101,7 +101,7 @@ class Foreground:
         config = msgspec.structs.replace(config, app_log="", working_dir=working_dir)
         token = await self._client.token(request.namespace, request.spec.service_account_name)
         entry = workload_entry(process, replica, place, self._node, self._mesh.network)
-        await self._client.apply(WORKLOAD_ENTRIES.path(request.namespace, replica), entry)
+        await register(self._client, entry)
         directory = Path(place.directory)
         self._files.write(directory / "token", token.encode())
         self._files.write(directory / "agent.json", msgspec.json.encode(config))

@@ -21,7 +21,10 @@ RESTARTED_AT = "fairlead.dev/restarted-at"
 """Annotation on a Process: a new value restarts its replicas one after the other."""
 PROCESS_LABEL = "fairlead.dev/process"
 NODE_LABEL = "fairlead.dev/node"
-WORKLOAD_NAME = "service.istio.io/workload-name"
+TLS_MODE_LABEL = "security.istio.io/tlsMode"
+"""Istio's label on an endpoint: `istio` says that it accepts mesh mTLS."""
+WORKLOAD_LABEL = "service.istio.io/workload-name"
+"""Istio's label on an endpoint: the workload that it is an instance of, as metrics name it."""
 HEALTH_CHECKS = "proxy.istio.io/health-checks-enabled"
 """Istio's annotation on a WorkloadEntry: it counts as unhealthy until its agent has reported health."""
 NO_PROXY = "127.0.0.1,localhost,::1"
@@ -190,21 +193,23 @@ def agent_config(
 def workload_entry(process: Object[ProcessSpec], replica: str, place: Place, node: str, network: str = "") -> Json:
     """The WorkloadEntry of a replica, as it is applied.
 
-    A replica without a proxy gets no service account: that is how Istio tells that it does not speak mesh mTLS.
+    A replica without a proxy gets neither service account nor mTLS label: that is how callers tell.
     """
     spec = process.spec
     sidecar = spec.proxy == "sidecar"
-    body: Json = {"address": place.addresses.workload, "labels": spec.labels}
+    labels = {**spec.labels, WORKLOAD_LABEL: process.ref.name}
+    body: Json = {"address": place.addresses.workload, "labels": labels}
     if spec.ports:
         body["ports"] = {one.name or f"port-{one.port}": one.port for one in spec.ports}
     if sidecar:
+        labels[TLS_MODE_LABEL] = "istio"
         body["serviceAccount"] = spec.service_account_name
     if network:
         body["network"] = network
     meta: Json = {
         "name": replica,
         "namespace": process.ref.namespace,
-        "labels": {**spec.labels, WORKLOAD_NAME: process.ref.name, PROCESS_LABEL: process.ref.name, NODE_LABEL: node},
+        "labels": {**spec.labels, PROCESS_LABEL: process.ref.name, NODE_LABEL: node},
     }
     if sidecar:
         meta["annotations"] = {HEALTH_CHECKS: "true"}

@@ -1,13 +1,29 @@
-"""Commands that `fairlead run` has put into the mesh from this state directory, and whether they still run."""
+"""Endpoints that this host has registered: how they are, and which commands of `fairlead run` still live."""
 
 from __future__ import annotations
 
 import msgspec
 
+from fairlead.model.manifest import Json
+from fairlead.node.api import WORKLOAD_ENTRIES, Client
 from fairlead.node.files import NodeFiles
 from fairlead.node.hostprocess import Identity, identify
+from fairlead.node.launch import HEALTH_CHECKS
 
 RUN_FILE = "run.json"
+
+
+async def register(client: Client, entry: Json) -> None:
+    """Register a WorkloadEntry. One whose agent reports health begins as unhealthy, so that no request comes too early.
+
+    Raises ApiError.
+    """
+    meta = entry["metadata"]
+    path = WORKLOAD_ENTRIES.path(meta["namespace"], meta["name"])
+    await client.apply(path, entry)
+    if HEALTH_CHECKS in meta.get("annotations", {}):
+        condition = {"type": "Healthy", "status": "False", "reason": "Starting", "message": "not ready yet"}
+        await client.merge(f"{path}/status", {"status": {"conditions": [condition]}})
 
 
 class Run(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ from fairlead.node.files import APP_LOG, PROXY_LOG, NodeFiles, Record
 from fairlead.node.hostprocess import HostProcess, describe_exit
 from fairlead.node.launch import Mesh, Place, ServiceAddress, agent_config, variables, workload_entry
 from fairlead.node.plan import MAX_BACKOFF, Phase, Running, backoff
+from fairlead.node.registration import register
 
 KILL_MARGIN = 15.0
 """Seconds beyond the grace period that an agent gets to end by itself."""
@@ -272,7 +273,7 @@ class Replica:
             services = await self._services()
             if spec.proxy == "sidecar" or (spec.proxy == "none" and spec.ports):
                 entry = workload_entry(self.process, self.name, place, around.node, around.mesh.network)
-                await around.client.apply(WORKLOAD_ENTRIES.path(self.key.namespace, self.name), entry)
+                await register(around.client, entry)
             if spec.proxy == "none":
                 env = variables(self.process, self.name, place, services, base)
                 return [expand(word, env) for word in (*spec.command, *spec.args)], env, APP_LOG
