@@ -67,6 +67,7 @@ def main() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(file.content)
         packages.update(parent for parent in path.relative_to(out).parents if parent.name)
+    packages.discard(Path("google"))  # a namespace: types-protobuf has the rest of it
     for package in packages:
         (out / package / "__init__.pyi").touch()
     print(f"{len(response.file)} stubs in {out}")
