@@ -218,7 +218,12 @@ class World:
 
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("set"), st.sampled_from((CLUSTER, LISTENER, *NAMED)), st.sampled_from(NAMES), st.text("123", min_size=1, max_size=1)),
+        st.tuples(
+            st.just("set"),
+            st.sampled_from((CLUSTER, LISTENER, *NAMED)),
+            st.sampled_from(NAMES),
+            st.text("123", min_size=1, max_size=1),
+        ),
         st.tuples(st.just("remove"), st.sampled_from((CLUSTER, LISTENER, *NAMED)), st.sampled_from(NAMES)),
         st.tuples(st.just("run"), st.integers(1, 9)),
         st.tuples(st.just("refuse"), st.integers(1, 9)),

@@ -20,7 +20,9 @@ MAX_CONFIG_BYTES = 4 * 1024 * 1024
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The agent's configuration (JSON), as the node supervisor writes it.",
 )
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
 def agent(path: Path, log_level: str) -> None:
     """Run Envoy and the application of one workload, and hold its keys.
 
@@ -30,12 +32,12 @@ def agent(path: Path, log_level: str) -> None:
     # gRPC reads these when it is loaded: our children are not forked for Python's sake, and its log is not for users.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    import uvloop  # noqa: PLC0415
+    import uvloop
 
-    from fairlead.agent import memory  # noqa: PLC0415
-    from fairlead.agent.config import ConfigError, read  # noqa: PLC0415
-    from fairlead.agent.proxy import ProxyError  # noqa: PLC0415
-    from fairlead.agent.runtime import Agent  # noqa: PLC0415
+    from fairlead.agent import memory
+    from fairlead.agent.config import ConfigError, read
+    from fairlead.agent.proxy import ProxyError
+    from fairlead.agent.runtime import Agent
 
     logging.basicConfig(
         stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname).1s [%(name)s] %(message)s"
