@@ -46,7 +46,8 @@ class Kind(msgspec.Struct, Generic[S], frozen=True):
     `group` is "" for the core group; `versions[0]` is the one that is stored. `spec` types the `spec` field, or with
     `inline` the top-level fields beside metadata and status. `validate` sees a decoded object and returns what Istio's
     or Kubernetes' own validation would say; `validate_update` sees the old and the new one (what may not change).
-    `default` fills in what admission fills in (on the JSON document, so that it is stored). `lower` turns an object into facts of stage-1 tables. `emit` contributes fragments at stages.
+    `default` fills in what admission fills in (on the JSON document, so that it is stored). `lower` turns an object
+    into facts of stage-1 tables. `emit` contributes fragments at stages.
     """
 
     group: str
