@@ -109,7 +109,7 @@ def test_serves_and_ends_with_the_applications_status(tmp_path: Path, capsys: py
                 for _ in range(50):
                     await site.get()
                 with capsys.disabled():
-                    print(f"\nagent RSS {site.agent.rss():.1f} MB")
+                    sys.stdout.write(f"\nagent RSS {site.agent.rss():.1f} MB\n")
                 assert site.agent.rss() <= 60
                 state = await site.agent.status()
                 with pytest.raises(http.HTTPFailure):
@@ -142,7 +142,7 @@ def test_restart_without_control_plane(tmp_path: Path) -> None:
             site = Site(plane, tmp_path)
             async with running(site.agent):
                 await until(site.serves, "served")
-                await until(lambda: (tmp_path / "web/config/Listener.pb").exists(), "cached")
+                await until((tmp_path / "web/config/Listener.pb").exists, "cached")
                 await plane.stop()
                 assert await site.serves()
                 before = (await site.agent.status())["pid_envoy"]

@@ -386,13 +386,22 @@ def cluster(name: str, port: int, **more: Any) -> dict[str, Any]:
 
 def http_listener(name: str, port: int, target: str, direction: str, **hcm: Any) -> dict[str, Any]:
     filters = hcm.pop("http_filters", [])
-    router = {"name": "envoy.filters.http.router", "typedConfig": {"@type": f"{T}envoy.extensions.filters.http.router.v3.Router"}}
+    router = {
+        "name": "envoy.filters.http.router",
+        "typedConfig": {"@type": f"{T}envoy.extensions.filters.http.router.v3.Router"},
+    }
     chain = hcm.pop("chain", {})
     manager = {
         "@type": f"{T}envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "statPrefix": direction.lower(),
         "routeConfig": {
-            "virtualHosts": [{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": target, "timeout": "0s"}}]}]
+            "virtualHosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": target, "timeout": "0s"}}],
+                }
+            ]
         },
         "httpFilters": [*filters, router],
         **hcm,

@@ -17,6 +17,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpConnectionManager,
 )
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from msgspec.structs import replace
 
 from fairlead.compiler.listeners import ListenerKey, listener, listener_names, route_names
 from fairlead.envoy.resource import Resource
@@ -165,7 +166,8 @@ def routes(
 ) -> Emission:
     key = NamespacedName(namespace, name)
     where = origin("VirtualService", namespace, name)
-    fact = RouteSet(key, where, tuple(hosts), tuple(gateways), tls=tuple(tls), tcp=tuple(tcp))
+    tls, tcp = (tuple(replace(one, origin=where) for one in rules) for rules in (tls, tcp))
+    fact = RouteSet(key, where, tuple(hosts), tuple(gateways), tls=tls, tcp=tcp)
     return ROUTES, key, fact
 
 

@@ -1,8 +1,8 @@
 """Istio's own validation cases for VirtualService, DestinationRule and Gateway.
 
 FAIRLEAD_CONFORMANCE_DIR names the folder of cases that were taken from other implementations, by default
-`../shared/conformance` beside the repository. A case is a message, either a whole resource or a part of one, which is put
-into a resource that is valid otherwise.
+`../shared/conformance` beside the repository. A case is a message, either a whole resource or a part of one, which is
+put into a resource that is valid otherwise.
 """
 
 from __future__ import annotations

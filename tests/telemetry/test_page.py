@@ -8,8 +8,12 @@ ENVOY = b"""# TYPE envoy_cluster_upstream_cx_active gauge
 envoy_cluster_upstream_cx_active{envoy_cluster_name="a"} 1
 
 # TYPE envoy_istio_requests_total counter
-envoy_istio_requests_total{reporter="destination",source_workload="-",request_protocol="http",response_code="200",grpc_response_status="",response_flags="-",connection_security_policy="-"} 7
-envoy_istio_requests_total{reporter="destination",source_workload="web",request_protocol="http",grpc_response_status="0",response_flags="-",connection_security_policy="spiffe://a"} 2
+envoy_istio_requests_total{reporter="destination",source_workload="-",\
+request_protocol="http",response_code="200",grpc_response_status="",\
+response_flags="-",connection_security_policy="-"} 7
+envoy_istio_requests_total{reporter="destination",source_workload="web",\
+request_protocol="http",grpc_response_status="0",\
+response_flags="-",connection_security_policy="spiffe://a"} 2
 # TYPE envoy_istio_request_bytes histogram
 envoy_istio_request_bytes_bucket{source_workload="-",le="0.5"} 0
 envoy_istio_request_bytes_bucket{source_workload="-",le="+Inf"} 3
@@ -39,5 +43,5 @@ def test_escaped_labels_survive() -> None:
 
 
 def test_pages_merge_without_repeated_types() -> None:
-    merged = merge(b"# TYPE a counter\na 1", b"# TYPE a counter\na{x=\"y\"} 2\n# EOF\n", b"")
+    merged = merge(b"# TYPE a counter\na 1", b'# TYPE a counter\na{x="y"} 2\n# EOF\n', b"")
     assert merged == b'# TYPE a counter\na 1\na{x="y"} 2\n'

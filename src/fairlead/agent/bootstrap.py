@@ -15,7 +15,9 @@ from fairlead.model.launch import AgentConfig
 BOOTSTRAP_FILE = "bootstrap.json"
 ADMIN_SOCKET = "admin.sock"
 XDS_SOCKET = "xds.sock"
+MAX_CONNECTIONS = 1_000_000
 _TYPES = "type.googleapis.com/"
+_CONNECTIONS = f"{_TYPES}envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
 
 # Istio's tags, so that Envoy's own statistics read the same on boards made for Istio.
 _TAGS = (
@@ -109,6 +111,14 @@ def bootstrap(config: AgentConfig) -> dict[str, Any]:
                 "typed_config": {"@type": f"{_TYPES}envoy.extensions.bootstrap.internal_listener.v3.InternalListener"},
             }
         ],
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {"@type": _CONNECTIONS, "max_active_downstream_connections": MAX_CONNECTIONS},
+                }
+            ]
+        },
         "stats_config": _stats(),
         "admin": {"address": {"pipe": {"path": ADMIN_SOCKET, "mode": 0o600}}},
         "dynamic_resources": {
@@ -154,7 +164,7 @@ def _stats() -> dict[str, Any]:
 
 
 def _agent_cluster(name: str) -> dict[str, Any]:
-    h2 = {
+    h2: dict[str, Any] = {
         "@type": f"{_TYPES}envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http2_protocol_options": {}},
     }

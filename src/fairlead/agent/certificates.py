@@ -6,9 +6,9 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import grpc
 import grpc.aio
@@ -22,6 +22,8 @@ SERVER_NAME = "fairlead-controlplane"
 LIFETIME_SECONDS = 24 * 3600
 CALL_TIMEOUT = 10.0
 MAX_TOKEN_BYTES = 64 * 1024
+
+UnaryCall = Callable[..., Awaitable[bytes]]
 
 log = logging.getLogger("certificates")
 
@@ -72,7 +74,7 @@ class GrpcCertificates:
         metadata = None if current else (("authorization", f"Bearer {self._token()}"),)
         roots = current.roots if current else self._roots()
         async with channel(address, roots, current) as open_channel:
-            call: Any = open_channel.unary_unary(messages.CREATE_CERTIFICATE)
+            call = cast("UnaryCall", open_channel.unary_unary(messages.CREATE_CERTIFICATE))
             body = messages.certificate_request(request, LIFETIME_SECONDS)
             try:
                 answer = await call(body, timeout=CALL_TIMEOUT, metadata=metadata)
@@ -113,7 +115,9 @@ def _explain(error: grpc.aio.AioRpcError, address: str, *, by_token: bool) -> st
 class Certificates:
     """Holds the current identity, keeps it valid, and tells listeners of every new one."""
 
-    def __init__(self, config: AgentConfig, client: CertificateClient, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, config: AgentConfig, client: CertificateClient, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._config = config
         self._client = client
         self._clock = clock
@@ -162,8 +166,8 @@ class Certificates:
             return
         life = self.current.not_after - self.current.not_before
         due = self.current.not_before + life * (0.5 + random.uniform(-0.1, 0.1))  # noqa: S311 (spread, not a secret)
-        while (left := due - self._clock()) > 0:
-            await asyncio.sleep(min(left, 60))  # in steps, because a suspended host's clock jumps
+        while (left := due - self._clock()) > 0:  # noqa: ASYNC110 - in steps: a suspended host's clock jumps
+            await asyncio.sleep(min(left, 60))
 
     async def _fetch(self) -> Identity:
         key = identity.new_key()

@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import dns.exception
 import dns.flags
@@ -100,8 +101,7 @@ class _Once(asyncio.DatagramProtocol):
         self.reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        transport.sendto(self._query)
+        cast("asyncio.DatagramTransport", transport).sendto(self._query)
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         if data[:2] == self._query[:2] and not self.reply.done():
@@ -175,19 +175,20 @@ class DnsServer(asyncio.DatagramProtocol):
         self._server = await asyncio.start_server(self._connected, sock=stream)
         return bound
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop serving."""
         if self._server is not None:
             self._server.close()
+            await self._server.wait_closed()
         if self._transport is not None:
             self._transport.close()
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The datagram socket is ready."""
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """A query; dropped if too many wait, as its sender will ask again."""

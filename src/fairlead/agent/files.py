@@ -49,4 +49,9 @@ def socket_path(directory: Path, name: str) -> str:
     return f"/proc/self/fd/{handle}/{name}"
 
 
+def unlink(path: str | Path) -> None:
+    """Remove a file if it is there (a socket that a killed agent left). Raises OSError."""
+    Path(path).unlink(missing_ok=True)
+
+
 _handles: dict[Path, int] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,9 +15,16 @@ MAX_REQUEST_BYTES = 64 * 1024
 MAX_RESPONSE_BYTES = 512 * 1024 * 1024
 MAX_CONNECTIONS = 64
 READ_TIMEOUT = 10.0
-_REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}
-_REASONS |= {408: "Request Timeout", 413: "Content Too Large", 500: "Internal Server Error", 502: "Bad Gateway"}
-_REASONS |= {503: "Service Unavailable"}
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    500: "Internal Server Error",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+}
 
 log = logging.getLogger("http")
 
@@ -162,7 +170,7 @@ async def fetch(
     except TimeoutError:
         raise HTTPFailure(f"no answer within {seconds:g} s") from None
     except OSError as error:
-        raise HTTPFailure(error.strerror or str(error)) from None
+        raise HTTPFailure(os.strerror(error.errno) if error.errno else str(error)) from None
     except httptools.HttpParserError as error:
         raise HTTPFailure(f"not an HTTP answer: {error}") from None
 

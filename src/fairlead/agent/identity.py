@@ -57,9 +57,7 @@ def signing_request(key: ec.EllipticCurvePrivateKey, identity: str) -> str:
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
-def accept(
-    key: ec.EllipticCurvePrivateKey, wanted: str, certificates: Sequence[str], trusted: bytes
-) -> Identity:
+def accept(key: ec.EllipticCurvePrivateKey, wanted: str, certificates: Sequence[str], trusted: bytes) -> Identity:
     """The identity made of a key and the authority's answer (leaf first, root last). Raises IdentityError."""
     try:
         parsed = [x509.load_pem_x509_certificate(one.encode()) for one in certificates]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
 import msgspec
 
 from fairlead.agent import http, messages, netns, process
-from fairlead.agent.files import socket_path
+from fairlead.agent.certificates import UnaryCall
+from fairlead.agent.files import socket_path, unlink
 from fairlead.model.launch import AgentConfig
 from fairlead.model.probe import Exec, GRPCCheck, HTTPGet, Probe, TCPSocket
 
@@ -62,7 +64,9 @@ class Target(msgspec.Struct, frozen=True):
         if port.isdigit():
             return int(port)
         known = ", ".join(sorted(self.ports)) or "none"
-        raise ProbeConfigError(f"a probe names port {port!r}, which the application does not have (named ports: {known})")
+        raise ProbeConfigError(
+            f"a probe names port {port!r}, which the application does not have (named ports: {known})"
+        )
 
 
 async def check(probe: Probe, target: Target) -> None:
@@ -114,7 +118,7 @@ async def _tcp(tcp: TCPSocket, target: Target) -> None:
     try:
         (await netns.connect(target.netns, tcp.host or target.address, port)).close()
     except OSError as error:
-        raise ProbeFailure(f"TCP port {port}: {error.strerror or error}") from None
+        raise ProbeFailure(f"TCP port {port}: {os.strerror(error.errno) if error.errno else error}") from None
 
 
 async def _grpc(probe: GRPCCheck, target: Target) -> None:
@@ -124,7 +128,7 @@ async def _grpc(probe: GRPCCheck, target: Target) -> None:
             where = await stack.enter_async_context(_bridge(target, probe.port))
         options: list[tuple[str, Any]] = [("grpc.enable_http_proxy", 0), ("grpc.default_authority", "localhost")]
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(where, options=options))
-        call: Any = channel.unary_unary(messages.HEALTH_CHECK)
+        call = cast("UnaryCall", channel.unary_unary(messages.HEALTH_CHECK))
         try:
             status = messages.health_status(await call(messages.health_request(probe.service)))
         except grpc.aio.AioRpcError as error:
@@ -134,7 +138,7 @@ async def _grpc(probe: GRPCCheck, target: Target) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _bridge(target: Target, port: int) -> Any:
+async def _bridge(target: Target, port: int) -> AsyncGenerator[str]:
     """gRPC makes its own sockets, so one inside a namespace is reached through a Unix socket of ours."""
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -159,8 +163,7 @@ async def _bridge(target: Target, port: int) -> Any:
         yield f"unix:{path}"
     finally:
         server.close()
-        with contextlib.suppress(OSError):
-            Path(path).unlink()
+        unlink(path)
 
 
 async def _exec(probe: Exec, target: Target) -> None:

@@ -110,7 +110,7 @@ class Lines:
 
 
 class RotatingLog:
-    """A log file of bounded size: FILE, FILE.1 ... each at most `size` bytes. Write errors lose output, not the agent."""
+    """A log of bounded size: FILE, FILE.1 ... each at most `size` bytes. Write errors lose output, not the agent."""
 
     def __init__(self, path: Path, size: int = 10 * 1024 * 1024, keep: int = 3) -> None:
         self._path = path

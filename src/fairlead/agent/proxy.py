@@ -151,8 +151,8 @@ class Proxy:
                 continue
             found.add(str(listener.get("name")))
             for address in (listener.get("local_address"), *listener.get("additional_local_addresses", ())):
-                socket_address: dict[str, Any] = (address or {}).get("socket_address", {})
-                found.add(f"{socket_address.get('address')}_{socket_address.get('port_value')}")
+                where = cast("dict[str, dict[str, Any]]", address or {}).get("socket_address", {})
+                found.add(f"{where.get('address')}_{where.get('port_value')}")
         return found
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -82,7 +82,8 @@ class RelayServer:
         self._stream += 1
         stream = self._stream
         self._to_envoy.put_nowait(None)  # an older stream, if any, ends
-        self._to_envoy = out = asyncio.Queue()
+        out: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._to_envoy = out
         self._carry(self.machine.envoy_opened())
         self._silence = asyncio.get_running_loop().call_later(SILENCE_SECONDS, self._silent)
         reading = asyncio.create_task(self._read_envoy(requests, out))
@@ -160,8 +161,7 @@ class RelayServer:
                     await channel.channel_ready()
             except TimeoutError:
                 return "cannot be reached"
-            open_stream: Any = channel.stream_stream(METHOD)
-            call = open_stream()
+            call = cast("Callable[[], Any]", channel.stream_stream(METHOD))()
             self._to_upstream = asyncio.Queue()
             self._carry(self.machine.upstream_opened())
             self.problem = ""

@@ -16,11 +16,11 @@ from fairlead.agent import http, memory, probes
 from fairlead.agent.application import Application
 from fairlead.agent.bootstrap import XDS_SOCKET
 from fairlead.agent.certificates import CertificateClient, Certificates, GrpcCertificates
-from fairlead.agent.files import private_directory, socket_path
+from fairlead.agent.files import private_directory, socket_path, unlink
 from fairlead.agent.messages import name_table
+from fairlead.agent.proxy import POLL_SECONDS, Proxy
 from fairlead.agent.relay import RelayServer
 from fairlead.agent.relaystate import NAME_TABLE, Unhealthy
-from fairlead.agent.proxy import POLL_SECONDS, Proxy
 from fairlead.agent.sds import SecretServer
 from fairlead.agent.status import CONTROL_SOCKET, Status
 from fairlead.model.launch import AgentConfig
@@ -89,7 +89,7 @@ class Agent:
     async def _serve(self, stack: contextlib.AsyncExitStack) -> None:
         config = self._config
         xds = socket_path(self._directory, XDS_SOCKET)
-        Path(xds).unlink(missing_ok=True)
+        unlink(xds)
         options = [("grpc.max_receive_message_length", 256 * 1024 * 1024), ("grpc.max_send_message_length", -1)]
         server = grpc.aio.server(options=options)
         server.add_generic_rpc_handlers((self._relay.handler(), self._secrets.handler()))
@@ -98,7 +98,7 @@ class Agent:
         stack.push_async_callback(server.stop, 0)
         stack.push_async_callback(self._relay.close)
         control = socket_path(self._directory, CONTROL_SOCKET)
-        Path(control).unlink(missing_ok=True)
+        unlink(control)
         local = await asyncio.start_unix_server(http.Server(self._status.control).connected, control)
         stack.callback(local.close)
         if config.status_port:
@@ -109,8 +109,8 @@ class Agent:
             await self._serve_dns(stack)
 
     async def _serve_dns(self, stack: contextlib.AsyncExitStack) -> None:
-        from fairlead.agent import dns  # noqa: PLC0415 - 6 MB that only workloads in a namespace need
-        from fairlead.agent.nametable import Names  # noqa: PLC0415
+        from fairlead.agent import dns  # 6 MB that only workloads in a namespace need
+        from fairlead.agent.nametable import Names
 
         config = self._config
         host = dns.Resolvers.of_host()
@@ -126,7 +126,7 @@ class Agent:
             server.names = names()
 
         await server.start(config.capture.netns)
-        stack.callback(server.close)
+        stack.push_async_callback(server.close)
         self._relay.on_name_table(changed)
 
     def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
@@ -180,7 +180,7 @@ class Agent:
         """Certificate, then Envoy, then Envoy's configuration: only then may the application start."""
         await self._certificates.ready()
         self._spawn(self._proxy.run(), "envoy")
-        while not await self._status.ready():
+        while not await self._status.ready():  # noqa: ASYNC110 - Envoy is asked, it does not tell
             await asyncio.sleep(POLL_SECONDS)
         log.info("the proxy is ready")
         memory.give_back()
@@ -265,6 +265,6 @@ class Agent:
 
 
 def _payload(resource: bytes) -> bytes:
-    from envoy.service.discovery.v3 import discovery_pb2 as discovery  # noqa: PLC0415
+    from envoy.service.discovery.v3 import discovery_pb2 as discovery
 
     return discovery.Resource.FromString(resource).resource.value

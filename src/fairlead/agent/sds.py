@@ -96,7 +96,9 @@ class SecretServer:
                     if not request.initial_resource_versions:
                         has.pop(name, None)
                 names.difference_update(request.resource_names_unsubscribe)
-            new = [self._secrets[n] for n in sorted(names & self._secrets.keys()) if has.get(n) != self._secrets[n].version]
+            new = [
+                self._secrets[n] for n in sorted(names & self._secrets.keys()) if has.get(n) != self._secrets[n].version
+            ]
             if new:
                 nonce += 1
                 has.update({one.name: one.version for one in new})

@@ -25,7 +25,17 @@ METRICS_ANNOTATION = "ISTIO_PROMETHEUS_ANNOTATIONS"
 MAX_APP_METRICS = 32 * 1024 * 1024
 CONTROL_SOCKET = "agent.sock"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
-_READABLE = ("/config_dump", "/clusters", "/listeners", "/certs", "/stats", "/server_info", "/ready", "/memory", "/init_dump")
+_READABLE = (
+    "/config_dump",
+    "/clusters",
+    "/listeners",
+    "/certs",
+    "/stats",
+    "/server_info",
+    "/ready",
+    "/memory",
+    "/init_dump",
+)
 _WRITABLE = ("/logging", "/reset_counters", "/runtime_modify")
 
 log = logging.getLogger("status")
@@ -34,7 +44,7 @@ log = logging.getLogger("status")
 class Status:
     """The two request handlers; owns no process."""
 
-    def __init__(  # noqa: PLR0913 - a composition of the agent's parts
+    def __init__(
         self,
         config: AgentConfig,
         proxy: Proxy,

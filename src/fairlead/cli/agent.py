@@ -32,12 +32,12 @@ def agent(path: Path, log_level: str) -> None:
     # gRPC reads these when it is loaded: our children are not forked for Python's sake, and its log is not for users.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    import uvloop  # noqa: PLC0415
+    import uvloop
 
-    from fairlead.agent import memory  # noqa: PLC0415
-    from fairlead.agent.config import ConfigError, read  # noqa: PLC0415
-    from fairlead.agent.proxy import ProxyError  # noqa: PLC0415
-    from fairlead.agent.runtime import Agent  # noqa: PLC0415
+    from fairlead.agent import memory
+    from fairlead.agent.config import ConfigError, read
+    from fairlead.agent.proxy import ProxyError
+    from fairlead.agent.runtime import Agent
 
     logging.basicConfig(
         stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname).1s [%(name)s] %(message)s"

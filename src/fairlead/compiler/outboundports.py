@@ -26,8 +26,7 @@ class Caller(msgspec.Struct, frozen=True):
     """What of a proxy its outbound listeners depend on.
 
     `bind` is the address at which the application finds other services' ports ("": its connections are redirected to
-    the proxy). `labels` are those at which someone looks. `address` is the proxy's own if some host's instances are
-    called by address.
+    the proxy). `labels` are those at which someone looks.
     """
 
     namespace: str

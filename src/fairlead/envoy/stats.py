@@ -107,9 +107,7 @@ class Workload(msgspec.Struct, frozen=True):
     def of(name: str, namespace: str, labels: Mapping[str, str], cluster: str) -> Workload:
         """From a workload's labels, with Istio's rules for canonical names."""
         app, version = labels.get("app", ""), labels.get("version", "")
-        service = (
-            labels.get("service.istio.io/canonical-name") or labels.get("app.kubernetes.io/name") or app or name
-        )
+        service = labels.get("service.istio.io/canonical-name") or labels.get("app.kubernetes.io/name") or app or name
         revision = (
             labels.get("service.istio.io/canonical-revision")
             or labels.get("app.kubernetes.io/version")
@@ -128,7 +126,7 @@ def service_metadata(host: str, name: str, namespace: str) -> struct_pb2.Struct:
 
 
 def endpoint_metadata(workload: Workload) -> struct_pb2.Struct:
-    """For an endpoint's `metadata.filter_metadata[WORKLOAD_METADATA]`: the peer's names where no header travels (TCP)."""
+    """For an endpoint's `metadata.filter_metadata[WORKLOAD_METADATA]`: the peer's names for TCP."""
     return _struct(_wire(workload))
 
 
@@ -139,7 +137,8 @@ def peer_filters(reporter: Reporter, own: Workload) -> list[hcm_pb2.HttpFilter]:
     outbound listeners and gateways, `destination` for inbound.
     """
     learn = header_to_metadata_pb2.Config()
-    rule = (learn.response_rules if reporter == "source" else learn.request_rules).add(header=PEER_HEADER, remove=True)
+    rules = learn.response_rules if reporter == "source" else learn.request_rules
+    rule = rules.add(header=PEER_HEADER, remove=True)
     rule.on_header_present.metadata_namespace = PEER_METADATA
     rule.on_header_present.key = "peer"
     rule.on_header_present.type = header_to_metadata_pb2.Config.PROTOBUF_VALUE
@@ -225,7 +224,9 @@ def _stat(name: str, tags: Iterable[stats_pb2.Config.Tag]) -> stats_pb2.Config.S
     return stats_pb2.Config.Stat(name=name.removeprefix(f"{_SCOPE}_"), tags=tags)
 
 
-def _log(config: stats_pb2.Config, only: int | None = None) -> accesslog_pb2.AccessLog:
+def _log(
+    config: stats_pb2.Config, only: accesslog_data_pb2.AccessLogType.ValueType | None = None
+) -> accesslog_pb2.AccessLog:
     """The logger, as a TypedStruct: `stats_scope` came with Envoy 1.39 and the Python messages lack it.
 
     One scope shared by all of a proxy's loggers, with limits: labels that peers can influence must not fill memory.
