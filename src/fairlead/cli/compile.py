@@ -56,8 +56,8 @@ def compile_command(files: tuple[str, ...], recursive: bool, proxy: str, namespa
         click.echo(f"{error.position}: error: {error.message}", err=True)
     model = MeshModel()
     found = load(model, manifests, namespace)
-    catalog = model.compile(_view(described))
-    found.extend(model.diagnostics())
+    with model.opened(_view(described)) as catalog:
+        found.extend(model.diagnostics())
     for one in found:
         click.echo(str(one), err=True)
     echo_data(_as_json(catalog), output)
