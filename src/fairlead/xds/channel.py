@@ -252,9 +252,11 @@ class Channel:
             target = catalog.get(name) if self.subscribed(name) else None
             if target is None:
                 self.ledger.nacked.pop(name, None)
-                if name in self.ledger.acked:
+                asked = name in self._force and (self.delta or self.whole)
+                if name in self.ledger.acked and not (asked and self.type_url not in WHOLE):
                     removes.append(name)
-                elif name in self._force and (self.delta or self.whole):
+                elif asked:
+                    # The client waits for this answer (a cluster warms until it comes): it does not wait its turn.
                     absent.append(name)
                 else:
                     self._clean(name)
