@@ -66,6 +66,7 @@ class Flight(msgspec.Struct, frozen=True):
     version: str
     sent: Mapping[str, Resource]
     removed: tuple[str, ...]
+    absent: tuple[str, ...]
     introduces: bool
     blame: tuple[tuple[str, Nack], ...] = ()
 
@@ -252,9 +253,11 @@ class Channel:
             target = catalog.get(name) if self.subscribed(name) else None
             if target is None:
                 self.ledger.nacked.pop(name, None)
-                if name in self.ledger.acked:
+                asked = name in self._force and (self.delta or self.whole)
+                if name in self.ledger.acked and not (asked and self.type_url not in WHOLE):
                     removes.append(name)
-                elif name in self._force and (self.delta or self.whole):
+                elif asked:
+                    # The client waits for this answer (a cluster warms until it comes): it does not wait its turn.
                     absent.append(name)
                 else:
                     self._clean(name)
@@ -332,7 +335,7 @@ class Channel:
         gone = (*removes, *absent)
         sent = {resource.name: resource for resource in adds}
         introduces = bool(absent) or any(self._is_new(name) for name in sent)
-        self.flight = Flight(nonce, version, sent, gone, introduces, blame)
+        self.flight = Flight(nonce, version, sent, gone, absent, introduces, blame)
         self._last_nonce = nonce
         # What is in flight is looked at again when the answer comes.
         self._force.difference_update(sent, gone)
@@ -399,7 +402,7 @@ class Channel:
             return [Nacked(self.type_url, name, "", message) for name in flight.removed]
         # It is not known which of them the client took over: unless convicted, each must be sent again.
         self._force.update(name for name in names if self.subscribed(name))
-        self._force.update(name for name in flight.removed if name not in self.ledger.acked)
+        self._force.update(flight.absent)
         if len(names) == 1:
             return [self._convict(name, Nack(version, message)) for name, version in names.items()]
         self.unsure.update(names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from proxy_model import make
+from xds_proxy_model import make
 
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
 from fairlead.xds.channel import named_in, set_version

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from proxy_model import TYPES, Proxy, is_bad, make
+from xds_proxy_model import TYPES, Proxy, is_bad, make
 
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from fairlead.xds.messages import Response
