@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import ROUTE, Running
+from running_api import ROUTE, Running
 
 from fairlead.cli import resources
 from fairlead.compiler.registry import Registry, registry

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROUTE, allocate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from running_api import ROUTE, allocate
 
 from fairlead.apiserver import Admission, Refusal, Write
 from fairlead.apiserver.ownership import Owner, apply, decode_fields, encode_fields, fields_of
