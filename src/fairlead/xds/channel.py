@@ -402,6 +402,8 @@ class Channel:
         # It is not known which of them the client took over: unless convicted, each must be sent again.
         self._force.update(name for name in names if self.subscribed(name))
         self._force.update(flight.absent)
+        # What a refused whole world left out may still be there: the world must be sent without the bad ones.
+        self._owed = self.whole
         if len(names) == 1:
             return [self._convict(name, Nack(version, message)) for name, version in names.items()]
         self.unsure.update(names)
