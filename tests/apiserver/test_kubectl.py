@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
-from conftest import Running
+from running_api import Running
 
 ROUTE = """\
 apiVersion: mesh.example.dev/v1beta1

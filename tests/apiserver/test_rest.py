@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from conftest import READER, Running
+from running_api import READER, Running
 
 from fairlead.apiserver.protobuf import MAGIC, ProtobufError, decode
 

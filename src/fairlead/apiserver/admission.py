@@ -127,9 +127,10 @@ class Admission:
         """Add an object. `namespace` is the one of the request ("" for cluster-scoped kinds)."""
         document = self._shaped(kind, document, namespace, "", write)
         meta = document["metadata"]
-        if not meta.get("name") and meta.get("generateName"):
+        if not meta.get("name") and isinstance(meta.get("generateName"), str) and meta["generateName"]:
             meta["name"] = f"{meta['generateName'][:240]}{self._suffix()}"
-        ref = kind.ref(namespace, str(meta.get("name", "")))
+        name: object = meta.get("name")
+        ref = kind.ref(namespace, name if isinstance(name, str) else "")
         with self._commit(kind, ref.name, write, "create") as made:
             self._home(kind, made, ref)
             if ref.name and made.get(ref) is not None:

@@ -42,7 +42,10 @@ def refreshed(merged: Json, config: Json) -> Json:
     if not _kept(merged):
         return merged
     meta = config["metadata"]
-    annotations = {key: value for key, value in (meta.get("annotations") or {}).items() if key != ANNOTATION}
+    given: object = meta.get("annotations") or {}
+    if not isinstance(given, dict):
+        return merged
+    annotations = {key: value for key, value in cast("Json", given).items() if key != ANNOTATION}
     last = json.dumps({**config, "metadata": {**meta, "annotations": annotations}}, separators=(",", ":")) + "\n"
     kept: Json = {**merged["metadata"]["annotations"], ANNOTATION: last}
     if len(last) > _MAX_ANNOTATION:

@@ -244,7 +244,7 @@ def apply(
     # Items of lists first: once a field of its key is gone, an item is not found any more.
     for path in sorted(previous - mine - held, key=lambda one: (not _is_item(one[-1]), -len(one), one)):
         if not any(kept[: len(path)] == path for kept in mine | held):
-            _remove(merged, path, schema)
+            _remove(merged, path, schema, mine | held)
     after = fields_of(merged, schema)
     out = {owner: frozenset((fields - taken) & after) for owner, fields in others.items()}
     out[applier] = mine
@@ -277,8 +277,11 @@ def merge(live: object, config: object, schema: Json) -> object:
     return cast("object", config)
 
 
-def _remove(document: Json, path: Path, schema: Json) -> None:
-    """Take away what is at a path, and the objects and lists that this leaves empty (never spec or metadata)."""
+def _remove(document: Json, path: Path, schema: Json, kept: Fields) -> None:
+    """Take away what is at a path, and the objects and lists that this leaves empty, unless somebody wants them so.
+
+    Spec and metadata always stay.
+    """
     trail: list[tuple[Any, Any]] = []
     at: Any = document
     for part in path:
@@ -301,7 +304,8 @@ def _remove(document: Json, path: Path, schema: Json) -> None:
         schema = below
     for depth in range(len(trail) - 1, -1, -1):
         container, name = trail[depth]
-        if depth < len(trail) - 1 and (container[name] or depth == 0 or _is_item(path[depth])):
+        stays = depth == 0 or path[: depth + 1] in kept or _is_item(path[depth])
+        if depth < len(trail) - 1 and (container[name] or stays):
             return
         del container[name]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -40,11 +40,20 @@ def show(document: object, form: str) -> None:
     click.echo(as_json(document) if form == "json" else as_yaml(document), nl=False)
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title: bool = True) -> None:
-    """A table in kubectl's manner; on a terminal it is fitted to the width, elsewhere nothing is cut off."""
+def print_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    title: bool = True,
+    styles: Mapping[str, str] | None = None,
+) -> None:
+    """A table in kubectl's manner; on a terminal it is fitted to the width, elsewhere nothing is cut off.
+
+    `styles` colours cells by their text, on a terminal.
+    """
     cells = [[str(one) if one not in (None, "") else "<none>" for one in row] for row in rows]
     if sys.stdout.isatty():
-        _fitted(header, cells, title=title)
+        _fitted(header, cells, styles or {}, title=title)
         return
     lines = [list(header), *cells] if title else cells
     widths = [max(len(line[at]) for line in lines) for at in range(len(header))] if lines else []
@@ -53,7 +62,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, titl
         click.echo("   ".join(padded).rstrip())
 
 
-def _fitted(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: bool) -> None:
+def _fitted(header: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[str, str], *, title: bool) -> None:
     # rich takes 40 ms to import: only where it is used.
     from rich.console import Console
     from rich.table import Table
@@ -63,7 +72,7 @@ def _fitted(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: bool
     for name in header:
         table.add_column(name, overflow="ellipsis", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(one, style="cyan") if at == 0 else Text(one) for at, one in enumerate(row)))
+        table.add_row(*(Text(one, style="cyan" if at == 0 else styles.get(one, "")) for at, one in enumerate(row)))
     Console(highlight=False).print(table)
 
 

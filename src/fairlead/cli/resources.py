@@ -96,7 +96,7 @@ def _report(found: Iterable[Complaint]) -> bool:
     return failed
 
 
-def _entries(filenames: Sequence[str], namespace: str, *, given: bool, recursive: bool) -> list[Entry]:
+def checked_entries(filenames: Sequence[str], namespace: str, *, given: bool, recursive: bool) -> list[Entry]:
     """The checked documents of files. Ends the program with every complaint where one is an error."""
     names, wrong = manifests.files(filenames, recursive=recursive)
     documents, unread = manifests.read(names)
@@ -137,28 +137,49 @@ def apply(
     if not filenames:
         raise click.UsageError("name the files to apply with -f FILE, -f DIR or -f -")
     if dry_run == "client":
-        for entry in _entries(filenames, namespace or "default", given=bool(namespace), recursive=recursive):
+        for entry in checked_entries(filenames, namespace or "default", given=bool(namespace), recursive=recursive):
             click.echo(f"{_called(entry.kind, entry.ref.name)} checked (client dry run)")
         return
     with connected(kubeconfig, state) as client:
         home = namespace or client.access.namespace
-        entries = _entries(filenames, home, given=bool(namespace), recursive=recursive)
-        done: list[Json] = []
-        failed = False
-        for entry in entries:
-            try:
-                document, verb = _apply_one(client, entry, dry=dry_run == "server", force=force_conflicts)
-            except Refused as refused:
-                failed = _report(manifests.complaints(entry, refused)) or failed
-                continue
-            done.append(document)
-            if output in (None, "name"):
-                said = "" if output else f" {verb}" + (" (server dry run)" if dry_run == "server" else "")
-                click.echo(f"{_called(entry.kind, entry.ref.name)}{said}")
+        entries = checked_entries(filenames, home, given=bool(namespace), recursive=recursive)
+        done, failed = apply_entries(
+            client,
+            entries,
+            dry=dry_run == "server",
+            force=force_conflicts,
+            name_only=output == "name",
+            quiet=output in ("json", "yaml"),
+        )
         if output in ("json", "yaml") and done:
             printing.show(_listed(done), output)
     if failed:
         raise SystemExit(1)
+
+
+def apply_entries(
+    client: Client,
+    entries: Iterable[Entry],
+    *,
+    dry: bool = False,
+    force: bool = False,
+    name_only: bool = False,
+    quiet: bool = False,
+) -> tuple[list[Json], bool]:
+    """Send documents one after the other and say what came of each; what the server has, and whether one failed."""
+    done: list[Json] = []
+    failed = False
+    for entry in entries:
+        try:
+            document, verb = _apply_one(client, entry, dry=dry, force=force)
+        except Refused as refused:
+            failed = _report(manifests.complaints(entry, refused)) or failed
+            continue
+        done.append(document)
+        if not quiet:
+            said = "" if name_only else f" {verb}" + (" (server dry run)" if dry else "")
+            click.echo(f"{_called(entry.kind, entry.ref.name)}{said}")
+    return done, failed
 
 
 def _apply_one(client: Client, entry: Entry, *, dry: bool, force: bool) -> tuple[Json, str]:
@@ -389,7 +410,7 @@ def delete(
         home = namespace or client.access.namespace
         targets: list[tuple[Kind[Any], str, str]] = []
         if filenames:
-            entries = _entries(filenames, home, given=bool(namespace), recursive=recursive)
+            entries = checked_entries(filenames, home, given=bool(namespace), recursive=recursive)
             # Namespaces last: they would take the others with them.
             targets = [(one.kind, one.ref.namespace, one.ref.name) for one in reversed(entries)]
         for kind, names in wanted:
