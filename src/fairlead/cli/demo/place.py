@@ -25,6 +25,7 @@ _LONGEST_DIRECTORY = 60
 _PORTS = range(20000, 32000)
 """Below the range from which Linux takes ports for outgoing connections."""
 _BLOCKS = range(70, 127)
+_LISTENS = "0A"
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -136,10 +137,10 @@ def _in_use(block: str) -> bool:
     """Whether anything listens on an address of the block (127.N.0.0/16)."""
     start = "".join(f"{int(part):02X}" for part in reversed(block.split(".")[:2]))
     try:
-        lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     except OSError:
         return False
-    return any(line.split()[1].partition(":")[0].endswith(start) for line in lines)
+    return any(row[3] == _LISTENS and row[1].partition(":")[0].endswith(start) for row in rows)
 
 
 def free_ports(count: int, candidates: Iterable[int] = ()) -> list[int]:
