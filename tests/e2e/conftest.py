@@ -60,9 +60,7 @@ class World:
         self.outsider = mesh.add("outsider", namespace="other", labels=labels(app="outsider"))
         self.echo1 = mesh.add("echo-1", service_account="echo", labels=labels(app="echo", version="v1"), ports=ports)
         self.echo2 = mesh.add("echo-2", service_account="echo", labels=labels(app="echo", version="v2"), ports=ports)
-        self.gateway = mesh.add(
-            "gateway", namespace="edge", labels=labels(istio="ingressgateway"), proxy_type="router"
-        )
+        self.gateway = mesh.add("gateway", namespace="edge", labels=labels(istio="ingressgateway"), proxy_type="router")
         for one in (self.echo1, self.echo2):
             self.apps[one.name] = self._serve(one.name, one.app)
         # Outside of the mesh: an address of its own, no sidecar, no identity.
