@@ -84,9 +84,11 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         with contextlib.suppress(OSError):
-            if self.context is not None:
-                request = self.context.wrap_socket(request, server_side=True)
-            super().finish_request(request, client_address)
+            if self.context is None:
+                super().finish_request(request, client_address)
+                return
+            with self.context.wrap_socket(request, server_side=True) as secure:
+                super().finish_request(secure, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A caller that goes away is its own affair."""
@@ -117,7 +119,7 @@ class _Http(BaseHTTPRequestHandler):
         time.sleep(float(query.get("delay", app.delay)))
         return self._send(int(query.get("status", app.status)), record)
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = answer
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = answer  # noqa: N815 (http.server's names)
 
     def _send(self, status: int, record: dict[str, Any]) -> None:
         body = json.dumps(record).encode()

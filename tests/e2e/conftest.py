@@ -1,8 +1,8 @@
-"""One mesh for all end-to-end tests: two clients, two servers of one service, a gateway, and what is not in the mesh."""
+"""One mesh for all: two clients, two servers of one service, a gateway, and an application outside of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +54,12 @@ class World:
         self.mesh = mesh
         self.certificates = certificates
         self.apps: dict[str, App] = {}
-        labels: Callable[..., dict[str, str]] = lambda **more: more
         ports = {"http": HTTP, "http-second": HTTP2ND, "tcp": TCP, "auto": AUTO, "tls": TLS}
-        self.client = mesh.add("client", labels=labels(app="client", tier="front"))
-        self.outsider = mesh.add("outsider", namespace="other", labels=labels(app="outsider"))
-        self.echo1 = mesh.add("echo-1", service_account="echo", labels=labels(app="echo", version="v1"), ports=ports)
-        self.echo2 = mesh.add("echo-2", service_account="echo", labels=labels(app="echo", version="v2"), ports=ports)
-        self.gateway = mesh.add("gateway", namespace="edge", labels=labels(istio="ingressgateway"), proxy_type="router")
+        self.client = mesh.add("client", labels={"app": "client", "tier": "front"})
+        self.outsider = mesh.add("outsider", namespace="other", labels={"app": "outsider"})
+        self.echo1 = mesh.add("echo-1", service_account="echo", labels={"app": "echo", "version": "v1"}, ports=ports)
+        self.echo2 = mesh.add("echo-2", service_account="echo", labels={"app": "echo", "version": "v2"}, ports=ports)
+        self.gateway = mesh.add("gateway", namespace="edge", labels={"istio": "ingressgateway"}, proxy_type="router")
         for one in (self.echo1, self.echo2):
             self.apps[one.name] = self._serve(one.name, one.app)
         # Outside of the mesh: an address of its own, no sidecar, no identity.
