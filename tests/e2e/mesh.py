@@ -53,6 +53,14 @@ def eventually(condition: Callable[[], T], what: str = "the condition", seconds:
         time.sleep(0.02)
 
 
+def steadily(condition: Callable[[], bool], what: str = "the condition", times: int = 8) -> None:
+    """Until the condition holds so often in a row that every instance has been asked.
+
+    A changed listener drains: connections that are open keep the old rules for a moment, as in Istio.
+    """
+    eventually(lambda: all(condition() for _ in range(times)), what)
+
+
 def environment() -> dict[str, str]:
     """For our processes: the source that is tested, and no proxies of the host."""
     kept = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
