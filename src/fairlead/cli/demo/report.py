@@ -11,20 +11,20 @@ import msgspec
 
 from fairlead.cli.demo.shop import Shop
 from fairlead.cli.demo.step import Result, Step
-from fairlead.cli.output import echo_table
+from fairlead.cli.printing import print_table
 
 _WIDTH = 100
 
 
 def table(results: Sequence[Result]) -> None:
     """STEP, WHAT IS MEASURED, EXPECTED, MEASURED, OK; a row for each check."""
-    rows: list[tuple[object, ...]] = []
+    rows: list[list[object]] = []
     for one in results:
         for at, check in enumerate(one.checks):
             step = f"{one.step} {one.title}" if at == 0 else ""
-            rows.append((step, check.what, check.expected, check.measured, "yes" if check.ok else "NO"))
-    echo_table(
-        ("STEP", "WHAT IS MEASURED", "EXPECTED", "MEASURED", "OK"), rows, styles={"yes": "green", "NO": "bold red"}
+            rows.append([step, check.what, check.expected, check.measured, "yes" if check.ok else "NO"])
+    print_table(
+        ["STEP", "WHAT IS MEASURED", "EXPECTED", "MEASURED", "OK"], rows, styles={"yes": "green", "NO": "bold red"}
     )
 
 

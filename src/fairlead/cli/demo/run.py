@@ -20,7 +20,7 @@ from fairlead.cli.demo.progress import Progress
 from fairlead.cli.demo.shop import Shop
 from fairlead.cli.demo.step import Check, Result, Step
 from fairlead.cli.demo.traffic import Traffic
-from fairlead.cli.output import echo_data
+from fairlead.cli.printing import show
 
 STEPS: tuple[Step, ...] = tuple(
     sorted(
@@ -99,7 +99,7 @@ class _Demonstration:
         seconds = time.monotonic() - self._began
         ok = all(one.ok for one in self._results) and not left
         if self._wish.output:
-            echo_data(report.document(self._results, seconds, self._capture, left), self._wish.output)
+            show(report.document(self._results, seconds, self._capture, left), self._wish.output)
         else:
             report.table(self._results)
             good = sum(one.ok for one in self._results)
