@@ -29,7 +29,7 @@ _LISTENS = "0A"
 
 
 class Place(msgspec.Struct, frozen=True):
-    """`kept` handles (lock of the directory, of the block) are inherited by the guard; `temporary`: removed at the end."""
+    """`kept`: handles (locks of directory and block) that the guard inherits. `temporary`: removed at the end."""
 
     state: Path
     temporary: bool
@@ -98,12 +98,19 @@ def _given(state: Path) -> Path:
 
 def _locked(directory: Path) -> int:
     """The lock of a directory, and the directory emptied of an earlier demonstration."""
-    handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # The lock appears under its name only once it is held, so that no sweep takes a demo that begins for one that ended.
+    fresh = directory / f"{LOCK}.{os.getpid()}"
+    new = not (directory / LOCK).exists()
+    handle = os.open(fresh if new else directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if new:
+            os.link(fresh, directory / LOCK)
     except OSError:
         os.close(handle)
         raise DemoError(f"{directory} is in use by another demo; stop that or choose another --state") from None
+    finally:
+        fresh.unlink(missing_ok=True)
     cleanup.clean(directory, remove=False)
     for one in directory.iterdir():
         if one.name == LOCK:

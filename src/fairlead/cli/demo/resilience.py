@@ -13,7 +13,7 @@ from fairlead.cli.demo.traffic import Reply
 RATINGS = "/call/ratings/ratings/1"
 FAULTS = 400
 DELAY, EARLY = 0.3, 0.01
-"""The delay of faults.yaml, and how much too early Envoy's timer may end (its clock is read once in a round of events)."""
+"""The delay of faults.yaml, and how much too early Envoy's timer may end (it reads the clock once a round)."""
 RETRIED = 300
 ERRORS = 5
 AFTER = 300
