@@ -24,7 +24,7 @@ NAMESPACES = Path("/var/run/netns")
 STEPS = 15
 
 
-class World:
+class Place:
     """A place to run the demo in, by which everything that it leaves is recognised."""
 
     def __init__(self) -> None:
@@ -70,17 +70,17 @@ class World:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    made = World()
+def place() -> Iterator[Place]:
+    made = Place()
     yield made
     shutil.rmtree(made.directory, ignore_errors=True)
 
 
-def _until_clean(world: World, seconds: float = 30) -> None:
+def _until_clean(place: Place, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
-    while world.left() and time.monotonic() < deadline:
+    while place.left() and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert world.left() == []
+    assert place.left() == []
 
 
 def _until_up(process: subprocess.Popen[str]) -> str:
@@ -102,8 +102,8 @@ def _until_up(process: subprocess.Popen[str]) -> str:
         ),
     ],
 )
-def test_every_step_holds(world: World, capture: str) -> None:
-    process = world.start("--once", "--capture", capture, "-o", "json")
+def test_every_step_holds(place: Place, capture: str) -> None:
+    process = place.start("--once", "--capture", capture, "-o", "json")
     out, errors = process.communicate(timeout=350)
     assert out, errors
     found = json.loads(out)
@@ -112,56 +112,56 @@ def test_every_step_holds(world: World, capture: str) -> None:
     assert [step["step"] for step in found["steps"]] == list(range(1, STEPS + 1))
     assert all(step["checks"] for step in found["steps"])
     assert (process.returncode, found["ok"], found["capture"], found["left"]) == (0, True, capture, [])
-    assert world.left() == []
+    assert place.left() == []
 
 
-def test_it_stays_up_until_interrupted(world: World) -> None:
-    process = world.start("--step", "14", "--capture", "explicit")
+def test_it_stays_up_until_interrupted(place: Place) -> None:
+    process = place.start("--step", "14", "--capture", "explicit")
     said = _until_up(process)
     assert "wieght" in said
-    assert world.processes()
+    assert place.processes()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 0
-    assert world.left() == []
+    assert place.left() == []
 
 
-def test_nothing_stays_when_it_is_killed(world: World) -> None:
-    process = world.start("--step", "14")
+def test_nothing_stays_when_it_is_killed(place: Place) -> None:
+    process = place.start("--step", "14")
     _until_up(process)
     process.kill()
     process.communicate(timeout=60)
-    _until_clean(world)
+    _until_clean(place)
 
 
-def test_the_next_one_cleans_up_after_one_whose_guard_was_killed_too(world: World) -> None:
-    process = world.start("--step", "14", "--capture", "explicit")
+def test_the_next_one_cleans_up_after_one_whose_guard_was_killed_too(place: Place) -> None:
+    process = place.start("--step", "14", "--capture", "explicit")
     _until_up(process)
-    guards = [one for one in Path("/proc").iterdir() if one.name.isdigit() and _is_guard(one, world)]
+    guards = [one for one in Path("/proc").iterdir() if one.name.isdigit() and _is_guard(one, place)]
     assert len(guards) == 1
     os.kill(int(guards[0].name), signal.SIGKILL)
     process.kill()
     process.communicate(timeout=60)
-    assert len(world.processes()) > STEPS
-    second = world.start("--once", "--step", "14", "--capture", "explicit")
+    assert len(place.processes()) > STEPS
+    second = place.start("--once", "--step", "14", "--capture", "explicit")
     second.communicate(timeout=120)
     assert second.returncode == 0
-    assert world.left() == []
+    assert place.left() == []
 
 
-def _is_guard(process: Path, world: World) -> bool:
+def _is_guard(process: Path, place: Place) -> bool:
     try:
         words = (process / "cmdline").read_bytes()
     except OSError:
         return False
-    return b"fairlead.cli.demo.guard" in words and str(world.directory).encode() in words
+    return b"fairlead.cli.demo.guard" in words and str(place.directory).encode() in words
 
 
-def test_a_directory_of_something_else_is_left_alone(world: World) -> None:
-    other = world.directory / "other"
+def test_a_directory_of_something_else_is_left_alone(place: Place) -> None:
+    other = place.directory / "other"
     other.mkdir()
     (other / "precious").write_text("x")
-    process = world.start("--once", "--state", str(other))
+    process = place.start("--once", "--state", str(other))
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "it is not empty" in errors

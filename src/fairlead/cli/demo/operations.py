@@ -23,7 +23,7 @@ from fairlead.model.manifest import Json
 
 RESTARTED = ("web-v1", "catalog-v1", "reviews-v2")
 EVERYTHING = "/"
-"""A request that reaches web, catalog, reviews and, from its version 2 on, ratings; 200 only if all of them answered."""
+"""A request that reaches web, catalog, reviews and, from its version 2 on, ratings; 200 only if all answered."""
 WRITES = 50
 AWAY = 300
 """Requests that must be answered while there is no control plane."""

@@ -98,7 +98,7 @@ def _given(state: Path) -> Path:
 
 def _locked(directory: Path) -> int:
     """The lock of a directory, and the directory emptied of an earlier demonstration."""
-    # The lock appears under its name only once it is held, so that no sweep takes a demo that begins for one that ended.
+    # The lock appears under its name only once it is held: no sweep takes a demo that begins for one that ended.
     fresh = directory / f"{LOCK}.{os.getpid()}"
     new = not (directory / LOCK).exists()
     handle = os.open(fresh if new else directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
