@@ -118,7 +118,8 @@ class Envoy:
             answer.error_detail.message = "no"
             taken = taken[1:]  # Envoy applies the resources that it can
         for one in taken:
-            self.has[kind][one.name] = one.version
+            if kind not in self.asked or one.name in self.asked[kind]:  # it may have lost interest meanwhile
+                self.has[kind][one.name] = one.version
         for name in message.removed_resources:
             self.has[kind].pop(name, None)
         self.out.append(answer)

@@ -45,8 +45,8 @@ class H(http.server.BaseHTTPRequestHandler):
     def log_message(self, *a): pass
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), H).serve_forever()
 """
-WEB = stats.Workload.of("web-v1", "shop", {"app": "web", "version": "v1"}, "Kubernetes")
-REVIEWS = stats.Workload.of("reviews-v2", "store", {"app": "reviews", "version": "v2"}, "Kubernetes")
+WEB: dict[str, Any] = {"workload_name": "web-v1", "labels": {"app": "web", "version": "v1"}}
+REVIEWS: dict[str, Any] = {"workload_name": "reviews-v2", "labels": {"app": "reviews", "version": "v2"}}
 
 
 def plain(message: Any) -> dict[str, Any]:
@@ -67,19 +67,19 @@ def samples(page: str, name: str) -> dict[tuple[tuple[str, str], ...], float]:
     return found
 
 
-def http_manager(reporter: stats.Reporter, own: stats.Workload) -> dict[str, Any]:
+def http_manager(reporter: stats.Reporter) -> dict[str, Any]:
     return {
-        "http_filters": [plain(one) for one in stats.peer_filters(reporter, own)],
-        "accessLog": [plain(one) for one in stats.stats_access_log(reporter, own)],
+        "http_filters": [plain(one) for one in stats.peer_filters(reporter)],
+        "accessLog": [plain(one) for one in stats.stats_access_log(reporter)],
     }
 
 
-def tcp_listener(name: str, port: int, target: str, reporter: stats.Reporter, own: stats.Workload) -> dict[str, Any]:
+def tcp_listener(name: str, port: int, target: str, reporter: stats.Reporter) -> dict[str, Any]:
     proxy = {
         "@type": f"{TYPES}envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
         "statPrefix": target,
         "cluster": target,
-        "accessLog": [plain(one) for one in stats.tcp_stats_access_log(reporter, own)],
+        "accessLog": [plain(one) for one in stats.tcp_stats_access_log(reporter)],
         "accessLogOptions": {"flushAccessLogOnConnected": True},
     }
     return {
@@ -99,7 +99,7 @@ def test_counts_to_the_request(tmp_path: Path) -> None:
                 "reviews",
                 LISTENER,
                 http_listener("virtualInbound", inbound, "inbound|80||", "INBOUND",
-                    chain={"transportSocket": tls("Downstream")}, **http_manager("destination", REVIEWS)),
+                    chain={"transportSocket": tls("Downstream")}, **http_manager("destination")),
             )  # fmt: skip
             name = "outbound|80||reviews.store.svc.cluster.local"
             plane.put("web", CLUSTER, service_cluster(name, inbound, transportSocket=tls("Upstream")))
@@ -107,12 +107,12 @@ def test_counts_to_the_request(tmp_path: Path) -> None:
             plane.put(
                 "web",
                 LISTENER,
-                http_listener("out", outbound, name, "OUTBOUND", **http_manager("source", WEB)),
-                tcp_listener("raw", raw, "tcp", "source", WEB),
+                http_listener("out", outbound, name, "OUTBOUND", **http_manager("source")),
+                tcp_listener("raw", raw, "tcp", "source"),
             )
             command = (sys.executable, str(tmp_path / "app.py"), str(app))
-            web = AgentProcess(config(plane, tmp_path, "web"), tmp_path)
-            reviews = AgentProcess(config(plane, tmp_path, "reviews", command=command), tmp_path)
+            web = AgentProcess(config(plane, tmp_path, "web", **WEB), tmp_path)
+            reviews = AgentProcess(config(plane, tmp_path, "reviews", command=command, **REVIEWS), tmp_path)
             async with running(web, reviews):
                 await check(web, reviews, app, outbound, raw)
 
@@ -167,7 +167,7 @@ async def check(web: AgentProcess, reviews: AgentProcess, app: int, outbound: in
                 "source_version": "v1",
                 "source_cluster": "Kubernetes",
                 "destination_workload": "reviews-v2",
-                "destination_workload_namespace": "store",
+                "destination_workload_namespace": "shop",
                 "destination_principal": "spiffe://cluster.local/ns/shop/sa/reviews",
                 "destination_app": "reviews",
                 "destination_version": "v2",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ class Application:
         self._child: process.Child | None = None
         self._log = process.RotatingLog(Path(config.app_log)) if config.app_log else None
         self._revive = False
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._backoff = Backoff(1, 60)
         self.env: Mapping[str, str] = {**os.environ, **config.env}
         self.restarts = 0
@@ -46,13 +47,16 @@ class Application:
             )
             log.info("the application runs as process %d", self._child.pid)
             code = await self._child.wait()
-            if not self._revive or self._stopping:
+            if not self._revive or self._stopping.is_set():
                 return code
             self._revive = False
             self.restarts += 1
             delay = self._backoff.next()
             log.warning("starting the application again in %.1f s", delay)
-            await asyncio.sleep(delay)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._stopping.wait()
+                return code
 
     async def revive(self, reason: str, grace: float) -> None:
         """The liveness probe failed: end the application and start it again."""
@@ -64,6 +68,6 @@ class Application:
 
     async def stop(self, grace: float) -> None:
         """End it for good: SIGTERM, after `grace` seconds SIGKILL."""
-        self._stopping = True
+        self._stopping.set()
         if self._child is not None and self._child.running:
             await self._child.stop(grace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from pathlib import Path
@@ -33,6 +34,17 @@ def private_directory(path: Path) -> None:
     """Make a directory (and its parents) that only the owner may enter. Raises OSError."""
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o700)
+
+
+def lock(path: Path) -> int:
+    """Take a lock that ends with this process. Raises OSError (EWOULDBLOCK) if another process holds it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise OSError(error.errno, "another agent runs in this directory", str(path.parent)) from None
+    return handle
 
 
 def socket_path(directory: Path, name: str) -> str:

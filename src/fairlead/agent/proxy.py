@@ -14,6 +14,7 @@ from typing import Any, cast
 from fairlead.agent import bootstrap, http, process
 from fairlead.agent.backoff import Backoff
 from fairlead.agent.files import socket_path, write_private
+from fairlead.envoy.peer import Workload, environment
 from fairlead.model.launch import AgentConfig
 
 STABLE_SECONDS = 30.0
@@ -67,7 +68,10 @@ class Proxy:
             (self._directory / bootstrap.ADMIN_SOCKET).unlink(missing_ok=True)
             began = loop.time()
             self._child = await process.start(
-                self._command(), env=dict(os.environ), cwd=str(self._directory), output=process.Lines(_forward)
+                self._command(),
+                env={**os.environ, **environment(self._workload())},
+                cwd=str(self._directory),
+                output=process.Lines(_forward),
             )
             code = await self._child.wait()
             if self._stopping:
@@ -78,6 +82,10 @@ class Proxy:
             delay = backoff.next()
             log.error("Envoy ended with status %d; starting it again in %.1f s", code, delay)
             await asyncio.sleep(delay)
+
+    def _workload(self) -> Workload:
+        config = self._config
+        return Workload.of(config.workload_name or config.name, config.namespace, config.labels, config.cluster_id)
 
     def _command(self) -> tuple[str, ...]:
         config = self._config

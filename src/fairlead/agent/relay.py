@@ -158,8 +158,10 @@ class RelayServer:
         async with certificates.channel(self._address, identity.roots, identity) as channel:
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
-                    await channel.channel_ready()
+                    reached = await _reached(channel)
             except TimeoutError:
+                reached = False
+            if not reached:
                 return "cannot be reached"
             call = cast("Callable[[], Any]", channel.stream_stream(METHOD))()
             self._to_upstream = asyncio.Queue()
@@ -176,6 +178,17 @@ class RelayServer:
             finally:
                 writing.cancel()
                 await asyncio.gather(writing, return_exceptions=True)
+
+
+async def _reached(channel: grpc.aio.Channel) -> bool:
+    """Whether the channel connects. A refusal counts at once: Envoy may be waiting for what is in the cache."""
+    state = channel.get_state(try_to_connect=True)
+    while state is not grpc.ChannelConnectivity.READY:
+        if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            return False
+        await channel.wait_for_state_change(state)
+        state = channel.get_state(try_to_connect=True)
+    return True
 
 
 async def _write(call: Any, queue: asyncio.Queue[bytes]) -> None:

@@ -16,7 +16,7 @@ from fairlead.agent import http, memory, probes
 from fairlead.agent.application import Application
 from fairlead.agent.bootstrap import XDS_SOCKET
 from fairlead.agent.certificates import CertificateClient, Certificates, GrpcCertificates
-from fairlead.agent.files import private_directory, socket_path, unlink
+from fairlead.agent.files import lock, private_directory, socket_path, unlink
 from fairlead.agent.messages import name_table
 from fairlead.agent.proxy import POLL_SECONDS, Proxy
 from fairlead.agent.relay import RelayServer
@@ -29,6 +29,7 @@ PROPAGATION_SECONDS = 1.0
 SETTLE_SECONDS = 0.3
 ENVOY_GRACE = 5.0
 LIVENESS_GRACE = 5.0
+LOCK_FILE = "agent.lock"
 HURRIED_GRACE = 1.0
 FAILED = 1
 
@@ -42,6 +43,7 @@ class Agent:
         self._config = config
         directory = Path(config.directory)
         private_directory(directory)
+        self._lock = lock(directory / LOCK_FILE)
         self._directory = directory
         self._certificates = Certificates(config, client or GrpcCertificates(config))
         self._secrets = SecretServer()
@@ -163,10 +165,10 @@ class Agent:
         if not begun.done():
             begun.cancel()
         application: asyncio.Task[int] | None = None
-        if self._app is not None and not ending.done():
+        if self._app is not None and not self._end.is_set():
             application = self._spawn(self._app.run(), "application")
             self._watch(self._app)
-        elif not ending.done():
+        elif not self._end.is_set():
             self._healthy(True, "")
         draining = self._spawn(self._drain_when_asked(), "drain")
         if application is not None:
@@ -244,6 +246,8 @@ class Agent:
             await self._withdraw()
             await self._proxy.drain()
             await self._until_idle(deadline)
+        if application is not None and not running:
+            self._healthy(False, "the application ended")
         if self._app is not None and running:
             left = max(1.0, deadline - loop.time())
             await self._app.stop(HURRIED_GRACE if self._hurry.is_set() else left)

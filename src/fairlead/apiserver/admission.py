@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import msgspec
 
-from fairlead.apiserver import namespaces, ownership
+from fairlead.apiserver import handover, namespaces, ownership
 from fairlead.apiserver.ownership import Owner
 from fairlead.apiserver.refusal import Refusal, bad_request, from_store, invalid, missing, named, qualified
 from fairlead.apiserver.schema import structural
@@ -127,9 +127,10 @@ class Admission:
         """Add an object. `namespace` is the one of the request ("" for cluster-scoped kinds)."""
         document = self._shaped(kind, document, namespace, "", write)
         meta = document["metadata"]
-        if not meta.get("name") and meta.get("generateName"):
+        if not meta.get("name") and isinstance(meta.get("generateName"), str) and meta["generateName"]:
             meta["name"] = f"{meta['generateName'][:240]}{self._suffix()}"
-        ref = kind.ref(namespace, str(meta.get("name", "")))
+        name: object = meta.get("name")
+        ref = kind.ref(namespace, name if isinstance(name, str) else "")
         with self._commit(kind, ref.name, write, "create") as made:
             self._home(kind, made, ref)
             if ref.name and made.get(ref) is not None:
@@ -138,7 +139,6 @@ class Admission:
 
     def replace(self, kind: Kind[Any], ref: Ref, document: Json, write: Write) -> Admitted:
         """Update an object with a whole document."""
-        document = self._shaped(kind, document, ref.namespace, ref.name, write)
         return self.edit(kind, ref, lambda _: document, write, verb="update")
 
     def edit(self, kind: Kind[Any], ref: Ref, edit: Edit, write: Write, *, verb: str = "patch") -> Admitted:
@@ -181,8 +181,13 @@ class Admission:
             owners, times = ownership.decode_owners(old["metadata"].get("managedFields") if old else None)
             live = old or {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": ref.name}}
             merged, after, conflicts = ownership.apply(live, config, owners, applier, schema, force=write.force)
+            by_kubectl = write.manager == handover.MANAGER and not write.subresource
+            if conflicts and by_kubectl and handover.is_own(live, conflicts, schema):
+                merged, after, conflicts = ownership.apply(live, config, owners, applier, schema, force=True)
             if conflicts:
                 raise _conflict(conflicts)
+            if by_kubectl:
+                merged = handover.refreshed(merged, config)
             if old is None:
                 return self._insert(made, kind, ref, merged, write, after)
             new = self._scoped(kind, old, merged, write)

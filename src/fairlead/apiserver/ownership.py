@@ -91,7 +91,7 @@ def flatten(value: object, schema: Json, path: Path = ()) -> Iterator[tuple[Path
                 continue
             if isinstance(inner, dict) and inner and name not in known:
                 yield below, _ITEM
-            yield from flatten(inner, child(schema, name), below)
+            yield from flatten(cast("object", inner), child(schema, name), below)
     elif isinstance(value, list) and schema.get("x-kubernetes-list-type") in ("map", "set"):
         inner_schema = item(schema)
         if not value:
@@ -102,7 +102,7 @@ def flatten(value: object, schema: Json, path: Path = ()) -> Iterator[tuple[Path
                 continue
             yield (*path, part), _ITEM
             if isinstance(inner, dict):
-                yield from flatten(inner, inner_schema, (*path, part))
+                yield from flatten(cast("object", inner), inner_schema, (*path, part))
     else:
         yield path, value
 
@@ -241,9 +241,10 @@ def apply(
     previous = frozenset[Path]().union(*(fields for owner, fields in owners.items() if _same_applier(owner, applier)))
     held = frozenset[Path]().union(*others.values())
     merged = cast("Json", merge(live, config, schema))
-    for path in sorted(previous - mine - held, key=lambda one: (-len(one), one)):
+    # Items of lists first: once a field of its key is gone, an item is not found any more.
+    for path in sorted(previous - mine - held, key=lambda one: (not _is_item(one[-1]), -len(one), one)):
         if not any(kept[: len(path)] == path for kept in mine | held):
-            _remove(merged, path, schema)
+            _remove(merged, path, schema, mine | held)
     after = fields_of(merged, schema)
     out = {owner: frozenset((fields - taken) & after) for owner, fields in others.items()}
     out[applier] = mine
@@ -276,8 +277,11 @@ def merge(live: object, config: object, schema: Json) -> object:
     return cast("object", config)
 
 
-def _remove(document: Json, path: Path, schema: Json) -> None:
-    """Take away what is at a path, and the objects and lists that this leaves empty (never spec or metadata)."""
+def _remove(document: Json, path: Path, schema: Json, kept: Fields) -> None:
+    """Take away what is at a path, and the objects and lists that this leaves empty, unless somebody wants them so.
+
+    Spec and metadata always stay.
+    """
     trail: list[tuple[Any, Any]] = []
     at: Any = document
     for part in path:
@@ -295,12 +299,13 @@ def _remove(document: Json, path: Path, schema: Json) -> None:
             name = next((n for n, one in enumerate(entries) if element(one, schema, below) == part), None)
             if name is None:
                 return
-        trail.append((at, name))
+        trail.append((cast("Any", at), name))
         at = cast("Any", at)[name]
         schema = below
     for depth in range(len(trail) - 1, -1, -1):
         container, name = trail[depth]
-        if depth < len(trail) - 1 and (container[name] or depth == 0 or _is_item(path[depth])):
+        stays = depth == 0 or path[: depth + 1] in kept or _is_item(path[depth])
+        if depth < len(trail) - 1 and (container[name] or stays):
             return
         del container[name]
 

@@ -173,6 +173,8 @@ def _directives(out: Json, patch: Json, schema: Json) -> None:
     for key, value in patch.items():
         if key.startswith(_DELETE_PRIMITIVES) and isinstance(value, list):
             name = key.removeprefix(_DELETE_PRIMITIVES)
+            if not isinstance(out.get(name, []), list):
+                raise PatchError(f"{name} is not a list")
             unwanted = cast("list[Any]", value)
             out[name] = [one for one in cast("list[Any]", out.get(name) or []) if one not in unwanted]
         elif key.startswith(_SET_ORDER) and isinstance(value, list):

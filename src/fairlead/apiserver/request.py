@@ -18,6 +18,7 @@ from fairlead.model.yaml import YAMLError, parse_documents
 
 Json = dict[str, Any]
 MAX_BODY = 3 << 20
+MAX_DEPTH = 100
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -66,7 +67,9 @@ def number(request: Request, name: str, default: int) -> int:
 
 def dry_run(request: Request, options: Json) -> bool:
     """Whether the query or the DeleteOptions ask for a dry run."""
-    asked = [*request.query_params.getlist("dryRun"), *cast("list[str]", options.get("dryRun") or [])]
+    given: object = options.get("dryRun") or []
+    listed = cast("list[object]", given) if isinstance(given, list) else [given]
+    asked: list[object] = [*request.query_params.getlist("dryRun"), *listed]
     if any(one != "All" for one in asked):
         raise bad_request("dryRun takes one value: All")
     return bool(asked)
@@ -159,9 +162,20 @@ def decoded(raw: bytes, media: str) -> Any:
     if media in ("application/yaml", APPLY_PATCH):
         return _yaml(raw)
     if media == "application/json" or media.endswith("+json"):
-        return _json(raw)
+        found = _json(raw)
+        if _deeper(found, MAX_DEPTH):
+            raise bad_request(f"the body is nested deeper than {MAX_DEPTH} levels")
+        return found
     known = f"application/json, application/yaml, {protobuf.MEDIA_TYPE}"
     raise Refusal(415, f"the body of the request was in an unknown format {media!r}; accepted are {known}")
+
+
+def _deeper(value: object, levels: int) -> bool:
+    if isinstance(value, dict):
+        return levels == 0 or any(_deeper(one, levels - 1) for one in cast("Json", value).values())
+    if isinstance(value, list):
+        return levels == 0 or any(_deeper(one, levels - 1) for one in cast("list[object]", value))
+    return False
 
 
 def _yaml(raw: bytes) -> Any:

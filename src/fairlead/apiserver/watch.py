@@ -32,6 +32,8 @@ class Hub:
         self.store = store
         self._queues: dict[tuple[str, str], set[asyncio.Queue[Sequence[Change] | None]]] = {}
         self._end: Callable[[], None] | None = None
+        self.revision = store.revision
+        """Up to here every change has been put into the queues."""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Follow the store. Call on the loop."""
@@ -41,6 +43,7 @@ class Hub:
                 loop.call_soon_threadsafe(self._fan, changes)
 
         self._end = self.store.subscribe(hand_over)
+        self.revision = self.store.revision
 
     def stop(self) -> None:
         """End every watch."""
@@ -61,6 +64,7 @@ class Hub:
                     _force(queue)
                 else:
                     queue.put_nowait(some)
+        self.revision = max(self.revision, changes[-1].revision)
 
     @contextmanager
     def open(self, kind: Kind[Any]) -> Any:
@@ -96,11 +100,9 @@ class Watch(msgspec.Struct, frozen=True):
 
 def begin(hub: Hub, watch: Watch) -> AsyncIterator[bytes]:
     """The stream of events, one JSON line each. Raises Refusal (410) at once where `since` is not kept any more."""
-    if watch.since is not None:
-        try:
-            hub.store.changes_since(watch.since)
-        except Gone as error:
-            raise expired(error) from None
+    store = hub.store
+    if watch.since is not None and not store.oldest <= watch.since <= store.revision:
+        raise expired(Gone(watch.since, store.oldest, store.revision))
     return _stream(hub, watch)
 
 
@@ -121,8 +123,8 @@ async def _stream(hub: Hub, watch: Watch) -> AsyncIterator[bytes]:
             except TimeoutError:
                 next_bookmark = time.monotonic() + BOOKMARK_SECONDS
                 if watch.bookmarks:
-                    # Nothing waits in the queue, so this watch has seen everything up to the store's revision
-                    # unless a commit is on its way through the loop: then its own event tells the newer one.
+                    # Nothing waits in the queue, so this watch has seen everything that the hub has.
+                    seen = max(seen, hub.revision)
                     yield _bookmark(watch, seen)
                 continue
             if changes is None:
@@ -146,12 +148,13 @@ def _first(hub: Hub, watch: Watch) -> tuple[int, bytes]:
         if watch.initial and watch.bookmarks:
             lines += _bookmark(watch, revision, ended=True)
         return revision, lines
+    revision = store.revision
     try:
-        changes = store.changes_since(watch.since)
+        changes = store.changes_since(watch.since, (kind.group, kind.kind))
     except Gone as error:
-        return store.revision, _line("ERROR", expired(error).status())
-    of_kind = [one for one in changes if (one.ref.group, one.ref.kind) == (kind.group, kind.kind)]
-    return (changes[-1].revision if changes else watch.since), _events(watch, of_kind)
+        return revision, _line("ERROR", expired(error).status())
+    # A commit of another thread may have come between the two: then it is among the changes already.
+    return max(revision, changes[-1].revision if changes else 0), _events(watch, changes)
 
 
 def _bookmark(watch: Watch, revision: int, *, ended: bool = False) -> bytes:

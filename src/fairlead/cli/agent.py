@@ -52,6 +52,8 @@ def agent(path: Path, log_level: str) -> None:
         status = uvloop.run(run())
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
-    except (ProxyError, OSError) as error:
+    except ProxyError as error:
         raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"{error.strerror or error}: {error.filename or path}") from None
     sys.exit(status)

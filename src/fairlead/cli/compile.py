@@ -8,8 +8,8 @@ from typing import Any, Literal, cast
 
 import click
 
-from fairlead.cli.documents import read
-from fairlead.cli.output import echo_data
+from fairlead.cli import manifests
+from fairlead.cli.printing import show
 from fairlead.model.diagnostic import Severity
 from fairlead.model.launch import Capture
 from fairlead.model.object import Spec
@@ -51,17 +51,18 @@ def compile_command(files: tuple[str, ...], recursive: bool, proxy: str, namespa
     from fairlead.compiler.offline import load
 
     described = _proxy(proxy)
-    manifests, broken = read(files, recursive=recursive)
-    for error in broken:
-        click.echo(f"{error.position}: error: {error.message}", err=True)
+    names, missing = manifests.files(files, recursive=recursive)
+    documents, broken = manifests.read(names)
+    for complaint in (*missing, *broken):
+        click.echo(str(complaint), err=True)
     model = MeshModel()
-    found = load(model, manifests, namespace)
-    catalog = model.compile(_view(described))
-    found.extend(model.diagnostics())
+    found = load(model, documents, namespace)
+    with model.opened(_view(described)) as catalog:
+        found.extend(model.diagnostics())
     for one in found:
         click.echo(str(one), err=True)
-    echo_data(_as_json(catalog), output)
-    if broken or any(one.severity is Severity.ERROR for one in found):
+    show(_as_json(catalog), output)
+    if missing or broken or any(one.severity is Severity.ERROR for one in found):
         sys.exit(1)
 
 

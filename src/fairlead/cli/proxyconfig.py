@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from fairlead.cli.output import echo_data, echo_table
+from fairlead.cli.printing import print_table, show
 
 Row = tuple[object, ...]
 Rows = Callable[[dict[str, Any]], Iterator[Row]]
@@ -28,12 +28,12 @@ def _command(name: str, columns: tuple[str, ...], rows: Rows, doc: str) -> None:
     @click.argument("proxy")
     @click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="The state directory.")
     @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print Envoy's own form.")
-    def show(proxy: str, state: Path | None, output: str | None) -> None:
+    def command(proxy: str, state: Path | None, output: str | None) -> None:
         found = _dump(proxy, state)[name]
         if output:
-            echo_data(found, output)
+            show(found, output)
             return
-        echo_table(columns, sorted({row for one in found for row in rows(one)}, key=str), styles=_STYLES)
+        print_table(columns, sorted({row for one in found for row in rows(one)}, key=str), styles=_STYLES)
 
 
 _STYLES = {"HEALTHY": "green", "UNHEALTHY": "red", "ACTIVE": "green", "OK": "green", "FAILED": "red"}
@@ -183,4 +183,4 @@ _command("bootstrap", ("NODE", "NAMESPACE", "SERVICE ACCOUNT", "ADDRESSES"), _bo
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), default="json", show_default=True)
 def everything(proxy: str, state: Path | None, output: str) -> None:
     """Everything, as Envoy has it."""
-    echo_data(_dump(proxy, state), output)
+    show(_dump(proxy, state), output)

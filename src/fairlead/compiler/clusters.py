@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, identities_of
-from fairlead.compiler.hosts import host, host_keys, settings
+from fairlead.compiler.hosts import NameKey, host, host_keys, host_named, settings
 from fairlead.compiler.inbound import InboundPort, inbound_ports
 from fairlead.compiler.policies import PolicyKey, effective, policy_for
 from fairlead.envoy import names
@@ -156,11 +156,18 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
             discovery, endpoints = "STATIC", (LbEndpoint("", "127.0.0.1", number),)
     else:
         discovery, endpoints = "STATIC", (LbEndpoint("", view.capture.app_address, number),)
+    served = host_named(r, NameKey(view.namespace, port.hostname)) if port.hostname else None
+    found = host(r, served) if served is not None else None
+    described = Described(port=port.service_port)
+    if found is not None:
+        described = Described(
+            found.key.hostname, found.name or found.key.hostname, found.key.namespace, port.service_port
+        )
     plan = ClusterPlan(
         name=names.inbound_cluster(number),
         discovery=discovery,
         http=_http(port.protocol),
-        described=Described(),
+        described=described,
         connect_timeout=settings(r).connect_timeout,
         endpoints=endpoints,
         bind_address=_APPLICATION_BIND if view.capture.mode in ("redirect", "netns") else "",

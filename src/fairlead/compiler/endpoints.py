@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from fairlead.compiler.hosts import host, settings
 from fairlead.compiler.mtls import MtlsKey, inbound_mtls
+from fairlead.envoy import peer
 from fairlead.envoy.endpoint import LbEndpoint, load_assignment
 from fairlead.envoy.names import subset_key
 from fairlead.envoy.resource import Resource
@@ -23,6 +24,9 @@ from fairlead.ir.workload import (
     Workload,
     WorkloadKey,
 )
+
+_CLUSTER_ID = "Kubernetes"
+"""Istio's name of the only cluster."""
 
 
 class EndpointsKey(NamedTuple):
@@ -122,9 +126,6 @@ def _endpoints(r: Reader, found: Host, port: HostPort, labels: Pairs) -> Iterato
 def _of_workload(r: Reader, workload: Workload, port: HostPort) -> LbEndpoint:
     number = target_port(port, workload.ports)
     mtls = workload.mesh and inbound_mtls(r, MtlsKey(workload.key.namespace, workload.labels, number)) != "DISABLE"
-    labels = dict(workload.labels)
-    canonical = labels.get("service.istio.io/canonical-name") or labels.get("app") or workload.workload_name
-    revision = labels.get("service.istio.io/canonical-revision") or labels.get("version") or "latest"
     name = workload.workload_name or workload.key.name
     return LbEndpoint(
         locality=workload.locality,
@@ -132,7 +133,7 @@ def _of_workload(r: Reader, workload: Workload, port: HostPort) -> LbEndpoint:
         port=number,
         weight=max(workload.weight, 1),
         mtls=mtls,
-        workload=f"{name};{workload.key.namespace};{canonical or name};{revision};Kubernetes",
+        workload=peer.Workload.of(name, workload.key.namespace, dict(workload.labels), _CLUSTER_ID),
     )
 
 

@@ -9,11 +9,13 @@ from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 
 from fairlead.compiler.hosts import settings
 from fairlead.envoy.accesslog import access_logs
+from fairlead.envoy.stats import reporter_of, stats_access_log, tcp_stats_access_log
 from fairlead.inc import Reader
 from fairlead.ir.filters import FilterScope
 
 
 def loggers(r: Reader, scope: FilterScope) -> tuple[AccessLog, ...]:
     """The loggers of the connection managers and TCP proxies (`scope.tcp`) of a proxy's filter chain."""
-    del scope  # The file log is the same for everybody.
-    return access_logs(settings(r))
+    reporter = reporter_of(scope.direction)
+    counted = tcp_stats_access_log(reporter) if scope.tcp else stats_access_log(reporter)
+    return (*counted, *access_logs(settings(r)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -36,13 +37,19 @@ class MeshModel:
             for obj in changed:
                 self.engine.put(OBJECTS, obj.ref, _meaning(obj))
 
-    def compile(self, view: View) -> Catalog:
-        """Everything that a proxy with this view gets, at once (nothing is kept)."""
+    @contextmanager
+    def opened(self, view: View) -> Generator[Catalog]:
+        """Everything that a proxy with this view gets; findings about it stand as long as the context does."""
         self.publisher.open(view)
         try:
-            return {type_url: dict(found) for type_url, found in self.publisher.catalog(view).items()}
+            yield {type_url: dict(found) for type_url, found in self.publisher.catalog(view).items()}
         finally:
             self.publisher.close(view)
+
+    def compile(self, view: View) -> Catalog:
+        """Everything that a proxy with this view gets, at once (nothing is kept)."""
+        with self.opened(view) as catalog:
+            return catalog
 
     def diagnostics(self) -> list[Diagnostic]:
         """What the rules have found wrong, in a fixed order; rules that failed are findings too."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.registry import Registry
 from fairlead.model.diagnostic import Diagnostic, Origin, Severity
-from fairlead.model.manifest import Manifest
+from fairlead.model.manifest import Json, Manifest
 from fairlead.model.object import Object
 from fairlead.model.path import METADATA
 from fairlead.model.ref import Ref
@@ -55,7 +55,7 @@ def _with_address(kinds: Registry, manifest: Manifest, taken: set[str], namespac
     meta = manifest.data.get("metadata")
     if not isinstance(meta, dict):
         return manifest
-    data = {**manifest.data, "metadata": {"namespace": namespace, **meta}}
+    data: Json = {**manifest.data, "metadata": {"namespace": namespace, **cast("Json", meta)}}
     if not kind.addresses(data):
         # What files ask for is taken as it is: they may come from a cluster with another range.
         made, problems = kind.allocate(data, taken, DEFAULT_RANGE)

@@ -26,15 +26,15 @@ from fairlead.compiler.endpoints import assignment_of
 from fairlead.compiler.listeners import ListenerKey, listener, listener_names, route_names
 from fairlead.compiler.nametable import name_table
 from fairlead.compiler.routes import GatewayRouteKey, SidecarRouteKey, gateway_route, sidecar_route
-from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, SECRET, Resource
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, SECRET
 from fairlead.inc import Reader, Rule, rule
 from fairlead.ir.view import View
 
 
 class Part(NamedTuple):
-    """One resource of a view: the rule that makes it, and the key."""
+    """One resource of a view: the rule that makes it (a `Resource` or None), and the key."""
 
-    rule: Rule[Any, Resource | None]
+    rule: Rule[Any, Any]
     key: Hashable
 
 

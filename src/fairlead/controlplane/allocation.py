@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from fairlead.apiserver.admission import Unallocatable
 from fairlead.compiler.registry import Registry
@@ -30,7 +30,7 @@ class Allocation:
         kind, _ = self._kinds.identify(document)
         if kind is None or kind.allocate is None:
             return document
-        meta = document.get("metadata") or {}
+        meta = cast("dict[str, Any]", document.get("metadata") or {})
         ref = kind.ref(str(meta.get("namespace") or "default"), str(meta.get("name") or ""))
         own = self._held.get(ref, ())
         made, problems = kind.allocate(document, self._holders.keys() - set(own), self._network)

@@ -33,6 +33,8 @@ class Feed:
         self._store = store
         self.model = model
         self.revision = 0
+        """The newest revision that is compiled: what proxies are compared with."""
+        self._newest = 0
         self.invalid: dict[Ref, list[Problem]] = {}
         self._pending: dict[Ref, dict[str, Any] | None] = {}
         self._listeners: list[Listener] = []
@@ -69,6 +71,7 @@ class Feed:
         pending, self._pending = self._pending, {}
         if pending:
             self._apply(pending)
+        self.revision = max(self.revision, self._newest)
         changed = self.model.publisher.refresh()
         took = loop.time() - begun
         self._not_before = begun + took + min(took, _LONGEST_PAUSE)
@@ -86,7 +89,7 @@ class Feed:
     def _take(self, changes: tuple[Change, ...]) -> None:
         for change in changes:
             self._pending[change.ref] = change.new
-            self.revision = max(self.revision, change.revision)
+            self._newest = max(self._newest, change.revision)
         if self._scheduled is None and self._unsubscribe is not None:
             loop = self._running()
             self._scheduled = loop.call_at(max(loop.time(), self._not_before), self.flush)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from fairlead.compiler.publish import Publisher
 from fairlead.controlplane.conditions import set_condition
@@ -113,7 +113,8 @@ class Proxies:
         document = self._store.get(ref)
         if document is None:
             return
-        account = (document.get("spec") or {}).get("serviceAccount") or "default"
+        spec = cast("dict[str, Any]", document.get("spec") or {})
+        account = str(spec.get("serviceAccount") or "default")
         if account != connection.peer.service_account:
             _log.warning("%s may not report health of %s, which is of %s", connection.peer, ref, account)
             return

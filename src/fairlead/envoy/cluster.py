@@ -15,6 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 from fairlead.envoy.endpoint import TLS_MODE, LbEndpoint, assignment, socket_address
 from fairlead.envoy.names import stat_name
 from fairlead.envoy.resource import CLUSTER, Resource
+from fairlead.envoy.stats import SERVICE_METADATA, service_metadata
 from fairlead.envoy.upstreamtls import pack, raw_buffer
 from fairlead.ir.traffic import HttpPool, LoadBalancer, OutlierDetection, Policy, TcpKeepalive, TcpPool
 
@@ -273,6 +274,9 @@ def _proxy_protocol(message: cluster_pb2.Cluster, version: str) -> None:
 def _describe(message: cluster_pb2.Cluster, described: Described) -> None:
     said: dict[str, Any] = {}
     if described.host:
+        message.metadata.filter_metadata[SERVICE_METADATA].CopyFrom(
+            service_metadata(described.host, described.name, described.namespace)
+        )
         service = {"host": described.host, "name": described.name, "namespace": described.namespace}
         said["services"] = [service]
     if described.port:

@@ -8,7 +8,9 @@ import msgspec
 from envoy.config.core.v3 import address_pb2, base_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
+from fairlead.envoy.peer import Workload
 from fairlead.envoy.resource import ENDPOINT, Resource
+from fairlead.envoy.stats import WORKLOAD_METADATA, endpoint_metadata
 
 TLS_MODE = "tlsMode"
 TRANSPORT_SOCKET_MATCH = "envoy.transport_socket_match"
@@ -17,8 +19,8 @@ TRANSPORT_SOCKET_MATCH = "envoy.transport_socket_match"
 class LbEndpoint(msgspec.Struct, frozen=True, order=True):
     """One endpoint as a proxy dials it.
 
-    `mtls` marks endpoints whose sidecar accepts mesh mTLS. `workload` is Istio's endpoint metadata
-    `name;namespace;canonical-service;canonical-revision;cluster`. `weight` is at least 1.
+    `mtls` marks endpoints whose sidecar accepts mesh mTLS. `workload` names the instance in metrics and logs, where it
+    is known. `weight` is at least 1.
     """
 
     locality: str
@@ -26,12 +28,10 @@ class LbEndpoint(msgspec.Struct, frozen=True, order=True):
     port: int
     weight: int = 1
     mtls: bool = False
-    workload: str = ""
+    workload: Workload = Workload()
 
 
-def assignment(
-    name: str, endpoints: Iterable[LbEndpoint], *, endpoint_metadata: bool = True
-) -> endpoint_pb2.ClusterLoadAssignment:
+def assignment(name: str, endpoints: Iterable[LbEndpoint]) -> endpoint_pb2.ClusterLoadAssignment:
     """The message: endpoints grouped by locality, in a fixed order."""
     message = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
     groups: dict[str, list[LbEndpoint]] = {}
@@ -41,7 +41,7 @@ def assignment(
         group = message.endpoints.add()
         group.locality.CopyFrom(locality_of(locality))
         for one in members:
-            group.lb_endpoints.append(_endpoint(one, endpoint_metadata))
+            group.lb_endpoints.append(_endpoint(one))
         group.load_balancing_weight.value = min(sum(one.weight for one in members), 2**32 - 1)
     return message
 
@@ -71,13 +71,13 @@ def socket_address(address: str, port: int, *, netns: str = "") -> address_pb2.A
     return message
 
 
-def _endpoint(one: LbEndpoint, with_metadata: bool) -> endpoint_components_pb2.LbEndpoint:
+def _endpoint(one: LbEndpoint) -> endpoint_components_pb2.LbEndpoint:
     message = endpoint_components_pb2.LbEndpoint()
     message.endpoint.address.CopyFrom(socket_address(one.address, one.port))
     message.load_balancing_weight.value = one.weight
-    if with_metadata:
-        if one.mtls:
-            message.metadata.filter_metadata[TRANSPORT_SOCKET_MATCH].update({TLS_MODE: "istio"})
-        if one.workload:
-            message.metadata.filter_metadata["istio"].update({"workload": one.workload})
+    if one.mtls:
+        message.metadata.filter_metadata[TRANSPORT_SOCKET_MATCH].update({TLS_MODE: "istio"})
+    if one.workload.name:
+        message.metadata.filter_metadata["istio"].update({"workload": one.workload.summary})
+        message.metadata.filter_metadata[WORKLOAD_METADATA].CopyFrom(endpoint_metadata(one.workload))
     return message

@@ -32,6 +32,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from fairlead.envoy import names
 from fairlead.envoy.pack import pack, packed, seconds
+from fairlead.envoy.stats import peer_filters, reporter_of
 from fairlead.ir.filters import Filter
 from fairlead.ir.mesh import Mesh
 
@@ -119,8 +120,9 @@ def inbound_routes(route: InboundRoute) -> RouteConfiguration:
 
 
 def _filters(http: Http) -> list[HttpFilter]:
-    """Kinds' filters, then Istio's own in Istio's order; the router is last."""
-    made = [HttpFilter(name=one.name, typed_config=packed(one.type_url, one.config)) for one in http.filters]
+    """Peers introduce themselves, then kinds' filters, then Istio's own in Istio's order; the router is last."""
+    made = peer_filters(reporter_of(http.role))
+    made += [HttpFilter(name=one.name, typed_config=packed(one.type_url, one.config)) for one in http.filters]
     if http.grpc_web:
         made.append(HttpFilter(name="envoy.filters.http.grpc_web", typed_config=pack(GrpcWeb())))
     counts = GrpcStats(emit_filter_state=True, stats_for_all_methods=_FALSE)

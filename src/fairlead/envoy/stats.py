@@ -3,8 +3,9 @@
 A proxy adds `x-fairlead-peer` (a serialised google.protobuf.Value in base64) with its workload's names to requests it
 sends for its application and to responses it returns for it. The other side moves the header into dynamic metadata
 and removes it, so no application sees it. Both are HTTP filters of the listener, not of routes: route tables stay the
-same for all workloads. Hosts outside the mesh must not learn these names: their virtual hosts list PEER_HEADER in
-`request_headers_to_remove`.
+same for all workloads. Neither do listeners name the workload: Envoy reads its own names from its environment
+(`fairlead.envoy.peer.environment`), so that workloads that are alike share listeners. Hosts outside the mesh must not
+learn these names: their virtual hosts list PEER_HEADER in `request_headers_to_remove`.
 
 Principals come from TLS, the destination service from the cluster's metadata (`service_metadata`). What Envoy cannot
 say in an operator (`unknown` for an absent value, `mutual_tls`, `grpc`) is put right by `fairlead.telemetry.page`.
@@ -12,11 +13,9 @@ say in an operator (`unknown` for an absent value, `mutual_tls`, `grpc`) is put 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-import msgspec
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
 from envoy.config.core.v3 import base_pb2
@@ -28,6 +27,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from google.protobuf import json_format, message, struct_pb2
 from xds.type.v3 import typed_struct_pb2
 
+from fairlead.envoy.peer import NAMES, PEER_VARIABLE, UNKNOWN, Workload, variable, wire
+
 Reporter = Literal["source", "destination"]
 
 PEER_HEADER = "x-fairlead-peer"
@@ -36,7 +37,6 @@ SERVICE_METADATA = "fairlead.service"
 WORKLOAD_METADATA = "fairlead.workload"
 PEER_FILTER = "fairlead.peer"
 ANNOUNCE_FILTER = "fairlead.announce"
-UNKNOWN = "unknown"
 MAX_COUNTERS = 20_000
 MAX_HISTOGRAMS = 10_000
 _SCOPE = "istio"
@@ -80,41 +80,10 @@ LABELS = (
 )
 _HTTP_ONLY = frozenset(("response_code", "grpc_response_status"))
 
-# A workload's names: the attribute, its label after `source_` or `destination_`, its key on the wire.
-_NAMES = (
-    ("name", "workload", "w"),
-    ("namespace", "workload_namespace", "n"),
-    ("app", "app", "a"),
-    ("version", "version", "v"),
-    ("canonical_service", "canonical_service", "s"),
-    ("canonical_revision", "canonical_revision", "r"),
-    ("cluster", "cluster", "c"),
-)
 
-
-class Workload(msgspec.Struct, frozen=True):
-    """The names under which a workload appears in metrics; empty means unknown."""
-
-    name: str = ""
-    namespace: str = ""
-    app: str = ""
-    version: str = ""
-    canonical_service: str = ""
-    canonical_revision: str = ""
-    cluster: str = ""
-
-    @staticmethod
-    def of(name: str, namespace: str, labels: Mapping[str, str], cluster: str) -> Workload:
-        """From a workload's labels, with Istio's rules for canonical names."""
-        app, version = labels.get("app", ""), labels.get("version", "")
-        service = labels.get("service.istio.io/canonical-name") or labels.get("app.kubernetes.io/name") or app or name
-        revision = (
-            labels.get("service.istio.io/canonical-revision")
-            or labels.get("app.kubernetes.io/version")
-            or version
-            or "latest"
-        )
-        return Workload(name, namespace, app, version, service, revision, cluster)
+def reporter_of(direction: str) -> Reporter:
+    """Who counts: the server's side of a call, or the client's (gateways are clients of what they forward to)."""
+    return "destination" if direction == "inbound" else "source"
 
 
 def service_metadata(host: str, name: str, namespace: str) -> struct_pb2.Struct:
@@ -127,10 +96,10 @@ def service_metadata(host: str, name: str, namespace: str) -> struct_pb2.Struct:
 
 def endpoint_metadata(workload: Workload) -> struct_pb2.Struct:
     """For an endpoint's `metadata.filter_metadata[WORKLOAD_METADATA]`: the peer's names for TCP."""
-    return _struct(_wire(workload))
+    return _struct(wire(workload))
 
 
-def peer_filters(reporter: Reporter, own: Workload) -> list[hcm_pb2.HttpFilter]:
+def peer_filters(reporter: Reporter) -> list[hcm_pb2.HttpFilter]:
     """The filters that learn the peer and introduce this workload: the first two of an HTTP filter chain.
 
     First, so that local replies of later filters (a denial, a fault) carry the introduction too. `source` for
@@ -148,7 +117,7 @@ def peer_filters(reporter: Reporter, own: Workload) -> list[hcm_pb2.HttpFilter]:
     mutations.append(
         mutation_rules_pb2.HeaderMutation(
             append=base_pb2.HeaderValueOption(
-                header=base_pb2.HeaderValue(key=PEER_HEADER, value=peer_header(own)),
+                header=base_pb2.HeaderValue(key=PEER_HEADER, value=f"%ENVIRONMENT({PEER_VARIABLE})%"),
                 append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
             )
         )
@@ -156,15 +125,9 @@ def peer_filters(reporter: Reporter, own: Workload) -> list[hcm_pb2.HttpFilter]:
     return [_filter(ANNOUNCE_FILTER, announce), _filter(PEER_FILTER, learn)]
 
 
-def peer_header(own: Workload) -> str:
-    """The value of PEER_HEADER."""
-    value = struct_pb2.Value(struct_value=_struct(_wire(own)))
-    return base64.b64encode(value.SerializeToString(deterministic=True)).decode()
-
-
-def stats_access_log(reporter: Reporter, own: Workload) -> list[accesslog_pb2.AccessLog]:
+def stats_access_log(reporter: Reporter) -> list[accesslog_pb2.AccessLog]:
     """HTTP metrics: for `HttpConnectionManager.access_log`."""
-    tags = _tags(reporter, own, http=True)
+    tags = _tags(reporter, http=True)
     config = stats_pb2.Config()
     config.counters.add(stat=_stat(REQUESTS, tags)).value_fixed.value = 1
     unit = stats_pb2.Config.Histogram.Unit
@@ -177,12 +140,12 @@ def stats_access_log(reporter: Reporter, own: Workload) -> list[accesslog_pb2.Ac
     return [_log(config)]
 
 
-def tcp_stats_access_log(reporter: Reporter, own: Workload) -> list[accesslog_pb2.AccessLog]:
+def tcp_stats_access_log(reporter: Reporter) -> list[accesslog_pb2.AccessLog]:
     """TCP metrics: for `TcpProxy.access_log`, which also needs `access_log_options.flush_access_log_on_connected`.
 
     A connection counts as opened when the upstream is connected, as closed when it ends.
     """
-    tags = _tags(reporter, own, http=False)
+    tags = _tags(reporter, http=False)
     opened, closed = stats_pb2.Config(), stats_pb2.Config()
     opened.counters.add(stat=_stat(TCP_OPENED, tags)).value_fixed.value = 1
     closed.counters.add(stat=_stat(TCP_CLOSED, tags)).value_fixed.value = 1
@@ -192,7 +155,7 @@ def tcp_stats_access_log(reporter: Reporter, own: Workload) -> list[accesslog_pb
     return [_log(opened, kinds.TcpUpstreamConnected), _log(closed, kinds.TcpConnectionEnd)]
 
 
-def _tags(reporter: Reporter, own: Workload, *, http: bool) -> list[stats_pb2.Config.Tag]:
+def _tags(reporter: Reporter, *, http: bool) -> list[stats_pb2.Config.Tag]:
     mine, other = ("source", "destination") if reporter == "source" else ("destination", "source")
     side = "UPSTREAM" if reporter == "source" else "DOWNSTREAM"
     values = {
@@ -208,8 +171,8 @@ def _tags(reporter: Reporter, own: Workload, *, http: bool) -> list[stats_pb2.Co
         "response_flags": "%RESPONSE_FLAGS%",
         "connection_security_policy": UNKNOWN if reporter == "source" else "%DOWNSTREAM_PEER_URI_SAN%",
     }
-    for attribute, label, key in _NAMES:
-        values[f"{mine}_{label}"] = getattr(own, attribute).replace("%", "%%") or UNKNOWN
+    for attribute, label, key in NAMES:
+        values[f"{mine}_{label}"] = f"%ENVIRONMENT({variable(attribute)})%"
         if http:
             values[f"{other}_{label}"] = f"%DYNAMIC_METADATA({PEER_METADATA}:peer:{key})%"
         elif reporter == "source":
@@ -251,11 +214,6 @@ def _filter(name: str, config: message.Message) -> hcm_pb2.HttpFilter:
     made = hcm_pb2.HttpFilter(name=name)
     made.typed_config.Pack(config, deterministic=True)
     return made
-
-
-def _wire(workload: Workload) -> dict[str, str]:
-    found = {key: str(getattr(workload, attribute)) for attribute, _, key in _NAMES}
-    return {key: value for key, value in found.items() if value}
 
 
 def _struct(values: Mapping[str, str]) -> struct_pb2.Struct:

@@ -49,6 +49,8 @@ def tcp_proxy(target: TcpTarget, access_logs: Iterable[AccessLog] = ()) -> Netwo
     """The terminal network filter that forwards bytes to `target`."""
     weighted = [(name, weight) for name, weight in target.clusters if weight > 0]
     made = TcpProxy(stat_prefix=target.stat_prefix or target.clusters[0][0], access_log=access_logs)
+    # Connections are counted when they open, too: the log must be written then.
+    made.access_log_options.flush_access_log_on_connected = True
     if len(weighted) > 1:
         for name, weight in weighted:
             made.weighted_clusters.clusters.add(name=name, weight=weight)

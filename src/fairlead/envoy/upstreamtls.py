@@ -61,6 +61,8 @@ def mesh_tls(sans: Iterable[str], sni: str, alpn: Iterable[str]) -> base_pb2.Tra
     context = tls_pb2.UpstreamTlsContext(sni=sni)
     common = context.common_tls_context
     common.tls_params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_2
+    # Envoy as a client offers no more than TLS 1.2 unless it is told to.
+    common.tls_params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
     common.alpn_protocols.extend(alpn)
     common.tls_certificate_sds_secret_configs.append(agent_secret(IDENTITY_SECRET))
     combined = common.combined_validation_context

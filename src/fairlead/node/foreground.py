@@ -98,7 +98,8 @@ class Foreground:
         config = agent_config(process, replica, place, self._mesh, services, base_environment(self._samples))
         # The command shares our terminal instead of writing a log, and starts where we were started.
         working_dir = request.spec.working_dir or os.getcwd()  # noqa: PTH109
-        config = msgspec.structs.replace(config, app_log="", working_dir=working_dir)
+        quiet = "critical"
+        config = msgspec.structs.replace(config, app_log="", working_dir=working_dir, envoy_log_level=quiet)
         token = await self._client.token(request.namespace, request.spec.service_account_name)
         entry = workload_entry(process, replica, place, self._node, self._mesh.network)
         await register(self._client, entry)
@@ -115,7 +116,7 @@ class Foreground:
             "--config",
             str(config),
             "--log-level",
-            "warning",
+            "error",
             env=agent_environment(),
             start_new_session=True,
         )

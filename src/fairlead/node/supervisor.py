@@ -314,7 +314,8 @@ class Supervisor:
             try:
                 await self._write_status()
             except ApiError as error:
-                log.warning("cannot write status: %s", error)
+                if error.status:  # that the API is away is said where it is watched
+                    log.warning("cannot write status: %s", error)
                 pause = 5.0
             await asyncio.sleep(_STATUS_PAUSE)
             with contextlib.suppress(TimeoutError):

@@ -54,7 +54,8 @@ SELECT h.revision, h.operation, h.grp, h.kind, h.namespace, h.name, h.document, 
     SELECT before.document FROM history before WHERE before.grp = h.grp AND before.kind = h.kind
     AND before.namespace = h.namespace AND before.name = h.name AND before.revision < h.revision
     ORDER BY before.revision DESC LIMIT 1
-) FROM history h WHERE h.revision > ? ORDER BY h.revision, h.seq
+) FROM history h WHERE h.revision > :since AND (:grp IS NULL OR (h.grp = :grp AND h.kind = :kind))
+ORDER BY h.revision, h.seq
 """
 
 _THIS = "grp = ? AND kind = ? AND namespace = ? AND name = ?"
@@ -178,9 +179,10 @@ class Database:
         )
         return self.run(statement, ref).fetchall()
 
-    def changes(self, since: int) -> Iterator[Row]:
-        """Rows of `_CHANGES` after a revision."""
-        return iter(self.run(_CHANGES, (since,)))
+    def changes(self, since: int, kind: tuple[str, str] | None) -> Iterator[Row]:
+        """Rows of `_CHANGES` after a revision, of all kinds or of one (group, kind)."""
+        group, name = kind or (None, None)
+        return iter(self.run(_CHANGES, {"since": since, "grp": group, "kind": name}))
 
     def kinds(self) -> list[tuple[str, str]]:
         """(group, kind) of everything that the history holds."""

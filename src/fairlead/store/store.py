@@ -229,11 +229,11 @@ class Store:
             rows = self._database.versions(ref)
         return [Version(row[0], row[1], None if row[2] is None else _decode(row[2]), *row[3:]) for row in rows]
 
-    def changes_since(self, revision: int) -> Sequence[Change]:
-        """Every change after a revision, in order. Raises Gone."""
+    def changes_since(self, revision: int, kind: tuple[str, str] | None = None) -> Sequence[Change]:
+        """Every change after a revision, in order; of one (group, kind) if given. Raises Gone."""
         with self._lock:
             self._check(revision)
-            rows = [] if revision == self._revision else [*self._database.changes(revision)]
+            rows = [] if revision == self._revision else [*self._database.changes(revision, kind)]
         return [
             Change(
                 row[0],

@@ -66,6 +66,7 @@ class Flight(msgspec.Struct, frozen=True):
     version: str
     sent: Mapping[str, Resource]
     removed: tuple[str, ...]
+    absent: tuple[str, ...]
     introduces: bool
     blame: tuple[tuple[str, Nack], ...] = ()
 
@@ -252,9 +253,15 @@ class Channel:
             target = catalog.get(name) if self.subscribed(name) else None
             if target is None:
                 self.ledger.nacked.pop(name, None)
-                if name in self.ledger.acked:
+                if not self.delta and not self.whole:
+                    # No way to say it: the client drops what nothing refers to.
+                    self._forget(name)
+                    continue
+                asked = name in self._force
+                if name in self.ledger.acked and not (asked and self.type_url not in WHOLE):
                     removes.append(name)
-                elif name in self._force and (self.delta or self.whole):
+                elif asked:
+                    # The client waits for this answer (a cluster warms until it comes): it does not wait its turn.
                     absent.append(name)
                 else:
                     self._clean(name)
@@ -296,8 +303,8 @@ class Channel:
         return name not in self.ledger.acked or name in self.unsure
 
     def idle(self, catalog: Named) -> bool:
-        """Whether nothing is due, in flight or on trial."""
-        return self.flight is None and not self._trials and not self.due(catalog)
+        """Whether nothing is due or in flight. What waits for its trial is due; a trial of nothing due is void."""
+        return self.flight is None and not self.due(catalog)
 
     # Responses.
 
@@ -314,11 +321,6 @@ class Channel:
         testing = bool(self._trials) or len(adds) < len(due.adds)
         removes = due.removes if may_remove and not testing else ()
         absent = () if testing else due.absent
-        if not self.delta and not self.whole:
-            # No way to say it: the client drops what nothing refers to.
-            for name in removes:
-                self._forget(name)
-            removes = ()
         if not (adds or removes or absent or self._owed):
             return None
         self._owed = False
@@ -332,7 +334,7 @@ class Channel:
         gone = (*removes, *absent)
         sent = {resource.name: resource for resource in adds}
         introduces = bool(absent) or any(self._is_new(name) for name in sent)
-        self.flight = Flight(nonce, version, sent, gone, introduces, blame)
+        self.flight = Flight(nonce, version, sent, gone, absent, introduces, blame)
         self._last_nonce = nonce
         # What is in flight is looked at again when the answer comes.
         self._force.difference_update(sent, gone)
@@ -399,7 +401,9 @@ class Channel:
             return [Nacked(self.type_url, name, "", message) for name in flight.removed]
         # It is not known which of them the client took over: unless convicted, each must be sent again.
         self._force.update(name for name in names if self.subscribed(name))
-        self._force.update(name for name in flight.removed if name not in self.ledger.acked)
+        self._force.update(flight.absent)
+        # What a refused whole world left out may still be there: the world must be sent without the bad ones.
+        self._owed = self.whole
         if len(names) == 1:
             return [self._convict(name, Nack(version, message)) for name, version in names.items()]
         self.unsure.update(names)

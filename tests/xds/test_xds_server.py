@@ -11,8 +11,11 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from envoy.service.discovery.v3 import discovery_pb2
-from envoy_process import until, workload_files
+from xds_envoy import until, workload_files
 
 from fairlead.ca import istio_ca_pb2 as ca_pb
 from fairlead.ca.authority import Authority, open_authority
@@ -213,10 +216,6 @@ def test_renewal_and_a_new_server_certificate_on_the_same_port(tmp_path: Path) -
         async with bench(tmp_path) as made:
             made.own = made.authority.issue_server(["renamed.example"])
             async with made.channel(name="renamed.example") as channel:
-                from cryptography import x509
-                from cryptography.hazmat.primitives import hashes, serialization
-                from cryptography.hazmat.primitives.asymmetric import ec
-
                 key = ec.generate_private_key(ec.SECP256R1())
                 csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
                 answer = await channel.unary_unary(

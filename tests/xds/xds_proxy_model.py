@@ -41,6 +41,7 @@ class Proxy:
         self.decode_errors = False
         self.problems: list[str] = []
         self.refused: set[str] = set()
+        self.warm: set[str] = set()
         self.exempt: set[str] = set()
         self.asked: set[str] = set()
         self.nonces: dict[str, str] = {}
@@ -152,6 +153,8 @@ class Proxy:
         return waited
 
     def _release(self) -> None:
+        # A cluster that was warm once serves on while its update warms.
+        self.warm = (self.warm | set(self.running[CLUSTER]) - self.warming) & set(self.running[CLUSTER])
         if self.held_ack is not None and not self.warming:
             response, self.held_ack = self.held_ack, None
             self._answer(response)
@@ -192,7 +195,7 @@ class Proxy:
             missing = words(resource, "c") - set(self.running[CLUSTER]) - self.exempt
             if missing:
                 self.problems.append(f"{resource.name} came before {sorted(missing)}")
-            cold = words(resource, "c") & self.warming - set(self.running[ENDPOINT]) - self.exempt - self.refused
+            cold = words(resource, "c") & self.warming - self.warm - self.exempt - self.refused
             if cold:
                 self.problems.append(f"{resource.name} came before the endpoints of {sorted(cold)}")
 

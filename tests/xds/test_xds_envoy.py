@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from envoy_process import Envoy, cluster, endpoints, free_port, listener, route, until, workload_files
+from xds_envoy import Envoy, cluster, endpoints, free_port, listener, route, until, workload_files
 
 from fairlead.ca.authority import Authority, open_authority
 from fairlead.ca.identity import Identity

@@ -1,0 +1,148 @@
+"""Files of manifests: found, read, checked, and the place of every complaint in them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fairlead.cli.client import Refused
+from fairlead.compiler.registry import Registry
+from fairlead.ir.kind import Kind
+from fairlead.model.diagnostic import Position, Severity
+from fairlead.model.manifest import Manifest
+from fairlead.model.path import FieldPath
+from fairlead.model.ref import Ref
+from fairlead.model.yaml import YAMLError, parse_documents
+
+STDIN = "-"
+_SUFFIXES = (".yaml", ".yml", ".json")
+_PART = re.compile(r"\[(\d+)\]|\[([^\]]*)\]|([^.\[\]]+)")
+
+
+class Complaint(msgspec.Struct, frozen=True):
+    """What is wrong, where, and what to do: one line for people."""
+
+    message: str
+    position: Position | None = None
+    file: str = ""
+    severity: Severity = Severity.ERROR
+
+    def __str__(self) -> str:
+        where = str(self.position) if self.position else self.file
+        return (
+            f"{where}: {self.severity.lower()}: {self.message}" if where else f"{self.severity.lower()}: {self.message}"
+        )
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One document that may be sent."""
+
+    manifest: Manifest
+    kind: Kind[Any]
+    ref: Ref
+
+    @property
+    def version(self) -> str:
+        """The version that the document is written in."""
+        return str(self.manifest.data["apiVersion"]).rpartition("/")[2]
+
+
+def files(paths: Iterable[str], *, recursive: bool) -> tuple[list[str], list[Complaint]]:
+    """The files that `-f` means, in order: a directory is its .yaml, .yml and .json files."""
+    out: list[str] = []
+    wrong: list[Complaint] = []
+    for given in paths:
+        path = Path(given)
+        if given == STDIN or path.is_file():
+            out.append(given)
+        elif path.is_dir():
+            inside = sorted(path.rglob("*") if recursive else path.iterdir())
+            found = [str(one) for one in inside if one.suffix in _SUFFIXES and one.is_file()]
+            if not found:
+                wrong.append(Complaint("no .yaml, .yml or .json file in this directory; -R looks below it", file=given))
+            out.extend(found)
+        else:
+            wrong.append(Complaint("there is no such file or directory", file=given))
+    return out, wrong
+
+
+def read(paths: Iterable[str]) -> tuple[list[Manifest], list[Complaint]]:
+    """The documents of files, and what cannot be read."""
+    out: list[Manifest] = []
+    wrong: list[Complaint] = []
+    for name in paths:
+        try:
+            text = sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
+            out.extend(parse_documents(text, "<stdin>" if name == STDIN else name))
+        except YAMLError as error:
+            wrong.append(Complaint(error.message, error.position))
+        except OSError as error:
+            wrong.append(Complaint(error.strerror or "cannot be read", file=name))
+    return out, wrong
+
+
+def check(
+    registry: Registry, manifests: Iterable[Manifest], namespace: str, *, given: bool
+) -> tuple[list[Entry], list[Complaint]]:
+    """Decode and validate everything. `given` means that the namespace was asked for and others are errors."""
+    out: list[Entry] = []
+    found: list[Complaint] = []
+    for manifest in manifests:
+        obj, diagnostics = registry.read_manifest(manifest, namespace)
+        for one in diagnostics:
+            said = f"{one.message}. {one.remedy}" if one.remedy else one.message
+            field = f" {one.origin.path}" if one.origin.path else ""
+            text = f"{one.origin.ref}{field}: {said} [{one.code}]"
+            found.append(Complaint(text, one.origin.position, manifest.file, one.severity))
+        if obj is None:
+            continue
+        if not obj.meta.name:
+            place = manifest.position(FieldPath(("metadata",)))
+            said = "apply needs metadata.name; generateName makes a new object each time"
+            found.append(Complaint(f"{obj.ref}: {said}", place, manifest.file))
+        elif given and obj.meta.namespace not in ("", namespace):
+            place = manifest.position(FieldPath(("metadata", "namespace")))
+            said = f"its namespace is not {namespace}, which -n asks for. Leave out one of them."
+            found.append(Complaint(f"{obj.ref}: {said}", place, manifest.file))
+        else:
+            out.append(Entry(manifest, registry.of(obj.ref), obj.ref))
+    return out, found
+
+
+def parse_path(text: str) -> FieldPath:
+    """The inverse of `str(FieldPath)`; what a server calls a field."""
+    parts = (int(m[1]) if m[1] is not None else (m[2] if m[2] is not None else m[3]) for m in _PART.finditer(text))
+    return FieldPath(tuple(parts))
+
+
+def complaints(entry: Entry, refused: Refused) -> list[Complaint]:
+    """What the server said about a document, placed in its file."""
+    manifest = entry.manifest
+    causes = [one for one in refused.causes if one.get("reason") != "FieldManagerConflict"]
+    if causes:
+        return [
+            Complaint(
+                f"{entry.ref} {one['field']}: {one.get('message', '')}",
+                manifest.position(parse_path(str(one["field"]))),
+                manifest.file,
+            )
+            for one in causes
+        ]
+    conflicts = [one for one in refused.causes if one.get("reason") == "FieldManagerConflict"]
+    if conflicts:
+        remedy = "--force-conflicts takes the field over; leaving it out of the file leaves it to its owner"
+        return [
+            Complaint(
+                f"{entry.ref} {str(one['field']).lstrip('.')}: {one.get('message', '')}. {remedy}",
+                manifest.position(parse_path(str(one["field"]))),
+                manifest.file,
+            )
+            for one in conflicts
+        ]
+    at = FieldPath(("metadata", "namespace")) if refused.code == 404 else FieldPath()
+    return [Complaint(f"{entry.ref}: {refused}", manifest.position(at), manifest.file)]

@@ -1,0 +1,97 @@
+"""An application in its own network namespace, with its agent and Envoy outside."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fairlead.agent import http
+from fairlead.agent.messages import Host
+from fairlead.envoy.resource import CLUSTER, LISTENER
+from fairlead.model.launch import Capture
+from fairlead.model.probe import HTTPGet, Probe
+from tests.agent.world import (
+    AgentProcess,
+    Authority,
+    ControlPlane,
+    cluster,
+    config,
+    free_port,
+    http_listener,
+    opener,
+    running,
+    until,
+)
+
+pytestmark = [pytest.mark.e2e, pytest.mark.root]
+
+APP = """
+import http.server, os, socket
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = os.readlink("/proc/self/ns/net").encode()
+        if self.path == "/resolve":
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(3)
+            query = b"\\x12\\x34\\x01\\x00\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x07reviews\\x00\\x00\\x01\\x00\\x01"
+            s.sendto(query, ("127.0.0.1", 15053)); body = socket.inet_ntoa(s.recv(512)[-4:]).encode()
+        self.send_response(200); self.send_header("content-length", str(len(body))); self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *a): pass
+http.server.ThreadingHTTPServer(("127.0.0.1", 8080), H).serve_forever()
+"""
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    name = f"fl{uuid.uuid4().hex[:8]}"
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip(f"no network namespaces here: {made.stderr.decode().strip()}")
+    subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+    yield f"/var/run/netns/{name}"
+    subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def test_application_in_a_namespace(tmp_path: Path, namespace: str) -> None:
+    outside = str(Path("/proc/self/ns/net").readlink())
+
+    async def run() -> None:
+        async with ControlPlane(Authority()) as plane:
+            (tmp_path / "app.py").write_text(APP)
+            plane.table = {"reviews.shop.svc.cluster.local": Host(("10.9.8.7",), "Kubernetes", "reviews", "shop")}
+            source = {"address": "127.0.0.1", "portValue": 0, "networkNamespaceFilepath": namespace}
+            bind = {"upstreamBindConfig": {"sourceAddress": source}}
+            plane.put("inner", CLUSTER, cluster("inbound|80||", 8080, **bind))
+            port = free_port()
+            plane.put("inner", LISTENER, http_listener("virtualInbound", port, "inbound|80||", "INBOUND"))
+            agent = AgentProcess(
+                config(
+                    plane,
+                    tmp_path,
+                    "inner",
+                    capture=Capture(mode="netns", netns=namespace),
+                    command=(sys.executable, str(tmp_path / "app.py")),
+                    readiness=Probe(http_get=HTTPGet(8080), period_seconds=0.2),
+                ),
+                tmp_path,
+            )
+            async with running(agent):
+                await until(lambda: ("inner", "") in plane.health, "ready by a probe inside the namespace")
+                inside = (await http.fetch(opener(port), "/")).body.decode()
+                assert inside.startswith("net:[") and inside != outside
+
+                async def resolved() -> bool:
+                    return (await http.fetch(opener(port), "/resolve")).body == b"10.9.8.7"
+
+                await until(resolved, "a short mesh name resolves inside")
+                sys.stdout.write(f"agent RSS with DNS {agent.rss():.1f} MB\n")
+                assert agent.rss() <= 60
+                assert await agent.stop() == 143
+
+    asyncio.run(run())
