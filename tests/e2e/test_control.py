@@ -77,7 +77,7 @@ spec:
 """
         with mesh.config(other) as others:
             assert world.client.get("second:18080").text == "after"
-            assert not condition(mesh, others[0], "Programmed")
+            assert condition(mesh, others[0], "Programmed").get("status") != "False"
         entries = world.mesh.proxies()["client"]["types"]["CDS"]
         assert entries["state"] == "NACKED"
         # Put right, it is taken and the mark goes.
