@@ -42,7 +42,7 @@ PROTOCOL_ERROR = "protocol error"
 TLS_ERROR = "invalid TLS"
 MTLS_ERROR = "invalid mTLS"
 
-ANYWHERE = "0.0.0.0"  # noqa: S104 - the address of listeners that stand for every destination
+ANYWHERE = "0.0.0.0"
 _TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
 _HTTP_INSPECTOR = "envoy.filters.listener.http_inspector"
 

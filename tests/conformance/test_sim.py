@@ -98,9 +98,7 @@ def call_of(given: Case, proxy_type: str) -> Call:
 def difference(expect: Case, got: Case) -> dict[str, tuple[str, str]]:
     """What was wanted and what came, by field."""
     strict = expect.get("strictMatch", False)
-    compared = {
-        said: field for said, field in COMPARED.items() if strict or said == "error" or expect.get(said)
-    }
+    compared = {said: field for said, field in COMPARED.items() if strict or said == "error" or expect.get(said)}
     return {
         said: (expect.get(said) or "", got[field])
         for said, field in compared.items()
