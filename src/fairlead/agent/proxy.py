@@ -98,7 +98,7 @@ class Proxy:
             str(config.concurrency),
             "--log-level",
             config.envoy_log_level,
-            # As Istio's agent does: `misc` complains of every deprecated field, also of those (DNS refresh on STRICT_DNS
+            # As Istio's agent does: `misc` complains of every deprecated field, also of those (DNS refresh: STRICT_DNS
             # clusters) that stay because tools read them.
             "--component-log-level",
             "misc:error",

@@ -109,8 +109,8 @@ def forward(out: routes.Route, rule: HttpRule, to: Forwarding, authority: str) -
 def set_timeout(action: routes.RouteAction, timeout: float | None) -> None:
     """The time that a whole exchange may take; none by default. It also caps what a gRPC client asks for.
 
-    Istio says the latter by `max_grpc_timeout`, of which Envoy warns by now; this is the field that replaces it. Without
-    a limit of its own, or a listener's, a gRPC client's timeout is taken as it is.
+    Istio says the latter by `max_grpc_timeout`, of which Envoy warns by now; this is the field that replaces it.
+    Without a limit of its own, or a listener's, a gRPC client's timeout is taken as it is.
     """
     limit = duration(timeout or 0)
     action.timeout.CopyFrom(limit)
