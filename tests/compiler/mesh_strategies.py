@@ -226,4 +226,4 @@ access = document(
     ).filter(lambda spec: spec["action"] == "ALLOW" or spec.get("rules")),
 )
 anything = st.one_of(services, workloads, entries, routes, policies, gateways, peers, access)
-meshes = st.lists(anything, min_size=1, max_size=14)
+meshes = st.lists(anything, min_size=1, max_size=10)

@@ -30,7 +30,7 @@ VIEWS = (
     View("router", "one", pairs({"istio": "ingressgateway"}), "gw", ("10.0.0.9",), capture=Capture("none")),
 )
 QUICK = settings(
-    max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
+    max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
 )
 _KINDS = MeshModel().kinds
 
@@ -78,7 +78,7 @@ def test_the_order_of_objects_means_nothing(documents: list[Json], random: Any) 
     assert [shown(model.compile(view)) for view in VIEWS] == first
 
 
-edits = st.lists(st.one_of(anything, st.integers(0, 20)), min_size=1, max_size=8)
+edits = st.lists(st.one_of(anything, st.integers(0, 20)), min_size=1, max_size=5)
 
 
 @QUICK
