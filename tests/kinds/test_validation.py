@@ -92,6 +92,20 @@ PATHS: list[tuple[str, Any, str, str]] = [
     ("MeshConfig", {"connectTimeout": "soon"}, "spec.connectTimeout", "not a duration"),
     ("MeshConfig", {"enableTracing": True}, "spec.enableTracing", "warning: enableTracing has no effect"),
     ("MeshConfig", {"trustDomains": "x"}, "spec.trustDomains", "Did you mean 'trustDomain'?"),
+    (
+        "Gateway",
+        {
+            "servers": [
+                {
+                    "port": {"number": 443, "name": "https", "protocol": "HTTPS"},
+                    "hosts": ["*"],
+                    "tls": {"mode": "SIMPLE", "credentialName": "c", "verifyCertificateSpki": ["c3BraQ=="]},
+                }
+            ]
+        },
+        "spec.servers[0].tls.verifyCertificateSpki[0]",
+        "SHA-256",
+    ),
 ]
 
 
