@@ -5,7 +5,9 @@ from __future__ import annotations
 from envoy.config.route.v3 import route_pb2
 from routes_facts import World, clusters, external, hosts_of, origin, route_set, rule, service, to
 
+from fairlead.compiler.nametable import name_table
 from fairlead.compiler.routes import SidecarRouteKey, sidecar_route
+from fairlead.envoy.nds_pb2 import NameTable
 from fairlead.ir.host import Resolution
 from fairlead.ir.mesh import Mesh
 from fairlead.ir.protocol import Protocol
@@ -43,6 +45,30 @@ def test_a_headless_service_answers_to_its_pods_names() -> None:
     domains = list(hosts_of(world.sidecar("80"))["db.default.svc.cluster.local:80"].domains)
     assert "*.db.default.svc.cluster.local" in domains
     assert "*.db" in domains
+
+
+def test_a_name_that_stands_for_a_host() -> None:
+    short = ("legacy", "legacy.default", "legacy.default.svc")
+    world = World(
+        service("reviews", 9080, addresses=("10.0.0.7",)),
+        service("old", 80, alias=REVIEWS, resolution=Resolution.DNS_LB),
+        service("legacy", 9080, alias="old.default.svc.cluster.local", resolution=Resolution.DNS_LB),
+        service("web", 80, alias="web.example.com", resolution=Resolution.DNS_LB),
+        service("loop", 80, alias="loop.default.svc.cluster.local", resolution=Resolution.DNS_LB),
+        route_set("vs", "shop.example.com", rule(to("legacy.default.svc.cluster.local", port=9080))),
+    )
+    domains = list(hosts_of(world.sidecar("9080"))[f"{REVIEWS}:9080"].domains)
+    assert set(domains) >= {"old", "old.default.svc.cluster.local", "legacy.default.svc.cluster.local", *short}
+    assert table(world, "80") == {
+        "loop.default.svc.cluster.local:80": ["outbound|80||loop.default.svc.cluster.local"],
+        "shop.example.com:80": [f"outbound|9080||{REVIEWS}"],
+        "web.default.svc.cluster.local:80": ["outbound|80||web.default.svc.cluster.local"],
+        "allow_any": ["PassthroughCluster"],
+    }
+    names = NameTable.FromString(world.engine.call(name_table, "default").body).table
+    assert list(names["legacy.default.svc.cluster.local"].ips) == ["10.0.0.7"]
+    world.drop(service("reviews"))
+    assert "legacy.default.svc.cluster.local:9080" in table(world, "9080"), "an ordinary host again"
 
 
 def test_only_hosts_that_may_speak_http_on_the_port() -> None:

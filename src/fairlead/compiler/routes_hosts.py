@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from fairlead.compiler.hosts import NameKey, PortKey, host, host_keys, host_named, hosts_on_port, settings
+from fairlead.compiler.hosts import NameKey, PortKey, aliases_of, host, host_keys, host_named, hosts_on_port, settings
 from fairlead.compiler.outboundports import is_bound
 from fairlead.compiler.routes_rules import (
     MESH,
@@ -287,6 +287,9 @@ def _names(r: Reader, key: SiteKey) -> list[str]:
     if fact.resolution is Resolution.PASSTHROUGH and fact.kubernetes:
         # A headless service's pods have names of their own below the service's.
         answered.extend([f"*.{one}" for one in answered])
+    for alias in aliases_of(r, NameKey(key.client_namespace, key.hostname)):
+        said = [alias, *_short_names(alias, key.client_namespace, settings(r).domain_suffix)]
+        answered.extend(one for one in said if not _taken(r, key, one))
     for address in fact.addresses:
         if "/" not in address and not _taken(r, key, address) and _first_at(r, key, address):
             answered.append(_literal(address))

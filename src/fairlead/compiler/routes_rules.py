@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from fairlead.compiler.hosts import NameKey, host, host_named, settings
+from fairlead.compiler.hosts import NameKey, destination_name, host, host_named, settings
 from fairlead.compiler.policies import PolicyKey, patterns, policy_for
 from fairlead.envoy import names
 from fairlead.envoy.route import RouteList, Serving, default_route, http_route, route_list
@@ -212,12 +212,13 @@ def _cluster(r: Reader, key: RoutesKey, to: Destination, origin: Origin) -> tupl
     A destination that does not exist keeps its cluster's name: requests then fail with Envoy's flag NC, as they do in
     Istio, and begin to work once the host appears. A diagnostic says so meanwhile.
     """
-    at = host_named(r, NameKey(key.client.namespace, to.host))
+    name = destination_name(r, to.host)
+    at = host_named(r, NameKey(key.client.namespace, name))
     fact = None if at is None else host(r, at)
     port = to.port or key.port
     if fact is not None and not to.port and len(fact.ports) == 1:
         port = fact.ports[0].number
-    cluster = names.subset_key("outbound", port, to.subset, to.host)
+    cluster = names.subset_key("outbound", port, to.subset, name)
     if at is None or fact is None:
         r.report(_dangling(origin, f"no host {to.host} is known to clients in namespace {key.client.namespace}"))
     elif fact.port(port) is None and (to.port or _is_called(r, key)):

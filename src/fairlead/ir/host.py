@@ -43,6 +43,7 @@ class Host(msgspec.Struct, frozen=True):
 
     `addresses` are virtual addresses (or CIDRs); none for headless hosts. `selector` chooses workloads of the
     namespace; None where endpoints are listed by the object itself. `created` orders objects that claim one name.
+    `alias` is the name for which the host merely stands (ExternalName).
     """
 
     key: HostKey
@@ -59,6 +60,7 @@ class Host(msgspec.Struct, frozen=True):
     subject_alt_names: tuple[str, ...] = ()
     kubernetes: bool = True
     publish_not_ready: bool = False
+    alias: str = ""
 
     def port(self, number: int) -> HostPort | None:
         """The port with this number."""
@@ -84,6 +86,8 @@ HOSTS_BY_NAME = HOSTS.index("name", lambda key, host: [key.hostname])
 HOSTS_BY_PORT = HOSTS.index("port", _ports)
 HOSTS_BY_ADDRESS = HOSTS.index("address", lambda key, host: host.addresses)
 """Hosts under each of their virtual addresses."""
+HOSTS_BY_ALIAS = HOSTS.index("alias", lambda key, host: [host.alias] if host.alias else [])
+"""Hosts under the name for which they stand."""
 HOSTS_BY_NAMESPACE = HOSTS.index("namespace", lambda key, host: [key.namespace])
 HOSTS_BY_SELECTOR = HOSTS.index("selector", _selector)
 """Hosts with a selector, under (namespace, first label, its value) of the selector; ("", "") if it is empty."""
