@@ -18,14 +18,13 @@ _WIDTH = 100
 
 def table(results: Sequence[Result]) -> None:
     """STEP, WHAT IS MEASURED, EXPECTED, MEASURED, OK; a row for each check."""
-    rows: list[list[object]] = []
-    for one in results:
-        for at, check in enumerate(one.checks):
-            step = f"{one.step} {one.title}" if at == 0 else ""
-            rows.append([step, check.what, check.expected, check.measured, "yes" if check.ok else "NO"])
-    print_table(
-        ["STEP", "WHAT IS MEASURED", "EXPECTED", "MEASURED", "OK"], rows, styles={"yes": "green", "NO": "bold red"}
-    )
+    rows: list[list[object]] = [
+        [f"{one.step} {one.title}", check.what, check.expected, check.measured, "yes" if check.ok else "NO"]
+        for one in results
+        for check in one.checks
+    ]
+    header = ["STEP", "WHAT IS MEASURED", "EXPECTED", "MEASURED", "OK"]
+    print_table(header, rows, styles={"yes": "green", "NO": "bold red"})
 
 
 def document(results: Sequence[Result], seconds: float, capture: str, left: Sequence[str]) -> dict[str, Any]:

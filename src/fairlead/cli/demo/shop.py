@@ -92,7 +92,7 @@ class Shop:
         try:
             await until("the shop starts", ready, START_LIMIT)
         except DemoError as error:
-            raise DemoError(f"{error}: {said}") from None
+            raise DemoError(f"{error}: {said}. With --state DIR the logs are kept, in DIR/node") from None
         await self.mesh.settled(f"{name}-0" for name in PROCESSES)
 
         async def answers() -> bool:
@@ -121,7 +121,8 @@ class Shop:
 
     async def instances(self, name: str) -> list[Json]:
         """The replicas of a Process: name, address, ready, pid, capture."""
-        found: list[Json] = ((await self.process(name)).get("status") or {}).get("instances") or []
+        status: Json = (await self.process(name)).get("status") or {}
+        found: list[Json] = status.get("instances") or []
         return found
 
     async def replica(self, name: str) -> Json:
