@@ -168,7 +168,7 @@ def test_compile_without_files(tmp_path: Path) -> None:
         (["serve", "--api-port", "99999"], "99999"),
         (["serve", "--service-range", "10.0.0.0/99"], "--service-range"),
         (["serve", "--ca-cert", __file__], "--ca-cert and --ca-key"),
-        (["serve", "--ca-cert", __file__, "--ca-key", __file__], "test_commands.py"),
+        (["serve", "--ca-cert", __file__, "--ca-key", __file__], "holds no PEM certificates"),
         (["serve", "--host", "203.0.113.9", "--api-port", "0"], "203.0.113.9"),
         (["token", "create", "--ttl", "soon"], "--ttl"),
         (["token", "create", "--ttl", "-5s"], "--ttl"),

@@ -10,6 +10,7 @@ import pytest
 import uvloop
 from click.testing import CliRunner
 
+import fairlead.controlplane.programmed as programmed_module
 from fairlead.cli.proxystatus import proxy_status
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 
@@ -257,3 +258,41 @@ def test_losing_most_endpoints_is_held_losing_few_is_not(tmp_path: Path) -> None
                 assert proxy.have[LISTENER]
 
     uvloop.run(run())
+
+
+def test_after_a_restart_what_was_not_programmed_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programmed_module, "_AFTER_START", 0.3)
+    monkeypatch.setattr(programmed_module, "_ABSENT", 0.5)
+
+    async def first() -> None:
+        async with world(tmp_path) as made:
+            await made.apply(*BASICS, service("cart"))
+            async with made.proxy("web-1") as proxy:
+                await proxy.subscribe(ROUTE, "9080")
+                await until(lambda: "9080" in proxy.have[ROUTE], "routes")
+                proxy.refuse["9080"] = "no"
+                await made.apply(routes("cart", "/a"))
+                await until(lambda: programmed(made, "cart") == "False", "marked")
+                made.plane.proxies.programmed.stop()
+            assert programmed(made, "cart") == "False", "an end says nothing of the configuration"
+
+    async def second() -> None:
+        async with world(tmp_path) as made:
+            assert programmed(made, "cart") == "False"
+            await until(lambda: programmed(made, "cart") == "True", "nobody refuses it any more")
+
+    async def third() -> None:
+        async with world(tmp_path) as made:
+            async with made.proxy("web-1") as proxy:
+                await proxy.subscribe(ROUTE, "9080")
+                await until(lambda: "9080" in proxy.have[ROUTE], "routes")
+                proxy.refuse["9080"] = "no"
+                await made.apply(routes("cart", "/b"))
+                await until(lambda: programmed(made, "cart") == "False", "marked")
+            # The proxy has gone for good: what it refused counts no longer.
+            await until(lambda: programmed(made, "cart") == "True", "forgotten")
+
+    for part in (first, second, third):
+        uvloop.run(part())

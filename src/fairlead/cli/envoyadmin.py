@@ -11,6 +11,8 @@ from typing import Any, cast
 
 import click
 
+from fairlead.cli.printing import ordered
+
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 _LARGEST = 256 << 20
 
@@ -72,15 +74,7 @@ def dump(directory: Path) -> dict[str, list[dict[str, Any]]]:
     for config in cast("list[dict[str, Any]]", whole.get("configs", [])):
         kind = str(config.get("@type", "")).rpartition(".")[2]
         _sort_in(out, kind, config)
-    return {title: sorted(cast("list[dict[str, Any]]", _ordered(found)), key=_name) for title, found in out.items()}
-
-
-def _ordered(value: Any) -> Any:
-    """Fields in a fixed order: Envoy writes those of maps in any."""
-    if isinstance(value, dict):
-        fields = cast("dict[str, Any]", value)
-        return {key: _ordered(fields[key]) for key in sorted(fields)}
-    return [_ordered(one) for one in cast("list[Any]", value)] if isinstance(value, list) else value
+    return {title: sorted(cast("list[dict[str, Any]]", ordered(found)), key=_name) for title, found in out.items()}
 
 
 def _name(one: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import click
 import yaml
@@ -23,8 +23,6 @@ def _text(dumper: Any, value: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _text)
-# What protobuf gives is made of other kinds of dictionaries.
-_Dumper.add_multi_representer(dict, yaml.SafeDumper.represent_dict)
 
 
 def as_yaml(document: object) -> str:
@@ -35,6 +33,14 @@ def as_yaml(document: object) -> str:
 def as_json(document: object) -> str:
     """A document as indented JSON."""
     return json.dumps(document, indent=4, ensure_ascii=False) + "\n"
+
+
+def ordered(value: Any) -> Any:
+    """JSON-shaped data with all fields in alphabetical order: maps of protobuf come in any."""
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[str, Any]", value)
+        return {key: ordered(fields[key]) for key in sorted(fields)}
+    return [ordered(one) for one in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 def show(document: object, form: str) -> None:
@@ -70,12 +76,27 @@ def _fitted(header: Sequence[str], rows: Sequence[Sequence[str]], styles: Mappin
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_header=title, header_style="bold")
-    for name in header:
-        table.add_column(name, overflow="fold")
+    console = Console(highlight=False)
+    natural = [max(len(name), *(len(row[at]) for row in rows), 1) for at, name in enumerate(header)]
+    gap = 3 if sum(natural) + 3 * len(header) <= console.width else 1
+    widths = _narrowed(natural, [len(name) for name in header], console.width - gap * len(header))
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), show_header=title, header_style="bold")
+    for name, width in zip(header, widths, strict=True):
+        table.add_column(name, overflow="fold", width=width)
     for row in rows:
         table.add_row(*(Text(one, style="cyan" if at == 0 else styles.get(one, "")) for at, one in enumerate(row)))
-    Console(highlight=False).print(table)
+    console.print(table)
+
+
+def _narrowed(natural: Sequence[int], floors: Sequence[int], room: int) -> list[int]:
+    """Widths of columns: the widest give way first, and none below its title."""
+    widths = list(natural)
+    while sum(widths) > room:
+        at = max(range(len(widths)), key=lambda one: (widths[one] > floors[one], widths[one]))
+        if widths[at] <= floors[at]:
+            break
+        widths[at] -= 1
+    return widths
 
 
 def complain(line: object, *, warning: bool = False) -> None:
