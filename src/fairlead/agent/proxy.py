@@ -98,8 +98,8 @@ class Proxy:
             str(config.concurrency),
             "--log-level",
             config.envoy_log_level,
-            # As Istio's agent does: `misc` complains of every deprecated field, also of those (DNS refresh: STRICT_DNS
-            # clusters) that stay because tools read them.
+            # As Istio's agent does: `misc` complains of every deprecated field, also of those that stay because tools
+            # read them (DNS refresh on STRICT_DNS clusters).
             "--component-log-level",
             "misc:error",
             "--log-format",

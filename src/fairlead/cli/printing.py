@@ -23,6 +23,8 @@ def _text(dumper: Any, value: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _text)
+# What protobuf gives is made of other kinds of dictionaries.
+_Dumper.add_multi_representer(dict, yaml.SafeDumper.represent_dict)
 
 
 def as_yaml(document: object) -> str:
@@ -47,7 +49,7 @@ def print_table(
     title: bool = True,
     styles: Mapping[str, str] | None = None,
 ) -> None:
-    """A table in kubectl's manner; on a terminal it is fitted to the width, elsewhere nothing is cut off.
+    """A table in kubectl's manner; on a terminal long values are folded into its width, elsewhere they run on.
 
     `styles` colours cells by their text, on a terminal.
     """
@@ -70,7 +72,7 @@ def _fitted(header: Sequence[str], rows: Sequence[Sequence[str]], styles: Mappin
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_header=title, header_style="bold")
     for name in header:
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(Text(one, style="cyan" if at == 0 else styles.get(one, "")) for at, one in enumerate(row)))
     Console(highlight=False).print(table)

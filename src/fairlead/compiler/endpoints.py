@@ -13,7 +13,7 @@ from fairlead.envoy.names import subset_key
 from fairlead.envoy.resource import Resource
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
-from fairlead.ir.host import Host, HostKey, HostPort
+from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.view import selects
 from fairlead.ir.workload import (
     ENDPOINTS,
@@ -88,6 +88,12 @@ def identities_of(r: Reader, key: HostKey) -> tuple[str, ...]:
         if endpoint.service_account:
             sans.add(spiffe(domain, key.namespace, endpoint.service_account))
     return tuple(sorted(sans))
+
+
+def stands_anywhere(r: Reader, found: Host) -> bool:
+    """Whether a host names no instances at all (ServiceEntry without resolution): only the client knows where it is."""
+    listed = found.kubernetes or found.selector is not None or r.find(ENDPOINTS_BY_HOST, found.key)
+    return found.resolution is Resolution.PASSTHROUGH and not listed
 
 
 def spiffe(trust_domain: str, namespace: str, service_account: str) -> str:

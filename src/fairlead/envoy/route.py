@@ -21,11 +21,12 @@ from fairlead.envoy.routeaction import Forwarding, Target, direct, forward, redi
 from fairlead.envoy.routefilters import set_filters
 from fairlead.envoy.routematch import is_catch_all, path_pattern, route_match
 from fairlead.ir.route import HttpMatch, HttpRule
-from fairlead.ir.traffic import HashPolicy, RetryPolicy
+from fairlead.ir.traffic import RetryPolicy
 from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import Ref
 
 DEFAULT_ROUTE = "default"
+CONNECT_ROUTE = "connect"
 MAX_DIRECT_RESPONSE = 1024 * 1024
 """Bytes; the size up to which bodies are admitted (Envoy's own default is 4 KiB)."""
 
@@ -81,12 +82,9 @@ def http_route(rule: HttpRule, match: HttpMatch | None, at: Serving, to: Forward
     return out
 
 
-def default_route(
-    host: str, port: int, retry: RetryPolicy | None = None, hashed: HashPolicy | None = None
-) -> routes.Route:
+def default_route(host: str, port: int, target: Target, retry: RetryPolicy | None = None) -> routes.Route:
     """The route to a host about which no rule says anything."""
     out = routes.Route(name=DEFAULT_ROUTE, match=route_match(None))
-    target = Target(names.subset_key("outbound", port, "", host), hash=hashed)
     forward(out, _NO_RULE, Forwarding((target,), retry=retry), "")
     out.decorator.operation = f"{host}:{port}/*"
     return out
@@ -120,17 +118,45 @@ def virtual_host(name: str, domains: Iterable[str], lists: Iterable[RouteList], 
     return framed(_CONFIG_VIRTUAL_HOSTS, body)
 
 
-def unknown_hosts(policy: Literal["ALLOW_ANY", "REGISTRY_ONLY"]) -> bytes:
-    """The virtual host of requests to hosts that the mesh does not know, framed."""
+def connect_route(cluster: str) -> RouteList:
+    """The route for CONNECT to a host: what comes through the tunnel goes to a cluster as it is."""
+    out = routes.Route(name=CONNECT_ROUTE)
+    out.match.connect_matcher.SetInParent()
+    out.route.cluster = cluster
+    _terminate(out)
+    return route_list([out])
+
+
+def unknown_hosts(policy: Literal["ALLOW_ANY", "REGISTRY_ONLY"], *, connect: bool = False) -> bytes:
+    """The virtual host of requests to hosts that the mesh does not know, framed; `connect`: tunnels to them, too."""
+    made = [_unknown(policy)]
+    if connect:
+        tunnel = _unknown(policy)
+        tunnel.match.connect_matcher.SetInParent()
+        if policy == "ALLOW_ANY":
+            _terminate(tunnel)
+        made.insert(0, tunnel)
+    return virtual_host(made[-1].name, ["*"], [route_list(made)])
+
+
+def _terminate(out: routes.Route) -> None:
+    """Have a route for CONNECT end the request here, and forward what the client sends afterwards."""
+    out.route.timeout.SetInParent()
+    out.route.upgrade_configs.add(upgrade_type="CONNECT").connect_config.SetInParent()
+
+
+def _unknown(policy: Literal["ALLOW_ANY", "REGISTRY_ONLY"]) -> routes.Route:
     out = routes.Route(match=route_match(None))
     if policy == "ALLOW_ANY":
         out.name = names.ALLOW_ANY
         out.route.cluster = names.PASSTHROUGH_CLUSTER
         set_timeout(out.route, 0)
+        out.request_headers_to_remove.append(names.PEER_HEADER)
+        out.response_headers_to_remove.append(names.PEER_HEADER)
     else:
         out.name = names.BLOCK_ALL
         out.direct_response.status = 502
-    return virtual_host(out.name, ["*"], [route_list([out])])
+    return out
 
 
 def route_configuration(name: str, hosts: Iterable[bytes], *, ignore_port: bool = True) -> bytes:

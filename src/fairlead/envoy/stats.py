@@ -5,7 +5,7 @@ sends for its application and to responses it returns for it. The other side mov
 and removes it, so no application sees it. Both are HTTP filters of the listener, not of routes: route tables stay the
 same for all workloads. Neither do listeners name the workload: Envoy reads its own names from its environment
 (`fairlead.envoy.peer.environment`), so that workloads that are alike share listeners. Hosts outside the mesh must not
-learn these names: their virtual hosts list PEER_HEADER in `request_headers_to_remove`.
+learn these names: routes to them remove the header (`fairlead.envoy.routeaction`), and what they return under it.
 
 Principals come from TLS, the destination service from the cluster's metadata (`service_metadata`). What Envoy cannot
 say in an operator (`unknown` for an absent value, `mutual_tls`, `grpc`) is put right by `fairlead.telemetry.page`.
@@ -27,11 +27,11 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from google.protobuf import json_format, message, struct_pb2
 from xds.type.v3 import typed_struct_pb2
 
+from fairlead.envoy.names import PEER_HEADER
 from fairlead.envoy.peer import NAMES, PEER_VARIABLE, UNKNOWN, Workload, variable, wire
 
 Reporter = Literal["source", "destination"]
 
-PEER_HEADER = "x-fairlead-peer"
 PEER_METADATA = "fairlead.peer"
 SERVICE_METADATA = "fairlead.service"
 WORKLOAD_METADATA = "fairlead.workload"

@@ -104,7 +104,7 @@ RETRIES = Step(
     "asks another instance and nobody notices.",
     _retries,
     ("no-retries.yaml", "retries.yaml"),
-    "curl -s {http}/call/reviews/reviews/1",
+    "curl -s '{http}/call/reviews/fail?share=1'; for i in $(seq 9); do curl -s {http}/call/reviews/reviews/1; done",
 )
 OUTLIER = Step(
     6,
@@ -112,5 +112,5 @@ OUTLIER = Step(
     "Version 3 fails every request again. After five errors in a row its callers leave it out for a minute.",
     _outlier,
     ("no-retries.yaml", "outlier-ejection.yaml"),
-    "curl -s {http}/call/reviews/reviews/1",
+    "curl -s '{http}/call/reviews/fail?share=1'; for i in $(seq 30); do curl -s {http}/call/reviews/reviews/1; done",
 )

@@ -243,7 +243,7 @@ STRICT = Step(
     "STRICT ends that: who is not in the mesh gets no answer.",
     _strict,
     ("mtls-strict.yaml",),
-    "fairlead get processes -n shop --state {state} -o yaml | grep address   # then: curl http://ADDRESS:9080/healthz",
+    "curl http://{ratings}:9080/healthz",
 )
 AUTHORIZATION = Step(
     9,
@@ -252,7 +252,7 @@ AUTHORIZATION = Step(
     "one called says which rule denied a call.",
     _authorization,
     ("authorization-deny.yaml",),
-    "curl -s {http}/call/ratings/ratings/1; fairlead logs ratings-v1 -n shop --proxy --tail 3 --state {state}",
+    "curl -s {http}/call/ratings/ratings/1; {fairlead} logs ratings-v1 -n shop --proxy --tail 3 --state {state}",
 )
 GATEWAY = Step(
     10,
@@ -261,6 +261,7 @@ GATEWAY = Step(
     "asks callers for a certificate too.",
     _gateway,
     ("gateway-tls.yaml", "gateway-mutual.yaml", "gateway-redirect.yaml"),
+    "{fairlead} apply --state {state} -f {files}/secret-0.json -f {files}/secret-1.json; "
     "curl -sk --resolve shop.example:{https_port}:127.0.0.1 https://shop.example:{https_port}/",
 )
 METRICS = Step(
@@ -268,5 +269,5 @@ METRICS = Step(
     "Istio's metrics",
     "Both proxies of a call count it, under the names that Istio's dashboards know. They count every request, once.",
     _metrics,
-    attempt="fairlead get processes -n shop --state {state} -o yaml | grep address   # then: curl http://ADDRESS:15020/stats/prometheus",
+    attempt="curl -s http://{ratings}:15020/stats/prometheus | grep istio_requests_total",
 )

@@ -50,7 +50,8 @@ class Shop:
         self.traffic = traffic
         self.capture = capture
         self.files = mesh.place.state / NAMESPACE
-        self.bearings: dict[str, float] = {}
+        self.ratings = ""
+        """The address of ratings' workload, for commands that are shown."""
 
     def write_files(self) -> None:
         """Put the samples' YAML into the state directory, with this run's ports and capture."""
@@ -99,6 +100,7 @@ class Shop:
             return (await self.traffic.get("/")).status == 200
 
         await until("the shop answers through the gateway", answers)
+        self.ratings = str((await self.replica("ratings-v1"))["address"])
 
     async def _not_ready(self) -> str:
         for name in PROCESSES:
