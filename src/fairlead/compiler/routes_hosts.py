@@ -287,9 +287,7 @@ def _names(r: Reader, key: SiteKey) -> list[str]:
     if fact.resolution is Resolution.PASSTHROUGH and fact.kubernetes:
         # A headless service's pods have names of their own below the service's.
         answered.extend([f"*.{one}" for one in answered])
-    for alias in aliases_of(r, NameKey(key.client_namespace, key.hostname)):
-        said = [alias, *_short_names(alias, key.client_namespace, settings(r).domain_suffix)]
-        answered.extend(one for one in said if not _taken(r, key, one))
+    answered.extend(one for one in _further_names(r, key) if not _taken(r, key, one))
     for address in fact.addresses:
         if "/" not in address and not _taken(r, key, address) and _first_at(r, key, address):
             answered.append(_literal(address))
@@ -307,10 +305,19 @@ def _tunnel_names(r: Reader, key: SiteKey) -> list[str]:
     answered.extend(one for one in short if _is_free(r, key, one))
     if fact.resolution is Resolution.PASSTHROUGH and fact.kubernetes:
         answered.extend([f"*.{one}" for one in answered if _is_free(r, key, f"*.{one}")])
+    further = _further_names(r, key)
+    answered.extend(one for one in further if not owners(r, SiteKey(key.client_namespace, key.port, one)))
     answered.extend(
         _literal(one) for one in fact.addresses if "/" not in one and _is_free(r, key, one) and _owns(r, key, one)
     )
     return answered
+
+
+def _further_names(r: Reader, key: SiteKey) -> list[str]:
+    """The names, long and short, that stand for a host (ExternalName)."""
+    suffix = settings(r).domain_suffix
+    names_of = aliases_of(r, NameKey(key.client_namespace, key.hostname))
+    return [name for one in names_of for name in (one, *_short_names(one, key.client_namespace, suffix))]
 
 
 def _is_free(r: Reader, key: SiteKey, name: str) -> bool:
