@@ -14,8 +14,11 @@ from fairlead.inc import Reader
 from fairlead.ir.filters import FilterScope
 
 
-def loggers(r: Reader, scope: FilterScope) -> tuple[AccessLog, ...]:
-    """The loggers of the connection managers and TCP proxies (`scope.tcp`) of a proxy's filter chain."""
+def loggers(r: Reader, scope: FilterScope, *, tunnels: bool = True) -> tuple[AccessLog, ...]:
+    """The loggers of the connection managers and TCP proxies (`scope.tcp`) of a proxy's filter chain.
+
+    Without `tunnels` CONNECT is logged, but not counted.
+    """
     reporter = reporter_of(scope.direction)
-    counted = tcp_stats_access_log(reporter) if scope.tcp else stats_access_log(reporter)
+    counted = tcp_stats_access_log(reporter) if scope.tcp else stats_access_log(reporter, tunnels=tunnels)
     return (*counted, *access_logs(settings(r)))
