@@ -57,7 +57,7 @@ def istio_names(own: Workload, page: bytes) -> bytes:
 def _rewritten(mine: str, raw: bytes) -> bytes:
     """Istio's labels of a tag. Values stay escaped, as they came."""
     parts = raw.decode("utf-8", "surrogateescape").split(SEPARATOR, len(FIELDS) - 1)
-    given = dict(zip(FIELDS, parts, strict=False))
+    given: dict[str, str] = dict(zip(FIELDS, parts, strict=False))
     if len(given) < len(FIELDS):
         return b'%b="%b"' % (TAG.encode(), raw)
     labels = _labels(mine, given)
