@@ -204,7 +204,7 @@ def http_proxy_listener(r: Reader, key: tuple[OutboundKey, str]) -> Resource:
         proxy=True,
         forward=bool(at.caller.bind),
     )
-    manager = connection_manager(http, settings(r), loggers(r, _scope(at.caller, at.port, tcp=False)))
+    manager = connection_manager(http, settings(r), loggers(r, _scope(at.caller, at.port, tcp=False), tunnels=False))
     shape = Shape(name, Socket(at.address, at.port, netns), "outbound")
     return build(shape, [chain(_EVERYTHING, [manager])])
 

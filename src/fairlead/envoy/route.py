@@ -17,6 +17,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from fairlead.envoy import names
+from fairlead.envoy.pack import framed
 from fairlead.envoy.routeaction import Forwarding, Target, direct, forward, redirect, set_headers, set_timeout
 from fairlead.envoy.routefilters import set_filters
 from fairlead.envoy.routematch import is_catch_all, path_pattern, route_match
@@ -32,7 +33,6 @@ MAX_DIRECT_RESPONSE = 1024 * 1024
 
 _VIRTUAL_HOST_ROUTES = routes.VirtualHost.ROUTES_FIELD_NUMBER
 _CONFIG_VIRTUAL_HOSTS = route_pb2.RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER
-_LENGTH_DELIMITED = 2
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NO_RULE = HttpRule(origin=Origin(Ref("", "", "", "")))
 
@@ -171,20 +171,6 @@ def route_configuration(name: str, hosts: Iterable[bytes], *, ignore_port: bool 
         ignore_port_in_host_matching=ignore_port,
     )
     return head.SerializeToString(deterministic=True) + b"".join(hosts)
-
-
-def framed(field: int, body: bytes) -> bytes:
-    """One element of a repeated message field on the wire: tag, length, bytes."""
-    return _varint(field << 3 | _LENGTH_DELIMITED) + _varint(len(body)) + body
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def _operation(route: routes.Route, at: Serving) -> str:
