@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -213,6 +213,6 @@ def _apply(plane: ControlPlane, gateway: bool, files: tuple[str, ...]) -> bool:
 
 
 def _is_ingress(document: dict[str, Any]) -> bool:
-    spec = document.get("spec") or {}
-    labels = spec.get("labels") or {}
+    spec = cast("dict[str, Any]", document.get("spec") or {})
+    labels = cast("dict[str, str]", spec.get("labels") or {})
     return document.get("kind") == "Process" and labels.get("istio") == INGRESS["spec"]["labels"]["istio"]
