@@ -16,15 +16,18 @@ from fairlead.inc import Reader
 from fairlead.ir.filters import FilterScope
 
 
-def loggers(r: Reader, scope: FilterScope) -> tuple[AccessLog, ...]:
-    """The loggers of the connection managers and TCP proxies (`scope.tcp`) of a proxy's filter chain."""
-    return (*_counting(reporter_of(scope.direction), scope.tcp), *access_logs(settings(r)))
+def loggers(r: Reader, scope: FilterScope, *, tunnels: bool = True) -> tuple[AccessLog, ...]:
+    """The loggers of the connection managers and TCP proxies (`scope.tcp`) of a proxy's filter chain.
+
+    Without `tunnels` CONNECT is logged, but not counted.
+    """
+    return (*_counting(reporter_of(scope.direction), scope.tcp, tunnels), *access_logs(settings(r)))
 
 
 @lru_cache
-def _counting(reporter: Reporter, tcp: bool) -> tuple[AccessLog, ...]:
+def _counting(reporter: Reporter, tcp: bool, tunnels: bool) -> tuple[AccessLog, ...]:
     """The loggers that count: they depend on nothing else, and building them costs more than the listener around them.
 
     Whoever gets them copies them into a message of its own.
     """
-    return tuple(tcp_stats_access_log(reporter) if tcp else stats_access_log(reporter))
+    return tuple(tcp_stats_access_log(reporter) if tcp else stats_access_log(reporter, tunnels=tunnels))
