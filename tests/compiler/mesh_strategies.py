@@ -168,7 +168,7 @@ policies = document(
                     "outlierDetection": st.just({"consecutive5xxErrors": 3}),
                     "connectionPool": st.just({"tcp": {"maxConnections": 3}}),
                 },
-            ),
+            ).filter(bool),
         },
     ),
 )
@@ -226,4 +226,4 @@ access = document(
     ).filter(lambda spec: spec["action"] == "ALLOW" or spec.get("rules")),
 )
 anything = st.one_of(services, workloads, entries, routes, policies, gateways, peers, access)
-meshes = st.lists(anything, min_size=1, max_size=10)
+meshes = st.lists(anything, min_size=1, max_size=14)
