@@ -9,7 +9,12 @@ setup: .venv/.installed
 dev: .venv/.dev
 
 .venv/bin/python:
-	$(PY) -m venv .venv
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name it with: make PY=python3.12"; exit 1; }
+	@$(PY) -m venv .venv 2>/dev/null || { rm -rf .venv; $(PY) -m virtualenv -q .venv 2>/dev/null; } || \
+	  { $(PY) -m pip install -q --target build/virtualenv virtualenv 2>/dev/null && \
+	    PYTHONPATH=build/virtualenv $(PY) -m virtualenv -q .venv; } || \
+	  { rm -rf .venv; echo "$(PY) can make no virtual environment: install the package python3-venv (Debian, Ubuntu)"; exit 1; }
 
 .venv/.installed: .venv/bin/python requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements.lock

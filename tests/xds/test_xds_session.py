@@ -303,6 +303,11 @@ def test_one_bad_resource_alone(delta: bool) -> None:
     session.update(catalog(worse), {CLUSTER: ["c1"]})
     events = ack(session, session.next(), error="no such thing")
     assert events == [Nacked(CLUSTER, "c1", worse.version, "no such thing", C1.version)]
+    if not delta:
+        repaired = session.next()
+        assert repaired is not None
+        assert repaired.resources == (C1,), "the world again, with the last good version"
+        ack(session, repaired)
     assert session.next() is None, "not sent again"
     assert session.status()[0].state is SyncState.NACKED
     assert session.entry(CLUSTER, "c1") == Entry("c1", worse.version, C1.version, Nack(worse.version, "no such thing"))

@@ -66,30 +66,46 @@ async def start(
     output: Callable[[bytes], None] | None = None,
 ) -> Child:
     """Start a command, its output given to `output` in chunks (else ours is inherited). Raises OSError."""
-    piped = asyncio.subprocess.PIPE if output is not None else None
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-I",
-        "-S",
-        _LAUNCHER,
-        str(os.getpid()),
-        netns or "-",
-        *command,
-        env=dict(env),
-        cwd=cwd,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=piped,
-        stderr=asyncio.subprocess.STDOUT if output is not None else None,
-    )
-    reading = None
-    if output is not None and process.stdout is not None:
-        reading = asyncio.create_task(_read(process.stdout, output))
+    reader = writer = None
+    if output is not None:
+        # A pipe of our own: the event loop would make a socket pair, which a child cannot open as /dev/stdout.
+        reader, writer = os.pipe()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            "-S",
+            _LAUNCHER,
+            str(os.getpid()),
+            netns or "-",
+            *command,
+            env=dict(env),
+            cwd=cwd,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=writer,
+            stderr=asyncio.subprocess.STDOUT if output is not None else None,
+        )
+    except BaseException:
+        if reader is not None:
+            os.close(reader)
+        raise
+    finally:
+        if writer is not None:
+            os.close(writer)
+    reading = asyncio.create_task(_read(reader, output)) if output is not None and reader is not None else None
     return Child(process, reading)
 
 
-async def _read(stream: asyncio.StreamReader, output: Callable[[bytes], None]) -> None:
-    while data := await stream.read(65536):
-        output(data)
+async def _read(handle: int, output: Callable[[bytes], None]) -> None:
+    stream = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(handle, "rb", buffering=0)
+    )
+    try:
+        while data := await stream.read(65536):
+            output(data)
+    finally:
+        transport.close()
 
 
 class Lines:

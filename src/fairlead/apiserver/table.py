@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -34,7 +35,8 @@ def age(created: str, now: float) -> str:
 def _plain(value: object) -> object:
     if value is None:
         return ""
-    return value if isinstance(value, str | int | float | bool) else str(value)
+    # Lists and objects look as they do in the document, as kubectl shows columns of custom resources.
+    return value if isinstance(value, str | int | float | bool) else json.dumps(value, separators=(",", ":"))
 
 
 def _columns(kind: Kind[Any]) -> list[Column]:

@@ -54,12 +54,13 @@ def print_table(
     *,
     title: bool = True,
     styles: Mapping[str, str] | None = None,
+    blank: str = "<none>",
 ) -> None:
     """A table in kubectl's manner; on a terminal long values are folded into its width, elsewhere they run on.
 
-    `styles` colours cells by their text, on a terminal.
+    `styles` colours cells by their text, on a terminal; `blank` stands for what is empty.
     """
-    cells = [[str(one) if one not in (None, "") else "<none>" for one in row] for row in rows]
+    cells = [[str(one) if one not in (None, "") else blank for one in row] for row in rows]
     if sys.stdout.isatty():
         _fitted(header, cells, styles or {}, title=title)
         return

@@ -102,7 +102,7 @@ def _one(found: dict[str, Any]) -> None:
         said = found["types"][name]
         rows.append((name, said["state"], said.get("resources", 0), said.get("sent", 0), said.get("acked", 0), ""))
         rows += [("", "", "", "", "", f"{one['name']} {one['error']}".strip()) for one in said.get("behind", [])]
-    print_table(("TYPE", "STATE", "RESOURCES", "SENT", "ACKED", "BEHIND"), rows, styles=_STYLES)
+    print_table(("TYPE", "STATE", "RESOURCES", "SENT", "ACKED", "BEHIND"), rows, styles=_STYLES, blank="")
 
 
 def _age(seconds: float) -> str:

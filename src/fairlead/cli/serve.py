@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -180,7 +180,7 @@ async def _everything(plane: ControlPlane, loopback: str, gateway: bool, files: 
             await asyncio.gather(running, return_exceptions=True)
 
 
-INGRESS = {
+INGRESS: dict[str, Any] = {
     "apiVersion": "fairlead.dev/v1alpha1",
     "kind": "Process",
     "metadata": {"name": "istio-ingressgateway", "namespace": "istio-system"},
@@ -193,18 +193,28 @@ INGRESS = {
 
 
 def _apply(plane: ControlPlane, gateway: bool, files: tuple[str, ...]) -> bool:
-    """Apply the gateway and the files; whether all of it was taken. What is refused is said on standard error."""
+    """Apply the files and the gateway; whether all of it was taken. What is refused is said on standard error.
+
+    The default gateway stays away where the files bring one for the same selector: two would share their ports.
+    """
     from fairlead.cli import manifests
     from fairlead.cli.resources import apply_entries, checked_entries, connected
     from fairlead.model.manifest import Manifest
 
     with connected(plane.state.kubeconfig, None) as client:
-        if gateway:
-            apply_entries(client, manifests.check(plane.model.kinds, [Manifest(INGRESS)], "default", given=False)[0])
-        if not files:
-            return True
-        try:
-            entries = checked_entries(files, "default", given=False, recursive=False)
-        except SystemExit:
-            return False
+        entries: list[manifests.Entry] = []
+        if files:
+            try:
+                entries = checked_entries(files, "default", given=False, recursive=False)
+            except SystemExit:
+                return False
+        if gateway and not any(_is_ingress(one.manifest.data) for one in entries):
+            built_in, _ = manifests.check(plane.model.kinds, [Manifest(INGRESS)], "default", given=False)
+            apply_entries(client, built_in)
         return not apply_entries(client, entries)[1]
+
+
+def _is_ingress(document: dict[str, Any]) -> bool:
+    spec = cast("dict[str, Any]", document.get("spec") or {})
+    labels = cast("dict[str, str]", spec.get("labels") or {})
+    return document.get("kind") == "Process" and labels.get("istio") == INGRESS["spec"]["labels"]["istio"]

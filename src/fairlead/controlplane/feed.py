@@ -47,6 +47,8 @@ class Feed:
         self._store = store
         self.model = model
         self.revision = 0
+        """The newest revision that is compiled: what proxies are compared with."""
+        self._newest = 0
         self.invalid: dict[Ref, list[Problem]] = {}
         self.passes = 0
         self._pending: dict[Ref, dict[str, Any] | None] = {}
@@ -87,6 +89,7 @@ class Feed:
         self.passes += 1
         if pending:
             self._apply(pending)
+        self.revision = max(self.revision, self._newest)
         made = Pass(self.model.publisher.refresh(), edited)
         took = loop.time() - begun
         self._not_before = begun + took + min(max(took, _SHORTEST_PAUSE), _LONGEST_PAUSE)
@@ -108,7 +111,7 @@ class Feed:
     def _take(self, changes: tuple[Change, ...]) -> None:
         for change in changes:
             self._pending[change.ref] = change.new
-            self.revision = max(self.revision, change.revision)
+            self._newest = max(self._newest, change.revision)
             generation = _generation(change.new)
             if generation != _generation(change.old) or change.old is None:
                 self._edited[change.ref] = generation

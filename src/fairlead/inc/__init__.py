@@ -8,10 +8,13 @@ Nothing in here knows of Kubernetes, Istio or Envoy, performs I/O, reads a clock
 uses the standard library only. One thread owns an `Engine`.
 """
 
-from fairlead.inc.engine import CycleError, Engine, EngineError, Failure, Reader
+from fairlead.inc.cells import CycleError, EngineError, Failure
+from fairlead.inc.engine import Conflict, Engine
+from fairlead.inc.reader import Reader
 from fairlead.inc.schema import Derivation, Index, Rule, Table, rule
 
 __all__ = [
+    "Conflict",
     "CycleError",
     "Derivation",
     "Engine",

@@ -14,94 +14,27 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any, TypeVar, cast
 
+from fairlead.inc.cells import (
+    ANY_STAGE,
+    CHECK,
+    CLEAN,
+    DIRTY,
+    MISSING,
+    RUNNING,
+    Bucket,
+    Cell,
+    CycleError,
+    EngineError,
+    Failure,
+    Node,
+    Row,
+)
+from fairlead.inc.reader import Reader
 from fairlead.inc.schema import Derivation, Index, Rule, Table
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 I = TypeVar("I", bound=Hashable)  # noqa: E741 - the index key
-
-_CLEAN, _CHECK, _DIRTY, _RUNNING = 0, 1, 2, 3
-_ANY_STAGE = 1 << 30
-
-
-class EngineError(Exception):
-    """A rule or a caller broke the engine's contract (a defect in the program, never in user input)."""
-
-
-class CycleError(EngineError):
-    """A rule's value was asked for while it was being computed."""
-
-
-class Failure(Exception):
-    """A rule raised; its readers see this, other rules are not touched. `__cause__` holds the original error."""
-
-
-class _Missing:
-    def __repr__(self) -> str:
-        return "MISSING"
-
-
-_MISSING = _Missing()
-
-
-class _Cell:
-    """Something that can be read: remembers when it last changed and who has read it."""
-
-    __slots__ = ("changed_at", "dependents")
-
-    def __init__(self) -> None:
-        self.changed_at = 0
-        self.dependents: dict[_Node, None] = {}
-
-
-class _Row(_Cell):
-    __slots__ = ("key", "table", "value", "writers")
-
-    def __init__(self, table: Table[Any, Any], key: Hashable) -> None:
-        super().__init__()
-        self.table = table
-        self.key = key
-        self.value: Any = _MISSING
-        self.writers: dict[Hashable, object] | None = None
-
-
-class _Bucket(_Cell):
-    __slots__ = ("keys", "ordered")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.keys: set[Any] = set()
-        self.ordered: tuple[Any, ...] | None = ()
-
-
-class _Node(_Cell):
-    """An evaluation with recorded reads: of a rule for a key, or of a derivation for a source row."""
-
-    __slots__ = (
-        "deps",
-        "failure",
-        "key",
-        "observed",
-        "outputs",
-        "reports",
-        "run_by",
-        "state",
-        "value",
-        "verified_at",
-    )
-
-    def __init__(self, run_by: Rule[Any, Any] | Derivation[Any, Any], key: Hashable) -> None:
-        super().__init__()
-        self.run_by = run_by
-        self.key = key
-        self.value: Any = _MISSING
-        self.failure: Failure | None = None
-        self.deps: dict[_Cell, None] = {}
-        self.verified_at = 0
-        self.state = _DIRTY
-        self.observed = False
-        self.outputs: dict[tuple[Table[Any, Any], Hashable], object] = {}
-        self.reports: tuple[object, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,65 +47,6 @@ class Conflict:
     lost: tuple[Hashable, ...]
 
 
-class Reader:
-    """What a rule reads through; every read is recorded as a dependency of the rule."""
-
-    __slots__ = ("_engine", "_limit", "_node", "_reports")
-
-    def __init__(self, engine: Engine, node: _Node, limit: int) -> None:
-        self._engine = engine
-        self._node = node
-        self._limit = limit
-        self._reports: list[object] = []
-
-    def get(self, table: Table[K, V], key: K) -> V | None:
-        """The row of `table` at `key`, or None."""
-        self._check(table)
-        row = self._engine._row(table, key)  # pyright: ignore[reportPrivateUsage]
-        self._record(row)
-        return None if row.value is _MISSING else cast("V", row.value)
-
-    def find(self, index: Index[I, K, V], key: I) -> tuple[K, ...]:
-        """The keys of the rows in one bucket of `index`, in sorted order."""
-        self._check(index.table)
-        bucket = self._engine._bucket(index, key)  # pyright: ignore[reportPrivateUsage]
-        self._record(bucket)
-        if bucket.ordered is None:
-            bucket.ordered = tuple(sorted(bucket.keys))
-        return cast("tuple[K, ...]", bucket.ordered)
-
-    def rows(self, index: Index[I, K, V], key: I) -> list[tuple[K, V]]:
-        """The rows in one bucket of `index`, in the order of their keys; depends on each of them."""
-        out: list[tuple[K, V]] = []
-        for row_key in self.find(index, key):
-            value = self.get(index.table, row_key)
-            if value is not None:
-                out.append((row_key, value))
-        return out
-
-    def call(self, rule: Rule[K, V], key: K) -> V:
-        """The value of another rule; raises `Failure` if that rule raised."""
-        engine = self._engine
-        node = engine._node(rule, key)  # pyright: ignore[reportPrivateUsage]
-        self._record(node)
-        engine._refresh(node, self._limit)  # pyright: ignore[reportPrivateUsage]
-        if node.failure is not None:
-            raise node.failure
-        return cast("V", node.value)
-
-    def report(self, finding: object) -> None:
-        """Attach a finding to this evaluation; it lives exactly as long as the evaluation stands."""
-        self._reports.append(finding)
-
-    def _check(self, table: Table[Any, Any]) -> None:
-        if table.stage >= self._limit:
-            raise EngineError(f"{self._node.run_by!r} may not read {table!r}: not settled at its stage")
-
-    def _record(self, cell: _Cell) -> None:
-        self._node.deps[cell] = None
-        cell.dependents[self._node] = None
-
-
 class Engine:
     """State of a set of tables and of everything derived from them.
 
@@ -183,16 +57,16 @@ class Engine:
     def __init__(self, derivations: Iterable[Derivation[Any, Any]] = ()) -> None:
         self.revision = 0
         self.runs: Counter[str] = Counter()
-        self._rows: dict[Table[Any, Any], dict[Hashable, _Row]] = {}
-        self._buckets: dict[Index[Any, Any, Any], dict[Hashable, _Bucket]] = {}
-        self._nodes: dict[tuple[Rule[Any, Any] | Derivation[Any, Any], Hashable], _Node] = {}
+        self._rows: dict[Table[Any, Any], dict[Hashable, Row]] = {}
+        self._buckets: dict[Index[Any, Any, Any], dict[Hashable, Bucket]] = {}
+        self._nodes: dict[tuple[Rule[Any, Any] | Derivation[Any, Any], Hashable], Node] = {}
         self._by_source: dict[Table[Any, Any], list[Derivation[Any, Any]]] = {}
-        self._pending: list[tuple[int, int, _Node]] = []
+        self._pending: list[tuple[int, int, Node]] = []
         self._sequence = 0
-        self._stale: dict[_Node, None] = {}
-        self._reporting: dict[_Node, None] = {}
-        self._failing: dict[_Node, None] = {}
-        self._conflicted: dict[_Row, None] = {}
+        self._stale: dict[Node, None] = {}
+        self._reporting: dict[Node, None] = {}
+        self._failing: dict[Node, None] = {}
+        self._conflicted: dict[Row, None] = {}
         self._depth = 0
         for made in derivations:
             self.add(made)
@@ -225,48 +99,48 @@ class Engine:
     def put(self, table: Table[K, V], key: K, value: V) -> bool:
         """Set an input row; False if it already had an equal value (nothing happens then)."""
         self._input(table)
-        return self._store(self._row(table, key), value)
+        return self._store(self.row_of(table, key), value)
 
     def delete(self, table: Table[K, Any], key: K) -> bool:
         """Remove an input row; False if there was none."""
         self._input(table)
         rows = self._rows.get(table)
         row = rows.get(key) if rows else None
-        return row is not None and self._store(row, _MISSING)
+        return row is not None and self._store(row, MISSING)
 
     # -- reads from outside ---------------------------------------------------------------------------------------
 
     def get(self, table: Table[K, V], key: K) -> V | None:
         """The row of `table` at `key`, or None; records nothing."""
         row = self._rows.get(table, {}).get(key)
-        return None if row is None or row.value is _MISSING else cast("V", row.value)
+        return None if row is None or row.value is MISSING else cast("V", row.value)
 
     def items(self, table: Table[K, V]) -> list[tuple[K, V]]:
         """All rows of a table in the order of their keys (for tools and tests, not for rules)."""
         rows = self._rows.get(table, {})
-        present = [(key, row.value) for key, row in rows.items() if row.value is not _MISSING]
+        present = [(key, row.value) for key, row in rows.items() if row.value is not MISSING]
         return cast("list[tuple[K, V]]", sorted(present, key=lambda pair: cast("Any", pair[0])))
 
     def find(self, index: Index[I, K, V], key: I) -> tuple[K, ...]:
         """The keys of one bucket of an index, sorted; records nothing."""
-        bucket = self._bucket(index, key)
+        bucket = self.bucket_of(index, key)
         return tuple(sorted(bucket.keys))
 
     def call(self, rule: Rule[K, V], key: K) -> V:
         """The current value of a rule; raises `Failure` if it raised."""
         if self._depth:
             raise EngineError("values are read between transactions")
-        node = self._node(rule, key)
-        self._refresh(node, _ANY_STAGE)
+        node = self.node_of(rule, key)
+        self.bring_up(node, ANY_STAGE)
         if node.failure is not None:
             raise node.failure
         return cast("V", node.value)
 
     def observe(self, rule: Rule[K, Any], key: K) -> None:
         """Have `take_stale` name this rule value whenever a change may have touched it."""
-        node = self._node(rule, key)
+        node = self.node_of(rule, key)
         node.observed = True
-        if node.state != _CLEAN:
+        if node.state != CLEAN:
             self._stale[node] = None
 
     def unobserve(self, rule: Rule[K, Any], key: K) -> None:
@@ -288,16 +162,16 @@ class Engine:
         """The input rows, as (table name, key), on which a rule value depends through any number of steps."""
         self.call(rule, key)
         found: dict[tuple[str, Hashable], None] = {}
-        seen: set[_Cell] = set()
-        stack: list[_Cell] = [self._node(rule, key)]
+        seen: set[Cell] = set()
+        stack: list[Cell] = [self.node_of(rule, key)]
         while stack:
             cell = stack.pop()
             if cell in seen:
                 continue
             seen.add(cell)
-            if isinstance(cell, _Node):
+            if isinstance(cell, Node):
                 stack.extend(cell.deps)
-            elif isinstance(cell, _Row) and cell.value is not _MISSING:
+            elif isinstance(cell, Row) and cell.value is not MISSING:
                 if cell.table.stage == 0:
                     found[(cell.table.name, cell.key)] = None
                 stack.extend(self._writers(cell))
@@ -316,11 +190,11 @@ class Engine:
         ]
 
     def conflicts(self) -> list[Conflict]:
-        """Derived rows that more than one source wrote."""
+        """Derived rows that more than one source wrote, and whose values do not join."""
         out: list[Conflict] = []
         for row in self._conflicted:
-            keys = sorted(row.writers or {}, key=repr)
-            out.append(Conflict(row.table.name, row.key, keys[0], tuple(keys[1:])))
+            _, lost = _joined(row)
+            out.append(Conflict(row.table.name, row.key, min(row.writers or {}, key=repr), lost))
         return out
 
     def sizes(self) -> Mapping[str, int]:
@@ -340,59 +214,62 @@ class Engine:
         if table.stage != 0:
             raise EngineError(f"{table!r} is written by derivations only")
 
-    def _row(self, table: Table[K, Any], key: K) -> _Row:
+    def row_of(self, table: Table[K, Any], key: K) -> Row:
+        """The cell of a row, made if there is none (for readers)."""
         rows = self._rows.get(table)
         if rows is None:
             rows = self._rows[table] = {}
         row = rows.get(key)
         if row is None:
-            row = rows[key] = _Row(table, key)
+            row = rows[key] = Row(table, key)
         return row
 
-    def _bucket(self, index: Index[I, Any, Any], key: I) -> _Bucket:
+    def bucket_of(self, index: Index[I, Any, Any], key: I) -> Bucket:
+        """The cell of an index's bucket; the index is filled when it is first asked (for readers)."""
         buckets = self._buckets.get(index)
         if buckets is None:
             buckets = self._buckets[index] = {}
             for row in self._rows.get(index.table, {}).values():
-                if row.value is not _MISSING:
+                if row.value is not MISSING:
                     for at in index.by(row.key, row.value):
                         self._enter(buckets, at, row.key)
         bucket = buckets.get(key)
         if bucket is None:
-            bucket = buckets[key] = _Bucket()
+            bucket = buckets[key] = Bucket()
         return bucket
 
-    def _enter(self, buckets: dict[Hashable, _Bucket], at: Hashable, key: Hashable) -> None:
+    def _enter(self, buckets: dict[Hashable, Bucket], at: Hashable, key: Hashable) -> None:
         bucket = buckets.get(at)
         if bucket is None:
-            bucket = buckets[at] = _Bucket()
+            bucket = buckets[at] = Bucket()
         if key not in bucket.keys:
             bucket.keys.add(key)
             self._touch(bucket)
             bucket.ordered = None
 
-    def _node(self, run_by: Rule[Any, Any] | Derivation[Any, Any], key: Hashable) -> _Node:
+    def node_of(self, run_by: Rule[Any, Any] | Derivation[Any, Any], key: Hashable) -> Node:
+        """The evaluation of a rule or derivation for a key, made if there is none (for readers)."""
         node = self._nodes.get((run_by, key))
         if node is None:
-            node = self._nodes[(run_by, key)] = _Node(run_by, key)
+            node = self._nodes[(run_by, key)] = Node(run_by, key)
         return node
 
-    def _writers(self, row: _Row) -> list[_Cell]:
+    def _writers(self, row: Row) -> list[Cell]:
         if row.writers is None:
             return []
         return [self._nodes[key] for key in row.writers if key in self._nodes]  # type: ignore[index]
 
-    def _store(self, row: _Row, value: object) -> bool:
+    def _store(self, row: Row, value: object) -> bool:
         old = row.value
-        if old is value or (old is not _MISSING and value is not _MISSING and old == value):
+        if old is value or (old is not MISSING and value is not MISSING and old == value):
             return False
         row.value = value
         for index in row.table.indexes:
             buckets = self._buckets.get(index)
             if buckets is None:
                 continue
-            before = set(index.by(row.key, old)) if old is not _MISSING else set[Hashable]()
-            after = set(index.by(row.key, value)) if value is not _MISSING else set[Hashable]()
+            before = set(index.by(row.key, old)) if old is not MISSING else set[Hashable]()
+            after = set(index.by(row.key, value)) if value is not MISSING else set[Hashable]()
             for at in before - after:
                 bucket = buckets[at]
                 bucket.keys.discard(row.key)
@@ -405,21 +282,21 @@ class Engine:
         self._touch(row)
         for derivation in self._by_source.get(row.table, ()):
             self._schedule_derivation(derivation, row.key)
-        if value is _MISSING and not row.dependents:
+        if value is MISSING and not row.dependents:
             self._rows[row.table].pop(row.key, None)
         return True
 
     # -- invalidation ---------------------------------------------------------------------------------------------
 
-    def _touch(self, cell: _Cell) -> None:
+    def _touch(self, cell: Cell) -> None:
         cell.changed_at = self.revision
-        stack: list[_Node] = []
+        stack: list[Node] = []
         for node in cell.dependents:
-            if node.state == _CLEAN:
-                node.state = _DIRTY
+            if node.state == CLEAN:
+                node.state = DIRTY
                 stack.append(node)
-            elif node.state == _CHECK:
-                node.state = _DIRTY
+            elif node.state == CHECK:
+                node.state = DIRTY
         while stack:
             node = stack.pop()
             if node.observed:
@@ -427,99 +304,100 @@ class Engine:
             if isinstance(node.run_by, Derivation):
                 self._schedule(node)
             for dependent in node.dependents:
-                if dependent.state == _CLEAN:
-                    dependent.state = _CHECK
+                if dependent.state == CLEAN:
+                    dependent.state = CHECK
                     stack.append(dependent)
 
     def _schedule_derivation(self, derivation: Derivation[Any, Any], key: Hashable) -> None:
-        node = self._node(derivation, key)
-        node.state = _DIRTY
+        node = self.node_of(derivation, key)
+        node.state = DIRTY
         self._schedule(node)
 
-    def _schedule(self, node: _Node) -> None:
+    def _schedule(self, node: Node) -> None:
         self._sequence += 1
         heappush(self._pending, (cast("Derivation[Any, Any]", node.run_by).stage, self._sequence, node))
 
     def _settle(self) -> None:
         while self._pending:
             _, _, node = heappop(self._pending)
-            if node.state != _CLEAN:
+            if node.state != CLEAN:
                 self._derive(node)
 
     # -- evaluation -----------------------------------------------------------------------------------------------
 
-    def _derive(self, node: _Node) -> None:
+    def _derive(self, node: Node) -> None:
         derivation = cast("Derivation[Any, Any]", node.run_by)
         source = self._rows.get(derivation.source, {}).get(node.key)
-        if source is None or source.value is _MISSING:
+        if source is None or source.value is MISSING:
             self._publish(node, {})
             self._forget(node)
             return
-        if node.state == _CHECK and not self._reads_changed(node, derivation.stage):
+        if node.state == CHECK and not self._reads_changed(node, derivation.stage):
             return
         self._evaluate(node, derivation.stage)
         outputs = cast("dict[tuple[Table[Any, Any], Hashable], object]", node.value)
         self._publish(node, {} if node.failure is not None else outputs)
 
-    def _publish(self, node: _Node, outputs: dict[tuple[Table[Any, Any], Hashable], object]) -> None:
+    def _publish(self, node: Node, outputs: dict[tuple[Table[Any, Any], Hashable], object]) -> None:
         writer = (node.run_by, node.key)
         for at in node.outputs:
             if at not in outputs:
-                self._write(at, writer, _MISSING)
+                self._write(at, writer, MISSING)
         for at, value in outputs.items():
             self._write(at, writer, value)
         node.outputs = outputs
 
     def _write(self, at: tuple[Table[Any, Any], Hashable], writer: Hashable, value: object) -> None:
-        row = self._row(*at)
+        row = self.row_of(*at)
         if row.writers is None:
             row.writers = {}
-        if value is _MISSING:
+        if value is MISSING:
             row.writers.pop(writer, None)
         else:
             row.writers[writer] = value
-        if len(row.writers) > 1:
+        if len(row.writers) <= 1:
+            self._conflicted.pop(row, None)
+            self._store(row, next(iter(row.writers.values()), MISSING))
+            return
+        joined, lost = _joined(row)
+        if lost:
             self._conflicted[row] = None
         else:
             self._conflicted.pop(row, None)
-        if not row.writers:
-            self._store(row, _MISSING)
-        elif len(row.writers) == 1:
-            self._store(row, next(iter(row.writers.values())))
-        else:
-            self._store(row, row.writers[min(row.writers, key=repr)])
+        self._store(row, joined)
 
-    def _refresh(self, node: _Node, limit: int) -> None:
-        if node.state == _CLEAN:
+    def bring_up(self, node: Node, limit: int) -> None:
+        """Make a node's value current; it may read tables below stage `limit` (for readers)."""
+        if node.state == CLEAN:
             return
-        if node.state == _RUNNING:
+        if node.state == RUNNING:
             raise CycleError(f"{node.run_by!r} of {node.key!r} depends on itself")
-        if node.state == _CHECK and not self._reads_changed(node, limit):
+        if node.state == CHECK and not self._reads_changed(node, limit):
             return
         self._evaluate(node, limit)
 
-    def _reads_changed(self, node: _Node, limit: int) -> bool:
+    def _reads_changed(self, node: Node, limit: int) -> bool:
         """Bring what a node read up to date; if nothing changed, the node is clean again without running."""
         for cell in node.deps:
-            if isinstance(cell, _Node):
-                self._refresh(cell, limit)
+            if isinstance(cell, Node):
+                self.bring_up(cell, limit)
             if cell.changed_at > node.verified_at:
                 return True
-        node.state = _CLEAN
+        node.state = CLEAN
         node.verified_at = self.revision
         return False
 
-    def _evaluate(self, node: _Node, limit: int) -> None:
+    def _evaluate(self, node: Node, limit: int) -> None:
         old_deps, node.deps = node.deps, {}
         reader = Reader(self, node, limit)
-        node.state = _RUNNING
+        node.state = RUNNING
         self.runs[node.run_by.name] += 1
         failure: Failure | None = None
-        value: object = _MISSING
+        value: object = MISSING
         try:
             value = self._run(reader, node)
         except EngineError:
-            node.state = _DIRTY
+            node.state = DIRTY
             raise
         except Failure as error:
             failure = error
@@ -529,16 +407,16 @@ class Engine:
         for cell in old_deps:
             if cell not in node.deps:
                 cell.dependents.pop(node, None)
-                if isinstance(cell, _Node):
+                if isinstance(cell, Node):
                     self._release(cell)
-        self._note(node, tuple(reader._reports), failure)  # pyright: ignore[reportPrivateUsage]
-        if failure is not None or value is _MISSING or node.value is _MISSING or node.value != value:
+        self._note(node, tuple(reader.reports), failure)
+        if failure is not None or value is MISSING or node.value is MISSING or node.value != value:
             node.changed_at = self.revision
             node.value = value
-        node.state = _CLEAN
+        node.state = CLEAN
         node.verified_at = self.revision
 
-    def _run(self, reader: Reader, node: _Node) -> object:
+    def _run(self, reader: Reader, node: Node) -> object:
         run_by = node.run_by
         if isinstance(run_by, Rule):
             return run_by.run(reader, node.key)
@@ -552,7 +430,7 @@ class Engine:
             out[(table, key)] = value
         return out
 
-    def _note(self, node: _Node, reports: tuple[object, ...], failure: Failure | None) -> None:
+    def _note(self, node: Node, reports: tuple[object, ...], failure: Failure | None) -> None:
         node.reports = reports
         node.failure = failure
         for noted, into in ((bool(reports), self._reporting), (failure is not None, self._failing)):
@@ -563,29 +441,40 @@ class Engine:
 
     # -- letting go -----------------------------------------------------------------------------------------------
 
-    def _release(self, node: _Node) -> None:
+    def _release(self, node: Node) -> None:
         """Forget a rule value that nobody reads or observes, and what only it had kept alive."""
         stack = [node]
         while stack:
             at = stack.pop()
-            if at.dependents or at.observed or at.state == _RUNNING or isinstance(at.run_by, Derivation):
+            if at.dependents or at.observed or at.state == RUNNING or isinstance(at.run_by, Derivation):
                 continue
             stack.extend(self._forget(at))
 
-    def _forget(self, node: _Node) -> list[_Node]:
+    def _forget(self, node: Node) -> list[Node]:
         self._nodes.pop((node.run_by, node.key), None)
         self._reporting.pop(node, None)
         self._failing.pop(node, None)
-        loose: list[_Node] = []
+        loose: list[Node] = []
         for cell in node.deps:
             cell.dependents.pop(node, None)
-            if isinstance(cell, _Node):
+            if isinstance(cell, Node):
                 loose.append(cell)
-            elif isinstance(cell, _Row) and cell.value is _MISSING and not cell.dependents and not cell.writers:
+            elif isinstance(cell, Row) and cell.value is MISSING and not cell.dependents and not cell.writers:
                 self._rows[cell.table].pop(cell.key, None)
         node.deps = {}
-        node.state = _CLEAN if isinstance(node.run_by, Derivation) else _DIRTY
+        node.state = CLEAN if isinstance(node.run_by, Derivation) else DIRTY
         return loose
 
 
-__all__ = ["Conflict", "CycleError", "Engine", "EngineError", "Failure", "Reader"]
+def _joined(row: Row) -> tuple[object, tuple[Hashable, ...]]:
+    """The value of a row that several sources wrote, and the sources that have no part in it."""
+    writers = row.writers or {}
+    first, *others = sorted(writers, key=repr)
+    value, lost = writers[first], list[Hashable]()
+    for one in others:
+        made = row.table.join(value, writers[one]) if row.table.join is not None else None
+        if made is None:
+            lost.append(one)
+        else:
+            value = made
+    return value, tuple(lost)

@@ -253,7 +253,11 @@ class Channel:
             target = catalog.get(name) if self.subscribed(name) else None
             if target is None:
                 self.ledger.nacked.pop(name, None)
-                asked = name in self._force and (self.delta or self.whole)
+                if not self.delta and not self.whole:
+                    # No way to say it: the client drops what nothing refers to.
+                    self._forget(name)
+                    continue
+                asked = name in self._force
                 if name in self.ledger.acked and not (asked and self.type_url not in WHOLE):
                     removes.append(name)
                 elif asked:
@@ -299,8 +303,8 @@ class Channel:
         return name not in self.ledger.acked or name in self.unsure
 
     def idle(self, catalog: Named) -> bool:
-        """Whether nothing is due, in flight or on trial."""
-        return self.flight is None and not self._trials and not self.due(catalog)
+        """Whether nothing is due or in flight. What waits for its trial is due; a trial of nothing due is void."""
+        return self.flight is None and not self.due(catalog)
 
     # Responses.
 
@@ -317,11 +321,6 @@ class Channel:
         testing = bool(self._trials) or len(adds) < len(due.adds)
         removes = due.removes if may_remove and not testing else ()
         absent = () if testing else due.absent
-        if not self.delta and not self.whole:
-            # No way to say it: the client drops what nothing refers to.
-            for name in removes:
-                self._forget(name)
-            removes = ()
         if not (adds or removes or absent or self._owed):
             return None
         self._owed = False
@@ -403,6 +402,8 @@ class Channel:
         # It is not known which of them the client took over: unless convicted, each must be sent again.
         self._force.update(name for name in names if self.subscribed(name))
         self._force.update(flight.absent)
+        # What a refused whole world left out may still be there: the world must be sent without the bad ones.
+        self._owed = self.whole
         if len(names) == 1:
             return [self._convict(name, Nack(version, message)) for name, version in names.items()]
         self.unsure.update(names)

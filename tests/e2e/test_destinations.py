@@ -1,0 +1,186 @@
+"""DestinationRule: load balancing, limits, outliers, TLS."""
+
+from __future__ import annotations
+
+import ssl
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.e2e.apps import App
+from tests.e2e.conftest import World
+from tests.e2e.mesh import eventually
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: tuned, namespace: app}
+spec:
+  selector: {app: echo}
+  ports: [{name: http, port: 18080}, {name: http-second, port: 18081}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: tuned, namespace: app}
+spec:
+  host: tuned
+  trafficPolicy:
+"""
+TUNED = "tuned:18080"
+
+
+def test_round_robin_takes_turns(world: World) -> None:
+    with world.mesh.config(SERVICE + "    loadBalancer: {simple: ROUND_ROBIN}\n"):
+        found = Counter(world.client.get(TUNED).instance for _ in range(20))
+    assert found == {"echo-1": 10, "echo-2": 10}
+
+
+def test_consistent_hash_on_a_header(world: World) -> None:
+    with world.mesh.config(SERVICE + "    loadBalancer: {consistentHash: {httpHeaderName: x-key}}\n"):
+        chosen = {}
+        for key in map(str, range(12)):
+            found = {world.client.get(TUNED, headers={"x-key": key}).instance for _ in range(4)}
+            assert len(found) == 1, key
+            chosen[key] = found.pop()
+        assert set(chosen.values()) == {"echo-1", "echo-2"}
+
+
+def test_consistent_hash_on_a_cookie(world: World) -> None:
+    with world.mesh.config(SERVICE + "    loadBalancer: {consistentHash: {httpCookie: {name: sticky, ttl: 60s}}}\n"):
+        first = world.client.get(TUNED)
+        cookie = first.headers["set-cookie"]
+        assert cookie.startswith("sticky=")
+        assert "Max-Age=60" in cookie
+        sent = {"cookie": cookie.partition(";")[0]}
+        assert {world.client.get(TUNED, headers=sent).instance for _ in range(8)} == {first.instance}
+
+
+def test_limits_refuse_what_is_too_much(world: World) -> None:
+    text = (
+        SERVICE
+        + """
+    connectionPool:
+      tcp: {maxConnections: 1}
+      http: {http1MaxPendingRequests: 1, http2MaxRequests: 1}
+"""
+    )
+    with world.mesh.config(text), ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: world.client.get(TUNED, "/?delay=0.5"), range(8)))
+    refused = [one for one in found if one.status == 503]
+    assert refused
+    assert {one.status for one in found} == {200, 503}
+    assert refused[0].headers["x-envoy-overloaded"] == "true"
+
+
+def test_an_outlier_is_ejected(world: World) -> None:
+    text = (
+        SERVICE
+        + """
+    loadBalancer: {simple: ROUND_ROBIN}
+    outlierDetection: {consecutive5xxErrors: 3, interval: 1s, baseEjectionTime: 60s, maxEjectionPercent: 100}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: tuned, namespace: app}
+spec:
+  hosts: [tuned]
+  http: [{retries: {attempts: 0}, route: [{destination: {host: tuned}}]}]
+"""
+    )
+    bad = world.apps["echo-2"]
+    with world.mesh.config(text):
+        bad.status = 500
+        found = Counter(world.client.get(TUNED).status for _ in range(6))
+        assert found == {200: 3, 500: 3}
+        assert {world.client.get(TUNED).status for _ in range(20)} == {200}
+        assert len(bad.seen) == 3
+
+
+def test_subsets_without_workloads_are_unavailable(world: World) -> None:
+    text = (
+        SERVICE
+        + """
+    loadBalancer: {simple: ROUND_ROBIN}
+  subsets: [{name: none, labels: {version: v9}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: tuned, namespace: app}
+spec:
+  hosts: [tuned]
+  http: [{route: [{destination: {host: tuned, subset: none}}]}]
+"""
+    )
+    with world.mesh.config(text):
+        found = world.client.get(TUNED)
+    assert (found.status, found.text) == (503, "no healthy upstream")
+
+
+def xfcc(world: World, where: str) -> bool:
+    """Whether the server saw the client's identity: mutual TLS."""
+    return "x-forwarded-client-cert" in world.client.get(where).body["headers"]
+
+
+def test_tls_modes_inside_the_mesh_and_by_port(world: World) -> None:
+    text = (
+        SERVICE
+        + """
+    tls: {mode: ISTIO_MUTUAL}
+    portLevelSettings:
+      - port: {number: 18081}
+        tls: {mode: DISABLE}
+"""
+    )
+    with world.mesh.config(text):
+        assert xfcc(world, TUNED)
+        assert not xfcc(world, "tuned:18081")
+
+
+ORIGINATED = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: legacy, namespace: app}
+spec:
+  hosts: [legacy.example]
+  ports: [{number: 18085, name: http, protocol: HTTP, targetPort: PORT}]
+  resolution: STATIC
+  endpoints: [{address: LEGACY}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: legacy, namespace: app}
+spec:
+  host: legacy.example
+  trafficPolicy:
+    tls: TLS
+"""
+
+
+def originated(world: World, port: int, tls: str) -> str:
+    """Configuration that turns HTTP at port 18085 into TLS towards an application outside of the mesh."""
+    return ORIGINATED.replace("LEGACY", world.legacy_address).replace("PORT", str(port)).replace("TLS", tls)
+
+
+def test_tls_origination_simple(world: World) -> None:
+    root = world.certificates.root_file
+    with world.mesh.config(originated(world, 19443, f"{{mode: SIMPLE, caCertificates: {root}, sni: legacy.example}}")):
+        assert eventually(lambda: world.client.get("legacy.example:18085")).instance == "legacy"
+    wrong = f"{{mode: SIMPLE, caCertificates: {root}, sni: legacy.example, subjectAltNames: [other.example]}}"
+    with world.mesh.config(originated(world, 19443, wrong)):
+        assert world.client.get("legacy.example:18085").status == 503
+
+
+def test_tls_origination_mutual(world: World) -> None:
+    context = world.certificates.server("legacy.example")
+    context.load_verify_locations(world.certificates.root_file)
+    context.verify_mode = ssl.CERT_REQUIRED
+    app = App("strict", world.legacy_address).serve_tls(19444, context)
+    root = world.certificates.root_file
+    cert, key = world.certificates.files("somebody")
+    try:
+        given = f"mode: MUTUAL, caCertificates: {root}, sni: legacy.example"
+        with world.mesh.config(originated(world, 19444, f"{{{given}, clientCertificate: {cert}, privateKey: {key}}}")):
+            assert eventually(lambda: world.client.get("legacy.example:18085")).instance == "strict"
+        with world.mesh.config(originated(world, 19444, f"{{mode: SIMPLE, caCertificates: {root}}}")):
+            assert world.client.get("legacy.example:18085").status == 503
+    finally:
+        app.close()
