@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from fairlead.inc import Table
+from fairlead.ir.authz import Authorizer
 from fairlead.ir.traffic import RetryPolicy, TcpKeepalive
 
 MESH_KEY = "mesh"
@@ -41,6 +42,7 @@ class Mesh(msgspec.Struct, frozen=True):
     proxy_concurrency: int | None = None
     """Worker threads of each Envoy, for whoever starts it; None: not said."""
     drain_duration: float = 45.0
+    authorizers: tuple[Authorizer, ...] = ()
 
 
 MESHES: Table[str, Mesh] = Table("mesh", stage=1)
