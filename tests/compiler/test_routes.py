@@ -300,6 +300,17 @@ def test_a_policy_for_some_clients_only() -> None:
     assert not hosts_of(world.sidecar("80", app="db"))[at].routes[0].route.hash_policy
 
 
+def test_an_older_rule_that_names_subsets_only_leaves_the_rest_to_others() -> None:
+    at = origin("DestinationRule", "default", "subsets")
+    named = Subset("v1", (("v", "1"),), Policy(), (), at)
+    older = TrafficPolicy(NamespacedName("default", "subsets"), at, REVIEWS, Policy(), subsets=(named,), created="1")
+    world = World(service("reviews"), older, policy(created="2"))
+    route = hosts_of(world.sidecar("80"))[f"{REVIEWS}:80"].routes[0].route
+    assert route.hash_policy[0].header.header_name == "x-user"
+    world.put(route_set("vs", REVIEWS, rule(to(REVIEWS, subset="v1"))))
+    assert world.messages() == []
+
+
 def test_the_mesh_default_of_retries() -> None:
     world = World(service("reviews"), Mesh(default_retry=RetryPolicy(attempts=0)))
     assert not hosts_of(world.sidecar("80"))[f"{REVIEWS}:80"].routes[0].route.HasField("retry_policy")

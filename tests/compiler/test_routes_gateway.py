@@ -141,6 +141,26 @@ def test_a_service_in_front_of_the_gateway_maps_ports() -> None:
     assert list(table(world, "http.8081")) == ["a.example.com:8081"]
 
 
+def test_a_gateway_that_names_services_is_served_behind_them_only() -> None:
+    def ingress(name: str, port: int, target: int, **more: object) -> Host:
+        found = service(name, port, selector=INGRESS.labels, **{"namespace": "istio-system", **more})
+        return replace(found, ports=(replace(found.ports[0], target=target),))
+
+    named = ("one.istio-system.svc.cluster.local", "two.istio-system.svc.cluster.local")
+    world = World(
+        ingress("one", 80, 8080, labels=(("experimental.istio.io/disable-gateway-port-translation", "true"),)),
+        ingress("two", 81, 8081),
+        ingress("other", 82, 8082),
+        ingress("foreign", 80, 8083, namespace="default"),
+        gateway(
+            "gw", server("*"), server("*", port=81), server("*", port=82), namespace="istio-system", services=named
+        ),
+        gateway("elsewhere", server("*"), services=("foreign.default.svc.cluster.local",)),
+    )
+    found = world.engine.call(merged_servers, INGRESS)
+    assert [(one.port, one.servers[0].server.port) for one in found] == [(8080, 80), (8081, 81)]
+
+
 def test_no_rules_and_no_servers() -> None:
     world = World(gateway("gw", server("*", port=8080)))
     only = world.gateway("http.8080").virtual_hosts

@@ -21,6 +21,7 @@ def plain(world: World, port: int = 18080) -> Response | None:
 def peer(name: str, body: str, namespace: str = "app") -> str:
     """A PeerAuthentication."""
     return f"""
+---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
 metadata: {{name: {name}, namespace: {namespace}}}
@@ -57,7 +58,7 @@ def test_strict_for_the_mesh_and_an_exception_for_a_workload_and_a_port(world: W
         "echo",
         "{selector: {matchLabels: {app: echo}}, mtls: {mode: STRICT}, portLevelMtls: {18081: {mode: PERMISSIVE}}}",
     )
-    with world.mesh.config(f"{mesh_wide}\n---\n{but}"):
+    with world.mesh.config(mesh_wide + but):
         eventually(lambda: plain(world) is None)
         assert eventually(lambda: plain(world, 18081))
         assert xfcc(world)

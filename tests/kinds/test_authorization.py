@@ -1,32 +1,18 @@
-"""PeerAuthentication and AuthorizationPolicy: goldens and conformance with Istio's filters."""
+"""PeerAuthentication and AuthorizationPolicy: goldens, and which policies a filter gets."""
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
-import yaml
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_pb2
-from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_pb2
-from google.protobuf import json_format
 from lowering import check, engine, inputs, read
 
-from fairlead.envoy.rbac import HTTP_TYPE, rbac_filters
 from fairlead.inc import Engine, Reader, rule
 from fairlead.ir.filters import Filter, FilterScope, Phase
 from fairlead.ir.kind import Stage
-from fairlead.ir.security import ACCESS_POLICIES
 from fairlead.kinds.authorizationpolicy import KIND
-
-DIRECTORY = Path(
-    os.environ.get("FAIRLEAD_CONFORMANCE_DIR", Path(__file__).resolve().parents[2].parent / "shared" / "conformance")
-)
-SUITE = DIRECTORY / "istio-authz"
-CUSTOM = "action CUSTOM asks no provider yet: what it matches is denied, and a warning says so"
-EXPECTED_FAILURES = ("http/custom-grpc-provider-no-namespace", "tcp/custom-both-http-tcp")
 
 
 @pytest.mark.parametrize(
@@ -34,48 +20,6 @@ EXPECTED_FAILURES = ("http/custom-grpc-provider-no-namespace", "tcp/custom-both-
 )
 def test_golden(path: Path) -> None:
     check(path)
-
-
-def cases() -> list[Any]:
-    if not SUITE.exists():
-        return [pytest.param(None, marks=pytest.mark.skip(reason=f"no conformance cases at {SUITE}"))]
-    loaded = json.loads((SUITE / "suite.json").read_text())
-    return [
-        pytest.param(
-            one,
-            id=one["id"],
-            marks=[pytest.mark.xfail(reason=CUSTOM, strict=True)] if one["id"] in EXPECTED_FAILURES else [],
-        )
-        for one in loaded["cases"]
-    ]
-
-
-def expected(path: Path) -> dict[str, Any]:
-    """Istio's filter, normalised by a round trip through the message."""
-    document = yaml.safe_load(path.read_text())
-    config = document["typedConfig"]
-    kind = config.pop("@type")
-    message = http_pb2.RBAC() if kind == HTTP_TYPE else network_pb2.RBAC()
-    json_format.ParseDict(config, message)
-    return {"name": document["name"], "config": json_format.MessageToDict(message)}
-
-
-@pytest.mark.parametrize("case", cases())
-def test_conformance(case: Any) -> None:
-    made = engine(read((SUITE / case["input"]).read_text()))
-    bundle = case["trustDomainBundle"] or {}
-    domains = tuple(one for one in (bundle.get("trustDomain"), *bundle.get("trustDomainAliases", ())) if one)
-    policies = [policy for _, policy in made.items(ACCESS_POLICIES)]
-    got = [
-        {
-            "name": one.name,
-            "config": json_format.MessageToDict(
-                (http_pb2.RBAC if one.type_url == HTTP_TYPE else network_pb2.RBAC).FromString(one.config)
-            ),
-        }
-        for one in rbac_filters(policies, tcp=case["protocol"] == "tcp", trust_domains=domains)
-    ]
-    assert got == [expected(SUITE / one) for one in case["expected"]]
 
 
 POLICY = """

@@ -98,6 +98,10 @@ class Proxy:
             str(config.concurrency),
             "--log-level",
             config.envoy_log_level,
+            # As Istio's agent does: `misc` complains of every deprecated field, also of those (DNS refresh: STRICT_DNS
+            # clusters) that stay because tools read them.
+            "--component-log-level",
+            "misc:error",
             "--log-format",
             _FORMAT,
             "--drain-time-s",

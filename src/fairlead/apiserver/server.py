@@ -125,6 +125,12 @@ class ApiServer:
         self.port = int(listener.getsockname()[1])
         return listener
 
+    def reload_certificate(self) -> None:
+        """Read the certificate and key anew; handshakes from now on use them. Raises OSError (ssl.SSLError)."""
+        context = self._server.config.ssl if self._server is not None else None
+        if context is not None:
+            context.load_cert_chain(self._cert_file, self._key_file)
+
     async def stop(self) -> None:
         """End the watches, finish what is being served (2 s), close the port."""
         self._api.hub.stop()

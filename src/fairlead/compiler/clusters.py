@@ -102,6 +102,13 @@ def endpoints_key(r: Reader, key: ClusterKey) -> EndpointsKey | None:
 
 
 @rule
+def all_speak_mtls(r: Reader, key: EndpointsKey) -> bool:
+    """Whether a host has endpoints and each of them takes mesh mTLS."""
+    found = endpoints_of(r, key)
+    return bool(found) and all(one.mtls for one in found)
+
+
+@rule
 def outbound_cluster(r: Reader, key: ClusterKey) -> Resource | None:
     """The CDS resource of an outbound cluster."""
     found = host(r, key.host)
@@ -248,6 +255,13 @@ def _with_tls(r: Reader, key: ClusterKey, found: Host, port: HostPort, plan: Clu
     sans = tls.subject_alt_names if tls is not None and tls.subject_alt_names else identities_of(r, key.host)
     sni = (tls.sni if tls is not None else "") or names.dns_srv_name(key.port, key.subset, key.host.hostname)
     socket = mesh_tls(sans, sni, alpn)
+    if plan.discovery == "ORIGINAL_DST" and not forced:
+        # Envoy knows nothing of the instance that the client dials, so the socket cannot be chosen by what it says.
+        return (
+            cluster(plan, said, tls=socket)
+            if all_speak_mtls(r, EndpointsKey(key.host, key.port))
+            else cluster(plan, said)
+        )
     return cluster(plan, said, tls=socket) if forced else cluster(plan, said, auto_tls=socket)
 
 

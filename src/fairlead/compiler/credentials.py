@@ -28,7 +28,7 @@ def secret_keys(r: Reader, view: View) -> tuple[SecretKey, ...]:
     if view.type != "router":
         return ()
     found: set[str] = set()
-    for at in gateways_of(r, GatewaysKey.of(view)):
+    for at in gateways_of(r, GatewaysKey.of(r, view)):
         gateway = r.get(GATEWAYS, at)
         for server in gateway.servers if gateway is not None else ():
             if server.tls is not None:

@@ -43,7 +43,7 @@ def gateway_listener_names(r: Reader, view: View) -> tuple[str, ...]:
     """The names of a gateway's listeners that have something to serve, in the order of ports."""
     found = dict.fromkeys(
         names.listener(_bind(server), port.port)
-        for port in merged_servers(r, GatewaysKey.of(view))
+        for port in merged_servers(r, GatewaysKey.of(r, view))
         for server in port.servers
     )
     return tuple(name for name in found if gateway_listener(r, (view, name)) is not None)
@@ -55,7 +55,7 @@ def gateway_route_names(r: Reader, view: View) -> tuple[str, ...]:
     return tuple(
         dict.fromkeys(
             server.route_name
-            for port in merged_servers(r, GatewaysKey.of(view))
+            for port in merged_servers(r, GatewaysKey.of(r, view))
             for server in port.servers
             if server.route_name
         )
@@ -67,7 +67,7 @@ def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
     """One listener of a gateway, or None if there is none of this name or nothing is routed through it."""
     view, name = key
     address, _, number = name.rpartition("_")
-    port = next((one for one in merged_servers(r, GatewaysKey.of(view)) if str(one.port) == number), None)
+    port = next((one for one in merged_servers(r, GatewaysKey.of(r, view)) if str(one.port) == number), None)
     servers = [one for one in port.servers if _bind(one) == address] if port is not None else []
     if port is None or not servers:
         return None

@@ -1,8 +1,9 @@
 """Which gateways a proxy serves, and their servers merged by port.
 
 Istio's rules: a Gateway binds to every proxy whose labels its selector covers, in any namespace; the oldest binds
-first. Servers on one port merge if all are plain HTTP, or if all use TLS with distinct SNI hosts; any other server on a
-taken port is left out, and a diagnostic says so.
+first. One that names services (as those do that stand for Gateways of the Gateway API) binds to the proxies behind
+these instead, and only to ports that these services have. Servers on one port merge if all are plain HTTP, or if all
+use TLS with distinct SNI hosts; any other server on a taken port is left out, and a diagnostic says so.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from fairlead.compiler.endpoints import target_port
+from fairlead.compiler.serving import ProxyKey, serving_hosts, telling_addresses
 from fairlead.envoy import names
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
-from fairlead.ir.gateway import GATEWAYS, GATEWAYS_BY_SELECTOR, GatewayServer
-from fairlead.ir.host import HOSTS_BY_SELECTOR
+from fairlead.ir.gateway import GATEWAYS, GATEWAYS_BY_SELECTOR, GATEWAYS_BY_SERVICE, Gateway, GatewayServer
+from fairlead.ir.host import HostKey
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.view import View, selects
 from fairlead.model.diagnostic import Diagnostic, Severity
@@ -26,15 +29,16 @@ _PASSTHROUGH = frozenset(("PASSTHROUGH", "AUTO_PASSTHROUGH"))
 
 
 class GatewaysKey(NamedTuple):
-    """What of a proxy decides which gateways it serves."""
+    """What of a proxy decides which gateways it serves. `addresses` are those that some object lists."""
 
     namespace: str
     labels: Pairs
+    addresses: tuple[str, ...] = ()
 
     @staticmethod
-    def of(view: View) -> GatewaysKey:
+    def of(r: Reader, view: View) -> GatewaysKey:
         """The key of a view."""
-        return GatewaysKey(view.namespace, view.labels)
+        return GatewaysKey(view.namespace, view.labels, telling_addresses(r, view.addresses))
 
 
 class BoundServer(msgspec.Struct, frozen=True):
@@ -73,33 +77,45 @@ class RouteServersKey(NamedTuple):
     name: str
 
 
+class Translation(NamedTuple):
+    """A port of a service that leads to the proxy, and the proxy's port to which it leads.
+
+    `opted_out` says that servers are not moved from the one to the other unless their gateway names the service.
+    """
+
+    service: HostKey
+    port: int
+    target: int
+    opted_out: bool
+
+
 @rule
 def gateways_of(r: Reader, key: GatewaysKey) -> tuple[NamespacedName, ...]:
-    """The gateways whose selector covers the proxy's labels, oldest first."""
-    found: list[tuple[str, NamespacedName]] = []
+    """The gateways that bind to the proxy, oldest first."""
+    found: dict[NamespacedName, str] = {}
     for pair in (("", ""), *key.labels):
         for name, gateway in r.rows(GATEWAYS_BY_SELECTOR, pair):
             if selects(gateway.selector, key.labels):
-                found.append((gateway.created, name))
-    return tuple(name for _, name in sorted(found))
+                found[name] = gateway.created
+    for service in dict.fromkeys(one.service for one in translations(r, key)):
+        for name, gateway in r.rows(GATEWAYS_BY_SERVICE, service):
+            found[name] = gateway.created
+    return tuple(sorted(found, key=lambda name: (found[name], name)))
 
 
 @rule
-def translations(r: Reader, key: GatewaysKey) -> tuple[tuple[int, int], ...]:
-    """Port numbers of the services that select the proxy, each with the port on which the proxy takes its traffic.
+def translations(r: Reader, key: GatewaysKey) -> tuple[Translation, ...]:
+    """The ports of the services that lead to the proxy.
 
     Istio's gateway port translation: a server on port 80 of a gateway whose Service maps 80 to 8080 listens on 8080.
-    Services that switch it off by label contribute the ports on which they reach the proxy, as they are.
     """
-    found: dict[tuple[int, int], None] = {}
-    for name, value in key.labels:
-        for _, host in r.rows(HOSTS_BY_SELECTOR, (key.namespace, name, value)):
-            if not host.selector or not selects(host.selector, key.labels):
-                continue
-            fixed = any(label == _NO_TRANSLATION for label, _ in host.labels)
-            for port in host.ports:
-                target = port.target if isinstance(port.target, int) and port.target else port.number
-                found[(target if fixed else port.number, target)] = None
+    found: set[Translation] = set()
+    for one in serving_hosts(r, ProxyKey(*key)):
+        opted_out = any(label == _NO_TRANSLATION for label, _ in one.host.labels)
+        for port in one.host.ports:
+            target = target_port(port, one.ports)
+            if target:
+                found.add(Translation(one.host.key, port.number, target, opted_out))
     return tuple(sorted(found))
 
 
@@ -112,7 +128,7 @@ def merged_servers(r: Reader, key: GatewaysKey) -> tuple[PortServers, ...]:
         gateway = r.get(GATEWAYS, name)
         for server in gateway.servers if gateway is not None else ():
             hosts = _hosts(server, name.namespace)
-            for port in sorted({to for at, to in mapped if at == server.port}) or [server.port]:
+            for port in _listening(gateway, server.port, mapped) if gateway is not None else ():
                 bound = BoundServer(name, server, hosts, route_name(server, name, port))
                 taken = ports.setdefault(port, [])
                 conflict = _conflict(taken, bound)
@@ -150,6 +166,14 @@ def route_name(server: GatewayServer, gateway: NamespacedName, port: int) -> str
     if server.protocol.is_http:
         return names.gateway_route(port)
     return names.gateway_tls_route(server.port, server.port_name, gateway.name, gateway.namespace)
+
+
+def _listening(gateway: Gateway, number: int, mapped: tuple[Translation, ...]) -> list[int]:
+    """The proxy's ports on which a server with this port number listens."""
+    if gateway.services:
+        known = gateway.service_keys
+        return sorted({one.target for one in mapped if one.service in known and one.port == number})
+    return sorted({one.target for one in mapped if one.port == number and not one.opted_out}) or [number]
 
 
 def _hosts(server: GatewayServer, namespace: str) -> tuple[str, ...]:
@@ -206,6 +230,7 @@ __all__ = [
     "GatewaysKey",
     "PortServers",
     "RouteServersKey",
+    "Translation",
     "gateways_of",
     "is_tls",
     "merged_servers",

@@ -6,23 +6,19 @@ workload's address), else from what the workload itself declares. The oldest hos
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
 
 from fairlead.compiler.endpoints import target_port
-from fairlead.compiler.hosts import host
+from fairlead.compiler.serving import ProxyKey, serving_hosts
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
-from fairlead.ir.host import HOSTS_BY_SELECTOR, Host, HostKey
+from fairlead.ir.host import Host
 from fairlead.ir.protocol import Protocol, port_protocol
-from fairlead.ir.view import View, selects
-from fairlead.ir.workload import ENDPOINTS, ENDPOINTS_BY_ADDRESS, WORKLOADS, WORKLOADS_BY_ADDRESS
+from fairlead.ir.view import View
 from fairlead.model.diagnostic import Diagnostic, Severity
 from fairlead.model.launch import AppPort
-
-NamedPorts = tuple[tuple[str, int], ...]
 
 
 class InboundPort(msgspec.Struct, frozen=True, order=True):
@@ -57,10 +53,12 @@ def served_ports(r: Reader, key: ServedKey) -> tuple[InboundPort, ...]:
     """The ports in the order of numbers. Reports hosts that disagree on a port's protocol."""
     chosen: dict[int, InboundPort] = {}
     declared = {one.name: one.port for one in key.ports if one.name}
-    for found, known in sorted(_hosts(r, key), key=lambda one: (one[0].created, one[0].key)):
+    serving = serving_hosts(r, ProxyKey(key.namespace, key.labels, key.addresses))
+    for one in sorted(serving, key=lambda one: (one.host.created, one.host.key)):
+        found = one.host
         for port in found.ports:
             # The application's own names count only where the host's port asks by name: peers do not know them.
-            named = (*declared.items(), *known) if isinstance(port.target, str) and port.target else known
+            named = (*declared.items(), *one.ports) if isinstance(port.target, str) and port.target else one.ports
             number = 0 if port.protocol is Protocol.UDP else target_port(port, named)
             if not number:
                 continue
@@ -68,45 +66,16 @@ def served_ports(r: Reader, key: ServedKey) -> tuple[InboundPort, ...]:
             taken = chosen.setdefault(number, made)
             if taken.protocol is not port.protocol and taken.hostname != made.hostname:
                 r.report(_disagreement(taken, made, found))
-    for one in key.ports:
-        protocol = port_protocol(one.port, one.name, one.protocol)
-        if one.port not in chosen and protocol is not Protocol.UDP:
-            chosen[one.port] = InboundPort(one.port, protocol, one.port)
+    for own in key.ports:
+        protocol = port_protocol(own.port, own.name, own.protocol)
+        if own.port not in chosen and protocol is not Protocol.UDP:
+            chosen[own.port] = InboundPort(own.port, protocol, own.port)
     return tuple(sorted(chosen.values()))
 
 
 def inbound_ports(r: Reader, view: View) -> tuple[InboundPort, ...]:
     """The ports that a proxy serves for its application."""
     return served_ports(r, ServedKey.of(view))
-
-
-def _hosts(r: Reader, key: ServedKey) -> Iterator[tuple[Host, NamedPorts]]:
-    named = _named_ports(r, key)
-    seen: set[HostKey] = set()
-    for name, value in (("", ""), *key.labels):
-        for at in r.find(HOSTS_BY_SELECTOR, (key.namespace, name, value)):
-            found = host(r, at)
-            if found is not None and at not in seen and selects(found.selector or (), key.labels):
-                seen.add(at)
-                yield found, named
-    for address in key.addresses:
-        for at in r.find(ENDPOINTS_BY_ADDRESS, address):
-            endpoint = r.get(ENDPOINTS, at)
-            found = host(r, at.host)
-            if endpoint is not None and found is not None and at.host not in seen:
-                seen.add(at.host)
-                yield found, endpoint.ports
-
-
-def _named_ports(r: Reader, key: ServedKey) -> NamedPorts:
-    """Numbers of ports by name, as the workload's object says."""
-    named: dict[str, int] = {}
-    for address in key.addresses:
-        for at in r.find(WORKLOADS_BY_ADDRESS, address):
-            workload = r.get(WORKLOADS, at)
-            if workload is not None and at.namespace == key.namespace:
-                named.update(workload.ports)
-    return tuple(sorted(named.items()))
 
 
 def _disagreement(taken: InboundPort, lost: InboundPort, found: Host) -> Diagnostic:

@@ -26,6 +26,7 @@ from fairlead.compiler.endpoints import assignment_of
 from fairlead.compiler.listeners import ListenerKey, listener, listener_names, route_names
 from fairlead.compiler.nametable import name_table
 from fairlead.compiler.routes import GatewayRouteKey, SidecarRouteKey, gateway_route, sidecar_route
+from fairlead.compiler.serving import telling_addresses
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, SECRET
 from fairlead.inc import Reader, Rule, rule
 from fairlead.ir.view import View
@@ -87,8 +88,8 @@ def _endpoints(r: Reader, view: View) -> tuple[Part, ...]:
 def _routes(r: Reader, view: View) -> tuple[Part, ...]:
     names = route_names(r, view)
     if view.type == "router":
-        # A gateway's routes do not depend on its addresses: gateways of one deployment share them.
-        shared = replace(view, addresses=(), workload_name="")
+        # A gateway's routes hardly ever depend on its addresses: gateways of one deployment share them.
+        shared = replace(view, addresses=telling_addresses(r, view.addresses), workload_name="")
         return tuple(Part(gateway_route, GatewayRouteKey(shared, name)) for name in names)
     who = client(r, view.client)
     return tuple(Part(sidecar_route, SidecarRouteKey(who, name)) for name in names)

@@ -89,4 +89,8 @@ def _merge(found: list[TrafficPolicy]) -> TrafficPolicy:
     for one in found:
         for subset in one.subsets:
             subsets.setdefault(subset.name, subset)
-    return first if len(found) == 1 else replace(first, subsets=tuple(subsets.values()))
+    if len(found) == 1:
+        return first
+    # The oldest that says something of the whole host: one that only names subsets leaves that to the others.
+    general = next((one for one in found if one.policy != Policy() or one.ports), first)
+    return replace(first, policy=general.policy, ports=general.ports, subsets=tuple(subsets.values()))

@@ -16,8 +16,8 @@ TYPES = (CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, NAME_TABLE)
 
 Catalog = dict[str, dict[str, Resource]]
 """Resources by type URL and name."""
-Changes = dict[str, set[str]]
-"""Names of resources that came, changed or went, by type URL."""
+Changes = dict[str, dict[str, Resource | None]]
+"""Names of resources that came, changed or went, by type URL, each with what was there before."""
 
 
 class PartFailure(msgspec.Struct, frozen=True):
@@ -183,16 +183,15 @@ class Publisher:
     ) -> None:
         if old is None and new is None:
             return
-        names = changed.setdefault(view, {}).setdefault(type_url, set())
+        names = changed.setdefault(view, {}).setdefault(type_url, {})
         catalog = self._catalogs[view][type_url]
         if old is not None and (new is None or new.name != old.name):
-            catalog.pop(old.name, None)
-            names.add(old.name)
+            names.setdefault(old.name, catalog.pop(old.name, None))
         if new is not None:
             if catalog.get(new.name) == new:
                 return
+            names.setdefault(new.name, catalog.get(new.name))
             catalog[new.name] = new
-            names.add(new.name)
 
 
 def _failure(made_by: Rule[Any, Any], key: object, failure: Failure) -> PartFailure:

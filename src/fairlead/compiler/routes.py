@@ -80,7 +80,7 @@ def gateway_route(r: Reader, key: GatewayRouteKey) -> Resource | None:
     """A gateway's route configuration; None for a name that is none of the known forms."""
     if not key.name.startswith(("http.", "https.")):
         return None
-    return shared_gateway_route(r, RouteServersKey(GatewaysKey.of(key.view), key.name))
+    return shared_gateway_route(r, RouteServersKey(GatewaysKey.of(r, key.view), key.name))
 
 
 @rule

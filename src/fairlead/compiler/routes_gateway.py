@@ -27,7 +27,7 @@ def gateway_hosts(r: Reader, key: RouteServersKey) -> tuple[GatewayHost, ...]:
     ports: dict[str, int] = {}
     redirects: set[str] = set()
     parts: dict[str, dict[RoutesKey, None]] = {}
-    client = ClientKey(*key.gateways)
+    client = ClientKey(key.gateways.namespace, key.gateways.labels)
     for bound in servers_of_route(r, key):
         port, redirect = bound.server.port, bound.server.tls is not None and bound.server.tls.https_redirect
         for routes in _bound_routes(r, bound, client.namespace):

@@ -1,27 +1,44 @@
-"""Gives each proxy the catalog of its view."""
+"""Gives each proxy the catalog of its view, and holds back a push that would take too much away."""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping
+from typing import cast
+
+import msgspec
 
 from fairlead.compiler.publish import Changes
-from fairlead.controlplane.feed import Feed
-from fairlead.envoy.resource import Resource
+from fairlead.controlplane import guard
+from fairlead.controlplane.feed import Feed, Pass
+from fairlead.envoy.resource import CLUSTER, Resource
 from fairlead.ir.view import View, view_of_node
 from fairlead.model.identity import Identity
 from fairlead.xds.server import Refused, Subscription, Wake
 from fairlead.xds.wire import Node
 
+_log = logging.getLogger(__name__)
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A push that is held: what its proxies go on being served, why, and since when (Unix seconds)."""
+
+    catalog: dict[str, dict[str, Resource]]
+    reason: str
+    since: float
+
 
 class _Subscribed:
-    def __init__(self, delivery: Delivery, view: View, wake: Wake) -> None:
+    def __init__(self, delivery: Delivery, view: View, name: str, wake: Wake) -> None:
         self._delivery = delivery
         self.view = view
+        self.name = name
         self.wake = wake
 
     @property
     def catalog(self) -> Mapping[str, Mapping[str, Resource]]:
-        return self._delivery.feed.model.publisher.catalog(self.view)
+        return self._delivery.served(self.view)
 
     @property
     def version(self) -> str:
@@ -32,37 +49,105 @@ class _Subscribed:
 
 
 class Delivery:
-    """The xDS server's source of catalogs: one view a proxy, shared by proxies that are alike."""
+    """The xDS server's source of catalogs: one view a proxy, shared by proxies that are alike.
 
-    def __init__(self, feed: Feed) -> None:
+    What would take away more than `limits` allow at once is held for the view as a whole: clusters, routes and
+    listeners belong together. It goes out when it is released, or when later changes bring enough back.
+    """
+
+    def __init__(self, feed: Feed, limits: guard.Limits | None = None) -> None:
         self.feed = feed
+        self.limits = limits or guard.Limits()
+        self.held: dict[View, Held] = {}
         self._subscribed: dict[View, dict[_Subscribed, None]] = {}
-        feed.listen(self._changed)
+        feed.listen(self._passed)
 
     async def open(self, peer: Identity, node: Node, wake: Wake) -> Subscription:
         """The catalog for a node whose certificate is `peer`'s. Raises Refused where the node makes no sense."""
         try:
             view = view_of_node(node.id, node.metadata)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise Refused(f"the node cannot be understood: {error}") from None
         self.feed.model.publisher.open(view)
-        subscribed = _Subscribed(self, view, wake)
+        subscribed = _Subscribed(self, view, node.id, wake)
         self._subscribed.setdefault(view, {})[subscribed] = None
         return subscribed
 
     def close(self, subscribed: _Subscribed) -> None:
-        """A proxy has gone."""
+        """A proxy has gone. With the last one of a view, what is held for it is forgotten."""
         members = self._subscribed.get(subscribed.view)
         if members is not None and subscribed in members:
             del members[subscribed]
             if not members:
                 del self._subscribed[subscribed.view]
+                self.held.pop(subscribed.view, None)
             self.feed.model.publisher.close(subscribed.view)
 
-    def _changed(self, changed: dict[View, Changes]) -> None:
-        for view, names in changed.items():
-            for subscribed in self._subscribed.get(view, ()):
-                subscribed.wake(names)
+    def served(self, view: View) -> Mapping[str, Mapping[str, Resource]]:
+        """What the proxies of a view are given: what there is, or what there was where a push is held."""
+        held = self.held.get(view)
+        return self.feed.model.publisher.catalog(view) if held is None else held.catalog
+
+    def members(self, view: View) -> list[str]:
+        """The node ids of a view's proxies."""
+        return sorted(one.name for one in self._subscribed.get(view, ()))
+
+    def release(self, name: str = "") -> list[str]:
+        """Send what is held, for everybody or for the proxy `NAME.NAMESPACE` and those like it; the node ids."""
+        out: list[str] = []
+        for view in list(self.held):
+            ids = self.members(view)
+            if name and not any(name in (at, at.split("~")[2]) for at in ids):
+                continue
+            _log.warning("released by hand: %s, for %d proxies", self.held[view].reason, len(ids))
+            self._let_go(view)
+            out += ids
+        return sorted(out)
+
+    def _passed(self, made: Pass) -> None:
+        for view in [at for at in self.held if at in made.changed]:
+            now = self.feed.model.publisher.catalog(view)
+            if not guard.still(self.limits, self.held[view].catalog, now):
+                _log.warning("no longer held, enough has come back: %s", self.held[view].reason)
+                self._let_go(view)
+        for view, names in made.changed.items():
+            if view in self.held:
+                continue
+            now = self.feed.model.publisher.catalog(view)
+            reason = guard.objection(self.limits, now, names) if view in self._subscribed else ""
+            if reason:
+                self._hold(view, now, names, reason)
+            else:
+                self._wake(view, names)
+
+    def _hold(self, view: View, now: Mapping[str, Mapping[str, Resource]], changed: Changes, reason: str) -> None:
+        frozen = {type_url: dict(rows) for type_url, rows in now.items()}
+        for type_url, before in changed.items():
+            rows = frozen[type_url]
+            for name, was in before.items():
+                if was is None:
+                    rows.pop(name, None)
+                else:
+                    rows[name] = was
+        self.held[view] = Held(frozen, reason, time.time())
+        ids = [one.split("~")[2] for one in self.members(view)]
+        _log.error(
+            "push held for %s%s: %s; `fairlead proxy-status --release` sends it",
+            ", ".join(ids[:3]),
+            f" and {len(ids) - 3} more" if len(ids) > 3 else "",
+            reason,
+        )
+        # Streams must from now on compose from what is served, not from the live catalog.
+        self._wake(view, {CLUSTER: {}})
+
+    def _let_go(self, view: View) -> None:
+        del self.held[view]
+        for subscribed in self._subscribed.get(view, ()):
+            subscribed.wake(None)
+
+    def _wake(self, view: View, names: Changes) -> None:
+        for subscribed in self._subscribed.get(view, ()):
+            subscribed.wake(cast("Mapping[str, Mapping[str, object]]", names))
 
 
 def view_of(node: Node) -> View:

@@ -11,6 +11,8 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
+
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.publish import Changes
 from fairlead.ir.view import View
@@ -23,7 +25,18 @@ from fairlead.store.store import Store
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 0.1
 
-Listener = Callable[[dict[View, Changes]], None]
+
+class Pass(msgspec.Struct, frozen=True):
+    """What one pass did: changed resources of each view, and the objects whose meaning was edited.
+
+    `edited` has the generation of each object that was created or whose spec changed; 0 where it was deleted.
+    """
+
+    changed: dict[View, Changes]
+    edited: dict[Ref, int]
+
+
+Listener = Callable[[Pass], None]
 
 
 class Feed:
@@ -36,7 +49,9 @@ class Feed:
         """The newest revision that is compiled: what proxies are compared with."""
         self._newest = 0
         self.invalid: dict[Ref, list[Problem]] = {}
+        self.passes = 0
         self._pending: dict[Ref, dict[str, Any] | None] = {}
+        self._edited: dict[Ref, int] = {}
         self._listeners: list[Listener] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled: asyncio.Handle | None = None
@@ -60,7 +75,7 @@ class Feed:
             self._scheduled = None
 
     def listen(self, listener: Listener) -> None:
-        """Call `listener` after each pass with what changed for which view."""
+        """Call `listener` after each pass with what it did."""
         self._listeners.append(listener)
 
     def flush(self) -> None:
@@ -69,14 +84,20 @@ class Feed:
         loop = self._running()
         begun = loop.time()
         pending, self._pending = self._pending, {}
+        edited, self._edited = self._edited, {}
+        self.passes += 1
         if pending:
             self._apply(pending)
         self.revision = max(self.revision, self._newest)
-        changed = self.model.publisher.refresh()
+        made = Pass(self.model.publisher.refresh(), edited)
         took = loop.time() - begun
         self._not_before = begun + took + min(took, _LONGEST_PAUSE)
         for listener in self._listeners:
-            listener(changed)
+            try:
+                listener(made)
+            except Exception:
+                # A defect in one listener must not keep the others from their proxies.
+                _log.exception("a listener failed at revision %d", self.revision)
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -90,6 +111,9 @@ class Feed:
         for change in changes:
             self._pending[change.ref] = change.new
             self._newest = max(self._newest, change.revision)
+            generation = _generation(change.new)
+            if generation != _generation(change.old) or change.old is None:
+                self._edited[change.ref] = generation
         if self._scheduled is None and self._unsubscribe is not None:
             loop = self._running()
             self._scheduled = loop.call_at(max(loop.time(), self._not_before), self.flush)
@@ -110,3 +134,8 @@ class Feed:
             else:
                 changed.append(obj)
         self.model.apply(changed, deleted)
+
+
+def _generation(document: dict[str, Any] | None) -> int:
+    """Counts changes of the spec; 0 where there is no object."""
+    return 0 if document is None else int(document["metadata"].get("generation") or 1)

@@ -1,32 +1,33 @@
 """Routes beside the Kubernetes API: what proxies run. Administrators only.
 
 `/fairlead/v1/proxies` lists them; `/fairlead/v1/proxies/NAME.NAMESPACE` gives what the control plane has for one.
+`/fairlead/v1/diagnostics` has the findings, and the pushes that are held; POST `/fairlead/v1/release` sends those, with
+`?proxy=NAME.NAMESPACE` only those of one proxy and the ones like it.
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from fairlead.apiserver.app import user_of
+from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.proxies import Proxies
+from fairlead.store.store import timestamp
 
 
-def operations(proxies: Proxies, feed: Feed) -> list[BaseRoute]:
+def operations(proxies: Proxies, feed: Feed, delivery: Delivery) -> list[BaseRoute]:
     """The routes."""
 
     async def listing(request: Request) -> Response:
-        if not user_of(request).is_admin:
-            return _refused(403, "only administrators may see proxies")
         return JSONResponse({"revision": feed.revision, "proxies": proxies.listing()})
 
     async def one(request: Request) -> Response:
-        if not user_of(request).is_admin:
-            return _refused(403, "only administrators may see proxies")
         name = request.path_params["name"]
         connection = proxies.connection(name)
         if connection is None:
@@ -42,15 +43,41 @@ def operations(proxies: Proxies, feed: Feed) -> list[BaseRoute]:
         )
 
     async def diagnostics(request: Request) -> Response:
-        if not user_of(request).is_admin:
-            return _refused(403, "only administrators may see findings")
-        return JSONResponse({"diagnostics": [str(found) for found in feed.model.diagnostics()]})
+        invalid = {ref: "; ".join(one.message for one in problems) for ref, problems in feed.invalid.items()}
+        return JSONResponse(
+            {
+                "diagnostics": [
+                    *(f"{ref} is stored but not valid any more: {said}" for ref, said in sorted(invalid.items())),
+                    *(str(found) for found in feed.model.diagnostics()),
+                ],
+                "held": [
+                    {"reason": held.reason, "since": timestamp(held.since), "proxies": delivery.members(view)}
+                    for view, held in delivery.held.items()
+                ],
+            }
+        )
+
+    async def release(request: Request) -> Response:
+        return JSONResponse({"released": delivery.release(request.query_params.get("proxy", ""))})
 
     return [
-        Route("/fairlead/v1/proxies", listing),
-        Route("/fairlead/v1/proxies/{name}", one),
-        Route("/fairlead/v1/diagnostics", diagnostics),
+        Route("/fairlead/v1/proxies", _administrators(listing)),
+        Route("/fairlead/v1/proxies/{name}", _administrators(one)),
+        Route("/fairlead/v1/diagnostics", _administrators(diagnostics)),
+        Route("/fairlead/v1/release", _administrators(release), methods=["POST"]),
     ]
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def _administrators(serve: Endpoint) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        if not user_of(request).is_admin:
+            return _refused(403, f"{request.url.path} is for administrators only")
+        return await serve(request)
+
+    return endpoint
 
 
 def _refused(code: int, message: str) -> Response:

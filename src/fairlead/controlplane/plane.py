@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,7 +17,7 @@ from fairlead.apiserver.admission import Admission
 from fairlead.apiserver.auth import User
 from fairlead.apiserver.reviews import Token
 from fairlead.apiserver.server import ApiServer
-from fairlead.ca.authority import Authority, ServerCertificate, Supplied, open_authority
+from fairlead.ca.authority import Authority, RequestRefused, ServerCertificate, Supplied, open_authority
 from fairlead.ca.files import write_atomic
 from fairlead.ca.service import CertificateEvent, CertificateService, JoinServer, by_certificate, by_token
 from fairlead.ca.tokens import API_AUDIENCE, JOIN_AUDIENCE, MAX_TTL, TokenRefused, Tokens
@@ -33,7 +35,6 @@ from fairlead.xds.server import Server
 _log = logging.getLogger(__name__)
 SERVER_NAMES = ("fairlead-controlplane", "istiod.istio-system.svc", "localhost", "127.0.0.1")
 _ADMIN_TTL = timedelta(days=365)
-_SERVER_TTL = timedelta(days=30)
 
 
 def _now() -> datetime:
@@ -41,7 +42,10 @@ def _now() -> datetime:
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What `fairlead serve` is told. Ports of 0 are chosen freely; `names` are further names of the server."""
+    """What `fairlead serve` is told. Ports of 0 are chosen freely; `names` are further names of the server.
+
+    `certificate_ttl` is the life of the servers' own certificate, which is renewed at half of it.
+    """
 
     host: str = "127.0.0.1"
     api_port: int = 16443
@@ -51,22 +55,27 @@ class Settings(msgspec.Struct, frozen=True):
     service_range: str = "10.96.0.0/16"
     names: tuple[str, ...] = ()
     supplied: Supplied | None = None
+    certificate_ttl: timedelta = timedelta(days=30)
 
 
 class _ServerCertificates:
     """The servers' certificate, renewed at half of its life; asked from gRPC threads before each handshake."""
 
-    def __init__(self, authority: Authority, names: tuple[str, ...]) -> None:
+    def __init__(self, authority: Authority, names: tuple[str, ...], lifetime: timedelta) -> None:
         self._authority = authority
         self._names = names
-        self._renew_at = 0.0
+        self._lifetime = lifetime
+        self._lock = threading.Lock()
+        self.renew_at = 0.0
         self._current: ServerCertificate | None = None
 
     def current(self) -> ServerCertificate:
-        if self._current is None or time.time() >= self._renew_at:
-            self._current = self._authority.issue_server(self._names, _SERVER_TTL)
-            self._renew_at = time.time() + (self._current.not_after - datetime.now(UTC)).total_seconds() / 2
-        return self._current
+        with self._lock:
+            if self._current is None or time.time() >= self.renew_at:
+                self._current = self._authority.issue_server(self._names, self._lifetime)
+                left = (self._current.not_after - datetime.now(UTC)).total_seconds()
+                self.renew_at = time.time() + left / 2
+            return self._current
 
     def pair(self) -> tuple[bytes, bytes]:
         made = self.current()
@@ -111,44 +120,74 @@ class ControlPlane:
         self.feed = Feed(self.store, self.model)
         self.authority = open_authority(state.ca, settings.trust_domain, _now, settings.supplied)
         self.tokens = Tokens(state.ca, f"https://{SERVER_NAMES[0]}", _now)
-        self.proxies = Proxies(self.store, self.model.publisher)
+        self.delivery = Delivery(self.feed)
+        self.proxies = Proxies(self.store, self.model, self.delivery)
+        self.feed.listen(self.proxies.programmed.passed)
         self._running: list[Callable[[], Any]] = []
 
     async def start(self) -> Endpoints:
         """Load the state and listen. Raises ServerError or OSError with a message for people."""
         settings = self.settings
         service = CertificateService(lambda: self.authority, observer=_Certificates())
-        certificates = _ServerCertificates(self.authority, (*SERVER_NAMES, settings.host, *settings.names))
+        certificates = _ServerCertificates(
+            self.authority, (*SERVER_NAMES, settings.host, *settings.names), settings.certificate_ttl
+        )
         api = self._api(certificates)
+        bound = _bracketed(settings.host)
         xds = Server(
-            f"{settings.host}:{settings.xds_port}",
-            Delivery(self.feed),
+            f"{bound}:{settings.xds_port}",
+            self.delivery,
             self.proxies,
             certificates.with_roots,
             settings.trust_domain,
             handlers=[service.handler("certificate", by_certificate(settings.trust_domain))],
         )
         join = JoinServer(
-            f"{settings.host}:{settings.join_port}",
+            f"{bound}:{settings.join_port}",
             certificates.pair,
             [service.handler("token", by_token(self.tokens, settings.trust_domain))],
         )
         self.feed.start()
         self._running.append(self.feed.stop)
+        self.proxies.programmed.start()
         for server in (xds, join, api):
             await server.start()
             self._running.append(server.stop)
-        found = Endpoints(api.url, f"{settings.host}:{xds.port}", f"{settings.host}:{join.port}")
+        # Stopped first: that proxies are cut off by a control plane that ends says nothing of their configuration.
+        self._running.append(self.proxies.programmed.stop)
+        reached = _reached(settings.host)
+        found = Endpoints(f"https://{reached}:{api.port}", f"{reached}:{xds.port}", f"{reached}:{join.port}")
         self._write(found)
+        renewing = asyncio.create_task(self._renew(certificates, api, found), name="renew")
+        self._running.append(lambda: _ended(renewing))
         return found
 
-    def _api(self, certificates: _ServerCertificates) -> ApiServer:
-        allocation = Allocation(self.store, self.model.kinds, self.settings.service_range)
-        admission = Admission(self.store, self.model.kinds, allocate=allocation.allocate)
+    async def _renew(self, certificates: _ServerCertificates, api: ApiServer, found: Endpoints) -> None:
+        """Give the API its new certificate at half of the old one's life, and the kubeconfig a fresh token.
+
+        The gRPC ports ask for theirs at every handshake.
+        """
+        while True:
+            await asyncio.sleep(max(certificates.renew_at - time.time(), 1))
+            try:
+                self._write_certificate(certificates)
+                api.reload_certificate()
+                self._write(found)
+            except (OSError, RequestRefused) as error:
+                _log.error("the API's certificate cannot be renewed, and will be tried again: %s", error)
+                await asyncio.sleep(60)
+
+    def _write_certificate(self, certificates: _ServerCertificates) -> tuple[Path, Path]:
         key, chain = certificates.pair()
         key_file, cert_file = self.state.ca / "api-key.pem", self.state.ca / "api-cert.pem"
         write_atomic(key_file, key)
         write_atomic(cert_file, chain)
+        return key_file, cert_file
+
+    def _api(self, certificates: _ServerCertificates) -> ApiServer:
+        allocation = Allocation(self.store, self.model.kinds, self.settings.service_range)
+        admission = Admission(self.store, self.model.kinds, allocate=allocation.allocate)
+        key_file, cert_file = self._write_certificate(certificates)
         return ApiServer(
             admission,
             _Authenticator(self.tokens),
@@ -157,7 +196,7 @@ class ControlPlane:
             host=self.settings.host,
             port=self.settings.api_port,
             token_issuer=self._issue,
-            routes=operations(self.proxies, self.feed),
+            routes=operations(self.proxies, self.feed, self.delivery),
         )
 
     async def stop(self) -> None:
@@ -178,3 +217,17 @@ class ControlPlane:
         ttl = min(timedelta(seconds=seconds), MAX_TTL)
         value = self.tokens.service_account(namespace, name, ttl, audiences[0] if audiences else JOIN_AUDIENCE)
         return Token(value, timestamp((datetime.now(UTC) + ttl).timestamp()))
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _reached(host: str) -> str:
+    """Where something on this host reaches a server that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, _bracketed(host))  # noqa: S104 - names it only

@@ -113,7 +113,9 @@ def _discovery(message: cluster_pb2.Cluster, plan: ClusterPlan) -> None:
     else:
         message.load_assignment.CopyFrom(assignment(plan.name, plan.endpoints))
     if plan.discovery in ("STRICT_DNS", "LOGICAL_DNS"):
-        # Envoy prefers a typed DNS cluster by now; tools that read Istio's configuration know these fields.
+        # Envoy prefers a typed DNS cluster by now, and warns of these fields. Its `type` would then be unset: istioctl
+        # and other readers of Istio's configuration would show STATIC. So they stay, as in Istio itself, and agents
+        # start Envoy with `misc:error`.
         message.dns_lookup_family = cluster_pb2.Cluster.V4_ONLY
         message.dns_refresh_rate.CopyFrom(duration(plan.dns_refresh))  # pyright: ignore[reportDeprecated]
         message.respect_dns_ttl = True  # pyright: ignore[reportDeprecated]

@@ -109,11 +109,13 @@ def forward(out: routes.Route, rule: HttpRule, to: Forwarding, authority: str) -
 def set_timeout(action: routes.RouteAction, timeout: float | None) -> None:
     """The time that a whole exchange may take; none by default. It also caps what a gRPC client asks for.
 
-    `max_grpc_timeout` is the older of two fields, and the one that Istio sets.
+    Istio says the latter by `max_grpc_timeout`, of which Envoy warns by now; this is the field that replaces it.
+    Without a limit of its own, or a listener's, a gRPC client's timeout is taken as it is.
     """
     limit = duration(timeout or 0)
     action.timeout.CopyFrom(limit)
-    action.max_grpc_timeout.CopyFrom(limit)  # pyright: ignore[reportDeprecated]
+    action.max_stream_duration.max_stream_duration.CopyFrom(duration(0))
+    action.max_stream_duration.grpc_timeout_header_max.CopyFrom(limit)
 
 
 def redirect(out: routes.Route, to: Redirect, port: int, *, tls: bool) -> None:

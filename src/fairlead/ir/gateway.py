@@ -8,6 +8,7 @@ import msgspec
 
 from fairlead.inc import Table
 from fairlead.ir.filters import Pairs
+from fairlead.ir.host import HostKey
 from fairlead.ir.protocol import Protocol
 from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import NamespacedName
@@ -45,17 +46,32 @@ class GatewayServer(msgspec.Struct, frozen=True):
 
 
 class Gateway(msgspec.Struct, frozen=True):
-    """Servers for the proxies that `selector` chooses (from any namespace; an empty selector chooses all)."""
+    """Servers for the proxies that `selector` chooses (from any namespace; an empty selector chooses all).
+
+    With `services` (host names in the gateway's own namespace) it is for the proxies behind these services instead.
+    """
 
     key: NamespacedName
     origin: Origin
     selector: Pairs
     servers: tuple[GatewayServer, ...]
     created: str = ""
+    services: tuple[str, ...] = ()
+
+    @property
+    def service_keys(self) -> tuple[HostKey, ...]:
+        """The hosts that `services` names."""
+        return tuple(HostKey(one, self.key.namespace) for one in self.services)
+
+
+def _selector(_: NamespacedName, gateway: Gateway) -> list[tuple[str, str]]:
+    if gateway.services:
+        return []
+    return [gateway.selector[0] if gateway.selector else ("", "")]
 
 
 GATEWAYS: Table[NamespacedName, Gateway] = Table("gateways", stage=1)
-GATEWAYS_BY_SELECTOR = GATEWAYS.index(
-    "selector", lambda key, gateway: [gateway.selector[0] if gateway.selector else ("", "")]
-)
-"""Gateways under the first label of their selector, ("", "") if it is empty."""
+GATEWAYS_BY_SELECTOR = GATEWAYS.index("selector", _selector)
+"""Gateways under the first label of their selector, ("", "") if it is empty; not those that name services."""
+GATEWAYS_BY_SERVICE = GATEWAYS.index("service", lambda key, gateway: gateway.service_keys)
+"""Gateways under each host that they name."""

@@ -13,6 +13,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from fairlead.node.addresses import DEFAULT_BLOCK
@@ -49,7 +50,7 @@ def clean(state: Path, *, remove: bool) -> list[str]:
 
 
 def _of(state: Path, verbs: Iterable[str]) -> list[int]:
-    """The processes of this user that were started as `fairlead VERB ... --state STATE` or `--config STATE/node/...`."""
+    """This user's processes that run `fairlead VERB` with `--state STATE` or `--config STATE/node/...`."""
     place = os.fsencode(state)
     found: list[int] = []
     for directory in _PROC.iterdir():
@@ -59,7 +60,7 @@ def _of(state: Path, verbs: Iterable[str]) -> list[int]:
             if directory.stat().st_uid != os.geteuid():
                 continue
             words = (directory / "cmdline").read_bytes().split(b"\0")
-            pairs = list(zip(words, words[1:], strict=False))
+            pairs = list(pairwise(words))
             ours = (b"--state", place) in pairs or any(
                 option == b"--config" and value.startswith(place + b"/node/") for option, value in pairs
             )

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from fairlead.cli import manifests
 from fairlead.cli.client import Client, ClientError, Refused, read_kubeconfig
+from fairlead.cli.demo.cleanup import clean
 from fairlead.cli.demo.failure import DemoError
 from fairlead.cli.demo.place import Place
 from fairlead.cli.resources import MANAGER, address
@@ -75,6 +76,9 @@ class Mesh:
         if self._guard is None:
             return []
         said, _ = await asyncio.to_thread(self._guard.communicate)
+        if self._guard.returncode < 0:
+            # Somebody has killed it.
+            return await asyncio.to_thread(clean, self.place.state, remove=self.place.temporary)
         for process in (self._serve, self._node):
             if process is not None:
                 process.wait()
@@ -186,7 +190,7 @@ class Mesh:
         return found
 
     async def settled(self, names: Iterable[str] = ()) -> float:
-        """Wait until all proxies have acknowledged all that is stored now; seconds. `names`: proxies that must be there.
+        """Wait until all proxies, `names` among them, have acknowledged all that is stored now; the seconds it took.
 
         Raises DemoError with what is behind.
         """

@@ -25,10 +25,11 @@ _LONGEST_DIRECTORY = 60
 _PORTS = range(20000, 32000)
 """Below the range from which Linux takes ports for outgoing connections."""
 _BLOCKS = range(70, 127)
+_LISTENS = "0A"
 
 
 class Place(msgspec.Struct, frozen=True):
-    """`kept` handles (lock of the directory, of the block) are inherited by the guard; `temporary`: removed at the end."""
+    """`kept`: handles (locks of directory and block) that the guard inherits. `temporary`: removed at the end."""
 
     state: Path
     temporary: bool
@@ -97,12 +98,19 @@ def _given(state: Path) -> Path:
 
 def _locked(directory: Path) -> int:
     """The lock of a directory, and the directory emptied of an earlier demonstration."""
-    handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # The lock appears under its name only once it is held: no sweep takes a demo that begins for one that ended.
+    fresh = directory / f"{LOCK}.{os.getpid()}"
+    new = not (directory / LOCK).exists()
+    handle = os.open(fresh if new else directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if new:
+            os.link(fresh, directory / LOCK)
     except OSError:
         os.close(handle)
         raise DemoError(f"{directory} is in use by another demo; stop that or choose another --state") from None
+    finally:
+        fresh.unlink(missing_ok=True)
     cleanup.clean(directory, remove=False)
     for one in directory.iterdir():
         if one.name == LOCK:
@@ -136,10 +144,10 @@ def _in_use(block: str) -> bool:
     """Whether anything listens on an address of the block (127.N.0.0/16)."""
     start = "".join(f"{int(part):02X}" for part in reversed(block.split(".")[:2]))
     try:
-        lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     except OSError:
         return False
-    return any(line.split()[1].partition(":")[0].endswith(start) for line in lines)
+    return any(row[3] == _LISTENS and row[1].partition(":")[0].endswith(start) for row in rows)
 
 
 def free_ports(count: int, candidates: Iterable[int] = ()) -> list[int]:

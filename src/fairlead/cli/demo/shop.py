@@ -50,7 +50,8 @@ class Shop:
         self.traffic = traffic
         self.capture = capture
         self.files = mesh.place.state / NAMESPACE
-        self.bearings: dict[str, float] = {}
+        self.ratings = ""
+        """The address of ratings' workload, for commands that are shown."""
 
     def write_files(self) -> None:
         """Put the samples' YAML into the state directory, with this run's ports and capture."""
@@ -92,13 +93,14 @@ class Shop:
         try:
             await until("the shop starts", ready, START_LIMIT)
         except DemoError as error:
-            raise DemoError(f"{error}: {said}") from None
+            raise DemoError(f"{error}: {said}. With --state DIR the logs are kept, in DIR/node") from None
         await self.mesh.settled(f"{name}-0" for name in PROCESSES)
 
         async def answers() -> bool:
             return (await self.traffic.get("/")).status == 200
 
         await until("the shop answers through the gateway", answers)
+        self.ratings = str((await self.replica("ratings-v1"))["address"])
 
     async def _not_ready(self) -> str:
         for name in PROCESSES:
@@ -121,7 +123,8 @@ class Shop:
 
     async def instances(self, name: str) -> list[Json]:
         """The replicas of a Process: name, address, ready, pid, capture."""
-        found: list[Json] = ((await self.process(name)).get("status") or {}).get("instances") or []
+        status: Json = (await self.process(name)).get("status") or {}
+        found: list[Json] = status.get("instances") or []
         return found
 
     async def replica(self, name: str) -> Json:

@@ -15,6 +15,12 @@ from fairlead.model.object import Object
 from fairlead.model.path import SPEC
 from fairlead.model.ref import NamespacedName
 
+SERVICES = "internal.istio.io/gateway-service"
+"""The annotation that names the services (separated by commas) whose proxies serve a Gateway, in place of a selector.
+
+Istio sets it on Gateways that it makes out of those of the Gateway API.
+"""
+
 
 def lower(_: Reader, obj: Object[api.GatewaySpec]) -> Iterable[Emission]:
     """One `Gateway`; servers on Unix sockets, which have no port number, are left out."""
@@ -42,6 +48,7 @@ def lower(_: Reader, obj: Object[api.GatewaySpec]) -> Iterable[Emission]:
         selector=tuple(sorted(obj.spec.selector.items())),
         servers=tuple(servers),
         created=obj.meta.creation_timestamp or "",
+        services=tuple(one.strip() for one in obj.meta.annotations.get(SERVICES, "").split(",") if one.strip()),
     )
     yield ir.GATEWAYS, key, gateway
 

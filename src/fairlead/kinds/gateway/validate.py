@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -24,6 +25,8 @@ from fairlead.model.syntax import (
 )
 
 _FILES = ("server_certificate", "private_key", "ca_certificates")
+_SPKI = re.compile(r"[A-Za-z0-9+/]{43}=")
+_HASH = re.compile(r"[0-9A-Fa-f]{64}|[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){31}")
 _CURVES = frozenset({"P-256", "P-384", "P-521", "X25519", "X25519MLKEM768"})
 
 
@@ -130,6 +133,7 @@ def _tls_of_port(path: FieldPath, server: Server, protocol: Protocol) -> Iterato
 
 def _tls(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:
     yield from _versions_and_ciphers(path, tls)
+    yield from _pins(path, tls)
     yield from _not_yet(path, tls)
     if tls.mode == "ISTIO_MUTUAL":
         yield from _mesh_tls(path, tls)
@@ -166,6 +170,17 @@ def _versions_and_ciphers(path: FieldPath, tls: ServerTLSSettings) -> Iterator[P
             yield doubtful(at, f"unrecognized ECDH curve {curve}")
         elif times > 1:
             yield doubtful(at, f"duplicate ECDH curve {curve}")
+
+
+def _pins(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:
+    """Pins that are no SHA-256 digests: Envoy would refuse the listener, and so all servers of the port."""
+    for at, pin in enumerate(tls.verify_certificate_spki):
+        if not _SPKI.fullmatch(pin):
+            yield invalid(path.child("verifyCertificateSpki", at), "is not a SHA-256 digest in base64 (44 characters)")
+    for at, pin in enumerate(tls.verify_certificate_hash):
+        if not _HASH.fullmatch(pin):
+            message = "is not a SHA-256 digest in hexadecimal (64 digits, or pairs of them with colons)"
+            yield invalid(path.child("verifyCertificateHash", at), message)
 
 
 def _not_yet(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:

@@ -1,0 +1,73 @@
+"""Which hosts lead to a proxy: Services and ServiceEntries of its namespace that choose or list it.
+
+Only hosts of the proxy's own namespace count, as in Istio: nobody opens ports on workloads of other namespaces.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from fairlead.compiler.hosts import host
+from fairlead.inc import Reader, rule
+from fairlead.ir.filters import Pairs
+from fairlead.ir.host import HOSTS_BY_SELECTOR, Host, HostKey
+from fairlead.ir.view import selects
+from fairlead.ir.workload import ENDPOINTS, ENDPOINTS_BY_ADDRESS, WORKLOADS, WORKLOADS_BY_ADDRESS
+
+NamedPorts = tuple[tuple[str, int], ...]
+
+
+class ProxyKey(NamedTuple):
+    """What of a proxy decides which hosts lead to it."""
+
+    namespace: str
+    labels: Pairs
+    addresses: tuple[str, ...]
+
+
+class Serving(msgspec.Struct, frozen=True):
+    """A host that leads to a proxy; `ports` are the numbers of the proxy's ports by name, as its object says."""
+
+    host: Host
+    ports: NamedPorts
+
+
+@rule
+def serving_hosts(r: Reader, key: ProxyKey) -> tuple[Serving, ...]:
+    """The hosts that lead to a proxy: those that select its labels, then those that list its addresses."""
+    named = _named_ports(r, key)
+    seen: dict[HostKey, Serving] = {}
+    for name, value in (("", ""), *key.labels):
+        for at in r.find(HOSTS_BY_SELECTOR, (key.namespace, name, value)):
+            found = host(r, at)
+            if found is not None and at not in seen and selects(found.selector or (), key.labels):
+                seen[at] = Serving(found, named)
+    for address in key.addresses:
+        for position in r.find(ENDPOINTS_BY_ADDRESS, address):
+            at = position.host
+            endpoint, found = r.get(ENDPOINTS, position), host(r, at)
+            if endpoint is not None and found is not None and at.namespace == key.namespace and at not in seen:
+                seen[at] = Serving(found, endpoint.ports)
+    return tuple(seen.values())
+
+
+def telling_addresses(r: Reader, addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of a proxy's addresses on which `serving_hosts` may depend: without the others, replicas share more."""
+    return tuple(
+        address
+        for address in addresses
+        if r.find(ENDPOINTS_BY_ADDRESS, address) or any(one.ports for _, one in r.rows(WORKLOADS_BY_ADDRESS, address))
+    )
+
+
+def _named_ports(r: Reader, key: ProxyKey) -> NamedPorts:
+    """Numbers of ports by name, as the workload's object says."""
+    named: dict[str, int] = {}
+    for address in key.addresses:
+        for at in r.find(WORKLOADS_BY_ADDRESS, address):
+            workload = r.get(WORKLOADS, at)
+            if workload is not None and at.namespace == key.namespace:
+                named.update(workload.ports)
+    return tuple(sorted(named.items()))

@@ -1,0 +1,333 @@
+"""Says `Programmed` on policies, and says it only when the proxies have said so.
+
+An edit causes a pass, and the pass changes resources of views. The objects of the pass are programmed when every proxy
+that was connected then has acknowledged, of these resources, the newest version. Objects that one pass took together
+wait for each other: that may be late, but it is never early. A resource that a proxy refuses counts against the objects
+behind it: those that were just edited, else the one that was edited last. They stay marked until the proxy accepts.
+
+Outcomes are gathered and written in one commit, a moment after the last news; writing a status is no edit, so nothing
+comes of it. A proxy that connects later gets everything anew and is not waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from typing import Any, cast
+
+import msgspec
+
+from fairlead.compiler.credentials import secret_keys
+from fairlead.compiler.model import MeshModel
+from fairlead.controlplane.conditions import Outcome, condition_of, set_condition
+from fairlead.controlplane.delivery import view_of
+from fairlead.controlplane.feed import Pass
+from fairlead.envoy.names import CA_SUFFIX, CREDENTIAL_PREFIX
+from fairlead.envoy.resource import CLUSTER, LISTENER, SECRET
+from fairlead.ir.view import View
+from fairlead.model.ref import Ref
+from fairlead.store.errors import StoreError
+from fairlead.store.store import Store
+from fairlead.xds.ledger import SyncState
+from fairlead.xds.messages import Nacked
+from fairlead.xds.server import Connection
+
+_log = logging.getLogger(__name__)
+CONDITION = "Programmed"
+_GROUPS = ("networking.istio.io", "security.istio.io", "telemetry.istio.io", "extensions.istio.io")
+_NO_POLICY = ("WorkloadEntry", "WorkloadGroup")
+_PAUSE = 0.25
+"""Seconds between news and the writing of what follows from it."""
+_AFTER_START = 10.0
+"""Seconds in which proxies come back to a control plane that was started anew."""
+_ABSENT = 60.0
+"""Seconds for which a proxy's refusal stands after it has gone."""
+_MANY_WAVES = 64
+
+
+def is_policy(ref: Ref) -> bool:
+    """Whether an object of this kind carries the condition."""
+    return ref.group in _GROUPS and ref.kind not in _NO_POLICY
+
+
+class _State(Enum):
+    OK = 0
+    PENDING = 1
+    REFUSED = 2
+    UNASKED = 3
+
+
+class _Wave:
+    """Edits that went through one pass, and who has not acknowledged all of it yet."""
+
+    def __init__(self, refs: dict[Ref, int], names: dict[View, dict[str, set[str]]] | None) -> None:
+        self.refs = refs
+        self.names = names
+        """None stands for everything that a proxy has."""
+        self.waiting: dict[int, None] = {}
+        self.concerned = 0
+
+
+class _Blame(msgspec.Struct):
+    """A refused resource, whose fault it is, and the loop's time since when its proxy is away."""
+
+    refs: tuple[Ref, ...]
+    said: str
+    away_since: float | None = None
+
+
+class Programmed:
+    """Follows passes, acknowledgements and refusals. Lives on the event loop."""
+
+    def __init__(self, store: Store, model: MeshModel, connections: Callable[[], Iterable[Connection]]) -> None:
+        self._store = store
+        self._model = model
+        self._connections = connections
+        self._waves: list[_Wave] = []
+        self._blames: dict[tuple[str, str, str], _Blame] = {}
+        self._outcomes: dict[Ref, Outcome] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def start(self) -> None:
+        """Begin, on the running loop. What was not programmed when the last control plane ended is looked at later."""
+        self._loop = asyncio.get_running_loop()
+        self._timers["start"] = self._loop.call_later(_AFTER_START, self._catch_up)
+
+    def stop(self) -> None:
+        """Write nothing any more."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._loop = None
+
+    # News
+
+    def passed(self, made: Pass) -> None:
+        """Edits went through a pass."""
+        refs = {ref: generation for ref, generation in made.edited.items() if generation and is_policy(ref)}
+        for ref in made.edited:
+            self._outcomes.pop(ref, None)
+            for wave in self._waves:
+                wave.refs.pop(ref, None)
+        if refs:
+            names = {view: {kind: set(rows) for kind, rows in found.items()} for view, found in made.changed.items()}
+            self._add(_Wave(refs, names))
+        elif made.changed and (self._waves or self._blames):
+            self.poke()
+
+    def poke(self) -> None:
+        """A proxy has acknowledged something."""
+        if self._waves or self._blames or self._outcomes:
+            self._settle_in(_PAUSE)
+
+    def left(self, connection: Connection) -> None:
+        """A proxy has gone."""
+        if any(key[0] == connection.node.id for key in self._blames):
+            self._settle_in(_ABSENT + _PAUSE, "absent")
+        self.poke()
+
+    def refused(self, connection: Connection, event: Nacked) -> None:
+        """A proxy has refused a resource."""
+        key = (connection.node.id, event.type_url, event.name)
+        before = self._blames.get(key)
+        found = self._suspects(connection, event)
+        refs = dict.fromkeys((*(before.refs if before else ()), *found))
+        kind = event.type_url.rpartition(".")[2]
+        name = connection.node.id.split("~")[2]
+        self._blames[key] = _Blame(tuple(refs), f"{name} refused {kind} {event.name}: {event.message}")
+        self._settle_in(_PAUSE)
+
+    # Who is to blame
+
+    def _suspects(self, connection: Connection, event: Nacked) -> list[Ref]:
+        view = view_of(connection.node)
+        behind = self._behind(view, event)
+        edited = {
+            ref
+            for wave in self._waves
+            if wave.names is not None and event.name in wave.names.get(view, {}).get(event.type_url, ())
+            for ref in wave.refs
+            if ref in behind
+        }
+        if edited:
+            return sorted(edited)
+        # What the proxy ran before was fine, so the culprit is among what was edited last.
+        at = {ref: self._edited_at(ref) for ref in behind}
+        newest = max(at.values(), default=0)
+        return [ref for ref, revision in at.items() if revision == newest]
+
+    def _behind(self, view: View, event: Nacked) -> list[Ref]:
+        """The policies on which a refused resource depends."""
+        if event.type_url == SECRET:
+            # Secrets have no status: it is said on the Gateways that name it.
+            name = event.name.removeprefix(CREDENTIAL_PREFIX).removesuffix(CA_SUFFIX)
+            inputs = (key for _, key in self._model.engine.why(secret_keys, view))
+            return [ref for ref in inputs if isinstance(ref, Ref) and is_policy(ref) and self._names(ref, name)]
+        found = self._model.publisher.origins(view, event.type_url, event.name)
+        return [ref for ref in found if isinstance(ref, Ref) and is_policy(ref)]
+
+    def _names(self, ref: Ref, credential: str) -> bool:
+        document = self._store.get(ref) or {}
+        servers = cast("list[dict[str, Any]]", document.get("spec", {}).get("servers") or [])
+        for server in servers:
+            tls = cast("dict[str, Any]", server.get("tls") or {})
+            named = (tls.get("credentialName"), tls.get("caCertCredentialName"), *(tls.get("credentialNames") or ()))
+            if credential in named:
+                return True
+        return False
+
+    def _edited_at(self, ref: Ref) -> int:
+        """The revision at which an object's spec last changed (status writes do not count)."""
+        at, generation = 0, None
+        for version in self._store.history(ref):
+            if version.document is not None and version.document["metadata"].get("generation") != generation:
+                generation, at = version.document["metadata"].get("generation"), version.revision
+        return at
+
+    # What follows
+
+    def _add(self, wave: _Wave) -> None:
+        names = wave.names
+        for connection in self._connections():
+            if names is None or view_of(connection.node) in names:
+                wave.waiting[connection.id] = None
+        wave.concerned = len(wave.waiting)
+        if len(self._waves) >= _MANY_WAVES:
+            # A proxy is slow: what came last waits together, so that this stays small.
+            self._merge(self._waves[-1], wave)
+        else:
+            self._waves.append(wave)
+        self._settle_in(_PAUSE)
+
+    @staticmethod
+    def _merge(into: _Wave, wave: _Wave) -> None:
+        into.refs.update(wave.refs)
+        into.waiting.update(wave.waiting)
+        into.concerned = max(into.concerned, wave.concerned)
+        if into.names is None or wave.names is None:
+            into.names = None
+            return
+        for view, found in wave.names.items():
+            for kind, names in found.items():
+                into.names.setdefault(view, {}).setdefault(kind, set()).update(names)
+
+    def _catch_up(self) -> None:
+        """After a start: whatever does not say that it is programmed waits for all that every proxy has."""
+        refs: dict[Ref, int] = {}
+        for kind in self._model.kinds.kinds:
+            if not is_policy(kind.ref("", "")):
+                continue
+            for document in self._store.list(kind.group, kind.kind):
+                meta = document["metadata"]
+                generation = int(meta.get("generation") or 1)
+                said = condition_of(document, CONDITION) or {}
+                if said.get("status") != "True" or said.get("observedGeneration") != generation:
+                    refs[kind.ref(meta.get("namespace", ""), meta["name"])] = generation
+        pending = {ref for wave in self._waves for ref in wave.refs}
+        refs = {ref: generation for ref, generation in refs.items() if ref not in pending}
+        if refs:
+            self._add(_Wave(refs, None))
+
+    def _settle_in(self, seconds: float, name: str = "settle") -> None:
+        if self._loop is not None and name not in self._timers:
+            self._timers[name] = self._loop.call_later(seconds, self._settle, name)
+
+    def _settle(self, name: str) -> None:
+        self._timers.pop(name, None)
+        live = {connection.id: connection for connection in self._connections()}
+        self._forgive({connection.node.id: connection for connection in live.values()})
+        blamed = self._accuse()
+        for wave in list(self._waves):
+            for at in list(wave.waiting):
+                connection = live.get(at)
+                if connection is None or self._has(wave, connection):
+                    del wave.waiting[at]
+            if not wave.waiting:
+                self._waves.remove(wave)
+                said = "" if wave.concerned else "no connected proxy is concerned"
+                for ref, generation in wave.refs.items():
+                    if ref not in blamed:
+                        self._outcomes[ref] = Outcome(True, "AcceptedByProxies", said, generation)
+        self._write()
+
+    def _write(self) -> None:
+        outcomes, self._outcomes = self._outcomes, {}
+        try:
+            set_condition(self._store, CONDITION, outcomes)
+        except StoreError as error:
+            _log.warning("conditions cannot be written, and will be later: %s", error)
+            self._outcomes = {**outcomes, **self._outcomes}
+            self._settle_in(20 * _PAUSE)
+
+    def _forgive(self, live: Mapping[str, Connection]) -> None:
+        """Drop refusals that no longer stand; objects that nobody blames any more are programmed."""
+        if self._loop is None:
+            return
+        free: set[Ref] = set()
+        for key, blame in list(self._blames.items()):
+            connection = live.get(key[0])
+            if connection is None:
+                blame.away_since = blame.away_since or self._loop.time()
+                over = self._loop.time() - blame.away_since >= _ABSENT
+            else:
+                blame.away_since = None
+                state = self._state(connection, view_of(connection.node), key[1], key[2])
+                over = state is _State.OK or (state is _State.UNASKED and self._in_sync(connection))
+            if over:
+                del self._blames[key]
+                free.update(blame.refs)
+        free.difference_update(*(blame.refs for blame in self._blames.values()))
+        free.difference_update(*(wave.refs for wave in self._waves))
+        for ref in free:
+            self._outcomes[ref] = Outcome(True, "AcceptedByProxies")
+
+    def _accuse(self) -> set[Ref]:
+        found: dict[Ref, list[str]] = {}
+        for _, blame in sorted(self._blames.items()):
+            for ref in blame.refs:
+                found.setdefault(ref, []).append(blame.said)
+        for ref, said in found.items():
+            more = f" (and {len(said) - 1} more)" if len(said) > 1 else ""
+            self._outcomes[ref] = Outcome(False, "RefusedByProxy", f"{said[0][:1900]}{more}")
+        return set(found)
+
+    # How a proxy stands
+
+    def _has(self, wave: _Wave, connection: Connection) -> bool:
+        if wave.names is None:
+            return self._in_sync(connection)
+        view = view_of(connection.node)
+        return all(
+            self._state(connection, view, kind, name) is not _State.PENDING
+            for kind, names in wave.names.get(view, {}).items()
+            for name in names
+        )
+
+    @staticmethod
+    def _in_sync(connection: Connection) -> bool:
+        for one in connection.status():
+            if one.state is SyncState.STALE:
+                return False
+            if any(entry.nacked is None for entry in one.entries):
+                return False
+        return True
+
+    def _state(self, connection: Connection, view: View, kind: str, name: str) -> _State:
+        """How a proxy stands with a resource. It is compared with the newest there is, also where a push is held."""
+        ledger = connection.session.ledgers().get(kind)
+        target = self._model.publisher.catalog(view).get(kind, {}).get(name)
+        if ledger is None:
+            return _State.UNASKED
+        entry = ledger.entry(name)
+        if target is None:
+            return _State.PENDING if entry.acked or name in ledger.flight else _State.OK
+        if entry.acked == target.version:
+            return _State.OK
+        if entry.nacked is not None and entry.nacked.version == target.version:
+            return _State.REFUSED
+        # Clusters and listeners are always wanted; of the rest, what was never sent was not asked for.
+        wanted = kind in (CLUSTER, LISTENER) or entry.acked or name in ledger.flight or entry.nacked is not None
+        return _State.PENDING if wanted else _State.UNASKED
