@@ -8,6 +8,7 @@ from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, identities_o
 from fairlead.compiler.hosts import NameKey, host, host_keys, host_named, settings
 from fairlead.compiler.inbound import InboundPort, inbound_ports
 from fairlead.compiler.policies import PolicyKey, effective, policy_for
+from fairlead.compiler.scope import special
 from fairlead.envoy import names
 from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, blackhole, cluster
 from fairlead.envoy.endpoint import LbEndpoint
@@ -86,8 +87,10 @@ def outbound_keys(r: Reader, key: tuple[str, Pairs, bool]) -> tuple[ClusterKey, 
     """Every outbound cluster of a client, in the order of hosts, ports and subsets."""
     namespace, labels, by_name = key
     found: list[ClusterKey] = []
+    seen = special(r, namespace)
     for at in host_keys(r, namespace):
-        found.extend(clusters_of(r, OutboundKey(namespace, labels, at, by_name)))
+        near = seen.seen_by(at.hostname)
+        found.extend(clusters_of(r, OutboundKey(near, labels if near else (), at, by_name)))
     return tuple(found)
 
 
