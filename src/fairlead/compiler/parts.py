@@ -110,7 +110,8 @@ def own_routes(r: Reader, view: View) -> tuple[Part, ...]:
         shared = replace(view, addresses=telling_addresses(r, view.addresses), workload_name="")
         return tuple(Part(gateway_route, GatewayRouteKey(shared, name)) for name in names)
     who = client(r, view.client)
-    return tuple(Part(sidecar_route, SidecarRouteKey(who, name)) for name in names)
+    caller = Client(who.namespace, who.labels)
+    return tuple(Part(sidecar_route, SidecarRouteKey(caller, name)) for name in names)
 
 
 @rule

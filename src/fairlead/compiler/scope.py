@@ -58,6 +58,8 @@ def special(r: Reader, namespace: str) -> Special:
             hosts.update(_named(r.get(ROUTES, at)))
     if any(name.startswith("*") for name in hosts):
         return Special(namespace, every=True)
+    for name in list(hosts):
+        hosts.update(_answering_to(r, name, namespace, mesh.domain_suffix))
     return Special(namespace, hosts=frozenset(hosts))
 
 
@@ -111,6 +113,13 @@ def _is_owners(r: Reader, policy: TrafficPolicy, suffix: str) -> bool:
     return not any(
         at.namespace != namespace and host_matches(policy.host, at.hostname) for at in r.find(HOSTS_DECLARED, "")
     )
+
+
+def _answering_to(r: Reader, name: str, namespace: str, suffix: str) -> Iterator[str]:
+    """The hosts that would answer to a name as well, by a short form or an address, if no other host had it."""
+    yield from (at.hostname for at in r.find(HOSTS_BY_ADDRESS, name))
+    if not name.endswith(f".svc.{suffix}"):
+        yield from (f"{name}.{suffix}", f"{name}.svc.{suffix}", f"{name}.{namespace}.svc.{suffix}")
 
 
 def _named(routes: RouteSet | None) -> Iterable[str]:
