@@ -100,12 +100,19 @@ def policies(draw: st.DrawFn) -> Json:
     )
 
 
+@st.composite
+def aliases(draw: st.DrawFn) -> Json:
+    target = draw(HOSTS.filter(lambda one: "*" not in one and one.count(".") > 1 and not one[0].isdigit()))
+    spec = {"type": "ExternalName", "externalName": target, "ports": [{"name": "http", "port": 80}]}
+    return _document("v1", "Service", draw(WHERE), draw(st.sampled_from(["ext", "db"])), spec)
+
+
 def _views() -> list[View]:
-    captures = (Capture("redirect"), Capture("explicit", outbound_address="127.0.0.9"))
+    explicit = Capture("explicit", outbound_address="127.0.0.9")
+    captures = (*((one, Capture("redirect")) for one in NAMESPACES), ("a", explicit), ("b", explicit))
     return [
         View("sidecar", namespace, (("app", "web"),), addresses=("10.0.0.1",), capture=capture)
-        for namespace in NAMESPACES
-        for capture in captures
+        for namespace, capture in captures
     ]
 
 
@@ -138,10 +145,10 @@ def alone() -> Any:
     return compiled
 
 
-_MESHES = st.lists(st.one_of(services(), services(), entries(), routes(), policies()), max_size=10)
+_MESHES = st.lists(st.one_of(services(), services(), aliases(), entries(), routes(), policies()), max_size=10)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(documents=_MESHES)
 def test_sharing_changes_nothing(documents: list[Json], alone: Any) -> None:
     expected = alone(documents)
@@ -152,7 +159,7 @@ def test_sharing_changes_nothing(documents: list[Json], alone: Any) -> None:
                 assert one.body == expected[view][kind][name].body, (view, kind, name)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(before=_MESHES, after=_MESHES)
 def test_refreshed_equals_fresh(before: list[Json], after: list[Json]) -> None:
     """Views that were open through changes have what newly opened ones have, and are told of each difference."""

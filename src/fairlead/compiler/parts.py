@@ -22,6 +22,8 @@ from fairlead.compiler.clusters import (
     inbound_keys,
     outbound_cluster,
     outbound_keys,
+    tunnel_cluster,
+    tunnel_keys,
 )
 from fairlead.compiler.credentials import secret, secret_keys
 from fairlead.compiler.endpoints import assignment_of
@@ -29,6 +31,7 @@ from fairlead.compiler.listeners import ListenerKey, listener, listener_names, r
 from fairlead.compiler.nametable import name_table, name_table_keys
 from fairlead.compiler.routes import GatewayRouteKey, SidecarRouteKey, gateway_route, sidecar_route
 from fairlead.compiler.serving import telling_addresses
+from fairlead.envoy.names import HTTP_PROXY_ROUTE
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, SECRET
 from fairlead.inc import Reader, Rule, rule
 from fairlead.ir.view import Client, View
@@ -78,6 +81,7 @@ def own_clusters(r: Reader, view: View) -> tuple[Part, ...]:
     """The clusters that lead to the workload itself, and those that lead nowhere in particular."""
     return (
         *(Part(fixed_cluster, at) for at in fixed_keys(r, view)),
+        *(Part(tunnel_cluster, at) for at in tunnel_keys(r, view)),
         *(Part(inbound_cluster, at) for at in inbound_keys(r, view)),
     )
 
@@ -111,7 +115,10 @@ def own_routes(r: Reader, view: View) -> tuple[Part, ...]:
         return tuple(Part(gateway_route, GatewayRouteKey(shared, name)) for name in names)
     who = client(r, view.client)
     caller = Client(who.namespace, who.labels)
-    return tuple(Part(sidecar_route, SidecarRouteKey(caller, name)) for name in names)
+    explicit = view.capture.mode == "explicit"
+    return tuple(
+        Part(sidecar_route, SidecarRouteKey(caller, name, explicit and name == HTTP_PROXY_ROUTE)) for name in names
+    )
 
 
 @rule

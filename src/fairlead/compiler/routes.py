@@ -15,6 +15,7 @@ from fairlead.compiler.routes_gateway import gateway_configuration
 from fairlead.compiler.routes_hosts import (
     ANY,
     PLAIN,
+    TUNNEL,
     WITH_PORT,
     GroupKey,
     JoinKey,
@@ -28,6 +29,7 @@ from fairlead.compiler.routes_hosts import (
     serves_http,
     sidecar_virtual_host,
     site,
+    tunnel_hosts,
 )
 from fairlead.compiler.routes_rules import ClientKey, narrowed
 from fairlead.compiler.scope import scope, special
@@ -47,6 +49,8 @@ class SidecarRouteKey(NamedTuple):
 
     client: Client
     name: str
+    explicit: bool = False
+    """Whether the application has no other way out than the HTTP proxy, so that CONNECT must work."""
 
 
 class GatewayRouteKey(NamedTuple):
@@ -59,6 +63,7 @@ class GatewayRouteKey(NamedTuple):
 class _SharedKey(NamedTuple):
     client: ClientKey
     name: str
+    explicit: bool = False
 
 
 class _NameKey(NamedTuple):
@@ -77,7 +82,7 @@ def sidecar_route(r: Reader, key: SidecarRouteKey) -> Resource | None:
         return None
     client = ClientKey(key.client.namespace, key.client.labels)
     asked = route_labels(r, _NameKey(client.namespace, key.name))
-    return shared_route(r, _SharedKey(narrowed(client, asked), key.name))
+    return shared_route(r, _SharedKey(narrowed(client, asked), key.name, key.explicit))
 
 
 @rule
@@ -108,17 +113,23 @@ def route_labels(r: Reader, key: _NameKey) -> tuple[str, ...]:
 @rule
 def shared_route(r: Reader, key: _SharedKey) -> Resource:
     """A sidecar's route configuration, shared by clients that differ only in labels that nothing asks for."""
-    form = WITH_PORT if key.name == HTTP_PROXY_ROUTE else ANY if ":" in key.name else PLAIN
-    single = _single(r, key.client.namespace, key.name)
+    form = ANY if ":" in key.name else PLAIN
+    if key.name == HTTP_PROXY_ROUTE:
+        form = TUNNEL if key.explicit else WITH_PORT
+    namespace = key.client.namespace
     if form == ANY:
+        single = _single(r, namespace, key.name)
         made = [] if single is None else [sidecar_virtual_host(r, _virtual_host(r, key.client, single))]
     else:
         made = [
             joined(r, JoinKey(group, narrowed(ClientKey(near, key.client.labels), labels_in(r, group)), form))
-            for group, near in _groups(r, key.client.namespace, key.name)
+            for group, near in _groups(r, namespace, key.name)
         ]
-        made.append(unknown_hosts(settings(r).outbound_policy))
-    return Resource.of(ROUTE, key.name, route_configuration(key.name, made, ignore_port=form != WITH_PORT))
+        if form == TUNNEL:
+            made.extend(tunnel_hosts(r, namespace))
+        made.append(unknown_hosts(settings(r).outbound_policy, connect=form == TUNNEL))
+    plain = form in (ANY, PLAIN)
+    return Resource.of(ROUTE, key.name, route_configuration(key.name, made, ignore_port=plain))
 
 
 def _virtual_host(r: Reader, client: ClientKey, one: Site) -> VirtualHostKey:

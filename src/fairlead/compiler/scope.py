@@ -15,7 +15,15 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from fairlead.inc import Reader, rule
-from fairlead.ir.host import HOSTS, HOSTS_BY_ADDRESS, HOSTS_BY_NAME, HOSTS_CONCERNING, HOSTS_DECLARED
+from fairlead.ir.host import (
+    HOSTS,
+    HOSTS_ALIASING,
+    HOSTS_BY_ADDRESS,
+    HOSTS_BY_ALIAS,
+    HOSTS_BY_NAME,
+    HOSTS_CONCERNING,
+    HOSTS_DECLARED,
+)
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.ir.route import ROUTES, ROUTES_BY_DESTINATION, ROUTES_CONCERNING, RouteSet
 from fairlead.ir.traffic import (
@@ -52,14 +60,14 @@ def special(r: Reader, namespace: str) -> Special:
     hosts = {*_hosts(r, namespace), *_policies(r, namespace, mesh.domain_suffix)}
     for at in r.find(ROUTES_CONCERNING, namespace):
         hosts.update(_named(r.get(ROUTES, at)))
-    # Routes depend also on what is said about the hosts to which they lead.
-    for name in list(hosts):
-        for at in r.find(ROUTES_BY_DESTINATION, name):
-            hosts.update(_named(r.get(ROUTES, at)))
+    left = list(hosts)
+    while left:
+        for name in _following(r, left.pop(), namespace, mesh.domain_suffix):
+            if name not in hosts:
+                hosts.add(name)
+                left.append(name)
     if any(name.startswith("*") for name in hosts):
         return Special(namespace, every=True)
-    for name in list(hosts):
-        hosts.update(_answering_to(r, name, namespace, mesh.domain_suffix))
     return Special(namespace, hosts=frozenset(hosts))
 
 
@@ -89,6 +97,8 @@ def _hosts(r: Reader, namespace: str) -> Iterator[str]:
         for address in found.addresses if found is not None else ():
             yield from (rival.hostname for rival in r.find(HOSTS_BY_ADDRESS, address))
     yield from (name for where, name in contested(r, "") if where == namespace)
+    # Its own short form for another host.
+    yield from (at.hostname for at in r.find(HOSTS_ALIASING, namespace))
 
 
 def _policies(r: Reader, namespace: str, suffix: str) -> Iterator[str]:
@@ -115,11 +125,23 @@ def _is_owners(r: Reader, policy: TrafficPolicy, suffix: str) -> bool:
     )
 
 
-def _answering_to(r: Reader, name: str, namespace: str, suffix: str) -> Iterator[str]:
-    """The hosts that would answer to a name as well, by a short form or an address, if no other host had it."""
+def _following(r: Reader, name: str, namespace: str, suffix: str) -> Iterator[str]:
+    """The hosts that may be seen otherwise if a host is: where routes lead to it, those for which it stands or which
+    stand for it, and those that would answer to its name, by a short form or an address, if it did not."""
+    for at in r.find(ROUTES_BY_DESTINATION, name):
+        yield from _named(r.get(ROUTES, at))
+    yield from (found.alias for _, found in r.rows(HOSTS_BY_NAME, name) if found.alias)
+    yield from (at.hostname for at in r.find(HOSTS_BY_ALIAS, name))
     yield from (at.hostname for at in r.find(HOSTS_BY_ADDRESS, name))
-    if not name.endswith(f".svc.{suffix}"):
-        yield from (f"{name}.{suffix}", f"{name}.svc.{suffix}", f"{name}.{namespace}.svc.{suffix}")
+    if not name.startswith("*") and any(r.find(HOSTS_BY_NAME, one) for one in _spelled(name, namespace, suffix)):
+        yield from _spelled(name, namespace, suffix)
+
+
+def _spelled(name: str, namespace: str, suffix: str) -> tuple[str, ...]:
+    """The full names of which a name may be a short form."""
+    if name.endswith(f".svc.{suffix}"):
+        return ()
+    return f"{name}.{suffix}", f"{name}.svc.{suffix}", f"{name}.{namespace}.svc.{suffix}"
 
 
 def _named(routes: RouteSet | None) -> Iterable[str]:

@@ -23,7 +23,8 @@ from fairlead.store.change import Change
 from fairlead.store.store import Store
 
 _log = logging.getLogger(__name__)
-_LONGEST_PAUSE = 0.1
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 0.1
+"""Seconds between the end of a pass and the next one."""
 
 
 class Pass(msgspec.Struct, frozen=True):
@@ -91,7 +92,7 @@ class Feed:
         self.revision = max(self.revision, self._newest)
         made = Pass(self.model.publisher.refresh(), edited)
         took = loop.time() - begun
-        self._not_before = begun + took + min(took, _LONGEST_PAUSE)
+        self._not_before = begun + took + min(max(took, _SHORTEST_PAUSE), _LONGEST_PAUSE)
         for listener in self._listeners:
             try:
                 listener(made)

@@ -55,7 +55,12 @@ _EFFECTIVE = frozenset(
         "trust_domain_aliases",
     )
 )
-_EFFECTIVE_PROXY = frozenset(("gateway_topology", "concurrency", "drain_duration"))
+_EFFECTIVE_PROXY = frozenset(("gateway_topology",))
+_UNUSED_PROXY = {
+    "concurrency": "Whoever starts agents sets `concurrency` in their configuration; it is 1 otherwise.",
+    "drain_duration": "A Process says it by terminationGracePeriodSeconds.",
+}
+"""What to do about settings that agents take from elsewhere: they start before they hear of the mesh's settings."""
 
 
 class MeshReading(NamedTuple):
@@ -139,8 +144,6 @@ def mesh_of(config: MeshConfig) -> Mesh:
         num_trusted_proxies=proxy.gateway_topology.num_trusted_proxies if proxy.gateway_topology else 0,
         path_normalization=config.path_normalization.normalization if config.path_normalization else "DEFAULT",
         http_proxy_port=config.proxy_http_port,
-        proxy_concurrency=proxy.concurrency,
-        drain_duration=_seconds(proxy.drain_duration, default.drain_duration),
     )
 
 
@@ -279,5 +282,5 @@ def _unused(
 ) -> Iterator[Problem]:
     for name, encoded in zip(config.__struct_fields__, config.__struct_encode_fields__, strict=True):
         if name not in effective and getattr(config, name) != getattr(default, name):
-            remedy = "Remove it, or expect nothing of it."
+            remedy = _UNUSED_PROXY.get(name, "Remove it, or expect nothing of it.")
             yield Problem(base / encoded, f"{encoded} has no effect", Severity.WARNING, remedy, "FL0100")

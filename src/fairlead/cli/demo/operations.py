@@ -118,7 +118,7 @@ async def _killed(shop: Shop) -> list[Check]:
         began = time.monotonic()
         await shop.mesh.settled(proxies)
         reconnected = time.monotonic() - began
-        async with shop.mesh.applied(*shop.policy("header-routing")) as effect:
+        async with shop.applied(*shop.policy("header-routing")) as effect:
             versions = Counter(where(one) for one in await shop.traffic.many(50, REVIEWS, {"x-user": "jason"}))
     lost = [
         key for key, (uid, at, content) in before.items() if key not in after or _older(after[key], uid, at, content)

@@ -66,7 +66,7 @@ async def _strict(shop: Shop) -> list[Check]:
     before = [await shop.direct(name, "/healthz") for name in names]
     line = await shop.direct_line("ledger-v1", "PING")
     began = time.monotonic()
-    async with shop.mesh.applied(*shop.policy("mtls-strict")):
+    async with shop.applied(*shop.policy("mtls-strict")):
 
         async def refused() -> bool:
             return all([(await shop.direct(name, "/healthz")).status == 0 for name in names])
@@ -95,7 +95,7 @@ async def _strict(shop: Shop) -> list[Check]:
 
 
 async def _authorization(shop: Shop) -> list[Check]:
-    async with shop.mesh.applied(*shop.policy("authorization-deny")):
+    async with shop.applied(*shop.policy("authorization-deny")):
 
         async def denied() -> Reply | None:
             reply = await shop.traffic.get(RATINGS)
@@ -152,7 +152,7 @@ async def _gateway(shop: Shop) -> list[Check]:
 
     began = time.monotonic()
     policies = shop.policy("gateway-tls", "gateway-mutual", "gateway-redirect")
-    async with shop.mesh.applied(*files, *policies):
+    async with shop.applied(*files, *policies):
 
         async def serves() -> bool:
             return (await ask(TLS_HOST, trusts)).status == 200
