@@ -159,7 +159,7 @@ def test_sharing_changes_nothing(documents: list[Json], alone: Any) -> None:
                 assert one.body == expected[view][kind][name].body, (view, kind, name)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(before=_MESHES, after=_MESHES)
 def test_refreshed_equals_fresh(before: list[Json], after: list[Json]) -> None:
     """Views that were open through changes have what newly opened ones have, and are told of each difference."""
