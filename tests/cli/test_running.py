@@ -185,8 +185,11 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         made.send_signal(signal.SIGINT)
         assert made.wait(40) == 0, log.read_text()
     assert "Traceback" not in log.read_text()
-    left = subprocess.run(["pgrep", "-f", str(mesh.state)], capture_output=True, text=True, check=False).stdout
-    assert not left.strip(), left
+
+    def left() -> str:
+        return subprocess.run(["pgrep", "-fa", str(mesh.state)], capture_output=True, text=True, check=False).stdout
+
+    assert not left(), left()
 
 
 def test_one_line_and_the_remedy_when_something_is_in_the_way(mesh: Mesh, tmp_path: Path) -> None:

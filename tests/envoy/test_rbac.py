@@ -150,19 +150,10 @@ def test_order_and_names() -> None:
     actions = [http_pb2.RBAC.FromString(one.config).rules for one in filters]
     assert [one.position for one in filters] == sorted(one.position for one in filters)
     assert [min(one.policies).split("-rule")[0] for one in actions] == [
-        "istio-ext-authz-x-ns[shop]-policy[custom0]",
         "ns[shop]-policy[audit0]",
         "ns[shop]-policy[deny0]",
         "ns[shop]-policy[allow0]",
     ]
-
-
-def test_a_custom_policy_is_refused_unless_it_is_only_tried() -> None:
-    tried = policy("CUSTOM", rule(), name="tried", dry_run=True)
-    enforced = policy("CUSTOM", rule(), name="enforced")
-    rules = http_pb2.RBAC.FromString(rbac_filters([tried, enforced], tcp=False)[0].config).rules
-    assert list(rules.policies) == ["istio-ext-authz-x-ns[shop]-policy[enforced]-rule[0]-deny-due-to-bad-CUSTOM-action"]
-    assert rbac_filters([tried], tcp=False) == ()
 
 
 def test_bytes_do_not_depend_on_the_order_of_policies() -> None:

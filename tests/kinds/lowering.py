@@ -14,6 +14,7 @@ import yaml
 import fairlead.kinds
 from fairlead.compiler.registry import registry
 from fairlead.inc import Derivation, Engine, Reader, Table
+from fairlead.ir.authn import JWKS_WANTED, REQUEST_POLICIES
 from fairlead.ir.gateway import GATEWAYS
 from fairlead.ir.host import HOSTS
 from fairlead.ir.kind import Emission
@@ -37,6 +38,8 @@ FACTS: tuple[Table[Any, Any], ...] = (
     GATEWAYS,
     PEER_POLICIES,
     ACCESS_POLICIES,
+    REQUEST_POLICIES,
+    JWKS_WANTED,
     MESHES,
 )
 OBJECTS: Table[Ref, Object[Any]] = Table("test-objects")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fairlead.compiler.registry import registry
 from fairlead.model.diagnostic import Severity
 
-KINDS = ("ServiceEntry", "WorkloadEntry", "PeerAuthentication", "AuthorizationPolicy")
+KINDS = ("ServiceEntry", "WorkloadEntry", "PeerAuthentication", "RequestAuthentication", "AuthorizationPolicy")
 
 
 def problems(kind: str, spec: Any, **meta: Any) -> dict[str, str]:
@@ -86,8 +86,8 @@ PATHS: list[tuple[str, Any, str, str]] = [
     (
         "AuthorizationPolicy",
         {"targetRefs": [{"kind": "Service", "name": "x"}]},
-        "spec.targetRefs",
-        "warning: targetRefs has no effect yet",
+        "spec.targetRefs[0]",
+        "warning: a policy for a Service is enforced by waypoints",
     ),
     ("MeshConfig", {"connectTimeout": "soon"}, "spec.connectTimeout", "not a duration"),
     ("MeshConfig", {"enableTracing": True}, "spec.enableTracing", "warning: enableTracing has no effect"),

@@ -136,12 +136,6 @@ WARNINGS: list[tuple[str, dict[str, Any], str, str]] = [
     ("delegate", {"hosts": ["a"], "http": [{"delegate": {"name": "b"}}]}, "spec.http[0].delegate", "FL0100"),
     ("delegated", {"http": [{"route": ROUTE}]}, "spec.hosts", "FL0100"),
     (
-        "claims",
-        http({"match": [{"headers": {"@request.auth.claims.a": {}}}]}, gateways=["edge"]),
-        "spec.http[0].match[0].headers[@request.auth.claims.a]",
-        "FL0100",
-    ),
-    (
         "source subnet",
         {"hosts": ["a"], "tcp": [{"match": [{"sourceSubnet": "10.0.0.0/8"}], "route": ROUTE}]},
         "spec.tcp[0].match[0].sourceSubnet",

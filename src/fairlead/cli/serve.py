@@ -168,7 +168,9 @@ async def _everything(plane: ControlPlane, loopback: str, gateway: bool, files: 
         try:
             if not await asyncio.to_thread(_apply, plane, gateway, files):
                 raise click.ClickException("the files were not applied as a whole; mend them and start again")
-            await running
+            # Not `await running`: a cancellation of this must not tear the supervisor out of what it is doing.
+            await asyncio.wait({running})
+            running.result()
         finally:
             click.echo("stopping", err=True)
             # The workloads drain while the control plane still serves: callers hear of their going.

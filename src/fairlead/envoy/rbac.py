@@ -52,20 +52,14 @@ class RbacFilter(msgspec.Struct, frozen=True):
 def rbac_filters(
     policies: Sequence[AccessPolicy], *, tcp: bool, trust_domains: tuple[str, ...] = ()
 ) -> tuple[RbacFilter, ...]:
-    """The filters for the policies that apply to one chain: AUDIT, then DENY, then ALLOW; CUSTOM stands before them.
+    """The filters for the policies that apply to one chain: AUDIT, then DENY, then ALLOW.
 
-    What a CUSTOM policy matches is denied, one filter for each provider, as Istio does where a provider is not usable.
+    Policies with action CUSTOM are left out: `fairlead.envoy.extauthz` makes their filters, which stand before these.
 
     `trust_domains` is the mesh's trust domain and its aliases: a principal of one of them (or of `cluster.local`, which
     stands for the mesh's own) matches in all of them. Empty: principals are taken as written.
     """
     out: list[RbacFilter] = []
-    custom = [one for one in policies if one.action == "CUSTOM" and not one.dry_run]
-    providers = sorted({one.provider for one in custom})
-    for at, provider in enumerate(providers):
-        chosen = [one for one in custom if one.provider == provider]
-        config = _config(refused_custom(chosen, provider, tcp=tcp, trust_domains=trust_domains), None, tcp=tcp)
-        out.append(_filter(config, at - len(providers), chosen, tcp=tcp))
     actions: tuple[Action, ...] = ("AUDIT", "DENY", "ALLOW")
     for at, action in enumerate(actions):
         chosen = [one for one in policies if one.action == action]
@@ -82,11 +76,23 @@ def rbac_filters(
     return tuple(out)
 
 
+def custom_prefix(provider: str) -> str:
+    """With what the names of the rules begin that ask a provider."""
+    return f"istio-ext-authz-{provider}-"
+
+
+def custom_rules(
+    policies: Iterable[AccessPolicy], provider: str, *, tcp: bool, trust_domains: tuple[str, ...] = ()
+) -> rbac_pb2.RBAC:
+    """Rules that find what a provider is to be asked about."""
+    return _rules(policies, "CUSTOM", custom_prefix(provider), tcp=tcp, trust_domains=trust_domains)
+
+
 def refused_custom(
     policies: Iterable[AccessPolicy], provider: str, *, tcp: bool, trust_domains: tuple[str, ...] = ()
 ) -> rbac_pb2.RBAC:
     """Rules that deny what a CUSTOM policy would have asked an external provider about, where there is none to ask."""
-    named = _rules(policies, "CUSTOM", f"istio-ext-authz-{provider}-", tcp=tcp, trust_domains=trust_domains)
+    named = custom_rules(policies, provider, tcp=tcp, trust_domains=trust_domains)
     out = rbac_pb2.RBAC(action=named.action)
     for name, policy in named.policies.items():
         out.policies[f"{name}-deny-due-to-bad-CUSTOM-action"].CopyFrom(policy)

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from fairlead.inc import Table
+from fairlead.ir.authz import Authorizer
 from fairlead.ir.traffic import RetryPolicy, TcpKeepalive
 
 MESH_KEY = "mesh"
@@ -38,6 +39,7 @@ class Mesh(msgspec.Struct, frozen=True):
     num_trusted_proxies: int = 0
     path_normalization: Literal["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"] = "DEFAULT"
     http_proxy_port: int = 0
+    authorizers: tuple[Authorizer, ...] = ()
 
 
 MESHES: Table[str, Mesh] = Table("mesh", stage=1)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from fairlead.ir.authz import authorizer_of
 from fairlead.ir.mesh import Mesh
 from fairlead.ir.meshspec import HTTPRetry, MeshConfig
 from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig
@@ -42,6 +43,7 @@ _EFFECTIVE = frozenset(
         "default_virtual_service_export_to",
         "dns_refresh_rate",
         "enable_auto_mtls",
+        "extension_providers",
         "h2_upgrade_policy",
         "inbound_traffic_policy",
         "locality_lb_setting",
@@ -61,6 +63,7 @@ _UNUSED_PROXY = {
     "drain_duration": "A Process says it by terminationGracePeriodSeconds.",
 }
 """What to do about settings that agents take from elsewhere: they start before they hear of the mesh's settings."""
+_REMEDY = "Remove it, or expect nothing of it."
 
 
 class MeshReading(NamedTuple):
@@ -144,6 +147,9 @@ def mesh_of(config: MeshConfig) -> Mesh:
         num_trusted_proxies=proxy.gateway_topology.num_trusted_proxies if proxy.gateway_topology else 0,
         path_normalization=config.path_normalization.normalization if config.path_normalization else "DEFAULT",
         http_proxy_port=config.proxy_http_port,
+        authorizers=tuple(
+            one for one in map(authorizer_of, config.extension_providers) if one is not None and one.name
+        ),
     )
 
 
@@ -259,6 +265,12 @@ def _providers(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
         if len(chosen) != 1:
             said = f"exactly one kind of provider is possible, found {', '.join(chosen) or 'none'}"
             yield Problem(path, said, remedy="Remove the others." if chosen else "Name one, such as zipkin.")
+        authorizer = authorizer_of(provider)
+        if authorizer is not None and authorizer.problem:
+            said = f"{authorizer.problem}; policies that name it deny what they match"
+            yield Problem(path, said, Severity.WARNING, "Mend the provider.", "FL0101")
+        elif len(chosen) == 1 and authorizer is None:
+            yield Problem(path / chosen[0], f"{chosen[0]} has no effect", Severity.WARNING, _REMEDY, "FL0100")
 
 
 def _without_effect(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
@@ -282,5 +294,5 @@ def _unused(
 ) -> Iterator[Problem]:
     for name, encoded in zip(config.__struct_fields__, config.__struct_encode_fields__, strict=True):
         if name not in effective and getattr(config, name) != getattr(default, name):
-            remedy = _UNUSED_PROXY.get(name, "Remove it, or expect nothing of it.")
+            remedy = _UNUSED_PROXY.get(name, _REMEDY)
             yield Problem(base / encoded, f"{encoded} has no effect", Severity.WARNING, remedy, "FL0100")

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from fairlead.inc import Table
+from fairlead.ir.attachment import Target
 from fairlead.ir.filters import Pairs
 from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import NamespacedName
@@ -75,7 +76,7 @@ class AccessRule(msgspec.Struct, frozen=True):
 
 
 class AccessPolicy(msgspec.Struct, frozen=True):
-    """Rules that allow or deny requests to the workloads that `selector` chooses."""
+    """Rules that allow or deny requests to the workloads that `selector` (or `targets`, see `attaches`) chooses."""
 
     key: NamespacedName
     origin: Origin
@@ -85,6 +86,7 @@ class AccessPolicy(msgspec.Struct, frozen=True):
     provider: str = ""
     dry_run: bool = False
     created: str = ""
+    targets: tuple[Target, ...] = ()
 
 
 PEER_POLICIES: Table[NamespacedName, PeerPolicy] = Table("peer-policies", stage=1)

@@ -73,6 +73,16 @@ def target_problems(
         yield from _reference(one, SPEC.child("targetRefs", at))
 
 
+def unserved_targets(target: TargetReference | None, targets: tuple[TargetReference, ...]) -> Iterator[Problem]:
+    """A warning for each reference to what only a waypoint would serve: there are none."""
+    found = [(SPEC / "targetRef", target)] if target is not None else []
+    found += [(SPEC.child("targetRefs", at), one) for at, one in enumerate(targets)]
+    for path, one in found:
+        if (one.group, one.kind) in _TARGETS and one.kind != "Gateway":
+            said = f"a policy for a {one.kind} is enforced by waypoints, of which there are none: it is not enforced"
+            yield Problem(path, said, Severity.WARNING, "Use a selector.", "FL0100")
+
+
 def _reference(target: TargetReference, path: FieldPath) -> Iterator[Problem]:
     if not target.name:
         yield Problem(path / "name", "required", code="FL0004", reason="FieldValueRequired")

@@ -52,7 +52,7 @@ class Shop:
         self.mesh = mesh
         self.traffic = traffic
         self.capture = capture
-        self.files = mesh.place.state / NAMESPACE
+        self.files = mesh.place.root / NAMESPACE
         self.ratings = ""
         """The address of ratings' workload, for commands that are shown."""
 
@@ -96,7 +96,7 @@ class Shop:
         try:
             await until("the shop starts", ready, START_LIMIT)
         except DemoError as error:
-            raise DemoError(f"{error}: {said}. With --state DIR the logs are kept, in DIR/node") from None
+            raise DemoError(f"{error}: {said}. With --state DIR the logs are kept, in DIR/mesh/node") from None
         await self.mesh.settled(f"{name}-0" for name in PROCESSES)
 
         async def answers() -> bool:

@@ -1,4 +1,4 @@
-"""RBAC filters for the chains of a workload."""
+"""RBAC and ext_authz filters for the chains of a workload."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from fairlead.envoy.rbac import rbac_filters
 from fairlead.inc import Reader
+from fairlead.ir.attachment import attaches
 from fairlead.ir.filters import Filter, FilterScope, Phase
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.ir.security import ACCESS_POLICIES_BY_NAMESPACE, AccessPolicy
-from fairlead.ir.view import selects
+from fairlead.kinds.authorizationpolicy.custom import asking_filters
 
 
 def http_filters(r: Reader, scope: FilterScope) -> Iterator[Filter]:
@@ -24,13 +25,13 @@ def network_filters(r: Reader, scope: FilterScope) -> Iterator[Filter]:
 
 
 def policies(r: Reader, scope: FilterScope, root_namespace: str) -> tuple[AccessPolicy, ...]:
-    """The policies for the scope's workload: of the root namespace and of its own, if their selector chooses it."""
+    """The policies for the scope's workload: of the root namespace and of its own, if they are for it."""
     namespaces = dict.fromkeys((root_namespace, scope.namespace))
     return tuple(
         policy
         for namespace in namespaces
         for _, policy in r.rows(ACCESS_POLICIES_BY_NAMESPACE, namespace)
-        if selects(policy.selector, scope.labels)
+        if attaches(namespace, policy.selector, policy.targets, scope.namespace, scope.labels)
     )
 
 
@@ -42,5 +43,8 @@ def _filters(r: Reader, scope: FilterScope, *, tcp: bool) -> Iterator[Filter]:
     if not chosen:
         return
     trust_domains = (mesh.trust_domain, *mesh.trust_domain_aliases)
+    # A CUSTOM policy that is only tried would have to ask; Istio's does. Here it has no effect, and a warning says so.
+    custom = [one for one in chosen if one.action == "CUSTOM" and not one.dry_run]
+    yield from asking_filters(r, custom, mesh, tcp=tcp, trust_domains=trust_domains)
     for one in rbac_filters(chosen, tcp=tcp, trust_domains=trust_domains):
         yield Filter(one.name, one.type_url, one.config, Phase.AUTHZ, one.position, one.origins)

@@ -9,6 +9,7 @@ import msgspec
 
 from fairlead.inc import Reader
 from fairlead.ir import security
+from fairlead.ir.attachment import targets_of
 from fairlead.ir.kind import Emission
 from fairlead.ir.security import ACCESS_POLICIES, AccessPolicy, AccessRule
 from fairlead.ir.view import pairs
@@ -27,10 +28,8 @@ F = TypeVar("F", bound=msgspec.Struct)
 
 
 def lower(_: Reader, obj: Object[AuthorizationPolicy]) -> Iterator[Emission]:
-    """One policy. One with targetRefs makes none: it is not meant for the workloads of the namespace."""
+    """One policy."""
     spec = obj.spec
-    if spec.target_ref is not None or spec.target_refs:
-        return
     key = NamespacedName(obj.ref.namespace, obj.ref.name)
     yield (
         ACCESS_POLICIES,
@@ -46,6 +45,7 @@ def lower(_: Reader, obj: Object[AuthorizationPolicy]) -> Iterator[Emission]:
             provider=spec.provider.name if spec.provider is not None else "",
             dry_run=obj.meta.annotations.get(DRY_RUN) in TRUE,
             created=obj.meta.creation_timestamp or "",
+            targets=targets_of(spec.target_ref, spec.target_refs),
         ),
     )
 

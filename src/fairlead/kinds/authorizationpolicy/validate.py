@@ -12,7 +12,7 @@ from fairlead.model.diagnostic import Problem, Severity
 from fairlead.model.object import Object
 from fairlead.model.path import METADATA, SPEC, FieldPath
 from fairlead.model.syntax import is_ip_or_cidr
-from fairlead.model.target import selector_problems, target_problems
+from fairlead.model.target import selector_problems, target_problems, unserved_targets
 
 _RULES = SPEC / "rules"
 _SOURCE = dict(zip(Source.__struct_fields__, Source.__struct_encode_fields__, strict=True))
@@ -32,15 +32,18 @@ def validate(obj: Object[AuthorizationPolicy]) -> Iterator[Problem]:
     spec = obj.spec
     yield from target_problems(spec.selector, spec.target_ref, spec.target_refs)
     yield from selector_problems(spec.selector)
-    yield from _dry_run(obj.meta.annotations)
+    yield from _dry_run(obj.meta.annotations, spec.action)
     yield from _action(spec)
     for at, rule in enumerate(spec.rules or ()):
         yield from _rule(rule, _RULES / at, spec.action)
-    yield from _without_effect(spec)
+    yield from unserved_targets(spec.target_ref, spec.target_refs)
 
 
-def _dry_run(annotations: dict[str, str]) -> Iterator[Problem]:
+def _dry_run(annotations: dict[str, str], action: str) -> Iterator[Problem]:
     value = annotations.get(DRY_RUN)
+    if action in ("CUSTOM", "AUDIT") and value in TRUE:
+        said = f"a policy with action {action} cannot be tried: it has no effect"
+        yield Problem(METADATA.child("annotations", DRY_RUN), said, Severity.WARNING, "Use ALLOW or DENY.", "FL0101")
     if value is not None and value not in TRUE | FALSE:
         yield Problem(METADATA.child("annotations", DRY_RUN), f"{value!r} is neither true nor false")
 
@@ -158,16 +161,3 @@ def _wide_denial(rule: Rule, path: FieldPath) -> Iterator[Problem]:
     if (sources and not operations and not by_caller) or (operations and not by_port):
         said = "this rule will deny all traffic to TCP ports under its scope: it has only HTTP conditions"
         yield Problem(path, said, Severity.WARNING, "Name the ports in to.operation.ports.", "FL0101")
-
-
-def _without_effect(spec: AuthorizationPolicy) -> Iterator[Problem]:
-    if spec.target_ref is not None or spec.target_refs:
-        field = "targetRefs" if spec.target_refs else "targetRef"
-        said = f"{field} has no effect yet: this policy is not enforced"
-        yield Problem(SPEC / field, said, Severity.WARNING, "Use a selector.", "FL0100")
-    if spec.action == "AUDIT":
-        said = "action AUDIT only marks requests (access_log_hint): nothing logs them yet"
-        yield Problem(SPEC / "action", said, Severity.WARNING, "Use the dry-run annotation.", "FL0100")
-    if spec.action == "CUSTOM":
-        said = "action CUSTOM asks nobody yet: requests that a rule matches are denied"
-        yield Problem(SPEC / "action", said, Severity.WARNING, "Use ALLOW or DENY.", "FL0100")

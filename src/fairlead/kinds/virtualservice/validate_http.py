@@ -78,10 +78,8 @@ def _match(path: FieldPath, match: api.HTTPMatchRequest, *, gateway_only: bool) 
         for header, how in matches.items():
             where = path.child(name, header)
             yield from check_match_header(where, header)
-            if is_claim(header):
-                if not gateway_only:
-                    yield invalid(where, f"routing by JWT claim ({header}) is only supported for gateways")
-                yield no_effect(where)
+            if is_claim(header) and not gateway_only:
+                yield invalid(where, f"routing by JWT claim ({header}) is only supported for gateways")
             if name == "headers" or how.regex != "*":
                 yield from _string(where, how, name)
     yield from _string(path / "uri", match.uri, "uri", empty_prefix=True)
