@@ -120,15 +120,16 @@ def forward(out: routes.Route, rule: HttpRule, to: Forwarding, authority: str) -
 
 
 def set_timeout(action: routes.RouteAction, timeout: float | None) -> None:
-    """The time that a whole exchange may take; none by default. It also caps what a gRPC client asks for.
+    """The time that a whole exchange may take, gRPC or not; none by default, and then gRPC clients' own timeouts hold.
 
-    Istio says the latter by `max_grpc_timeout`, of which Envoy warns by now; this is the field that replaces it.
-    Without a limit, a gRPC client's timeout is taken as it is.
+    Where `max_stream_duration` is set, whatever it says, Envoy does not look at `timeout` any more: never both. Istio
+    sets `max_grpc_timeout` beside the timeout, of which Envoy warns by now; all it adds is that the proxy, too, ends
+    an exchange at a shorter timeout of a gRPC client.
     """
-    limit = duration(timeout or 0)
-    action.timeout.CopyFrom(limit)
-    action.max_stream_duration.max_stream_duration.CopyFrom(duration(0))
-    action.max_stream_duration.grpc_timeout_header_max.CopyFrom(limit)
+    action.timeout.CopyFrom(duration(timeout or 0))
+    if not timeout:
+        action.max_stream_duration.max_stream_duration.CopyFrom(duration(0))
+        action.max_stream_duration.grpc_timeout_header_max.CopyFrom(duration(0))
 
 
 def redirect(out: routes.Route, to: Redirect, port: int, *, tls: bool) -> None:
