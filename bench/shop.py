@@ -82,6 +82,17 @@ class Shop:
         said = [(one.get("status") or {}).get("conditions") or [] for one in self._entries()]
         return sum(any(c["type"] == "Healthy" and c["status"] == "True" for c in one) for one in said) == wanted
 
+    def account(self) -> str:
+        """How far it came, for people: what each proxy lacks, and the ends of the logs."""
+        said: list[str] = []
+        with contextlib.suppress(Exception):
+            for one in self.api.request("GET", "/fairlead/v1/proxies")["proxies"]:
+                said.append(f"{one['name']}: { ({kind: found['state'] for kind, found in one['types'].items()}) }")
+        for log in (self.plane.log, self.directory / "node.log"):
+            if log.exists():
+                said.append(f"{log.name}: {log.read_text()[-2000:]}")
+        return "\n".join(said)
+
     def outbound(self, name: str) -> str:
         """Where the application of a replica calls out."""
         entry = next(one for one in self._entries() if one["metadata"]["name"] == name)
@@ -174,7 +185,10 @@ def shop() -> Iterator[Shop]:
     with tempfile.TemporaryDirectory(prefix="fl-bench-") as directory:
         made = Shop(Path(directory))
         try:
-            made.start()
+            try:
+                made.start()
+            except AssertionError as error:
+                raise RuntimeError(f"the shop did not start: {error}\n{made.account()}") from error
             yield made
         finally:
             made.stop()
