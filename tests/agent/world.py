@@ -33,6 +33,7 @@ from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: F401
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
 from google.protobuf import json_format
+from google.protobuf.message import Message
 
 from fairlead.agent import http, messages, relaystate
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, Resource
@@ -124,11 +125,11 @@ class ControlPlane:
         self._changed: set[asyncio.Event] = set()
         self._servers: list[grpc.aio.Server] = []
 
-    def put(self, proxy: str, type_url: str, *items: dict[str, Any]) -> None:
+    def put(self, proxy: str, type_url: str, *items: dict[str, Any] | Message) -> None:
         known = self.resources.setdefault(proxy, {}).setdefault(type_url, {})
         for item in items:
-            message = json_format.ParseDict(item, MESSAGES[type_url]())
-            name = item.get("name") or item["clusterName"]
+            message = json_format.ParseDict(item, MESSAGES[type_url]()) if isinstance(item, dict) else item
+            name = getattr(message, "name", "") or getattr(message, "cluster_name", "")
             known[name] = Resource.of(type_url, name, message.SerializeToString(deterministic=True))
         for event in self._changed:
             event.set()

@@ -264,3 +264,47 @@ def test_client_side_apply_of_builtin_kinds_is_strategic(kubectl: Kubectl, tmp_p
     kubectl("apply", "-f", "-", stdin=text.replace("{name: a}, ", ""))
     found = json.loads(kubectl("get", "sa", "bot", "-o", "json"))
     assert sorted(one["name"] for one in found["secrets"]) == ["b", "c"]
+
+
+SERVICE = """\
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selector: {app: web}
+  ports:
+  - {name: http, port: 80}
+"""
+
+
+def ports(kubectl: Kubectl, name: str) -> list[str]:
+    found = json.loads(kubectl("get", "svc", name, "-o", "json"))["spec"]["ports"]
+    return [f"{one['name']} {one['port']}/{one['protocol']}" for one in found]
+
+
+def test_ports_of_a_service_are_merged_by_number(kubectl: Kubectl) -> None:
+    said = kubectl("create", "service", "clusterip", "plain", "--tcp=80:8080", "--tcp=53:53")
+    assert said == "service/plain created\n"
+    assert ports(kubectl, "plain") == [
+        "80-8080 80/TCP",
+        "53-53 53/TCP",
+    ]
+    kubectl("apply", "-f", "-", stdin=SERVICE)
+    kubectl("patch", "svc", "web", "-p", '{"spec":{"ports":[{"name":"https","port":443,"protocol":"TCP"}]}}')
+    assert sorted(ports(kubectl, "web")) == ["http 80/TCP", "https 443/TCP"]
+    kubectl("apply", "-f", "-", stdin=SERVICE.replace("name: http,", "name: web,"))
+    assert sorted(ports(kubectl, "web")) == ["https 443/TCP", "web 80/TCP"], "the other writer's port stays"
+
+
+def test_two_managers_share_the_ports_of_a_service(kubectl: Kubectl) -> None:
+    text = SERVICE.replace("web", "shared")
+    kubectl("apply", "--server-side", "--field-manager=one", "-f", "-", stdin=text)
+    more = "apiVersion: v1\nkind: Service\nmetadata: {name: shared}\nspec:\n  ports:\n  - {name: https, port: 443}\n"
+    kubectl("apply", "--server-side", "--field-manager=two", "-f", "-", stdin=more)
+    assert sorted(ports(kubectl, "shared")) == ["http 80/TCP", "https 443/TCP"]
+    code, _, said = kubectl.run(
+        "apply", "--server-side", "--field-manager=two", "-f", "-", stdin=text.replace("name: http,", "name: mine,")
+    )
+    assert code != 0
+    assert 'conflict with "one"' in said
+    assert '.spec.ports[port=80,protocol="TCP"].name' in said

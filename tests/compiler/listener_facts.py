@@ -260,10 +260,19 @@ def bootstrap(listeners: Sequence[Listener], clusters: Iterable[Cluster] = ()) -
 
 def judged(listeners: Sequence[Listener], directory: Path) -> None:
     """Fail unless real Envoy accepts these listeners."""
+    judge(bootstrap(listeners), directory)
+
+
+_DNS = ("Cluster.dns_refresh_rate", "Cluster.dns_jitter", "Cluster.respect_dns_ttl")
+"""Deprecated in favour of a cluster extension. Istio sets them, and so do we, as EnvoyFilters reach for them."""
+
+
+def judge(made: Bootstrap, directory: Path) -> None:
+    """Fail unless real Envoy accepts this bootstrap."""
     if not ENVOY.exists():
         pytest.skip(f"no Envoy at {ENVOY}")
     path = directory / "bootstrap.pb"
-    path.write_bytes(bootstrap(listeners).SerializeToString())
+    path.write_bytes(made.SerializeToString())
     done = subprocess.run(
         [ENVOY, "--mode", "validate", "-c", path, "-l", "warning"],
         capture_output=True,
@@ -274,5 +283,7 @@ def judged(listeners: Sequence[Listener], directory: Path) -> None:
     # Envoy 1.40 says OK and then crashes while it tears down a validated stats access logger: the verdict counts.
     verdict = f"configuration '{path}' OK" in done.stdout
     assert verdict and done.returncode in (0, -signal.SIGSEGV, -signal.SIGABRT), done.stderr + done.stdout
-    complaints = [line for line in done.stderr.splitlines() if "deprecated" in line.lower()]
+    complaints = [
+        line for line in done.stderr.splitlines() if "deprecated" in line.lower() and not any(map(line.count, _DNS))
+    ]
     assert not complaints, complaints

@@ -23,17 +23,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.core.v3.config_source_pb2 import ConfigSource
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext, UpstreamTlsContext
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 from google.protobuf.json_format import MessageToJson
-from listener_facts import ENVOY, bootstrap, http_of, is_http
+from listener_facts import ENVOY, World, bootstrap, http_of, is_http
 
 from fairlead.ca.authority import Authority, open_authority
 from fairlead.ca.identity import Identity
+from fairlead.compiler.parts import PartsKey, parts
 from fairlead.envoy.pack import pack
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
+from fairlead.ir.view import View
 
 
 class Credentials:
@@ -188,7 +192,7 @@ def envoy(listeners: Iterable[Listener], clusters: Iterable[Cluster], directory:
 
 
 class _Tell(http.server.BaseHTTPRequestHandler):
-    """Answers with the request's headers as JSON."""
+    """Answers with the request's headers as JSON, and introduces itself as somebody else."""
 
     protocol_version = "HTTP/1.1"
 
@@ -196,6 +200,7 @@ class _Tell(http.server.BaseHTTPRequestHandler):
         body = json.dumps({key.lower(): value for key, value in self.headers.items()}).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
+        self.send_header("x-fairlead-peer", "forged")
         self.end_headers()
         self.wfile.write(body)
 
@@ -260,3 +265,21 @@ def get(address: str, port: int, tls: ssl.SSLContext | None = None) -> dict[str,
     if not head.startswith(b"HTTP/1.1 200"):
         return None
     return json.loads(body)
+
+
+def compiled(world: World, view: View) -> tuple[list[Listener], list[Cluster]]:
+    """All listeners and clusters of a view with their routes and endpoints put in, so that Envoy needs no server."""
+    found: dict[str, list[Resource]] = {}
+    for kind in (LISTENER, ROUTE, CLUSTER, ENDPOINT):
+        made = (world.engine.call(one.rule, one.key) for one in world.engine.call(parts, PartsKey(kind, view)))
+        found[kind] = [one for one in made if one is not None]
+    assert not world.engine.failures()
+    routes = {one.name: RouteConfiguration.FromString(one.body) for one in found[ROUTE]}
+    endpoints = {one.name: ClusterLoadAssignment.FromString(one.body) for one in found[ENDPOINT]}
+    clusters = [Cluster.FromString(one.body) for one in found[CLUSTER]]
+    for one in clusters:
+        if one.type == Cluster.EDS:
+            one.type = Cluster.STATIC
+            one.ClearField("eds_cluster_config")
+            one.load_assignment.CopyFrom(endpoints[one.name])
+    return [local(Listener.FromString(one.body), routes=routes) for one in found[LISTENER]], clusters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -134,7 +135,10 @@ def test_explicit_tcp_goes_to_its_host(tmp_path: Path) -> None:
         assert ask(O, called, b"hello\n") == b"echo hello\n"
 
 
-def test_gateway_passes_tls_through_by_name_and_ends_its_own(tmp_path: Path, credentials: Credentials) -> None:
+def test_gateway_passes_tls_through_by_name_and_ends_its_own(
+    tmp_path: Path, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAIRLEAD_PEER", "me")
     port, ended, behind = free_port(), free_port(), free_port(W)
     world = World(
         gateway(
@@ -174,8 +178,12 @@ def test_gateway_passes_tls_through_by_name_and_ends_its_own(tmp_path: Path, cre
         assert ask("127.0.0.1", port, request, mtls, "a.example.com").startswith(b"HTTP/1.1 200")
         assert ask("127.0.0.1", port, request, mtls, "b.example.com") == b""
         plain = credentials.client(certificate=False)
-        answer = ask("127.0.0.1", ended, request, plain, "web.example.com")
+        forged = request.replace(b"host: x", b"host: x\r\nX-Fairlead-Peer: forged")
+        answer = ask("127.0.0.1", ended, forged, plain, "web.example.com", whole=True)
         assert answer.startswith(b"HTTP/1.1 200")
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert b"x-fairlead-peer" not in head.lower(), "nobody outside learns who serves"
+        assert json.loads(body)["x-fairlead-peer"] == "me", "nobody outside speaks for a workload"
         assert b"server: istio-envoy" in answer
         assert ask("127.0.0.1", ended, request, plain, "other.example.com") == b""
 

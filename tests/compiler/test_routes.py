@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from envoy.config.route.v3 import route_pb2
 from routes_facts import World, clusters, external, hosts_of, origin, route_set, rule, service, to
 
+from fairlead.compiler.nametable import name_table
 from fairlead.compiler.routes import SidecarRouteKey, sidecar_route
+from fairlead.envoy.nds_pb2 import NameTable
 from fairlead.ir.host import Resolution
 from fairlead.ir.mesh import Mesh
 from fairlead.ir.protocol import Protocol
-from fairlead.ir.route import HttpMatch, StringMatch
+from fairlead.ir.route import HttpMatch, Mirror, StringMatch
 from fairlead.ir.traffic import HashPolicy, LoadBalancer, Policy, RetryPolicy, Subset, TrafficPolicy
 from fairlead.ir.view import Client
 from fairlead.model.ref import NamespacedName
@@ -42,6 +45,30 @@ def test_a_headless_service_answers_to_its_pods_names() -> None:
     domains = list(hosts_of(world.sidecar("80"))["db.default.svc.cluster.local:80"].domains)
     assert "*.db.default.svc.cluster.local" in domains
     assert "*.db" in domains
+
+
+def test_a_name_that_stands_for_a_host() -> None:
+    short = ("legacy", "legacy.default", "legacy.default.svc")
+    world = World(
+        service("reviews", 9080, addresses=("10.0.0.7",)),
+        service("old", 80, alias=REVIEWS, resolution=Resolution.DNS_LB),
+        service("legacy", 9080, alias="old.default.svc.cluster.local", resolution=Resolution.DNS_LB),
+        service("web", 80, alias="web.example.com", resolution=Resolution.DNS_LB),
+        service("loop", 80, alias="loop.default.svc.cluster.local", resolution=Resolution.DNS_LB),
+        route_set("vs", "shop.example.com", rule(to("legacy.default.svc.cluster.local", port=9080))),
+    )
+    domains = list(hosts_of(world.sidecar("9080"))[f"{REVIEWS}:9080"].domains)
+    assert set(domains) >= {"old", "old.default.svc.cluster.local", "legacy.default.svc.cluster.local", *short}
+    assert table(world, "80") == {
+        "loop.default.svc.cluster.local:80": ["outbound|80||loop.default.svc.cluster.local"],
+        "shop.example.com:80": [f"outbound|9080||{REVIEWS}"],
+        "web.default.svc.cluster.local:80": ["outbound|80||web.default.svc.cluster.local"],
+        "allow_any": ["PassthroughCluster"],
+    }
+    names = NameTable.FromString(world.engine.call(name_table, "default").body).table
+    assert list(names["legacy.default.svc.cluster.local"].ips) == ["10.0.0.7"]
+    world.drop(service("reviews"))
+    assert "legacy.default.svc.cluster.local:9080" in table(world, "9080"), "an ordinary host again"
 
 
 def test_only_hosts_that_may_speak_http_on_the_port() -> None:
@@ -300,6 +327,17 @@ def test_a_policy_for_some_clients_only() -> None:
     assert not hosts_of(world.sidecar("80", app="db"))[at].routes[0].route.hash_policy
 
 
+def test_an_older_rule_that_names_subsets_only_leaves_the_rest_to_others() -> None:
+    at = origin("DestinationRule", "default", "subsets")
+    named = Subset("v1", (("v", "1"),), Policy(), (), at)
+    older = TrafficPolicy(NamespacedName("default", "subsets"), at, REVIEWS, Policy(), subsets=(named,), created="1")
+    world = World(service("reviews"), older, policy(created="2"))
+    route = hosts_of(world.sidecar("80"))[f"{REVIEWS}:80"].routes[0].route
+    assert route.hash_policy[0].header.header_name == "x-user"
+    world.put(route_set("vs", REVIEWS, rule(to(REVIEWS, subset="v1"))))
+    assert world.messages() == []
+
+
 def test_the_mesh_default_of_retries() -> None:
     world = World(service("reviews"), Mesh(default_retry=RetryPolicy(attempts=0)))
     assert not hosts_of(world.sidecar("80"))[f"{REVIEWS}:80"].routes[0].route.HasField("retry_policy")
@@ -313,3 +351,49 @@ def test_where_a_route_comes_from() -> None:
         route.metadata.filter_metadata["istio"]["config"]
         == "/apis/networking.istio.io/v1/namespaces/far/virtual-service/vs"
     )
+
+
+def test_hosts_outside_the_mesh_learn_nothing_of_workloads() -> None:
+    inside, outside = "web.default.svc.cluster.local", "api.example.com"
+    world = World(
+        service("web"),
+        external(outside),
+        route_set(
+            "split",
+            "split.example.com",
+            rule(to(inside, weight=1), to(outside, weight=1), match=HttpMatch(uri=StringMatch("prefix", "/w"))),
+            rule(inside, mirrors=(Mirror(to(outside).destination, 100.0),)),
+        ),
+    )
+    found = hosts_of(world.sidecar("80"))
+    assert list(found[f"{outside}:80"].routes[0].request_headers_to_remove) == ["x-fairlead-peer"]
+    assert list(found[f"{outside}:80"].routes[0].response_headers_to_remove) == ["x-fairlead-peer"]
+    assert list(found["allow_any"].routes[0].request_headers_to_remove) == ["x-fairlead-peer"]
+    assert not found[f"{inside}:80"].routes[0].request_headers_to_remove
+    split, mirrored = found["split.example.com:80"].routes
+    shares = {one.name: list(one.request_headers_to_remove) for one in split.route.weighted_clusters.clusters}
+    assert shares == {f"outbound|80||{inside}": [], f"outbound|80||{outside}": ["x-fairlead-peer"]}
+    assert not mirrored.request_headers_to_remove
+    assert mirrored.route.request_mirror_policies[0].request_headers_mutations[0].remove == "x-fairlead-peer"
+
+
+def test_an_http_proxy_tunnels_to_every_port() -> None:
+    world = World(
+        service("web", 80, 9080),
+        service("db", 5432, protocol=Protocol.TCP),
+        Mesh(outbound_policy="REGISTRY_ONLY"),
+    )
+    key = SidecarRouteKey(Client("default"), "http_proxy", explicit=True)
+    found = hosts_of(route_pb2.RouteConfiguration.FromString(world.engine.call(sidecar_route, key).body))
+    tunnels = {name: host.routes[0].route.cluster for name, host in found.items()}
+    assert tunnels == {
+        "web.default.svc.cluster.local:80": "outbound|80||web.default.svc.cluster.local",
+        "web.default.svc.cluster.local:9080": "http_proxy|9080||",
+        "db.default.svc.cluster.local:5432": "outbound|5432||db.default.svc.cluster.local",
+        "block_all": "",
+    }
+    assert all(host.routes[0].match.HasField("connect_matcher") for host in found.values())
+    assert found["block_all"].routes[0].direct_response.status == 502
+    assert len(found["db.default.svc.cluster.local:5432"].routes) == 1
+    plain = hosts_of(world.sidecar("http_proxy"))
+    assert not any(one.match.HasField("connect_matcher") for host in plain.values() for one in host.routes)

@@ -228,3 +228,31 @@ def test_conflicting_writers_are_named() -> None:
         engine.put(NUMBERS, "b", 12)  # halves 1 and 6 both write sum 1
     [conflict] = engine.conflicts()
     assert (conflict.table, conflict.key) == ("sums", 1)
+
+
+def _joined(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...] | None:
+    return (*one, *other) if max(*one, *other) < 100 else None
+
+
+JOINED: Table[int, tuple[int, ...]] = Table("joined", stage=1, join=_joined)
+
+
+def test_values_of_several_writers_are_joined_in_the_order_of_sources() -> None:
+    def run(r: Reader, key: str, value: int) -> Iterable[tuple[Table[int, tuple[int, ...]], int, tuple[int, ...]]]:
+        yield JOINED, 0, (value,)
+
+    engine = Engine([Derivation("join", NUMBERS, 1, run)])
+    with engine.transaction():
+        for key, value in (("b", 2), ("c", 100), ("a", 1), ("d", 4)):
+            engine.put(NUMBERS, key, value)
+    assert engine.get(JOINED, 0) == (1, 2, 4)
+    [conflict] = engine.conflicts()
+    assert list(conflict.lost) == [(conflict.kept[0], "c")]  # type: ignore[index]
+    with engine.transaction():
+        engine.put(NUMBERS, "c", 3)
+    assert engine.get(JOINED, 0) == (1, 2, 3, 4)
+    assert engine.conflicts() == []
+    with engine.transaction():
+        for key in "abc":
+            engine.delete(NUMBERS, key)
+    assert engine.get(JOINED, 0) == (4,)

@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 from lowering import check, inputs
 
+from fairlead.compiler import offline
+from fairlead.compiler.endpoints import EndpointsKey, endpoints_of
+from fairlead.compiler.model import MeshModel
 from fairlead.compiler.registry import registry
+from fairlead.ir.host import HOSTS, HostKey
 from fairlead.kinds.service.allocate import allocate
+from fairlead.model.yaml import parse_documents
 
 
 @pytest.mark.parametrize(
@@ -81,3 +86,35 @@ def test_defaults_are_kubernetes_own() -> None:
         "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}],
     }
     assert default(document(**filled))["spec"] == filled
+
+
+ENTRY = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  hosts: [api.example.com]
+  resolution: {resolution}
+  ports: [{{name: http, number: {port}, protocol: HTTP}}]
+  endpoints: [{{address: {address}}}]
+"""
+
+
+def test_entries_of_one_host_are_joined_and_keep_their_own_endpoints() -> None:
+    model = MeshModel()
+    texts = [
+        ENTRY.format(name="a", port=80, address="10.0.0.1", resolution="STATIC"),
+        ENTRY.format(name="b", port=8080, address="10.0.0.2", resolution="STATIC"),
+        ENTRY.format(name="c", port=80, address="c.example.com", resolution="DNS"),
+    ]
+    offline.load(model, parse_documents("---".join(texts)))
+    key = HostKey("api.example.com", "shop")
+    host = model.engine.get(HOSTS, key)
+    assert host is not None
+    assert [port.number for port in host.ports] == [80, 8080]
+    got = {
+        port: [one.address for one in model.engine.call(endpoints_of, EndpointsKey(key, port))] for port in (80, 8080)
+    }
+    assert got == {80: ["10.0.0.1"], 8080: ["10.0.0.2"]}
+    [said] = model.diagnostics()
+    assert (said.code, said.origin.ref.name) == ("FL0009", "c")

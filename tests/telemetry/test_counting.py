@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from google.protobuf import json_format
 
 from fairlead.agent import http
 from fairlead.envoy import stats
+from fairlead.envoy.pack import pack
 from fairlead.envoy.resource import CLUSTER, LISTENER
+from fairlead.envoy.statlabels import LABELS, Reporter
 from tests.agent.world import (
     AgentProcess,
     Authority,
@@ -67,19 +75,27 @@ def samples(page: str, name: str) -> dict[tuple[tuple[str, str], ...], float]:
     return found
 
 
-def http_manager(reporter: stats.Reporter) -> dict[str, Any]:
+def http_manager(reporter: Reporter) -> dict[str, Any]:
     return {
         "http_filters": [plain(one) for one in stats.peer_filters(reporter)],
-        "accessLog": [plain(one) for one in stats.stats_access_log(reporter)],
     }
 
 
-def tcp_listener(name: str, port: int, target: str, reporter: stats.Reporter) -> dict[str, Any]:
+def logged(listener: dict[str, Any], config: HttpConnectionManager | TcpProxy, logs: list[AccessLog]) -> Listener:
+    """The listener with loggers, which JSON cannot express: the Python messages lack a field of theirs."""
+    made = json_format.ParseDict(listener, Listener())
+    terminal = made.filter_chains[0].filters[-1].typed_config
+    assert terminal.Unpack(config)
+    config.access_log.extend(logs)
+    terminal.CopyFrom(pack(config))
+    return made
+
+
+def tcp_listener(name: str, port: int, target: str) -> dict[str, Any]:
     proxy = {
         "@type": f"{TYPES}envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
         "statPrefix": target,
         "cluster": target,
-        "accessLog": [plain(one) for one in stats.tcp_stats_access_log(reporter)],
         "accessLogOptions": {"flushAccessLogOnConnected": True},
     }
     return {
@@ -98,8 +114,12 @@ def test_counts_to_the_request(tmp_path: Path) -> None:
             plane.put(
                 "reviews",
                 LISTENER,
-                http_listener("virtualInbound", inbound, "inbound|80||", "INBOUND",
-                    chain={"transportSocket": tls("Downstream")}, **http_manager("destination")),
+                logged(
+                    http_listener("virtualInbound", inbound, "inbound|80||", "INBOUND",
+                        chain={"transportSocket": tls("Downstream")}, **http_manager("destination")),
+                    HttpConnectionManager(),
+                    stats.stats_access_log("destination"),
+                ),
             )  # fmt: skip
             name = "outbound|80||reviews.store.svc.cluster.local"
             plane.put("web", CLUSTER, service_cluster(name, inbound, transportSocket=tls("Upstream")))
@@ -107,8 +127,12 @@ def test_counts_to_the_request(tmp_path: Path) -> None:
             plane.put(
                 "web",
                 LISTENER,
-                http_listener("out", outbound, name, "OUTBOUND", **http_manager("source")),
-                tcp_listener("raw", raw, "tcp", "source"),
+                logged(
+                    http_listener("out", outbound, name, "OUTBOUND", **http_manager("source")),
+                    HttpConnectionManager(),
+                    stats.stats_access_log("source", tunnels=False),
+                ),
+                logged(tcp_listener("raw", raw, "tcp"), TcpProxy(), stats.tcp_stats_access_log("source")),
             )
             command = (sys.executable, str(tmp_path / "app.py"), str(app))
             web = AgentProcess(config(plane, tmp_path, "web", **WEB), tmp_path)
@@ -153,7 +177,7 @@ async def check(web: AgentProcess, reviews: AgentProcess, app: int, outbound: in
         by_code = {(dict(labels)["response_code"], dict(labels)["request_protocol"]): n for labels, n in found.items()}
         assert by_code == {("200", "http"): 40, ("404", "http"): 20, ("200", "grpc"): 5}
         for labels in found:
-            assert tuple(name for name, _ in labels) == stats.LABELS
+            assert tuple(name for name, _ in labels) == LABELS
             values = dict(labels)
             grpc_call = values["request_protocol"] == "grpc"
             assert values == {

@@ -19,13 +19,14 @@ MAX_CONNECTIONS = 1_000_000
 _TYPES = "type.googleapis.com/"
 _CONNECTIONS = f"{_TYPES}envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
 
-# Istio's tags, so that Envoy's own statistics read the same on boards made for Istio.
+# Istio's tags, so that Envoy's own statistics read the same on boards made for Istio. Names with dots in them end with
+# a semicolon in statistics (`fairlead.envoy.names.stat_name`), which is no part of the tag.
 _TAGS = (
-    ("cluster_name", r"^cluster\.((.+?(\..+?\.svc\.cluster\.local)?)\.)"),
+    ("cluster_name", r"^cluster\.((outbound[^;]+|[^;.]+);?\.)"),
     ("tcp_prefix", r"^tcp\.((.*?)\.)\w+?$"),
     ("response_code", r"_rq(_(\d{3}))$"),
     ("response_code_class", r"_rq(_(\dxx))$"),
-    ("http_conn_manager_prefix", r"^http\.(((?:[_.[:digit:]]*|[_\[\]aAbBcCdDeEfF[:digit:]]*))\.)"),
+    ("http_conn_manager_prefix", r"^http\.(((?:in|out)bound_[^;]+|[^;.]+);?\.)"),
     ("listener_address", r"^listener\.(((?:[_.[:digit:]]*|[_\[\]aAbBcCdDeEfF[:digit:]]*))\.)"),
     ("authz_enforce_result", r"rbac(\.(allowed|denied))"),
     ("authz_dry_run_action", r"(\.istio_dry_run_(allow|deny)_)"),

@@ -69,7 +69,7 @@ class Proxy:
             began = loop.time()
             self._child = await process.start(
                 self._command(),
-                env={**os.environ, **environment(self._workload())},
+                env={**os.environ, **environment(self.workload)},
                 cwd=str(self._directory),
                 output=process.Lines(_forward),
             )
@@ -83,7 +83,9 @@ class Proxy:
             log.error("Envoy ended with status %d; starting it again in %.1f s", code, delay)
             await asyncio.sleep(delay)
 
-    def _workload(self) -> Workload:
+    @property
+    def workload(self) -> Workload:
+        """The names under which the workload appears in metrics."""
         config = self._config
         return Workload.of(config.workload_name or config.name, config.namespace, config.labels, config.cluster_id)
 
@@ -98,8 +100,8 @@ class Proxy:
             str(config.concurrency),
             "--log-level",
             config.envoy_log_level,
-            # As Istio's agent does: `misc` complains of every deprecated field, also of those (DNS refresh on STRICT_DNS
-            # clusters) that stay because tools read them.
+            # As Istio's agent does: `misc` complains of every deprecated field, also of those that stay because tools
+            # read them (DNS refresh on STRICT_DNS clusters).
             "--component-log-level",
             "misc:error",
             "--log-format",

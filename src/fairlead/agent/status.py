@@ -138,7 +138,7 @@ class Status:
 
     async def _metrics(self) -> bytes:
         envoy, application = await asyncio.gather(self._envoy_metrics(), self._application_metrics())
-        return page.merge(envoy, self._own_metrics(), application)
+        return page.merge(self._proxy.workload, envoy, self._own_metrics(), application)
 
     async def _envoy_metrics(self) -> bytes:
         try:

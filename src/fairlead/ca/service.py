@@ -222,6 +222,7 @@ class JoinServer:
         try:
             self.port = server.add_secure_port(self._address, credentials)
         except RuntimeError as error:
+            await server.stop(None)
             raise OSError(f"the join port cannot listen on {self._address}: is it in use?") from error
         await server.start()
         self._server = server

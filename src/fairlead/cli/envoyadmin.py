@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 from pathlib import Path
 from typing import Any, cast
 
 import click
 
+from fairlead.cli.printing import ordered
+
+NAME = re.compile(r"[A-Za-z0-9_-]+")
 _LARGEST = 256 << 20
 
 
@@ -24,23 +28,19 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def local_directory(state: Path, proxy: str) -> Path:
-    """The agent's directory of a proxy `NAME.NAMESPACE` or `NAME` on this host.
+def local_directory(state: Path, proxy: str) -> Path | None:
+    """The agent's directory of a proxy `NAME.NAMESPACE` or `NAME` on this host; None if it is not here.
 
-    Raises ClickException with the names that there are.
+    Raises ClickException where the name means several.
     """
     name, _, namespace = proxy.partition(".")
-    root = state / "node"
-    found = sorted(root.glob(f"{namespace or '*'}/{name}/admin.sock"))
-    if len(found) == 1:
-        return found[0].parent
-    if found:
+    if not NAME.fullmatch(name) or not NAME.fullmatch(namespace or "x"):
+        raise click.ClickException(f"{proxy!r} is not a proxy's name: NAME or NAME.NAMESPACE")
+    found = sorted((state / "node").glob(f"{namespace or '*'}/{name}/admin.sock"))
+    if len(found) > 1:
         said = ", ".join(f"{one.parent.name}.{one.parent.parent.name}" for one in found)
         raise click.ClickException(f"{proxy!r} names several proxies: {said}")
-    known = ", ".join(f"{one.parent.name}.{one.parent.parent.name}" for one in sorted(root.glob("*/*/admin.sock")))
-    raise click.ClickException(
-        f"no proxy {proxy!r} runs on this host" + (f"; there are {known}" if known else f" (state directory {state})")
-    )
+    return found[0].parent if found else None
 
 
 def get(directory: Path, path: str) -> Any:
@@ -50,8 +50,8 @@ def get(directory: Path, path: str) -> Any:
         connection.request("GET", path)
         response = connection.getresponse()
         body = response.read(_LARGEST)
-    except OSError as error:
-        said = error.strerror or str(error)
+    except (OSError, http.client.HTTPException) as error:
+        said = getattr(error, "strerror", "") or str(error) or type(error).__name__
         raise click.ClickException(f"the Envoy of {directory.name} does not answer: {said}") from None
     finally:
         connection.close()
@@ -59,7 +59,10 @@ def get(directory: Path, path: str) -> Any:
         raise click.ClickException(
             f"Envoy answers {path} with {response.status}: {body[:200].decode(errors='replace')}"
         )
-    return json.loads(body)
+    try:
+        return json.loads(body)
+    except ValueError:
+        raise click.ClickException(f"the answer of Envoy to {path} is not JSON, or larger than 256 MiB") from None
 
 
 def dump(directory: Path) -> dict[str, list[dict[str, Any]]]:
@@ -71,7 +74,11 @@ def dump(directory: Path) -> dict[str, list[dict[str, Any]]]:
     for config in cast("list[dict[str, Any]]", whole.get("configs", [])):
         kind = str(config.get("@type", "")).rpartition(".")[2]
         _sort_in(out, kind, config)
-    return out
+    return {title: sorted(cast("list[dict[str, Any]]", ordered(found)), key=_name) for title, found in out.items()}
+
+
+def _name(one: dict[str, Any]) -> str:
+    return str(one.get("name") or one.get("cluster_name") or "")
 
 
 def _sort_in(out: dict[str, list[dict[str, Any]]], kind: str, config: dict[str, Any]) -> None:

@@ -106,7 +106,7 @@ def main() -> None:
         if os.environ.get("FAIRLEAD_DEBUG"):
             raise
         click.echo(f"Error: this is a defect in Fairlead: {type(error).__name__}: {error}", err=True)
-        click.echo("Please report it; With FAIRLEAD_DEBUG=1 it shows where it happened.", err=True)
+        click.echo("Please report it; with FAIRLEAD_DEBUG=1 it shows where it happened.", err=True)
         sys.exit(1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import click
 import yaml
@@ -35,6 +35,14 @@ def as_json(document: object) -> str:
     return json.dumps(document, indent=4, ensure_ascii=False) + "\n"
 
 
+def ordered(value: Any) -> Any:
+    """JSON-shaped data with all fields in alphabetical order: maps of protobuf come in any."""
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[str, Any]", value)
+        return {key: ordered(fields[key]) for key in sorted(fields)}
+    return [ordered(one) for one in cast("list[Any]", value)] if isinstance(value, list) else value
+
+
 def show(document: object, form: str) -> None:
     """Print a document as `json` or `yaml`."""
     click.echo(as_json(document) if form == "json" else as_yaml(document), nl=False)
@@ -46,12 +54,13 @@ def print_table(
     *,
     title: bool = True,
     styles: Mapping[str, str] | None = None,
+    blank: str = "<none>",
 ) -> None:
-    """A table in kubectl's manner; on a terminal it is fitted to the width, elsewhere nothing is cut off.
+    """A table in kubectl's manner; on a terminal long values are folded into its width, elsewhere they run on.
 
-    `styles` colours cells by their text, on a terminal.
+    `styles` colours cells by their text, on a terminal; `blank` stands for what is empty.
     """
-    cells = [[str(one) if one not in (None, "") else "<none>" for one in row] for row in rows]
+    cells = [[str(one) if one not in (None, "") else blank for one in row] for row in rows]
     if sys.stdout.isatty():
         _fitted(header, cells, styles or {}, title=title)
         return
@@ -68,12 +77,27 @@ def _fitted(header: Sequence[str], rows: Sequence[Sequence[str]], styles: Mappin
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_header=title, header_style="bold")
-    for name in header:
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
+    console = Console(highlight=False)
+    natural = [max(len(name), *(len(row[at]) for row in rows), 1) for at, name in enumerate(header)]
+    gap = 3 if sum(natural) + 3 * len(header) <= console.width else 1
+    widths = _narrowed(natural, [len(name) for name in header], console.width - gap * len(header))
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), show_header=title, header_style="bold")
+    for name, width in zip(header, widths, strict=True):
+        table.add_column(name, overflow="fold", width=width)
     for row in rows:
         table.add_row(*(Text(one, style="cyan" if at == 0 else styles.get(one, "")) for at, one in enumerate(row)))
-    Console(highlight=False).print(table)
+    console.print(table)
+
+
+def _narrowed(natural: Sequence[int], floors: Sequence[int], room: int) -> list[int]:
+    """Widths of columns: the widest give way first, and none below its title."""
+    widths = list(natural)
+    while sum(widths) > room:
+        at = max(range(len(widths)), key=lambda one: (widths[one] > floors[one], widths[one]))
+        if widths[at] <= floors[at]:
+            break
+        widths[at] -= 1
+    return widths
 
 
 def complain(line: object, *, warning: bool = False) -> None:

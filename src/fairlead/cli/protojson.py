@@ -10,6 +10,8 @@ from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
+from fairlead.cli.printing import ordered
+
 _TRIED: set[str] = set()
 
 
@@ -41,10 +43,10 @@ def decode(type_url: str, body: bytes) -> Message:
     return message_factory.GetMessageClass(descriptor).FromString(body)
 
 
-def to_json(message: Message) -> dict[str, Any]:
-    """The message as JSON-shaped data (protojson: camelCase, packed messages with `@type`)."""
+def to_json(message: Message, *, original_names: bool = False) -> dict[str, Any]:
+    """The message as JSON-shaped data (protojson: camelCase or the fields' own names, packed messages with `@type`)."""
     _load_inside(message)
-    return json_format.MessageToDict(message)
+    return ordered(json_format.MessageToDict(message, preserving_proto_field_name=original_names))
 
 
 def _load_inside(message: Message) -> None:

@@ -1,17 +1,21 @@
-"""`fairlead proxy-config`: what an Envoy on this host runs, as tables like istioctl's."""
+"""`fairlead proxy-config`: what an Envoy runs, as tables like istioctl's.
+
+An Envoy on this host is asked itself; of one elsewhere, what the control plane has for it is shown.
+"""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from fairlead.cli.printing import print_table, show
 
 Row = tuple[object, ...]
+F = TypeVar("F", bound=Callable[..., Any])
 Rows = Callable[[dict[str, Any]], Iterator[Row]]
 
 
@@ -19,17 +23,30 @@ Rows = Callable[[dict[str, Any]], Iterator[Row]]
 def proxy_config() -> None:
     """Show what an Envoy runs: its own answer, not what it was sent.
 
-    PROXY is NAME.NAMESPACE, or NAME where that is enough; `fairlead proxy-status` lists them.
+    PROXY is NAME.NAMESPACE, or NAME where that is enough; `fairlead proxy-status` lists them. Of a proxy on another
+    host, what the control plane has for it is shown instead, and that is said.
+
+    \b
+    fairlead proxy-config routes web-0.shop
+    fairlead proxy-config clusters istio-ingressgateway-0 -o yaml
     """
+
+
+def _where(function: F) -> F:
+    state = click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="The state directory.")
+    kubeconfig = click.option(
+        "--kubeconfig", type=click.Path(path_type=Path), help="For a proxy elsewhere. Default: $KUBECONFIG."
+    )
+    return state(kubeconfig(function))
 
 
 def _command(name: str, columns: tuple[str, ...], rows: Rows, doc: str) -> None:
     @proxy_config.command(name, help=doc)
     @click.argument("proxy")
-    @click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="The state directory.")
+    @_where
     @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print Envoy's own form.")
-    def command(proxy: str, state: Path | None, output: str | None) -> None:
-        found = _dump(proxy, state)[name]
+    def command(proxy: str, state: Path | None, kubeconfig: Path | None, output: str | None) -> None:
+        found = _found(proxy, state, kubeconfig, name)[name]
         if output:
             show(found, output)
             return
@@ -39,11 +56,42 @@ def _command(name: str, columns: tuple[str, ...], rows: Rows, doc: str) -> None:
 _STYLES = {"HEALTHY": "green", "UNHEALTHY": "red", "ACTIVE": "green", "OK": "green", "FAILED": "red"}
 
 
-def _dump(proxy: str, state: Path | None) -> dict[str, list[dict[str, Any]]]:
+def _found(proxy: str, state: Path | None, kubeconfig: Path | None, what: str = "") -> dict[str, list[dict[str, Any]]]:
+    """The configuration by kind: of an Envoy here, else of the control plane. `what` is the kind that is wanted."""
     from fairlead.cli import envoyadmin
-    from fairlead.controlplane.state import default_directory
+    from fairlead.cli.client import default_state
 
-    return envoyadmin.dump(envoyadmin.local_directory(state or default_directory(), proxy))
+    directory = envoyadmin.local_directory(state or default_state(), proxy)
+    if directory is not None:
+        return envoyadmin.dump(directory)
+    found = _of_the_control_plane(proxy, state, kubeconfig)
+    if what in ("secrets", "bootstrap"):
+        raise click.ClickException(f"{proxy} is not on this host, and only its own Envoy can show its {what}")
+    click.echo(f"{proxy} is not on this host: this is what the control plane has for it", err=True)
+    return found
+
+
+def _of_the_control_plane(proxy: str, state: Path | None, kubeconfig: Path | None) -> dict[str, list[dict[str, Any]]]:
+    from fairlead.cli.protojson import decode, to_json
+    from fairlead.cli.resources import connected
+    from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+
+    with connected(kubeconfig, state) as client:
+        listed: list[dict[str, Any]] = client.request("GET", "/fairlead/v1/proxies").document["proxies"]
+        names = [f"{one['name']}.{one['namespace']}" for one in listed]
+        wanted = [name for name in names if proxy in (name, name.partition(".")[0])]
+        if len(wanted) != 1:
+            said = f"names several proxies: {', '.join(wanted)}" if wanted else "is neither on this host nor connected"
+            raise click.ClickException(f"{proxy!r} {said}; `fairlead proxy-status` lists those that are")
+        rows = client.request("GET", f"/fairlead/v1/proxies/{wanted[0]}").document
+    types = {"listeners": LISTENER, "routes": ROUTE, "clusters": CLUSTER, "endpoints": ENDPOINT}
+    return {
+        title: [
+            to_json(decode(type_url, base64.b64decode(one["body"])), original_names=True)
+            for one in rows.get(type_url, [])
+        ]
+        for title, type_url in types.items()
+    }
 
 
 def _address(one: dict[str, Any]) -> tuple[str, int]:
@@ -179,8 +227,8 @@ _command("bootstrap", ("NODE", "NAMESPACE", "SERVICE ACCOUNT", "ADDRESSES"), _bo
 
 @proxy_config.command("all")
 @click.argument("proxy")
-@click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="The state directory.")
+@_where
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), default="json", show_default=True)
-def everything(proxy: str, state: Path | None, output: str) -> None:
+def everything(proxy: str, state: Path | None, kubeconfig: Path | None, output: str) -> None:
     """Everything, as Envoy has it."""
-    show(_dump(proxy, state), output)
+    show(_found(proxy, state, kubeconfig), output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fairlead.controlplane.plane import ControlPlane, Settings
     from fairlead.controlplane.state import StateDirectory
 
+_PORT = click.IntRange(0, 65535)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -24,9 +25,11 @@ def _server_options(function: F) -> F:
             help="Directory for everything that is kept. Default: /var/lib/fairlead, else ~/.local/state/fairlead.",
         ),
         click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
-        click.option("--api-port", default=16443, show_default=True, help="API (0: any free port)."),
-        click.option("--xds-port", default=15012, show_default=True, help="Configuration of proxies (0: any)."),
-        click.option("--join-port", default=15013, show_default=True, help="First certificates (0: any)."),
+        click.option("--api-port", default=16443, type=_PORT, show_default=True, help="API (0: any free port)."),
+        click.option(
+            "--xds-port", default=15012, type=_PORT, show_default=True, help="Configuration of proxies (0: any)."
+        ),
+        click.option("--join-port", default=15013, type=_PORT, show_default=True, help="First certificates (0: any)."),
         click.option("--trust-domain", default="cluster.local", show_default=True, help="Of all identities."),
         click.option("--service-range", default="10.96.0.0/16", show_default=True, help="Addresses of Services."),
         click.option("--name", "names", multiple=True, help="A further DNS name or address of this server."),
@@ -135,7 +138,7 @@ def _settings(options: dict[str, Any]) -> Settings:
                 ipaddress.ip_network(text, strict=option == "--service-range")
         except ValueError as error:
             raise click.UsageError(f"{option}: {error}") from None
-    supplied = Supplied(certificate, key, root) if certificate is not None else None
+    supplied = Supplied(certificate, key, root or certificate) if certificate is not None else None
     return Settings(**options, supplied=supplied)
 
 
@@ -179,7 +182,9 @@ async def _everything(plane: ControlPlane, loopback: str, gateway: bool, files: 
         try:
             if not await asyncio.to_thread(_apply, plane, gateway, files):
                 raise click.ClickException("the files were not applied as a whole; mend them and start again")
-            await running
+            # Not `await running`: a cancellation of this must not tear the supervisor out of what it is doing.
+            await asyncio.wait({running})
+            running.result()
         finally:
             click.echo("stopping", err=True)
             # The workloads drain while the control plane still serves: callers hear of their going.
@@ -189,7 +194,7 @@ async def _everything(plane: ControlPlane, loopback: str, gateway: bool, files: 
             await asyncio.gather(running, return_exceptions=True)
 
 
-INGRESS = {
+INGRESS: dict[str, Any] = {
     "apiVersion": "fairlead.dev/v1alpha1",
     "kind": "Process",
     "metadata": {"name": "istio-ingressgateway", "namespace": "istio-system"},
@@ -202,18 +207,28 @@ INGRESS = {
 
 
 def _apply(plane: ControlPlane, gateway: bool, files: tuple[str, ...]) -> bool:
-    """Apply the gateway and the files; whether all of it was taken. What is refused is said on standard error."""
+    """Apply the files and the gateway; whether all of it was taken. What is refused is said on standard error.
+
+    The default gateway stays away where the files bring one for the same selector: two would share their ports.
+    """
     from fairlead.cli import manifests
     from fairlead.cli.resources import apply_entries, checked_entries, connected
     from fairlead.model.manifest import Manifest
 
     with connected(plane.state.kubeconfig, None) as client:
-        if gateway:
-            apply_entries(client, manifests.check(plane.model.kinds, [Manifest(INGRESS)], "default", given=False)[0])
-        if not files:
-            return True
-        try:
-            entries = checked_entries(files, "default", given=False, recursive=False)
-        except SystemExit:
-            return False
+        entries: list[manifests.Entry] = []
+        if files:
+            try:
+                entries = checked_entries(files, "default", given=False, recursive=False)
+            except SystemExit:
+                return False
+        if gateway and not any(_is_ingress(one.manifest.data) for one in entries):
+            built_in, _ = manifests.check(plane.model.kinds, [Manifest(INGRESS)], "default", given=False)
+            apply_entries(client, built_in)
         return not apply_entries(client, entries)[1]
+
+
+def _is_ingress(document: dict[str, Any]) -> bool:
+    spec = cast("dict[str, Any]", document.get("spec") or {})
+    labels = cast("dict[str, str]", spec.get("labels") or {})
+    return document.get("kind") == "Process" and labels.get("istio") == INGRESS["spec"]["labels"]["istio"]

@@ -38,6 +38,8 @@ def create(
         seconds = int(parse_duration(ttl))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--ttl") from None
+    if seconds <= 0:
+        raise click.BadParameter(f"{ttl} is over before it begins", param_hint="--ttl")
     body = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",

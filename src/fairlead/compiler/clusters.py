@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, identities_of
-from fairlead.compiler.hosts import NameKey, host, host_keys, host_named, settings
+from msgspec.structs import replace
+
+from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, identities_of, stands_anywhere
+from fairlead.compiler.hosts import NameKey, PortKey, host, host_keys, host_named, settings
 from fairlead.compiler.inbound import InboundPort, inbound_ports
+from fairlead.compiler.outboundports import PRIVILEGED, bound_hosts
 from fairlead.compiler.policies import PolicyKey, effective, policy_for
+from fairlead.compiler.routes_hosts import http_ports
 from fairlead.envoy import names
 from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, blackhole, cluster
 from fairlead.envoy.endpoint import LbEndpoint
+from fairlead.envoy.listener import Socket
 from fairlead.envoy.resource import Resource
 from fairlead.envoy.upstreamtls import (
     DETECTED_MESH_ALPN,
@@ -61,6 +66,9 @@ class FixedKey(NamedTuple):
     netns: str = ""
 
 
+_LOOPBACK_TIMEOUT = 1.0
+"""Seconds to connect to a listener of the same Envoy."""
+
 _APPLICATION_BIND = "127.0.0.6"
 """The address from which Envoy dials the application: capture rules leave calls from it alone."""
 
@@ -95,7 +103,7 @@ def outbound_keys(r: Reader, key: tuple[str, Pairs, bool]) -> tuple[ClusterKey, 
 def endpoints_key(r: Reader, key: ClusterKey) -> EndpointsKey | None:
     """Where the endpoints of an outbound cluster come from, if by EDS."""
     found = host(r, key.host)
-    if found is None or _discovery(found, key) != "EDS":
+    if found is None or _discovery(r, found, key) != "EDS":
         return None
     _, subset = _policy(r, key)
     return EndpointsKey(key.host, key.port, key.subset, subset.labels if subset is not None else ())
@@ -117,9 +125,11 @@ def outbound_cluster(r: Reader, key: ClusterKey) -> Resource | None:
         return None
     policy, subset = _policy(r, key)
     said = effective(policy, subset, key.port)
-    discovery = _discovery(found, key)
+    if key.by_name and said.load_balancer is not None and said.load_balancer.simple == "PASSTHROUGH":
+        said = replace(said, load_balancer=None)  # there is no destination to pass on to
+    discovery = _discovery(r, found, key)
     endpoints: tuple[LbEndpoint, ...] = ()
-    if discovery not in ("EDS", "ORIGINAL_DST"):
+    if discovery not in ("EDS", "ORIGINAL_DST", "FORWARD"):
         endpoints = endpoints_of(r, EndpointsKey(key.host, key.port, key.subset, subset.labels if subset else ()))
     mesh = settings(r)
     described = Described(
@@ -181,10 +191,11 @@ def fixed_cluster(r: Reader, key: FixedKey) -> Resource:
     """A cluster that does not come from any host: what is let through unknown, and what is not let through."""
     if key.name == names.BLACKHOLE_CLUSTER:
         return blackhole(key.name)
-    bind = _APPLICATION_BIND if key.name == names.INBOUND_PASSTHROUGH_CLUSTER and key.mode != "explicit" else ""
+    bind = _APPLICATION_BIND if key.name == names.INBOUND_PASSTHROUGH_CLUSTER else ""
     plan = ClusterPlan(
         key.name,
-        "ORIGINAL_DST",
+        # An application that calls its proxy by address has no other destination than the proxy itself.
+        "FORWARD" if key.mode == "explicit" else "ORIGINAL_DST",
         "downstream",
         Described(),
         settings(r).connect_timeout,
@@ -195,11 +206,38 @@ def fixed_cluster(r: Reader, key: FixedKey) -> Resource:
 
 
 @rule
+def tunnel_cluster(_: Reader, key: Socket) -> Resource:
+    """A cluster from the HTTP proxy's CONNECT to the proxy's own listener for a port, where requests are routed."""
+    plan = ClusterPlan(
+        names.tunnel_cluster(key.port),
+        "STATIC",
+        "none",
+        Described(),
+        _LOOPBACK_TIMEOUT,
+        endpoints=(LbEndpoint("", key.address, key.port),),
+    )
+    return cluster(plan, Policy())
+
+
+@rule
+def tunnel_keys(r: Reader, view: View) -> tuple[Socket, ...]:
+    """The ports that an explicitly captured application reaches by CONNECT, and that speak HTTP."""
+    capture = view.capture
+    if capture.mode != "explicit" or not capture.outbound_address:
+        return ()
+    return tuple(
+        Socket(capture.outbound_address, port)
+        for port in http_ports(r, view.namespace)
+        if port >= PRIVILEGED and bound_hosts(r, PortKey(view.namespace, port))
+    )
+
+
+@rule
 def fixed_keys(_: Reader, view: View) -> tuple[FixedKey, ...]:
     """The clusters that a proxy has whatever hosts there are."""
     mode = view.capture.mode
     wanted = [names.BLACKHOLE_CLUSTER, names.PASSTHROUGH_CLUSTER]
-    if view.type == "sidecar" and mode != "none":
+    if view.type == "sidecar" and mode in ("redirect", "netns"):
         wanted.append(names.INBOUND_PASSTHROUGH_CLUSTER)
     return tuple(FixedKey(name, mode, view.capture.netns) for name in wanted)
 
@@ -219,7 +257,7 @@ def _policy(r: Reader, key: ClusterKey) -> tuple[TrafficPolicy | None, Subset | 
     return policy, next((one for one in policy.subsets if one.name == key.subset), None)
 
 
-def _discovery(found: Host, key: ClusterKey) -> Discovery:
+def _discovery(r: Reader, found: Host, key: ClusterKey) -> Discovery:
     match found.resolution:
         case Resolution.CLIENT_SIDE_LB:
             return "EDS"
@@ -228,7 +266,9 @@ def _discovery(found: Host, key: ClusterKey) -> Discovery:
         case Resolution.DNS_ROUND_ROBIN:
             return "LOGICAL_DNS"
         case Resolution.PASSTHROUGH:
-            return "EDS" if key.by_name and found.selector is not None else "ORIGINAL_DST"
+            if not key.by_name:
+                return "ORIGINAL_DST"
+            return "FORWARD" if stands_anywhere(r, found) else "EDS"
 
 
 def _http(protocol: Protocol) -> Http:

@@ -13,7 +13,7 @@ from fairlead.envoy.names import subset_key
 from fairlead.envoy.resource import Resource
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
-from fairlead.ir.host import Host, HostKey, HostPort
+from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.view import selects
 from fairlead.ir.workload import (
     ENDPOINTS,
@@ -84,11 +84,16 @@ def identities_of(r: Reader, key: HostKey) -> tuple[str, ...]:
     for workload in _workloads(r, found):
         if workload.mesh:
             sans.add(spiffe(domain, workload.key.namespace, workload.service_account))
-    for at in r.find(ENDPOINTS_BY_HOST, key):
-        endpoint = r.get(ENDPOINTS, at)
-        if endpoint is not None and endpoint.service_account:
+    for endpoint in _listed(r, found):
+        if endpoint.service_account:
             sans.add(spiffe(domain, key.namespace, endpoint.service_account))
     return tuple(sorted(sans))
+
+
+def stands_anywhere(r: Reader, found: Host) -> bool:
+    """Whether a host names no instances at all (ServiceEntry without resolution): only the client knows where it is."""
+    listed = found.kubernetes or found.selector is not None or r.find(ENDPOINTS_BY_HOST, found.key)
+    return found.resolution is Resolution.PASSTHROUGH and not listed
 
 
 def spiffe(trust_domain: str, namespace: str, service_account: str) -> str:
@@ -117,10 +122,17 @@ def _endpoints(r: Reader, found: Host, port: HostPort, labels: Pairs) -> Iterato
     for workload in _workloads(r, found):
         if (workload.healthy or found.publish_not_ready) and selects(labels, workload.labels):
             yield _of_workload(r, workload, port)
-    for at in r.find(ENDPOINTS_BY_HOST, found.key):
-        endpoint = r.get(ENDPOINTS, at)
-        if endpoint is not None and selects(labels, endpoint.labels):
+    for endpoint in _listed(r, found):
+        if selects(labels, endpoint.labels) and (not endpoint.serves or port.number in endpoint.serves):
             yield _of_endpoint(endpoint, port)
+
+
+def _listed(r: Reader, found: Host) -> Iterator[Endpoint]:
+    """The endpoints that the objects behind a host list."""
+    for at in r.find(ENDPOINTS_BY_HOST, found.key):
+        endpoint = r.get(ENDPOINTS, at) if found.is_defined_by(at.owner) else None
+        if endpoint is not None:
+            yield endpoint
 
 
 def _of_workload(r: Reader, workload: Workload, port: HostPort) -> LbEndpoint:

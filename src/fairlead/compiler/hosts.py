@@ -1,5 +1,8 @@
 """Which hosts a client namespace sees, and which object speaks for a name.
 
+A host that stands for another one (ExternalName) is a further name of it: it has no ports, listeners or clusters of
+its own. Where the other name is unknown to the mesh it is an ordinary host, looked up in DNS.
+
 Istio's rules: an object is seen where its exportTo says; where several claim one name, the client's own namespace wins,
 then Kubernetes services, then the oldest.
 """
@@ -8,8 +11,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from fairlead.inc import Reader, rule
-from fairlead.ir.host import HOSTS, HOSTS_ALL, HOSTS_BY_NAME, HOSTS_BY_PORT, Host, HostKey
+from fairlead.ir.host import HOSTS, HOSTS_ALL, HOSTS_BY_ALIAS, HOSTS_BY_NAME, HOSTS_BY_PORT, Host, HostKey
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.ir.visibility import is_visible
 
@@ -61,9 +66,52 @@ def hosts_on_port(r: Reader, key: PortKey) -> tuple[HostKey, ...]:
     return tuple(one for one in found if one is not None and _has_port(r, one, key.port))
 
 
+@rule
+def alias_target(r: Reader, hostname: str) -> str:
+    """The name of the host that serves a name which merely stands for it, through any number of steps; else ""."""
+    seen = {hostname}
+    name = _alias(r, hostname)
+    while name and name not in seen:
+        seen.add(name)
+        if not r.find(HOSTS_BY_NAME, name):
+            return ""
+        further = _alias(r, name)
+        if not further:
+            return name
+        name = further
+    return ""
+
+
+@rule
+def aliases_of(r: Reader, key: NameKey) -> tuple[str, ...]:
+    """The names that stand for a host, as far as the client sees them, in order."""
+    found: set[str] = set()
+    left = [key.hostname]
+    while left:
+        for at in r.find(HOSTS_BY_ALIAS, left.pop()):
+            if at.hostname not in found and alias_target(r, at.hostname) == key.hostname:
+                found.add(at.hostname)
+                left.append(at.hostname)
+    return tuple(one for one in sorted(found) if host_named(r, NameKey(key.client_namespace, one)) is not None)
+
+
 def host(r: Reader, key: HostKey) -> Host | None:
-    """The host's fact."""
-    return r.get(HOSTS, key)
+    """The host's fact; without ports if it stands for another host."""
+    found = r.get(HOSTS, key)
+    if found is not None and found.alias and alias_target(r, key.hostname):
+        return msgspec.structs.replace(found, ports=())
+    return found
+
+
+def destination_name(r: Reader, hostname: str) -> str:
+    """The name whose clusters serve a destination."""
+    return alias_target(r, hostname) or hostname
+
+
+def _alias(r: Reader, hostname: str) -> str:
+    """The name for which all that claim a name stand; "" if one stands for itself."""
+    names = [found.alias for _, found in r.rows(HOSTS_BY_NAME, hostname)]
+    return min(names) if names and all(names) else ""
 
 
 def settings(r: Reader) -> Mesh:
@@ -77,5 +125,5 @@ def _sees(r: Reader, host: Host, client_namespace: str) -> bool:
 
 
 def _has_port(r: Reader, key: HostKey, port: int) -> bool:
-    found = r.get(HOSTS, key)
+    found = host(r, key)
     return found is not None and found.port(port) is not None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from fairlead.compiler.publish import Catalog, Publisher
 from fairlead.compiler.registry import Registry, registry
-from fairlead.inc import Derivation, Engine, Reader, Table
+from fairlead.inc import Conflict, Derivation, Engine, Reader, Table
+from fairlead.ir.host import HostKey
 from fairlead.ir.kind import Emission
 from fairlead.ir.view import View
 from fairlead.model.diagnostic import Diagnostic, Origin, Severity
@@ -54,6 +55,7 @@ class MeshModel:
     def diagnostics(self) -> list[Diagnostic]:
         """What the rules have found wrong, in a fixed order; rules that failed are findings too."""
         found = {one for one in self.engine.reports() if isinstance(one, Diagnostic)}
+        found.update(one for conflict in self.engine.conflicts() for one in _conflict(conflict))
         for name, key, error in self.engine.failures():
             ref = key if isinstance(key, Ref) else Ref("", "Mesh", "", name)
             said = f"{name} failed on {key!r}: {type(error).__name__}: {error}"
@@ -67,6 +69,24 @@ class MeshModel:
     def _lower(self, r: Reader, ref: Ref, obj: Object[Any]) -> Iterable[Emission]:
         kind = self.kinds.kind(ref.group, ref.kind)
         return () if kind is None or kind.lower is None else kind.lower(r, obj)
+
+
+def _conflict(conflict: Conflict) -> Iterator[Diagnostic]:
+    """What objects say of something of which another object has already said it otherwise."""
+    kept = next(_named(conflict.kept), None)
+    for ref in (one for lost in conflict.lost for one in _named(lost)):
+        what = " of namespace ".join(map(str, conflict.key)) if isinstance(conflict.key, HostKey) else conflict.key
+        said = (
+            f"{kept} already defines {what} in {conflict.table}, in a way that cannot be joined; this object does not"
+        )
+        yield Diagnostic(
+            "FL0009", Severity.WARNING, said, Origin(ref), "Join the two objects, or give one of them another name."
+        )
+
+
+def _named(writer: Hashable) -> Iterator[Ref]:
+    if isinstance(writer, tuple):
+        yield from (one for one in cast("tuple[object, ...]", writer) if isinstance(one, Ref))
 
 
 def _meaning(obj: Object[Any]) -> Object[Any]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fairlead.compiler.endpoints import EndpointsKey, endpoints_of
-from fairlead.compiler.hosts import host, host_keys
+from fairlead.compiler.hosts import alias_target, host, host_keys
 from fairlead.envoy.nds_pb2 import NameTable
 from fairlead.envoy.resource import NAME_TABLE, Resource
 from fairlead.inc import Reader, rule
-from fairlead.ir.host import HostKey
+from fairlead.ir.host import HOSTS_BY_NAME, HostKey
 
 
 class NameEntry(NamedTuple):
@@ -24,10 +24,17 @@ class NameEntry(NamedTuple):
 
 @rule
 def name_entry(r: Reader, key: HostKey) -> NameEntry | None:
-    """A host's answers: its virtual addresses, or for a headless host those of its endpoints."""
+    """A host's answers: its virtual addresses, for a headless host those of its endpoints.
+
+    A name that stands for another host has that one's answers.
+    """
     found = host(r, key)
     if found is None or "*" in key.hostname:
         return None
+    target = alias_target(r, key.hostname)
+    for at in r.find(HOSTS_BY_NAME, target)[:1] if target else ():
+        entry = name_entry(r, at)
+        return entry._replace(hostname=key.hostname, shortname=found.name, namespace=key.namespace) if entry else None
     addresses = tuple(one for one in found.addresses if "/" not in one)
     if not addresses and found.selector is not None and found.ports:
         endpoints = endpoints_of(r, EndpointsKey(key, found.ports[0].number))

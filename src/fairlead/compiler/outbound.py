@@ -12,9 +12,19 @@ from typing import Literal, NamedTuple
 from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFilter
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 
-from fairlead.compiler.hosts import PortKey, host, hosts_on_port, settings
+from fairlead.compiler.hosts import PortKey, host, settings
 from fairlead.compiler.loggers import loggers
-from fairlead.compiler.outboundports import ANYWHERE, Bind, Caller, Standing, binds, caller_ports, standing
+from fairlead.compiler.outboundports import (
+    ANYWHERE,
+    PRIVILEGED,
+    Bind,
+    Caller,
+    Standing,
+    binds,
+    bound_hosts,
+    caller_ports,
+    standing,
+)
 from fairlead.compiler.outboundtcp import ChainsKey, TcpChain, tcp_chains
 from fairlead.envoy import names
 from fairlead.envoy.accesslog import listener_access_logs
@@ -44,7 +54,6 @@ BLACK_HOLE_CHAIN = "virtualOutbound-blackhole"
 _SERVER_FIRST = (Protocol.MONGO, Protocol.MYSQL)
 _HTTP = match(transport="raw_buffer", alpn=PLAINTEXT_HTTP)
 _EVERYTHING = match()
-_PRIVILEGED = 1024
 
 
 class At(NamedTuple):
@@ -187,8 +196,15 @@ def http_proxy_listener(r: Reader, key: tuple[OutboundKey, str]) -> Resource:
     wanted, netns = key
     at = wanted.at
     name = names.listener(at.address, at.port)
-    http = Http("outbound", outbound_stat_prefix(name), names.HTTP_PROXY_ROUTE, wanted.http_filters, proxy=True)
-    manager = connection_manager(http, settings(r), loggers(r, _scope(at.caller, at.port, tcp=False)))
+    http = Http(
+        "outbound",
+        outbound_stat_prefix(name),
+        names.HTTP_PROXY_ROUTE,
+        wanted.http_filters,
+        proxy=True,
+        forward=bool(at.caller.bind),
+    )
+    manager = connection_manager(http, settings(r), loggers(r, _scope(at.caller, at.port, tcp=False), tunnels=False))
     shape = Shape(name, Socket(at.address, at.port, netns), "outbound")
     return build(shape, [chain(_EVERYTHING, [manager])])
 
@@ -196,9 +212,9 @@ def http_proxy_listener(r: Reader, key: tuple[OutboundKey, str]) -> Resource:
 def _standing(r: Reader, at: At) -> tuple[Standing, ...]:
     if not at.caller.bind:
         return standing(r, Bind(at.caller.namespace, at.address, at.port))
-    if at.address != at.caller.bind or at.port < _PRIVILEGED or at.port == at.caller.http_proxy_port:
+    if at.address != at.caller.bind or at.port < PRIVILEGED or at.port == at.caller.http_proxy_port:
         return ()
-    return tuple(Standing("", one) for one in hosts_on_port(r, PortKey(at.caller.namespace, at.port)))
+    return tuple(Standing("", one) for one in bound_hosts(r, PortKey(at.caller.namespace, at.port)))
 
 
 def _forwarded(r: Reader, at: At, found: tuple[_Entry, ...]) -> list[TcpChain]:

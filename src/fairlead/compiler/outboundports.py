@@ -13,13 +13,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from fairlead.compiler.endpoints import EndpointsKey, endpoints_of
+from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, stands_anywhere
 from fairlead.compiler.hosts import PortKey, host, host_keys, hosts_on_port
 from fairlead.inc import Reader, rule
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - the name of Istio's listeners that match any destination address
+
+
+PRIVILEGED = 1024
+"""Ports below this number need privileges, so nothing is bound there for explicitly captured applications."""
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -115,6 +119,21 @@ def binds(r: Reader, client_namespace: str) -> tuple[tuple[str, int], ...]:
     )
 
 
+@rule
+def bound_hosts(r: Reader, key: PortKey) -> tuple[HostKey, ...]:
+    """The hosts whose port stands at the outbound address of an explicitly captured client.
+
+    A host of which only clients know where it is does not: it is reached through the HTTP proxy.
+    """
+    found = ((at, host(r, at)) for at in hosts_on_port(r, key))
+    return tuple(at for at, one in found if one is not None and not stands_anywhere(r, one))
+
+
+def is_bound(r: Reader, key: PortKey, at: HostKey) -> bool:
+    """Whether a host's port stands at the outbound address of explicitly captured clients."""
+    return key.port >= PRIVILEGED and at in bound_hosts(r, key)
+
+
 def _bind(address: str) -> tuple[str, str]:
     """An address of its own, or a network: any address, limited to destinations in it."""
     net = ip_network(address, strict=False)
@@ -143,5 +162,5 @@ def _is_ip(text: str) -> bool:
 def caller_ports(r: Reader, caller: Caller) -> Iterator[int]:
     """The ports that an explicitly captured client can bind without privileges, but the one of its HTTP proxy."""
     for port in called_ports(r, caller.namespace):
-        if port >= 1024 and port != caller.http_proxy_port:
+        if port >= PRIVILEGED and port != caller.http_proxy_port and bound_hosts(r, PortKey(caller.namespace, port)):
             yield port

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from fairlead.compiler.hosts import NameKey, host, host_named, settings
+from fairlead.compiler.hosts import NameKey, destination_name, host, host_named, settings
 from fairlead.compiler.outboundports import Caller
 from fairlead.compiler.policies import PolicyKey, patterns, policy_for
 from fairlead.envoy import names
@@ -64,7 +64,7 @@ def destination_port(r: Reader, client_namespace: str, to: Destination, called_p
     """The port of a destination: the one that it names, else its host's only one, else the one that was called."""
     if to.port:
         return to.port
-    at = host_named(r, NameKey(client_namespace, to.host))
+    at = host_named(r, NameKey(client_namespace, destination_name(r, to.host)))
     found = host(r, at) if at is not None else None
     return found.ports[0].number if found is not None and len(found.ports) == 1 else called_port
 
@@ -76,7 +76,8 @@ def rule_target(r: Reader, caller: Caller, said: L4Rule, called_port: int, stat_
         to = one.destination
         port = destination_port(r, caller.namespace, to, called_port)
         if one.weight > 0 or len(said.routes) == 1:
-            clusters.append((names.subset_key("outbound", port, to.subset, to.host), one.weight))
+            name = destination_name(r, to.host)
+            clusters.append((names.subset_key("outbound", port, to.subset, name), one.weight))
     if not clusters:
         return None
     first = said.routes[0].destination
@@ -84,7 +85,7 @@ def rule_target(r: Reader, caller: Caller, said: L4Rule, called_port: int, stat_
         r,
         caller,
         TcpTarget(tuple(clusters), stat_prefix if len(clusters) > 1 else ""),
-        host_named(r, NameKey(caller.namespace, first.host)),
+        host_named(r, NameKey(caller.namespace, destination_name(r, first.host))),
         first.subset,
         destination_port(r, caller.namespace, first, called_port),
     )

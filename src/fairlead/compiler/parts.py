@@ -20,6 +20,8 @@ from fairlead.compiler.clusters import (
     inbound_keys,
     outbound_cluster,
     outbound_keys,
+    tunnel_cluster,
+    tunnel_keys,
 )
 from fairlead.compiler.credentials import secret, secret_keys
 from fairlead.compiler.endpoints import assignment_of
@@ -27,6 +29,7 @@ from fairlead.compiler.listeners import ListenerKey, listener, listener_names, r
 from fairlead.compiler.nametable import name_table
 from fairlead.compiler.routes import GatewayRouteKey, SidecarRouteKey, gateway_route, sidecar_route
 from fairlead.compiler.serving import telling_addresses
+from fairlead.envoy.names import HTTP_PROXY_ROUTE
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, SECRET
 from fairlead.inc import Reader, Rule, rule
 from fairlead.ir.view import View
@@ -75,6 +78,7 @@ def _outbound(r: Reader, view: View) -> tuple[Any, ...]:
 def _clusters(r: Reader, view: View) -> tuple[Part, ...]:
     return (
         *(Part(fixed_cluster, at) for at in fixed_keys(r, view)),
+        *(Part(tunnel_cluster, at) for at in tunnel_keys(r, view)),
         *(Part(inbound_cluster, at) for at in inbound_keys(r, view)),
         *(Part(outbound_cluster, at) for at in _outbound(r, view)),
     )
@@ -92,4 +96,7 @@ def _routes(r: Reader, view: View) -> tuple[Part, ...]:
         shared = replace(view, addresses=telling_addresses(r, view.addresses), workload_name="")
         return tuple(Part(gateway_route, GatewayRouteKey(shared, name)) for name in names)
     who = client(r, view.client)
-    return tuple(Part(sidecar_route, SidecarRouteKey(who, name)) for name in names)
+    explicit = view.capture.mode == "explicit"
+    return tuple(
+        Part(sidecar_route, SidecarRouteKey(who, name, explicit and name == HTTP_PROXY_ROUTE)) for name in names
+    )

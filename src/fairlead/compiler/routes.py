@@ -15,6 +15,7 @@ from fairlead.compiler.routes_gateway import gateway_configuration
 from fairlead.compiler.routes_hosts import (
     ANY,
     PLAIN,
+    TUNNEL,
     WITH_PORT,
     Site,
     SiteKey,
@@ -24,6 +25,8 @@ from fairlead.compiler.routes_hosts import (
     sidecar_virtual_host,
     site,
     sites,
+    tunnel_sites,
+    tunnel_virtual_host,
 )
 from fairlead.compiler.routes_rules import ClientKey, narrowed
 from fairlead.envoy.names import HTTP_PROXY_ROUTE
@@ -42,6 +45,8 @@ class SidecarRouteKey(NamedTuple):
 
     client: Client
     name: str
+    explicit: bool = False
+    """Whether the application has no other way out than the HTTP proxy, so that CONNECT must work."""
 
 
 class GatewayRouteKey(NamedTuple):
@@ -54,6 +59,7 @@ class GatewayRouteKey(NamedTuple):
 class _SharedKey(NamedTuple):
     client: ClientKey
     name: str
+    explicit: bool = False
 
 
 class _NameKey(NamedTuple):
@@ -72,7 +78,7 @@ def sidecar_route(r: Reader, key: SidecarRouteKey) -> Resource | None:
         return None
     client = ClientKey(key.client.namespace, key.client.labels)
     asked = route_labels(r, _NameKey(client.namespace, key.name))
-    return shared_route(r, _SharedKey(narrowed(client, asked), key.name))
+    return shared_route(r, _SharedKey(narrowed(client, asked), key.name, key.explicit))
 
 
 @rule
@@ -98,14 +104,19 @@ def route_labels(r: Reader, key: _NameKey) -> tuple[str, ...]:
 @rule
 def shared_route(r: Reader, key: _SharedKey) -> Resource:
     """A sidecar's route configuration, shared by clients that differ only in labels that nothing asks for."""
-    form = WITH_PORT if key.name == HTTP_PROXY_ROUTE else ANY if ":" in key.name else PLAIN
+    form = ANY if ":" in key.name else PLAIN
+    if key.name == HTTP_PROXY_ROUTE:
+        form = TUNNEL if key.explicit else WITH_PORT
     made = [
         sidecar_virtual_host(r, VirtualHostKey(narrowed(key.client, one.labels), one.port, one.hostname, form))
         for one in _sites(r, key.client.namespace, key.name)
     ]
+    if form == TUNNEL:
+        made.extend(tunnel_virtual_host(r, one) for one in tunnel_sites(r, key.client.namespace))
     if form != ANY:
-        made.append(unknown_hosts(settings(r).outbound_policy))
-    return Resource.of(ROUTE, key.name, route_configuration(key.name, made, ignore_port=form != WITH_PORT))
+        made.append(unknown_hosts(settings(r).outbound_policy, connect=form == TUNNEL))
+    plain = form in (ANY, PLAIN)
+    return Resource.of(ROUTE, key.name, route_configuration(key.name, made, ignore_port=plain))
 
 
 def _sites(r: Reader, namespace: str, name: str) -> Iterator[Site]:

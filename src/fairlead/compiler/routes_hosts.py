@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from fairlead.compiler.hosts import NameKey, PortKey, host, host_keys, host_named, hosts_on_port, settings
+from fairlead.compiler.hosts import NameKey, PortKey, aliases_of, host, host_keys, host_named, hosts_on_port, settings
+from fairlead.compiler.outboundports import is_bound
 from fairlead.compiler.routes_rules import (
     MESH,
     ClientKey,
@@ -26,9 +27,10 @@ from fairlead.compiler.routes_rules import (
     policy_label_names,
     summary,
 )
-from fairlead.envoy.route import RouteList, virtual_host
+from fairlead.envoy import names
+from fairlead.envoy.route import RouteList, connect_route, virtual_host
 from fairlead.inc import Reader, rule
-from fairlead.ir.host import HOSTS_BY_ADDRESS, HostKey, Resolution
+from fairlead.ir.host import HOSTS_BY_ADDRESS, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.route import ROUTES_BY_MESH_HOST, ROUTES_MESH, ROUTES_WILDCARD
 from fairlead.ir.visibility import host_matches, most_specific
@@ -56,7 +58,10 @@ class Site(msgspec.Struct, frozen=True):
 
 
 class VirtualHostKey(NamedTuple):
-    """A virtual host for a client. `form`: names alone, names with the port, or every name ("any")."""
+    """A virtual host for a client.
+
+    `form`: names alone, names with the port, those with a route for CONNECT ("tunnel"), or every name ("any").
+    """
 
     client: ClientKey
     port: int
@@ -72,7 +77,7 @@ class QualifiesKey(NamedTuple):
     routes: NamespacedName
 
 
-PLAIN, WITH_PORT, ANY = "plain", "with-port", "any"
+PLAIN, WITH_PORT, TUNNEL, ANY = "plain", "with-port", "tunnel", "any"
 
 
 @rule
@@ -202,7 +207,37 @@ def sidecar_virtual_host(r: Reader, key: VirtualHostKey) -> bytes:
         domains, routes = [_literal(key.hostname)], _first(r, key, owners(r, at))
     if routes is None or not domains:
         return b""
-    return virtual_host(f"{_literal(key.hostname)}:{key.port}", _formed(domains, key), [routes])
+    tunnels = [connect_route(_tunnelled(r, at))] if key.form == TUNNEL and serves_http(r, at) else []
+    return virtual_host(f"{_literal(key.hostname)}:{key.port}", _formed(domains, key), [*tunnels, routes])
+
+
+def _tunnelled(r: Reader, key: SiteKey) -> str:
+    """The cluster for CONNECT to an HTTP host: what comes through is routed where all HTTP to the port is, if it is."""
+    at = host_named(r, NameKey(key.client_namespace, key.hostname))
+    if at is not None and is_bound(r, PortKey(key.client_namespace, key.port), at):
+        return names.tunnel_cluster(key.port)
+    return names.subset_key("outbound", key.port, "", key.hostname)
+
+
+@rule
+def tunnel_sites(r: Reader, client_namespace: str) -> tuple[SiteKey, ...]:
+    """The hosts' ports that speak no HTTP, and that applications reach by CONNECT."""
+    return tuple(
+        SiteKey(client_namespace, port.number, at.hostname)
+        for at in host_keys(r, client_namespace)
+        for port in _ports(r, at)
+        if port.protocol is not Protocol.UDP and port.number not in http_ports_of(r, at)
+    )
+
+
+@rule
+def tunnel_virtual_host(r: Reader, key: SiteKey) -> bytes:
+    """The virtual host of a port that speaks no HTTP, serialised and framed."""
+    domains = [f"{one}:{key.port}" for one in _tunnel_names(r, key)]
+    if not domains:
+        return b""
+    cluster = names.subset_key("outbound", key.port, "", key.hostname)
+    return virtual_host(f"{_literal(key.hostname)}:{key.port}", domains, [connect_route(cluster)])
 
 
 def _host_routes(r: Reader, key: VirtualHostKey) -> RouteList:
@@ -246,16 +281,61 @@ def _names(r: Reader, key: SiteKey) -> list[str]:
     fact = None if at is None else host(r, at)
     if fact is None:
         return []
-    names = [key.hostname]
+    answered = [key.hostname]
     short = _short_names(key.hostname, key.client_namespace, settings(r).domain_suffix)
-    names.extend(one for one in short if not _taken(r, key, one))
+    answered.extend(one for one in short if not _taken(r, key, one))
     if fact.resolution is Resolution.PASSTHROUGH and fact.kubernetes:
         # A headless service's pods have names of their own below the service's.
-        names.extend([f"*.{one}" for one in names])
+        answered.extend([f"*.{one}" for one in answered])
+    answered.extend(one for one in _further_names(r, key) if not _taken(r, key, one))
     for address in fact.addresses:
         if "/" not in address and not _taken(r, key, address) and _first_at(r, key, address):
-            names.append(_literal(address))
-    return names
+            answered.append(_literal(address))
+    return answered
+
+
+def _tunnel_names(r: Reader, key: SiteKey) -> list[str]:
+    """As `_names`, for a port that speaks no HTTP: virtual hosts of ports that do come first."""
+    at = host_named(r, NameKey(key.client_namespace, key.hostname))
+    fact = None if at is None else host(r, at)
+    if fact is None:
+        return []
+    answered = [key.hostname]
+    short = _short_names(key.hostname, key.client_namespace, settings(r).domain_suffix)
+    answered.extend(one for one in short if _is_free(r, key, one))
+    if fact.resolution is Resolution.PASSTHROUGH and fact.kubernetes:
+        answered.extend([f"*.{one}" for one in answered if _is_free(r, key, f"*.{one}")])
+    further = _further_names(r, key)
+    answered.extend(one for one in further if not owners(r, SiteKey(key.client_namespace, key.port, one)))
+    answered.extend(
+        _literal(one) for one in fact.addresses if "/" not in one and _is_free(r, key, one) and _owns(r, key, one)
+    )
+    return answered
+
+
+def _further_names(r: Reader, key: SiteKey) -> list[str]:
+    """The names, long and short, that stand for a host (ExternalName)."""
+    suffix = settings(r).domain_suffix
+    names_of = aliases_of(r, NameKey(key.client_namespace, key.hostname))
+    return [name for one in names_of for name in (one, *_short_names(one, key.client_namespace, suffix))]
+
+
+def _is_free(r: Reader, key: SiteKey, name: str) -> bool:
+    """Whether no other host has the name, whatever it speaks, and no rule makes it a virtual host."""
+    other = SiteKey(key.client_namespace, key.port, name)
+    return host_named(r, NameKey(key.client_namespace, name)) is None and not owners(r, other)
+
+
+def _owns(r: Reader, key: SiteKey, address: str) -> bool:
+    """Whether of all hosts with this address and port, this one answers: those that speak HTTP go first."""
+    rivals: list[tuple[bool, str]] = []
+    for one in r.find(HOSTS_BY_ADDRESS, address):
+        at = host_named(r, NameKey(key.client_namespace, one.hostname))
+        fact = None if at is None else host(r, at)
+        if fact is not None and address in fact.addresses and fact.port(key.port) is not None:
+            http = serves_http(r, SiteKey(key.client_namespace, key.port, one.hostname))
+            rivals.append((not http, one.hostname))
+    return min(rivals)[1] == key.hostname
 
 
 def _short_names(hostname: str, namespace: str, suffix: str) -> list[str]:
@@ -305,6 +385,9 @@ def _literal(name: str) -> str:
 @rule
 def http_ports_of(r: Reader, at: HostKey) -> tuple[int, ...]:
     """The ports on which a host speaks HTTP, or may."""
+    return tuple(one.number for one in _ports(r, at) if one.protocol.is_http or one.protocol is Protocol.AUTO)
+
+
+def _ports(r: Reader, at: HostKey) -> tuple[HostPort, ...]:
     fact = host(r, at)
-    ports = fact.ports if fact is not None else ()
-    return tuple(one.number for one in ports if one.protocol.is_http or one.protocol is Protocol.AUTO)
+    return fact.ports if fact is not None else ()

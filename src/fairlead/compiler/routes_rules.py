@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from fairlead.compiler.hosts import NameKey, host, host_named, settings
+from fairlead.compiler.hosts import NameKey, destination_name, host, host_named, settings
 from fairlead.compiler.policies import PolicyKey, patterns, policy_for
 from fairlead.envoy import names
 from fairlead.envoy.route import RouteList, Serving, default_route, http_route, route_list
@@ -25,6 +25,7 @@ from fairlead.ir.route import (
     Destination,
     HttpMatch,
     HttpRule,
+    Mirror,
     RouteSet,
     WeightedDestination,
 )
@@ -120,7 +121,9 @@ def has_routes(r: Reader, key: RoutesKey) -> bool:
 def default_routes(r: Reader, key: DefaultKey) -> RouteList:
     """The serialised route to a host about which no rule says anything."""
     hashed = _hash(r, key.client, key.host, "", key.port)
-    return route_list([default_route(key.host.hostname, key.port, settings(r).default_retry, hashed)])
+    cluster = names.subset_key("outbound", key.port, "", key.host.hostname)
+    target = Target(cluster, hash=hashed, external=_is_external(r, key.host))
+    return route_list([default_route(key.host.hostname, key.port, target, settings(r).default_retry)])
 
 
 @rule
@@ -181,11 +184,7 @@ def _forwarding(r: Reader, key: RoutesKey, found: RouteSet, one: HttpRule) -> Fo
         return None
     return Forwarding(
         targets=tuple(_target(r, key, one, to) for to in one.routes),
-        mirrors=tuple(
-            MirrorTarget(_cluster(r, key, mirror.destination, one.origin)[0], mirror.percent)
-            for mirror in one.mirrors
-            if mirror.percent > 0
-        ),
+        mirrors=tuple(_mirror(r, key, mirror, one.origin) for mirror in one.mirrors if mirror.percent > 0),
         retry=settings(r).default_retry,
         gateway_api=found.gateway_api,
     )
@@ -194,7 +193,17 @@ def _forwarding(r: Reader, key: RoutesKey, found: RouteSet, one: HttpRule) -> Fo
 def _target(r: Reader, key: RoutesKey, one: HttpRule, to: WeightedDestination) -> Target:
     cluster, at, port = _cluster(r, key, to.destination, to.origin or one.origin)
     hashed = None if at is None else _hash(r, key.client, at, to.destination.subset, port)
-    return Target(cluster, to.weight, to.headers, hashed)
+    return Target(cluster, to.weight, to.headers, hashed, _is_external(r, at))
+
+
+def _mirror(r: Reader, key: RoutesKey, mirror: Mirror, origin: Origin) -> MirrorTarget:
+    cluster, at, _ = _cluster(r, key, mirror.destination, origin)
+    return MirrorTarget(cluster, mirror.percent, _is_external(r, at))
+
+
+def _is_external(r: Reader, at: HostKey | None) -> bool:
+    found = None if at is None else host(r, at)
+    return found is not None and found.external
 
 
 def _cluster(r: Reader, key: RoutesKey, to: Destination, origin: Origin) -> tuple[str, HostKey | None, int]:
@@ -203,12 +212,13 @@ def _cluster(r: Reader, key: RoutesKey, to: Destination, origin: Origin) -> tupl
     A destination that does not exist keeps its cluster's name: requests then fail with Envoy's flag NC, as they do in
     Istio, and begin to work once the host appears. A diagnostic says so meanwhile.
     """
-    at = host_named(r, NameKey(key.client.namespace, to.host))
+    name = destination_name(r, to.host)
+    at = host_named(r, NameKey(key.client.namespace, name))
     fact = None if at is None else host(r, at)
     port = to.port or key.port
     if fact is not None and not to.port and len(fact.ports) == 1:
         port = fact.ports[0].number
-    cluster = names.subset_key("outbound", port, to.subset, to.host)
+    cluster = names.subset_key("outbound", port, to.subset, name)
     if at is None or fact is None:
         r.report(_dangling(origin, f"no host {to.host} is known to clients in namespace {key.client.namespace}"))
     elif fact.port(port) is None and (to.port or _is_called(r, key)):

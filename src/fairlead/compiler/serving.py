@@ -38,18 +38,24 @@ class Serving(msgspec.Struct, frozen=True):
 def serving_hosts(r: Reader, key: ProxyKey) -> tuple[Serving, ...]:
     """The hosts that lead to a proxy: those that select its labels, then those that list its addresses."""
     named = _named_ports(r, key)
-    seen: dict[HostKey, Serving] = {}
+    seen: dict[tuple[HostKey, str], Serving] = {}
     for name, value in (("", ""), *key.labels):
         for at in r.find(HOSTS_BY_SELECTOR, (key.namespace, name, value)):
             found = host(r, at)
-            if found is not None and at not in seen and selects(found.selector or (), key.labels):
-                seen[at] = Serving(found, named)
+            if found is not None and selects(found.selector or (), key.labels):
+                seen.setdefault((at, ""), Serving(found, named))
     for address in key.addresses:
         for position in r.find(ENDPOINTS_BY_ADDRESS, address):
             at = position.host
             endpoint, found = r.get(ENDPOINTS, position), host(r, at)
-            if endpoint is not None and found is not None and at.namespace == key.namespace and at not in seen:
-                seen[at] = Serving(found, endpoint.ports)
+            if endpoint is None or found is None or at.namespace != key.namespace or (at, "") in seen:
+                continue
+            if not found.is_defined_by(position.owner):
+                continue
+            if endpoint.serves:
+                ports = tuple(port for port in found.ports if port.number in endpoint.serves)
+                found = msgspec.structs.replace(found, ports=ports)
+            seen.setdefault((at, position.owner), Serving(found, endpoint.ports))
     return tuple(seen.values())
 
 

@@ -24,7 +24,8 @@ from fairlead.store.change import Change
 from fairlead.store.store import Store
 
 _log = logging.getLogger(__name__)
-_LONGEST_PAUSE = 0.1
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 0.1
+"""Seconds between the end of a pass and the next one."""
 
 
 class Pass(msgspec.Struct, frozen=True):
@@ -101,7 +102,7 @@ class Feed:
         self.revision = max(self.revision, self._newest)
         made = Pass(self.model.publisher.refresh(), edited)
         took = loop.time() - begun
-        self._not_before = begun + took + min(took, _LONGEST_PAUSE)
+        self._not_before = begun + took + min(max(took, _SHORTEST_PAUSE), _LONGEST_PAUSE)
         for listener in self._listeners:
             try:
                 listener(made)
@@ -124,6 +125,9 @@ class Feed:
             generation = _generation(change.new)
             if generation != _generation(change.old) or change.old is None:
                 self._edited[change.ref] = generation
+        self._schedule()
+
+    def _schedule(self) -> None:
         if self._scheduled is None and self._unsubscribe is not None:
             loop = self._running()
             self._scheduled = loop.call_at(max(loop.time(), self._not_before), self.flush)

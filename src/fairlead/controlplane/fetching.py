@@ -44,7 +44,10 @@ class KeyFetcher:
         self._blocked: tuple[Network, ...] = tuple(ip_network(one, strict=False) for one in (*NEVER, *blocked))
         self._tls = ssl.create_default_context()
         if ca is not None:
-            self._tls.load_verify_locations(ca)
+            try:
+                self._tls.load_verify_locations(ca)
+            except OSError:
+                raise OSError(f"{ca}: no certificates in PEM can be read from it") from None
         self._session: aiohttp.ClientSession | None = None
 
     async def fetch(self, uri: str, patience: float) -> str:

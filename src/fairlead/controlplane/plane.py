@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -132,6 +133,7 @@ class ControlPlane:
         self.fetcher = KeyFetcher(settings.jwks_blocked, settings.jwks_ca)
         self.keys = KeyKeeper(self.feed, self.store, self.fetcher.fetch, state.keys)
         self._running: list[Callable[[], Any]] = []
+        self._renew_now = asyncio.Event()
 
     async def start(self) -> Endpoints:
         """Load the state and listen. Raises ServerError or OSError with a message for people."""
@@ -171,13 +173,21 @@ class ControlPlane:
         self._running.append(lambda: _ended(renewing))
         return found
 
+    def renew(self) -> None:
+        """Have the servers' certificate and the kubeconfig's token renewed now."""
+        self._renew_now.set()
+
     async def _renew(self, certificates: _ServerCertificates, api: ApiServer, found: Endpoints) -> None:
         """Give the API its new certificate at half of the old one's life, and the kubeconfig a fresh token.
 
         The gRPC ports ask for theirs at every handshake.
         """
         while True:
-            await asyncio.sleep(max(certificates.renew_at - time.time(), 1))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(certificates.renew_at - time.time(), 1)):
+                    await self._renew_now.wait()
+                    certificates.renew_at = 0.0
+            self._renew_now.clear()
             try:
                 self._write_certificate(certificates)
                 api.reload_certificate()

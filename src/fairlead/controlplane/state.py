@@ -11,6 +11,8 @@ import msgspec
 
 from fairlead.ca.files import ensure_directory, write_atomic
 
+_OURS = frozenset({"lock", "store.db", "kubeconfig", "endpoints.json", "ca", "node"})
+
 
 class StateError(Exception):
     """The state directory cannot be used; the message says why and what to do."""
@@ -38,6 +40,11 @@ class StateDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
         try:
+            if self.path.is_dir() and (other := {one.name for one in self.path.iterdir()}) and not other & _OURS:
+                raise StateError(
+                    f"{self.path} holds other things ({', '.join(sorted(other)[:3])}): "
+                    "choose an empty directory, or a new one inside it, with --state DIR"
+                )
             ensure_directory(self.path)
         except OSError as error:
             raise StateError(
@@ -82,7 +89,10 @@ class StateDirectory:
 
     def lock(self) -> None:
         """Take the directory for this process; the lock ends with the process. Raises StateError if it is taken."""
-        handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        try:
+            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateError(f"{self.path / 'lock'}: {error.strerror}; choose another directory with --state") from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -13,6 +13,7 @@ from google.protobuf import struct_pb2
 from google.protobuf.duration_pb2 import Duration
 
 from fairlead.envoy.endpoint import TLS_MODE, LbEndpoint, assignment, socket_address
+from fairlead.envoy.forwardproxy import set_forwarding
 from fairlead.envoy.names import stat_name
 from fairlead.envoy.resource import CLUSTER, Resource
 from fairlead.envoy.stats import SERVICE_METADATA, service_metadata
@@ -23,7 +24,9 @@ _UNLIMITED = 2**32 - 1
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _PROXY_PROTOCOL = "envoy.transport_sockets.upstream_proxy_protocol"
 
-Discovery = Literal["EDS", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST", "STATIC"]
+Discovery = Literal["EDS", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST", "STATIC", "FORWARD"]
+"""Envoy's cluster types; FORWARD is the dynamic forward proxy, which resolves the name in each request."""
+
 Http = Literal["none", "http1", "http2", "auto", "downstream"]
 
 
@@ -76,7 +79,7 @@ def cluster(
     tcp = policy.tcp or TcpPool()
     connect = tcp.connect_timeout if tcp.connect_timeout is not None else plan.connect_timeout
     message.connect_timeout.CopyFrom(duration(connect))
-    if plan.discovery != "ORIGINAL_DST":
+    if plan.discovery not in ("ORIGINAL_DST", "FORWARD"):
         _load_balancing(message, policy.load_balancer or LoadBalancer())
     _limits(message, policy, plan.keepalive)
     _protocol(message, plan.http, policy.http or HttpPool(), tcp)
@@ -103,6 +106,9 @@ def blackhole(name: str) -> Resource:
 
 
 def _discovery(message: cluster_pb2.Cluster, plan: ClusterPlan) -> None:
+    if plan.discovery == "FORWARD":
+        set_forwarding(message)
+        return
     message.type = cluster_pb2.Cluster.DiscoveryType.Value(plan.discovery)
     if plan.discovery == "EDS":
         message.eds_cluster_config.service_name = plan.name
@@ -113,8 +119,8 @@ def _discovery(message: cluster_pb2.Cluster, plan: ClusterPlan) -> None:
     else:
         message.load_assignment.CopyFrom(assignment(plan.name, plan.endpoints))
     if plan.discovery in ("STRICT_DNS", "LOGICAL_DNS"):
-        # Envoy prefers a typed DNS cluster by now, and warns of these fields. Its `type` would then be unset: istioctl
-        # and other readers of Istio's configuration would show STATIC. So they stay, as in Istio itself, and agents start
+        # Envoy prefers a typed DNS cluster by now, and warns of these fields. `type` would then be unset: istioctl and
+        # other readers of Istio's configuration would show STATIC. So they stay, as in Istio itself, and agents start
         # Envoy with `misc:error`.
         message.dns_lookup_family = cluster_pb2.Cluster.V4_ONLY
         message.dns_refresh_rate.CopyFrom(duration(plan.dns_refresh))  # pyright: ignore[reportDeprecated]

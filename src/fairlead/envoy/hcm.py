@@ -31,6 +31,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from fairlead.envoy import names
+from fairlead.envoy.forwardproxy import forward_filter
 from fairlead.envoy.pack import pack, packed, seconds
 from fairlead.envoy.stats import peer_filters, reporter_of
 from fairlead.ir.filters import Filter
@@ -71,6 +72,8 @@ class Http(msgspec.Struct, frozen=True):
     http2: bool = False
     proxy: bool = False
     """Whether clients use this as their HTTP proxy: absolute URLs and CONNECT."""
+    forward: bool = False
+    """Whether requests to unknown hosts are forwarded by name, as there is no original destination."""
 
 
 def connection_manager(http: Http, mesh: Mesh, access_logs: Iterable[AccessLog] = ()) -> NetworkFilter:
@@ -129,6 +132,8 @@ def _filters(http: Http) -> list[HttpFilter]:
     made.append(HttpFilter(name="envoy.filters.http.grpc_stats", typed_config=pack(counts)))
     made.append(HttpFilter(name=FAULT_FILTER, typed_config=pack(HTTPFault())))
     made.append(HttpFilter(name=CORS_FILTER, typed_config=pack(Cors())))
+    if http.forward:
+        made.append(forward_filter())
     made.append(HttpFilter(name="envoy.filters.http.router", typed_config=pack(Router())))
     return made
 

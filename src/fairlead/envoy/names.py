@@ -20,6 +20,9 @@ CA_SUFFIX = "-cacert"
 OUTBOUND_PORT = 15001
 INBOUND_PORT = 15006
 
+PEER_HEADER = "x-fairlead-peer"
+"""By which workloads introduce themselves to each other; see `fairlead.envoy.stats`."""
+
 ISTIO_ALPN = ("istio-peer-exchange", "istio")
 ISTIO_HTTP_ALPN = ("istio-peer-exchange", "istio-http/1.1", "istio-h2")
 
@@ -32,6 +35,11 @@ def subset_key(direction: Literal["outbound", "inbound"], port: int, subset: str
 def inbound_cluster(port: int) -> str:
     """`inbound|8080||`: the application's own port."""
     return subset_key("inbound", port, "", "")
+
+
+def tunnel_cluster(port: int) -> str:
+    """`http_proxy|9080||`: from an HTTP proxy's CONNECT to the same proxy's own listener for a port."""
+    return f"{HTTP_PROXY_ROUTE}|{port}||"
 
 
 def dns_srv_name(port: int, subset: str, host: str) -> str:

@@ -1,4 +1,4 @@
-"""Messages inside messages: `Any` with deterministic bytes."""
+"""Messages inside messages: `Any` with deterministic bytes, and fields put together from bytes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 _PREFIX = "type.googleapis.com/"
+_LENGTH_DELIMITED = 2
 
 
 def pack(message: Message) -> Any:
@@ -23,3 +24,17 @@ def seconds(value: float) -> Duration:
     """A duration of so many seconds, to the nanosecond."""
     whole, rest = divmod(round(value * 1_000_000_000), 1_000_000_000)
     return Duration(seconds=whole, nanos=rest)
+
+
+def framed(field: int, body: bytes) -> bytes:
+    """A message, string or bytes field, or one element of it, on the wire: tag, length, bytes."""
+    return _varint(field << 3 | _LENGTH_DELIMITED) + _varint(len(body)) + body
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

@@ -5,30 +5,24 @@ Light enough for the agent: no Envoy message is imported here.
 
 from __future__ import annotations
 
-import base64
+import re
 from collections.abc import Mapping
 
 import msgspec
-from google.protobuf import struct_pb2
 
 UNKNOWN = "unknown"
 PEER_VARIABLE = "FAIRLEAD_PEER"
 """Environment variable of Envoy with the value of the header by which it introduces its workload."""
 
-# A workload's names: the attribute, its label after `source_` or `destination_`, its key on the wire.
-NAMES = (
-    ("name", "workload", "w"),
-    ("namespace", "workload_namespace", "n"),
-    ("app", "app", "a"),
-    ("version", "version", "v"),
-    ("canonical_service", "canonical_service", "s"),
-    ("canonical_revision", "canonical_revision", "r"),
-    ("cluster", "cluster", "c"),
-)
+SEPARATOR = ";"
+_FOREIGN = re.compile(r"[^A-Za-z0-9._/-]")
 
 
 class Workload(msgspec.Struct, frozen=True, order=True):
-    """The names under which a workload appears in metrics; empty means unknown."""
+    """The names under which a workload appears in metrics; empty means unknown.
+
+    The order of the fields is that of the names in an introduction.
+    """
 
     name: str = ""
     namespace: str = ""
@@ -57,25 +51,26 @@ class Workload(msgspec.Struct, frozen=True, order=True):
         return ";".join((self.name, self.namespace, self.canonical_service, self.canonical_revision, self.cluster))
 
 
-def variable(attribute: str) -> str:
-    """The environment variable of Envoy that holds one of its workload's names."""
-    return f"FAIRLEAD_WORKLOAD_{attribute.upper()}"
+# A workload's names: the attribute, and its label after `source_` or `destination_`.
+NAMES = (
+    ("name", "workload"),
+    ("namespace", "workload_namespace"),
+    ("app", "app"),
+    ("version", "version"),
+    ("canonical_service", "canonical_service"),
+    ("canonical_revision", "canonical_revision"),
+    ("cluster", "cluster"),
+)
 
 
-def wire(workload: Workload) -> dict[str, str]:
-    """The names under their short keys; unknown ones are left out."""
-    found = {key: str(getattr(workload, attribute)) for attribute, _, key in NAMES}
-    return {key: value for key, value in found.items() if value}
+def introduction(own: Workload) -> str:
+    """`name;namespace;app;version;canonical service;canonical revision;cluster`, unknown ones as such.
 
-
-def peer_header(own: Workload) -> str:
-    """The introduction: a serialised google.protobuf.Value in base64."""
-    fields = {key: struct_pb2.Value(string_value=text) for key, text in wire(own).items()}
-    value = struct_pb2.Value(struct_value=struct_pb2.Struct(fields=fields))
-    return base64.b64encode(value.SerializeToString(deterministic=True)).decode()
+    Whatever is no character of a name or label becomes `_`, so that the names can be told apart again.
+    """
+    return SEPARATOR.join(_FOREIGN.sub("_", str(getattr(own, attribute))) or UNKNOWN for attribute, _ in NAMES)
 
 
 def environment(own: Workload) -> dict[str, str]:
     """The variables with which Envoy is started."""
-    names = {variable(attribute): str(getattr(own, attribute)) or UNKNOWN for attribute, _, _ in NAMES}
-    return {**names, PEER_VARIABLE: peer_header(own)}
+    return {PEER_VARIABLE: introduction(own)}

@@ -17,21 +17,22 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from fairlead.envoy import names
+from fairlead.envoy.pack import framed
 from fairlead.envoy.routeaction import Forwarding, Target, direct, forward, redirect, set_headers, set_timeout
 from fairlead.envoy.routefilters import set_filters
 from fairlead.envoy.routematch import is_catch_all, path_pattern, route_match
 from fairlead.ir.route import HttpMatch, HttpRule
-from fairlead.ir.traffic import HashPolicy, RetryPolicy
+from fairlead.ir.traffic import RetryPolicy
 from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import Ref
 
 DEFAULT_ROUTE = "default"
+CONNECT_ROUTE = "connect"
 MAX_DIRECT_RESPONSE = 1024 * 1024
 """Bytes; the size up to which bodies are admitted (Envoy's own default is 4 KiB)."""
 
 _VIRTUAL_HOST_ROUTES = routes.VirtualHost.ROUTES_FIELD_NUMBER
 _CONFIG_VIRTUAL_HOSTS = route_pb2.RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER
-_LENGTH_DELIMITED = 2
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NO_RULE = HttpRule(origin=Origin(Ref("", "", "", "")))
 
@@ -81,12 +82,9 @@ def http_route(rule: HttpRule, match: HttpMatch | None, at: Serving, to: Forward
     return out
 
 
-def default_route(
-    host: str, port: int, retry: RetryPolicy | None = None, hashed: HashPolicy | None = None
-) -> routes.Route:
+def default_route(host: str, port: int, target: Target, retry: RetryPolicy | None = None) -> routes.Route:
     """The route to a host about which no rule says anything."""
     out = routes.Route(name=DEFAULT_ROUTE, match=route_match(None))
-    target = Target(names.subset_key("outbound", port, "", host), hash=hashed)
     forward(out, _NO_RULE, Forwarding((target,), retry=retry), "")
     out.decorator.operation = f"{host}:{port}/*"
     return out
@@ -120,17 +118,45 @@ def virtual_host(name: str, domains: Iterable[str], lists: Iterable[RouteList], 
     return framed(_CONFIG_VIRTUAL_HOSTS, body)
 
 
-def unknown_hosts(policy: Literal["ALLOW_ANY", "REGISTRY_ONLY"]) -> bytes:
-    """The virtual host of requests to hosts that the mesh does not know, framed."""
+def connect_route(cluster: str) -> RouteList:
+    """The route for CONNECT to a host: what comes through the tunnel goes to a cluster as it is."""
+    out = routes.Route(name=CONNECT_ROUTE)
+    out.match.connect_matcher.SetInParent()
+    out.route.cluster = cluster
+    _terminate(out)
+    return route_list([out])
+
+
+def unknown_hosts(policy: Literal["ALLOW_ANY", "REGISTRY_ONLY"], *, connect: bool = False) -> bytes:
+    """The virtual host of requests to hosts that the mesh does not know, framed; `connect`: tunnels to them, too."""
+    made = [_unknown(policy)]
+    if connect:
+        tunnel = _unknown(policy)
+        tunnel.match.connect_matcher.SetInParent()
+        if policy == "ALLOW_ANY":
+            _terminate(tunnel)
+        made.insert(0, tunnel)
+    return virtual_host(made[-1].name, ["*"], [route_list(made)])
+
+
+def _terminate(out: routes.Route) -> None:
+    """Have a route for CONNECT end the request here, and forward what the client sends afterwards."""
+    out.route.timeout.SetInParent()
+    out.route.upgrade_configs.add(upgrade_type="CONNECT").connect_config.SetInParent()
+
+
+def _unknown(policy: Literal["ALLOW_ANY", "REGISTRY_ONLY"]) -> routes.Route:
     out = routes.Route(match=route_match(None))
     if policy == "ALLOW_ANY":
         out.name = names.ALLOW_ANY
         out.route.cluster = names.PASSTHROUGH_CLUSTER
         set_timeout(out.route, 0)
+        out.request_headers_to_remove.append(names.PEER_HEADER)
+        out.response_headers_to_remove.append(names.PEER_HEADER)
     else:
         out.name = names.BLOCK_ALL
         out.direct_response.status = 502
-    return virtual_host(out.name, ["*"], [route_list([out])])
+    return out
 
 
 def route_configuration(name: str, hosts: Iterable[bytes], *, ignore_port: bool = True) -> bytes:
@@ -145,20 +171,6 @@ def route_configuration(name: str, hosts: Iterable[bytes], *, ignore_port: bool 
         ignore_port_in_host_matching=ignore_port,
     )
     return head.SerializeToString(deterministic=True) + b"".join(hosts)
-
-
-def framed(field: int, body: bytes) -> bytes:
-    """One element of a repeated message field on the wire: tag, length, bytes."""
-    return _varint(field << 3 | _LENGTH_DELIMITED) + _varint(len(body)) + body
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def _operation(route: routes.Route, at: Serving) -> str:

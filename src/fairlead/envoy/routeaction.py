@@ -9,6 +9,7 @@ from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2 as routes
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
+from fairlead.envoy.names import PEER_HEADER
 from fairlead.envoy.routeretry import retry_policy
 from fairlead.envoy.routevalues import duration, regex, runtime_fraction
 from fairlead.ir.filters import Pairs
@@ -26,12 +27,16 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A cluster with its share of the requests; `hash` is what its load balancer hashes by."""
+    """A cluster with its share of the requests; `hash` is what its load balancer hashes by.
+
+    `external`: outside the mesh, where nobody must learn which workload calls, nor introduce himself as one.
+    """
 
     cluster: str
     weight: int = 0
     headers: Headers = Headers()
     hash: HashPolicy | None = None
+    external: bool = False
 
 
 class MirrorTarget(msgspec.Struct, frozen=True):
@@ -39,6 +44,7 @@ class MirrorTarget(msgspec.Struct, frozen=True):
 
     cluster: str
     percent: float
+    external: bool = False
 
 
 class Forwarding(msgspec.Struct, frozen=True):
@@ -60,6 +66,11 @@ class _Changes:
         self.response_add = [*_values(response.set, overwrite=True), *_values(response.add, overwrite=False)]
         self.response_remove = [name for name in response.remove if not _is_internal(name)]
         self.authority = _authority(request.set) or _authority(request.add)
+
+    def keep_inside(self) -> None:
+        """Take the introduction of workloads away, on the way out and back."""
+        self.request_remove.append(PEER_HEADER)
+        self.response_remove.append(PEER_HEADER)
 
     def put(self, out: routes.Route | routes.WeightedCluster.ClusterWeight) -> None:
         out.request_headers_to_add.extend(self.request_add)
@@ -87,11 +98,13 @@ def forward(out: routes.Route, rule: HttpRule, to: Forwarding, authority: str) -
     if authority:
         action.host_rewrite_literal = authority
     for mirror in to.mirrors:
-        action.request_mirror_policies.add(
+        copied = action.request_mirror_policies.add(
             cluster=mirror.cluster,
             runtime_fraction=runtime_fraction(mirror.percent),
             trace_sampled=BoolValue(value=False),
         )
+        if mirror.external:
+            copied.request_headers_mutations.add(remove=PEER_HEADER)
     targets = to.targets if len(to.targets) == 1 else tuple(one for one in to.targets if one.weight > 0)
     if len(to.targets) == 1:
         _single(out, targets[0])
@@ -109,8 +122,8 @@ def forward(out: routes.Route, rule: HttpRule, to: Forwarding, authority: str) -
 def set_timeout(action: routes.RouteAction, timeout: float | None) -> None:
     """The time that a whole exchange may take; none by default. It also caps what a gRPC client asks for.
 
-    Istio says the latter by `max_grpc_timeout`, of which Envoy warns by now; this is the field that replaces it. Without
-    a limit of its own, or a listener's, a gRPC client's timeout is taken as it is.
+    Istio says the latter by `max_grpc_timeout`, of which Envoy warns by now; this is the field that replaces it.
+    Without a limit, a gRPC client's timeout is taken as it is.
     """
     limit = duration(timeout or 0)
     action.timeout.CopyFrom(limit)
@@ -167,6 +180,8 @@ def _single(out: routes.Route, target: Target) -> None:
     action = out.route
     action.cluster = target.cluster
     changes = _Changes(target.headers)
+    if target.external:
+        changes.keep_inside()
     changes.put(out)
     if changes.authority and action.WhichOneof("host_rewrite_specifier") is None:
         action.host_rewrite_literal = changes.authority
@@ -175,6 +190,8 @@ def _single(out: routes.Route, target: Target) -> None:
 def _weighted(action: routes.RouteAction, target: Target) -> None:
     made = action.weighted_clusters.clusters.add(name=target.cluster, weight=UInt32Value(value=target.weight))
     changes = _Changes(target.headers)
+    if target.external:
+        changes.keep_inside()
     changes.put(made)
     if changes.authority:
         made.host_rewrite_literal = changes.authority

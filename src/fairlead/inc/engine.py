@@ -190,11 +190,11 @@ class Engine:
         ]
 
     def conflicts(self) -> list[Conflict]:
-        """Derived rows that more than one source wrote."""
+        """Derived rows that more than one source wrote, and whose values do not join."""
         out: list[Conflict] = []
         for row in self._conflicted:
-            keys = sorted(row.writers or {}, key=repr)
-            out.append(Conflict(row.table.name, row.key, keys[0], tuple(keys[1:])))
+            _, lost = _joined(row)
+            out.append(Conflict(row.table.name, row.key, min(row.writers or {}, key=repr), lost))
         return out
 
     def sizes(self) -> Mapping[str, int]:
@@ -355,16 +355,16 @@ class Engine:
             row.writers.pop(writer, None)
         else:
             row.writers[writer] = value
-        if len(row.writers) > 1:
+        if len(row.writers) <= 1:
+            self._conflicted.pop(row, None)
+            self._store(row, next(iter(row.writers.values()), MISSING))
+            return
+        joined, lost = _joined(row)
+        if lost:
             self._conflicted[row] = None
         else:
             self._conflicted.pop(row, None)
-        if not row.writers:
-            self._store(row, MISSING)
-        elif len(row.writers) == 1:
-            self._store(row, next(iter(row.writers.values())))
-        else:
-            self._store(row, row.writers[min(row.writers, key=repr)])
+        self._store(row, joined)
 
     def bring_up(self, node: Node, limit: int) -> None:
         """Make a node's value current; it may read tables below stage `limit` (for readers)."""
@@ -464,3 +464,17 @@ class Engine:
         node.deps = {}
         node.state = CLEAN if isinstance(node.run_by, Derivation) else DIRTY
         return loose
+
+
+def _joined(row: Row) -> tuple[object, tuple[Hashable, ...]]:
+    """The value of a row that several sources wrote, and the sources that have no part in it."""
+    writers = row.writers or {}
+    first, *others = sorted(writers, key=repr)
+    value, lost = writers[first], list[Hashable]()
+    for one in others:
+        made = row.table.join(value, writers[one]) if row.table.join is not None else None
+        if made is None:
+            lost.append(one)
+        else:
+            value = made
+    return value, tuple(lost)

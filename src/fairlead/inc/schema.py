@@ -22,13 +22,17 @@ class Table(Generic[K, V]):
 
     `stage` 0 is an input table, written from outside. A table of stage n > 0 is written only by derivations, which
     may read only tables of a lower stage: this is what makes the order of evaluation well defined.
+
+    `join` makes one value out of those that several sources wrote at one key, two at a time in the order of sources;
+    None says that the second cannot be joined to the first. Without it, no two can.
     """
 
-    __slots__ = ("indexes", "name", "stage")
+    __slots__ = ("indexes", "join", "name", "stage")
 
-    def __init__(self, name: str, *, stage: int = 0) -> None:
+    def __init__(self, name: str, *, stage: int = 0, join: Callable[[V, V], V | None] | None = None) -> None:
         self.name = name
         self.stage = stage
+        self.join = join
         self.indexes: list[Index[Any, K, V]] = []
 
     def index(self, name: str, by: Callable[[K, V], Iterable[I]]) -> Index[I, K, V]:
@@ -58,8 +62,8 @@ class Index(Generic[I, K, V]):
 class Derivation(Generic[K, V]):
     """For each row of `source`, the rows that it contributes to tables of a later stage.
 
-    `run(reader, key, value)` yields `(table, key, value)`. Two sources that write one row conflict: the source that
-    sorts first keeps it, and the engine reports the other (`Engine.conflicts`).
+    `run(reader, key, value)` yields `(table, key, value)`. Two sources that write one row conflict, unless the table
+    joins their values: the source that sorts first keeps it, and the engine reports the other (`Engine.conflicts`).
     """
 
     __slots__ = ("name", "run", "source", "stage")

@@ -43,6 +43,8 @@ class Host(msgspec.Struct, frozen=True):
 
     `addresses` are virtual addresses (or CIDRs); none for headless hosts. `selector` chooses workloads of the
     namespace; None where endpoints are listed by the object itself. `created` orders objects that claim one name.
+    `alias` is the name for which the host merely stands (ExternalName). `joined` names the objects that have added
+    ports to it, besides `name` (see `join_hosts`).
     """
 
     key: HostKey
@@ -59,6 +61,12 @@ class Host(msgspec.Struct, frozen=True):
     subject_alt_names: tuple[str, ...] = ()
     kubernetes: bool = True
     publish_not_ready: bool = False
+    alias: str = ""
+    joined: tuple[str, ...] = ()
+
+    def is_defined_by(self, owner: str) -> bool:
+        """Whether the object of this name has a part in the host ("": the only one that can)."""
+        return owner in ("", self.name, *self.joined)
 
     def port(self, number: int) -> HostPort | None:
         """The port with this number."""
@@ -76,7 +84,27 @@ def _selector(key: HostKey, host: Host) -> list[tuple[str, str, str]]:
     return [(key.namespace, name, value)]
 
 
-HOSTS: Table[HostKey, Host] = Table("hosts", stage=1)
+def join_hosts(one: Host, other: Host) -> Host | None:
+    """One host out of two objects of a namespace that define the same name, None where they cannot be one.
+
+    Istio joins ServiceEntries that differ in their ports; of a port that both have the first one's definition counts.
+    """
+    if one.kubernetes or other.kubernetes:
+        return None
+    same = ("resolution", "selector", "external", "export_to")
+    if any(getattr(one, field) != getattr(other, field) for field in same):
+        return None
+    return msgspec.structs.replace(
+        one,
+        ports=(*one.ports, *(port for port in other.ports if one.port(port.number) is None)),
+        addresses=tuple(dict.fromkeys((*one.addresses, *other.addresses))),
+        subject_alt_names=tuple(dict.fromkeys((*one.subject_alt_names, *other.subject_alt_names))),
+        created=min(one.created, other.created),
+        joined=(*one.joined, other.name, *other.joined),
+    )
+
+
+HOSTS: Table[HostKey, Host] = Table("hosts", stage=1, join=join_hosts)
 """Hosts by name and namespace."""
 HOSTS_ALL = HOSTS.index("all", lambda key, host: [""])
 """Every host, under "": for the few rules that list what a proxy may see."""
@@ -84,6 +112,8 @@ HOSTS_BY_NAME = HOSTS.index("name", lambda key, host: [key.hostname])
 HOSTS_BY_PORT = HOSTS.index("port", _ports)
 HOSTS_BY_ADDRESS = HOSTS.index("address", lambda key, host: host.addresses)
 """Hosts under each of their virtual addresses."""
+HOSTS_BY_ALIAS = HOSTS.index("alias", lambda key, host: [host.alias] if host.alias else [])
+"""Hosts under the name for which they stand."""
 HOSTS_BY_NAMESPACE = HOSTS.index("namespace", lambda key, host: [key.namespace])
 HOSTS_BY_SELECTOR = HOSTS.index("selector", _selector)
 """Hosts with a selector, under (namespace, first label, its value) of the selector; ("", "") if it is empty."""

@@ -39,9 +39,6 @@ class Mesh(msgspec.Struct, frozen=True):
     num_trusted_proxies: int = 0
     path_normalization: Literal["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"] = "DEFAULT"
     http_proxy_port: int = 0
-    proxy_concurrency: int | None = None
-    """Worker threads of each Envoy, for whoever starts it; None: not said."""
-    drain_duration: float = 45.0
     authorizers: tuple[Authorizer, ...] = ()
 
 

@@ -57,8 +57,13 @@ _EFFECTIVE = frozenset(
         "trust_domain_aliases",
     )
 )
+_EFFECTIVE_PROXY = frozenset(("gateway_topology",))
+_UNUSED_PROXY = {
+    "concurrency": "Whoever starts agents sets `concurrency` in their configuration; it is 1 otherwise.",
+    "drain_duration": "A Process says it by terminationGracePeriodSeconds.",
+}
+"""What to do about settings that agents take from elsewhere: they start before they hear of the mesh's settings."""
 _REMEDY = "Remove it, or expect nothing of it."
-_EFFECTIVE_PROXY = frozenset(("gateway_topology", "concurrency", "drain_duration"))
 
 
 class MeshReading(NamedTuple):
@@ -142,8 +147,6 @@ def mesh_of(config: MeshConfig) -> Mesh:
         num_trusted_proxies=proxy.gateway_topology.num_trusted_proxies if proxy.gateway_topology else 0,
         path_normalization=config.path_normalization.normalization if config.path_normalization else "DEFAULT",
         http_proxy_port=config.proxy_http_port,
-        proxy_concurrency=proxy.concurrency,
-        drain_duration=_seconds(proxy.drain_duration, default.drain_duration),
         authorizers=tuple(
             one for one in map(authorizer_of, config.extension_providers) if one is not None and one.name
         ),
@@ -291,4 +294,5 @@ def _unused(
 ) -> Iterator[Problem]:
     for name, encoded in zip(config.__struct_fields__, config.__struct_encode_fields__, strict=True):
         if name not in effective and getattr(config, name) != getattr(default, name):
-            yield Problem(base / encoded, f"{encoded} has no effect", Severity.WARNING, _REMEDY, "FL0100")
+            remedy = _UNUSED_PROXY.get(name, _REMEDY)
+            yield Problem(base / encoded, f"{encoded} has no effect", Severity.WARNING, remedy, "FL0100")

@@ -42,14 +42,18 @@ class Workload(msgspec.Struct, frozen=True):
 
 
 class EndpointKey(NamedTuple):
-    """An endpoint inside the object that defines a host."""
+    """An endpoint inside an object that defines a host; `owner` is the object's name."""
 
     host: HostKey
     position: int
+    owner: str = ""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """An endpoint that an object (ServiceEntry) lists. `address` is an IP, a DNS name or `unix:///path`."""
+    """An endpoint that an object (ServiceEntry) lists. `address` is an IP, a DNS name or `unix:///path`.
+
+    `serves` are the numbers of the host's ports for which it is listed: another object may define further ones.
+    """
 
     key: EndpointKey
     origin: Origin
@@ -61,6 +65,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     locality: str = ""
     weight: int = 0
     mesh: bool = False
+    serves: tuple[int, ...] = ()
 
 
 def _labels(key: WorkloadKey, workload: Workload) -> list[tuple[str, str, str]]:

@@ -79,8 +79,8 @@ class Diagnostic(msgspec.Struct, frozen=True):
         )
 
     def __str__(self) -> str:
-        remedy = f" {self.remedy}" if self.remedy else ""
-        return f"{self.origin}: {self.severity.lower()}: {self.message}{remedy} [{self.code}]"
+        said = f"{self.message}. {self.remedy}" if self.remedy else self.message
+        return f"{self.origin}: {self.severity.lower()}: {said} [{self.code}]"
 
 
 def has_errors(found: Iterable[Problem | Diagnostic]) -> bool:

@@ -134,7 +134,8 @@ def variables(
         given["PORT"] = str(spec.ports[0].port)
     if place.mode == "explicit":
         proxy = f"http://{place.addresses.outbound}:{Capture().http_proxy_port}"
-        given |= {"HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": NO_PROXY, "no_proxy": NO_PROXY}
+        for name, value in (("HTTP_PROXY", proxy), ("HTTPS_PROXY", proxy), ("NO_PROXY", NO_PROXY)):
+            given |= {name: value, name.lower(): value}
     return environment(given, ((one.name, one.value) for one in spec.env))
 
 

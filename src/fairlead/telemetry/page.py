@@ -1,24 +1,28 @@
 """The metrics page: Envoy's Prometheus text under Istio's names, then the agent's and the application's own.
 
-Envoy puts `envoy_` before every name and leaves absent values as `-`. Sample lines of one metric repeat few distinct
-label sets, so a label set is rewritten once and remembered for the page.
+Envoy puts `envoy_` before every name, has all of Istio's labels in one tag (`fairlead.envoy.statlabels`) and leaves
+absent values as `-`. Sample lines of one metric repeat few distinct tags, so a tag is taken apart once for the page.
 """
 
 from __future__ import annotations
 
 import re
 
+from fairlead.envoy.peer import NAMES, UNKNOWN, Workload, introduction
+from fairlead.envoy.peer import SEPARATOR as NAME_SEPARATOR
+from fairlead.envoy.statlabels import ABSENT, FIELDS, HTTP_ONLY, LABELS, SEPARATOR, SERVICE_SEPARATOR, TAG
+
 _PREFIX = b"envoy_istio_"
-_SAMPLE = re.compile(rb"envoy_(istio_[a-z_]+)\{(.*)\}([^}]*)", re.DOTALL)
-_LABEL = re.compile(rb'([a-z_]+)="((?:[^"\\]|\\.)*)"')
+_SAMPLE = re.compile(rb'envoy_(istio_[a-z_]+)\{%b="((?:[^"\\]|\\.)*)"(.*)' % TAG.encode(), re.DOTALL)
 _TYPE = re.compile(rb"# (TYPE|HELP) envoy_(istio_.*)", re.DOTALL)
-_ABSENT = (b"-", b"")
+_INTRODUCTION = re.compile(r"(?:[\w./-]+;){6}[\w./-]+", re.ASCII)
+_NOBODY = NAME_SEPARATOR.join([UNKNOWN] * len(NAMES))
 _EXPOSITION_END = b"# EOF"
 
 
-def merge(envoy: bytes, *others: bytes) -> bytes:
+def merge(own: Workload, envoy: bytes, *others: bytes) -> bytes:
     """One page of several. A family that a later page repeats keeps its first `# TYPE` line only."""
-    parts = [istio_names(envoy)]
+    parts = [istio_names(own, envoy)]
     seen = _families(parts[0])
     for page in others:
         kept = [line for line in page.splitlines(keepends=True) if not _repeats(line, seen)]
@@ -28,14 +32,21 @@ def merge(envoy: bytes, *others: bytes) -> bytes:
     return b"".join(part if part.endswith(b"\n") or not part else part + b"\n" for part in parts)
 
 
-def istio_names(page: bytes) -> bytes:
-    """Envoy's page with Istio's metrics under Istio's names and values; all else unchanged."""
+def istio_names(own: Workload, page: bytes) -> bytes:
+    """Envoy's page with Istio's metrics under Istio's names and labels; all else unchanged. `own` is who counts."""
     labels: dict[bytes, bytes] = {}
+    mine = introduction(own)
     lines: list[bytes] = []
     for line in page.splitlines(keepends=True):
         if line.startswith(_PREFIX):
             found = _SAMPLE.fullmatch(line)
-            lines.append(_sample(found, labels) if found else line[len(b"envoy_") :])
+            if found is None:
+                lines.append(line[len(b"envoy_") :])
+                continue
+            text = labels.get(found[2])
+            if text is None:
+                text = labels[found[2]] = _rewritten(mine, found[2])
+            lines.append(found[1] + b"{" + text + found[3])
         elif line.startswith(b"# ") and (found := _TYPE.fullmatch(line)):
             lines.append(b"# " + found[1] + b" " + found[2])
         else:
@@ -43,31 +54,61 @@ def istio_names(page: bytes) -> bytes:
     return b"".join(lines)
 
 
-def _sample(found: re.Match[bytes], labels: dict[bytes, bytes]) -> bytes:
-    raw = found[2]
-    # The bucket bound comes last and changes with every line: the rest is what repeats.
-    head, bound, tail = raw.partition(b'le="')
-    rewritten = labels.get(head)
-    if rewritten is None:
-        rewritten = labels[head] = _rewrite(head)
-    return found[1] + b"{" + rewritten + bound + tail + b"}" + found[3]
+def _rewritten(mine: str, raw: bytes) -> bytes:
+    """Istio's labels of a tag. Values stay escaped, as they came."""
+    parts = raw.decode("utf-8", "surrogateescape").split(SEPARATOR, len(FIELDS) - 1)
+    given: dict[str, str] = dict(zip(FIELDS, parts, strict=False))
+    if len(given) < len(FIELDS):
+        return b'%b="%b"' % (TAG.encode(), raw)
+    labels = _labels(mine, given)
+    wanted = (name for name in LABELS if given["protocol"] != "tcp" or name not in HTTP_ONLY)
+    return ",".join(f'{name}="{labels[name]}"' for name in wanted).encode("utf-8", "surrogateescape")
 
 
-def _rewrite(raw: bytes) -> bytes:
-    values = dict(_LABEL.findall(raw))
-    if values.get(b"grpc_response_status", b"") in _ABSENT:
-        if b"grpc_response_status" in values:
-            values[b"grpc_response_status"] = b""
-    else:  # Envoy knows a gRPC status only of gRPC calls
-        values[b"request_protocol"] = b"grpc"
-    policy = values.get(b"connection_security_policy")
-    if policy is not None and policy != b"unknown":
-        values[b"connection_security_policy"] = b"none" if policy in _ABSENT else b"mutual_tls"
-    for name, value in values.items():
-        if value in _ABSENT and name.startswith((b"source_", b"destination_")):
-            values[name] = b"unknown"
-    text = b",".join(name + b'="' + value + b'"' for name, value in values.items())
-    return text + b"," if raw.endswith(b",") else text
+def _labels(mine: str, given: dict[str, str]) -> dict[str, str]:
+    reporter = given["reporter"]
+    me, other = ("source", "destination") if reporter == "source" else ("destination", "source")
+    service = given["service"].split(SERVICE_SEPARATOR, 2)
+    host, name, namespace = service if len(service) == 3 else (UNKNOWN,) * 3
+    grpc = "" if given["grpc"] == ABSENT else given["grpc"]
+    secured = UNKNOWN
+    if reporter == "destination":
+        secured = "none" if given["peer"] == ABSENT else "mutual_tls"
+    labels = {
+        "reporter": reporter,
+        f"{me}_principal": _known(given["local"]),
+        f"{other}_principal": _known(given["peer"]),
+        "destination_service": _known(host),
+        "destination_service_name": _known(name),
+        "destination_service_namespace": _known(namespace),
+        # Envoy knows a gRPC status only of gRPC calls.
+        "request_protocol": "grpc" if grpc else given["protocol"],
+        "response_code": given["code"],
+        "grpc_response_status": grpc,
+        "response_flags": given["flags"],
+        "connection_security_policy": secured,
+    }
+    for side, said in ((me, mine), (other, given["workload"])):
+        for (_, label), value in zip(NAMES, _names(said), strict=True):
+            labels[f"{side}_{label}"] = value
+    return labels
+
+
+def _names(said: str) -> list[str]:
+    """The names in an introduction.
+
+    One that is none is shown as it is, marked by a character that names lack: whatever peers say, two tags never become
+    the same labels, which would make the page invalid.
+    """
+    if said in (ABSENT, ""):  # empty: the endpoint that was chosen says nothing of itself
+        return [UNKNOWN] * len(NAMES)
+    if _INTRODUCTION.fullmatch(said) and said != _NOBODY:
+        return said.split(NAME_SEPARATOR)
+    return [f"invalid:{said}", *[UNKNOWN] * (len(NAMES) - 1)]
+
+
+def _known(text: str) -> str:
+    return UNKNOWN if text in (ABSENT, "") else text
 
 
 def _families(page: bytes) -> set[bytes]:

@@ -180,6 +180,7 @@ class Server:
         try:
             self.port = server.add_secure_port(self._address, self._credentials())
         except RuntimeError as error:
+            await server.stop(None)
             raise OSError(f"the xDS port cannot listen on {self._address}: is it in use?") from error
         await server.start()
         self._server = server

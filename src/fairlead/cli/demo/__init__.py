@@ -34,7 +34,7 @@ import click
 @click.option("--loopback", default="", metavar="127.N.0.0/16", help="Addresses of the workloads. Default: free ones.")
 @click.option("--step", "only", multiple=True, type=click.IntRange(1, 15), help="Only this step; may be repeated.")
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="With --once: data instead of a table.")
-@click.option("-v", "--verbose", is_flag=True, help="Let control plane and node log what they do (STATE/*.log).")
+@click.option("-v", "--verbose", is_flag=True, help="Let control plane and node log what they do (DIR/*.log).")
 def demo(
     once: bool,
     state: Path | None,

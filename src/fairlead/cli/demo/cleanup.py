@@ -20,16 +20,19 @@ from fairlead.node.addresses import DEFAULT_BLOCK
 from fairlead.node.capture.namespace import CaptureError, Namespaces
 from fairlead.node.hostprocess import Identity, identify
 
+STATE = "mesh"
+"""The mesh's state directory, below the demonstration's."""
 _PROC = Path("/proc")
 _LIMIT = 10.0
 _POLL = 0.02
 
 
-def clean(state: Path, *, remove: bool) -> list[str]:
-    """End all processes of a state directory and remove its namespaces and, with `remove`, itself.
+def clean(root: Path, *, remove: bool) -> list[str]:
+    """End all processes of a demonstration's directory and remove its namespaces and, with `remove`, itself.
 
     Returns what could not be done, a sentence each.
     """
+    state = root / STATE
     left: list[str] = []
     # The node first: it would start again what ends.
     for verbs in (("node",), ("serve", "agent")):
@@ -41,11 +44,11 @@ def clean(state: Path, *, remove: bool) -> list[str]:
             left.append(f"network namespaces stay: {error}")
     if remove:
         try:
-            shutil.rmtree(state)
+            shutil.rmtree(root)
         except FileNotFoundError:
             pass
         except OSError as error:
-            left.append(f"{state} stays: {error.strerror}")
+            left.append(f"{root} stays: {error.strerror}")
     return left
 
 

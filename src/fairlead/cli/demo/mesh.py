@@ -62,7 +62,7 @@ class Mesh:
         """Start what cleans up in the end; from here on nothing stays behind."""
         mode = "remove" if self.place.temporary else "keep"
         self._guard = subprocess.Popen(
-            [sys.executable, "-m", "fairlead.cli.demo.guard", str(self.place.state), mode],
+            [sys.executable, "-m", "fairlead.cli.demo.guard", str(self.place.root), mode],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -78,7 +78,7 @@ class Mesh:
         said, _ = await asyncio.to_thread(self._guard.communicate)
         if self._guard.returncode < 0:
             # Somebody has killed it.
-            return await asyncio.to_thread(clean, self.place.state, remove=self.place.temporary)
+            return await asyncio.to_thread(clean, self.place.root, remove=self.place.temporary)
         for process in (self._serve, self._node):
             if process is not None:
                 process.wait()
@@ -105,7 +105,7 @@ class Mesh:
         self._node = self._start("node", "--loopback", self.place.block, *self._verbose)
 
     def _start(self, verb: str, *options: str) -> subprocess.Popen[bytes]:
-        log = self.place.state / f"{verb}.log"
+        log = self.place.root / f"{verb}.log"
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             return subprocess.Popen(
@@ -121,7 +121,7 @@ class Mesh:
     async def _answers(self) -> bool:
         for process, name in ((self._serve, "serve"), (self._node, "node")):
             if process is not None and process.poll() is not None:
-                lines = (self.place.state / f"{name}.log").read_text(errors="replace").splitlines()
+                lines = (self.place.root / f"{name}.log").read_text(errors="replace").splitlines()
                 said = lines[-1] if lines else f"exit status {process.returncode}"
                 raise DemoError(f"`fairlead {name}` has ended: {said}")
         try:

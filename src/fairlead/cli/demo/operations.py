@@ -118,7 +118,7 @@ async def _killed(shop: Shop) -> list[Check]:
         began = time.monotonic()
         await shop.mesh.settled(proxies)
         reconnected = time.monotonic() - began
-        async with shop.mesh.applied(*shop.policy("header-routing")) as effect:
+        async with shop.applied(*shop.policy("header-routing")) as effect:
             versions = Counter(where(one) for one in await shop.traffic.many(50, REVIEWS, {"x-user": "jason"}))
     lost = [
         key for key, (uid, at, content) in before.items() if key not in after or _older(after[key], uid, at, content)
@@ -195,7 +195,7 @@ ROLLING = Step(
     "web, catalog and a version of reviews are replaced while users shop: a new instance starts and is ready before "
     "the old one finishes its requests and goes.",
     _rolling,
-    attempt="curl -s {http}/   # meanwhile: fairlead get processes -n shop -w --state {state}",
+    attempt="curl -s {http}/   # meanwhile: {fairlead} get processes -n shop -w --state {state}",
 )
 KILLED = Step(
     13,
@@ -203,7 +203,7 @@ KILLED = Step(
     "kill -9 for the control plane while users shop. The proxies go on with what they have. When it comes back, every "
     "object is there, every proxy is in sync, and it takes orders again.",
     _killed,
-    attempt="fairlead proxy-status --state {state}",
+    attempt="{fairlead} proxy-status --state {state}",
 )
 MALFORMED = Step(
     14,
@@ -211,5 +211,4 @@ MALFORMED = Step(
     "A VirtualService with a misspelt field is refused, with file, line and column, before it can do harm.",
     _malformed,
     ("malformed.yaml",),
-    "fairlead apply --state {state} -f {files}/policies/malformed.yaml",
 )

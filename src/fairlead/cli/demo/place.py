@@ -31,7 +31,7 @@ _LISTENS = "0A"
 class Place(msgspec.Struct, frozen=True):
     """`kept`: handles (locks of directory and block) that the guard inherits. `temporary`: removed at the end."""
 
-    state: Path
+    root: Path
     temporary: bool
     block: str
     api_port: int
@@ -40,6 +40,11 @@ class Place(msgspec.Struct, frozen=True):
     http_port: int
     https_port: int
     kept: tuple[int, ...]
+
+    @property
+    def state(self) -> Path:
+        """The mesh's state directory."""
+        return self.root / cleanup.STATE
 
 
 def choose(state: Path | None, block: str = "") -> Place:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -48,19 +50,37 @@ def introduce(step: Step, shop: Shop) -> None:
         path = shop.file(f"policies/{name}")
         click.secho(f"  # {path}", dim=True)
         click.echo(textwrap.indent(path.read_text().rstrip(), "  "))
-    if step.attempt:
+    if step.attempt or step.files:
         click.echo()
-        click.secho(f"  try: {attempt(step, shop)}", fg="cyan")
+        click.echo("  To try it by hand, when the steps are done:")
+        for line in _commands(step, shop):
+            click.secho(f"    {line}", fg="cyan")
 
 
-def attempt(step: Step, shop: Shop) -> str:
-    """The command with this run's addresses."""
+def _commands(step: Step, shop: Shop) -> list[str]:
+    """What to type, with this run's addresses: apply, look, delete."""
     place = shop.mesh.place
     text = step.attempt
-    found = {"http": shop.traffic.base, "https_port": place.https_port, "state": place.state, "files": shop.files}
+    found = {
+        "fairlead": _program(),
+        "http": shop.traffic.base,
+        "https_port": place.https_port,
+        "ratings": shop.ratings,
+        "state": place.state,
+        "files": shop.files,
+    }
     for name, value in found.items():
         text = text.replace(f"{{{name}}}", str(value))
-    return text
+    if not step.files:
+        return [text]
+    files = " ".join(f"-f {shop.file(f'policies/{name}')}" for name in step.files)
+    apply, delete = (f"{_program()} {verb} --state {place.state} {files}" for verb in ("apply", "delete"))
+    return [apply, text, delete] if text else [apply]
+
+
+def _program() -> str:
+    """How this program was called, so that what is shown can be typed."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "fairlead" else "fairlead"
 
 
 def outcome(result: Result) -> None:
@@ -73,16 +93,16 @@ def outcome(result: Result) -> None:
 
 def addresses(shop: Shop) -> None:
     """Where everything is while the demonstration stays up."""
-    place = shop.mesh.place
+    place, program = shop.mesh.place, _program()
     click.echo()
     click.secho("The shop stays up until Ctrl-C.", bold=True)
     for name, value in (
         ("shop", f"{shop.traffic.base}/"),
         ("API", f"kubectl --kubeconfig {place.state}/kubeconfig get all -n shop"),
-        ("objects", f"fairlead get processes,virtualservices -n shop --state {place.state}"),
-        ("proxies", f"fairlead proxy-status --state {place.state}"),
-        ("a proxy's Envoy", f"fairlead proxy-config all web-v1-0.shop --state {place.state}"),
-        ("logs", f"fairlead logs web-v1 -n shop --state {place.state}"),
-        ("YAML to try", f"fairlead apply --state {place.state} -f {shop.files}/policies/canary.yaml"),
+        ("objects", f"{program} get processes,virtualservices -n shop --state {place.state}"),
+        ("proxies", f"{program} proxy-status --state {place.state}"),
+        ("a proxy's Envoy", f"{program} proxy-config all web-v1-0.shop --state {place.state}"),
+        ("logs", f"{program} logs web-v1 -n shop --state {place.state}"),
+        ("YAML to try", f"{program} apply --state {place.state} -f {shop.files}/policies/canary.yaml"),
     ):
         click.echo(f"  {name:<16}{value}")

@@ -25,7 +25,7 @@ def _seconds(reply: Reply) -> float:
 
 
 async def _faults(shop: Shop) -> list[Check]:
-    async with shop.mesh.applied(*shop.policy("faults")):
+    async with shop.applied(*shop.policy("faults")):
         replies = await shop.traffic.many(FAULTS, RATINGS, concurrency=16)
     late = [one for one in replies if _seconds(one) >= DELAY - EARLY]
     soon = [one for one in replies if _seconds(one) < DELAY - EARLY]
@@ -47,9 +47,9 @@ async def _faults(shop: Shop) -> list[Check]:
 async def _retries(shop: Shop) -> list[Check]:
     await shop.fail("reviews-v3", 1)
     try:
-        async with shop.mesh.applied(*shop.policy("no-retries")):
+        async with shop.applied(*shop.policy("no-retries")):
             without = await shop.traffic.many(RETRIED, REVIEWS)
-        async with shop.mesh.applied(*shop.policy("retries")):
+        async with shop.applied(*shop.policy("retries")):
             await shop.seen("reviews-v3", reset=True)
             replies = await shop.traffic.many(RETRIED, REVIEWS)
             hidden = await shop.seen("reviews-v3")
@@ -65,9 +65,9 @@ async def _retries(shop: Shop) -> list[Check]:
 
 
 async def _outlier(shop: Shop) -> list[Check]:
-    await shop.fail("reviews-v3", 1)
-    try:
-        async with shop.mesh.applied(*shop.policy("no-retries", "outlier-ejection")):
+    async with shop.applied(*shop.policy("no-retries", "outlier-ejection")):
+        await shop.fail("reviews-v3", 1)
+        try:
             await shop.seen("reviews-v3", reset=True)
             failed = 0
             for _ in range(AFTER):
@@ -77,8 +77,8 @@ async def _outlier(shop: Shop) -> list[Check]:
             rest = await shop.traffic.many(AFTER, REVIEWS)
             seen = await shop.seen("reviews-v3")
             stats = await shop.stats("web-v1", r"outbound.*reviews.*outlier_detection\.ejections_active")
-    finally:
-        await shop.fail("reviews-v3", 0)
+        finally:
+            await shop.fail("reviews-v3", 0)
     versions = Counter(where(one) for one in rest)
     return [
         exactly("errors of v3 until it is left out", ERRORS, seen),
@@ -104,7 +104,7 @@ RETRIES = Step(
     "asks another instance and nobody notices.",
     _retries,
     ("no-retries.yaml", "retries.yaml"),
-    "curl -s {http}/call/reviews/reviews/1",
+    "curl -s '{http}/call/reviews/fail?share=1'; for i in $(seq 9); do curl -s {http}/call/reviews/reviews/1; done",
 )
 OUTLIER = Step(
     6,
@@ -112,5 +112,5 @@ OUTLIER = Step(
     "Version 3 fails every request again. After five errors in a row its callers leave it out for a minute.",
     _outlier,
     ("no-retries.yaml", "outlier-ejection.yaml"),
-    "curl -s {http}/call/reviews/reviews/1",
+    "curl -s '{http}/call/reviews/fail?share=1'; for i in $(seq 30); do curl -s {http}/call/reviews/reviews/1; done",
 )

@@ -20,7 +20,7 @@ ACKNOWLEDGED = "from apply to acknowledged by every proxy"
 
 
 async def _canary(shop: Shop) -> list[Check]:
-    async with shop.mesh.applied(*shop.policy("canary")) as seconds:
+    async with shop.applied(*shop.policy("canary")) as seconds:
         replies = await shop.traffic.many(CANARY_REQUESTS, REVIEWS)
     versions = Counter(where(one) for one in replies)
     return [
@@ -31,7 +31,7 @@ async def _canary(shop: Shop) -> list[Check]:
 
 
 async def _headers(shop: Shop) -> list[Check]:
-    async with shop.mesh.applied(*shop.policy("header-routing")):
+    async with shop.applied(*shop.policy("header-routing")):
         jason = Counter(where(one) for one in await shop.traffic.many(SOME, REVIEWS, {"x-user": "jason"}))
         others = Counter(where(one) for one in await shop.traffic.many(SOME, REVIEWS, {"x-user": "anna"}))
     return [
@@ -41,7 +41,7 @@ async def _headers(shop: Shop) -> list[Check]:
 
 
 async def _mirror(shop: Shop) -> list[Check]:
-    async with shop.mesh.applied(*shop.policy("mirror")):
+    async with shop.applied(*shop.policy("mirror")):
         await shop.seen("reviews-v3", reset=True)
         replies = await shop.traffic.many(MIRRORED, REVIEWS)
         versions = Counter(where(one) for one in replies)
@@ -59,7 +59,7 @@ async def _mirror(shop: Shop) -> list[Check]:
 
 
 async def _tcp(shop: Shop) -> list[Check]:
-    async with shop.mesh.applied(*shop.policy("tcp-routing")):
+    async with shop.applied(*shop.policy("tcp-routing")):
         began = time.monotonic()
 
         async def moved() -> bool:

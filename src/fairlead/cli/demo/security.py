@@ -66,7 +66,7 @@ async def _strict(shop: Shop) -> list[Check]:
     before = [await shop.direct(name, "/healthz") for name in names]
     line = await shop.direct_line("ledger-v1", "PING")
     began = time.monotonic()
-    async with shop.mesh.applied(*shop.policy("mtls-strict")):
+    async with shop.applied(*shop.policy("mtls-strict")):
 
         async def refused() -> bool:
             return all([(await shop.direct(name, "/healthz")).status == 0 for name in names])
@@ -95,7 +95,7 @@ async def _strict(shop: Shop) -> list[Check]:
 
 
 async def _authorization(shop: Shop) -> list[Check]:
-    async with shop.mesh.applied(*shop.policy("authorization-deny")):
+    async with shop.applied(*shop.policy("authorization-deny")):
 
         async def denied() -> Reply | None:
             reply = await shop.traffic.get(RATINGS)
@@ -152,7 +152,7 @@ async def _gateway(shop: Shop) -> list[Check]:
 
     began = time.monotonic()
     policies = shop.policy("gateway-tls", "gateway-mutual", "gateway-redirect")
-    async with shop.mesh.applied(*files, *policies):
+    async with shop.applied(*files, *policies):
 
         async def serves() -> bool:
             return (await ask(TLS_HOST, trusts)).status == 200
@@ -243,7 +243,7 @@ STRICT = Step(
     "STRICT ends that: who is not in the mesh gets no answer.",
     _strict,
     ("mtls-strict.yaml",),
-    "fairlead get processes -n shop --state {state} -o yaml | grep address   # then: curl http://ADDRESS:9080/healthz",
+    "curl http://{ratings}:9080/healthz",
 )
 AUTHORIZATION = Step(
     9,
@@ -252,7 +252,7 @@ AUTHORIZATION = Step(
     "one called says which rule denied a call.",
     _authorization,
     ("authorization-deny.yaml",),
-    "curl -s {http}/call/ratings/ratings/1; fairlead logs ratings-v1 -n shop --proxy --tail 3 --state {state}",
+    "curl -s {http}/call/ratings/ratings/1; {fairlead} logs ratings-v1 -n shop --proxy --tail 3 --state {state}",
 )
 GATEWAY = Step(
     10,
@@ -261,6 +261,7 @@ GATEWAY = Step(
     "asks callers for a certificate too.",
     _gateway,
     ("gateway-tls.yaml", "gateway-mutual.yaml", "gateway-redirect.yaml"),
+    "{fairlead} apply --state {state} -f {files}/secret-0.json -f {files}/secret-1.json; "
     "curl -sk --resolve shop.example:{https_port}:127.0.0.1 https://shop.example:{https_port}/",
 )
 METRICS = Step(
@@ -268,5 +269,5 @@ METRICS = Step(
     "Istio's metrics",
     "Both proxies of a call count it, under the names that Istio's dashboards know. They count every request, once.",
     _metrics,
-    attempt="fairlead get processes -n shop --state {state} -o yaml | grep address   # then: curl http://ADDRESS:15020/stats/prometheus",
+    attempt="curl -s http://{ratings}:15020/stats/prometheus | grep istio_requests_total",
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import socket
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ BASE = ("services.yaml", "processes.yaml", "gateway.yaml", "policies/subsets.yam
 """What is applied before the first step: the shop, and the versions of its services as subsets."""
 HTTP_PORT, HTTPS_PORT = 8080, 8443
 """The gateway's ports in the samples; a run has its own."""
+BARRIER = ("/", "/call/reviews/call/ratings/ratings/1", "/call/ratings/ratings/1", "/ledger", "/") * 2
 START_LIMIT = 90.0
 _METRIC = re.compile(r"^(\w+)\{(.*)\} (\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -49,8 +52,9 @@ class Shop:
         self.mesh = mesh
         self.traffic = traffic
         self.capture = capture
-        self.files = mesh.place.state / NAMESPACE
-        self.bearings: dict[str, float] = {}
+        self.files = mesh.place.root / NAMESPACE
+        self.ratings = ""
+        """The address of ratings' workload, for commands that are shown."""
 
     def write_files(self) -> None:
         """Put the samples' YAML into the state directory, with this run's ports and capture."""
@@ -92,13 +96,14 @@ class Shop:
         try:
             await until("the shop starts", ready, START_LIMIT)
         except DemoError as error:
-            raise DemoError(f"{error}: {said}. With --state DIR the logs are kept, in DIR/node") from None
+            raise DemoError(f"{error}: {said}. With --state DIR the logs are kept, in DIR/mesh/node") from None
         await self.mesh.settled(f"{name}-0" for name in PROCESSES)
 
         async def answers() -> bool:
             return (await self.traffic.get("/")).status == 200
 
         await until("the shop answers through the gateway", answers)
+        self.ratings = str((await self.replica("ratings-v1"))["address"])
 
     async def _not_ready(self) -> str:
         for name in PROCESSES:
@@ -109,6 +114,25 @@ class Shop:
                 said = "; ".join(str(one.get("message") or one.get("reason")) for one in conditions)
                 return f"{name} is not ready{': ' + said if said else ''}"
         return ""
+
+    @contextlib.asynccontextmanager
+    async def applied(self, *files: Path) -> AsyncGenerator[float]:
+        """The objects of files in force while the body runs; gives the seconds from apply to acknowledgement."""
+        try:
+            async with self.mesh.applied(*files) as seconds:
+                await self._pass_through()
+                yield seconds
+        finally:
+            await self._pass_through()
+
+    async def _pass_through(self) -> None:
+        """Send requests past every proxy, whatever comes back.
+
+        Envoy acknowledges when its main thread has taken a change; a busy worker takes it in its next round of events,
+        and may route what is already in this round the old way. Behind a few requests, one after another, it has.
+        """
+        for path in BARRIER:
+            await self.traffic.get(path)
 
     # What runs
 

@@ -27,7 +27,8 @@ class Check(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True):
     """`tells` explains it to a newcomer; `files` are shown; `attempt` is a command to try it by hand.
 
-    In `attempt`, {http} and {https} are the gateway's addresses, {state} the state directory, {files} the samples.
+    In `attempt`, {http} is the gateway's address, {https_port} its other port, {ratings} where ratings' workload is,
+    {state} the state directory, {files} the samples in it, and {fairlead} this program.
     """
 
     number: int

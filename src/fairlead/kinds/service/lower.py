@@ -26,7 +26,10 @@ def export_to(annotations: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def lower(_: Reader, obj: Object[Service]) -> Iterator[Emission]:
-    """One host. An ExternalName service also has one endpoint: the name it stands for, looked up in DNS."""
+    """One host. An ExternalName service also has one endpoint: the name it stands for, looked up in DNS.
+
+    (Where that is the name of another host, the compiler takes the service for a further name of it instead.)
+    """
     spec, name = obj.spec, obj.ref.name
     key = HostKey(f"{name}.{obj.ref.namespace}.svc.{DOMAIN_SUFFIX}", obj.ref.namespace)
     alias = spec.type == "ExternalName"
@@ -54,6 +57,7 @@ def lower(_: Reader, obj: Object[Service]) -> Iterator[Emission]:
             name=name,
             created=obj.meta.creation_timestamp or "",
             publish_not_ready=spec.publish_not_ready_addresses,
+            alias=spec.external_name.rstrip(".") if alias else "",
         ),
     )
     if alias:

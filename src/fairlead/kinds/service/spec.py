@@ -16,6 +16,17 @@ Family = Literal["IPv4", "IPv6"]
 Transport = Literal["TCP", "UDP", "SCTP"]
 
 
+# How writers of one object share its lists, as Kubernetes' own schema says.
+_BY_PORT = {
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["port", "protocol"],
+    "x-kubernetes-patch-merge-key": "port",
+    "x-kubernetes-patch-strategy": "merge",
+}
+_WHOLE_LIST = {"x-kubernetes-list-type": "atomic"}
+_WHOLE_MAP = {"x-kubernetes-map-type": "atomic"}
+
+
 class ServicePort(Spec, frozen=True):
     """A port that clients call."""
 
@@ -52,9 +63,15 @@ class SessionAffinityConfig(Spec, frozen=True):
 class Service(Spec, frozen=True):
     """A name, and usually a virtual address, for the workloads that a selector chooses."""
 
-    ports: Annotated[tuple[ServicePort, ...], Meta(description="Ports that clients call.")] = ()
+    ports: Annotated[
+        tuple[ServicePort, ...], Meta(description="Ports that clients call.", extra_json_schema=_BY_PORT)
+    ] = ()
     selector: Annotated[
-        dict[str, str], Meta(description="Labels of the workloads that serve; they live in the service's namespace.")
+        dict[str, str],
+        Meta(
+            description="Labels of the workloads that serve; they live in the service's namespace.",
+            extra_json_schema=_WHOLE_MAP,
+        ),
     ] = {}
     type: Annotated[
         Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"],
@@ -64,13 +81,20 @@ class Service(Spec, frozen=True):
         str, Meta(description="The virtual address; None for a headless service; empty to be given one.")
     ] = msgspec.field(default="", name="clusterIP")
     cluster_ips: Annotated[
-        tuple[str, ...], Meta(description="Virtual addresses, at most one of each family; the first is clusterIP.")
+        tuple[str, ...],
+        Meta(
+            description="Virtual addresses, at most one of each family; the first is clusterIP.",
+            extra_json_schema=_WHOLE_LIST,
+        ),
     ] = msgspec.field(default=(), name="clusterIPs")
     external_name: Annotated[str, Meta(description="The DNS name that an ExternalName service stands for.")] = ""
-    external_ips: Annotated[tuple[str, ...], Meta(description="Further addresses whose traffic the nodes accept.")] = (
-        msgspec.field(default=(), name="externalIPs")
-    )
-    ip_families: Annotated[tuple[Family, ...], Meta(description="Address families of clusterIPs.")] = ()
+    external_ips: Annotated[
+        tuple[str, ...],
+        Meta(description="Further addresses whose traffic the nodes accept.", extra_json_schema=_WHOLE_LIST),
+    ] = msgspec.field(default=(), name="externalIPs")
+    ip_families: Annotated[
+        tuple[Family, ...], Meta(description="Address families of clusterIPs.", extra_json_schema=_WHOLE_LIST)
+    ] = ()
     ip_family_policy: Annotated[
         Literal["", "SingleStack", "PreferDualStack", "RequireDualStack"],
         Meta(description="Whether one or both address families are asked for."),
@@ -87,7 +111,9 @@ class Service(Spec, frozen=True):
     load_balancer_ip: Annotated[str, Meta(description="Kept, without effect.")] = msgspec.field(
         default="", name="loadBalancerIP"
     )
-    load_balancer_source_ranges: Annotated[tuple[str, ...], Meta(description="Kept, without effect.")] = ()
+    load_balancer_source_ranges: Annotated[
+        tuple[str, ...], Meta(description="Kept, without effect.", extra_json_schema=_WHOLE_LIST)
+    ] = ()
     load_balancer_class: Annotated[str | None, Meta(description="Kept, without effect.")] = None
     allocate_load_balancer_node_ports: Annotated[bool | None, Meta(description="Kept, without effect.")] = None
     health_check_node_port: Annotated[int, Meta(description="Kept, without effect.")] = 0

@@ -74,17 +74,20 @@ def _endpoints(ref: Ref, spec: ServiceEntry, key: HostKey) -> Iterator[Emission]
     """With DNS and nothing listed, the host's own name is where it is."""
     entries = spec.endpoints or ()
     if not entries and spec.workload_selector is None and spec.resolution in ("DNS", "DNS_ROUND_ROBIN"):
-        at = EndpointKey(key, 0)
-        yield ENDPOINTS, at, Endpoint(at, Origin(ref, SPEC / "hosts"), key.hostname)
+        at = EndpointKey(key, 0, ref.name)
+        yield ENDPOINTS, at, Endpoint(at, Origin(ref, SPEC / "hosts"), key.hostname, serves=_numbers(spec))
         return
     for position, entry in enumerate(entries):
         if entry.address:
-            at = EndpointKey(key, position)
-            origin = Origin(ref, SPEC.child("endpoints", position))
-            yield ENDPOINTS, at, _endpoint(at, origin, entry, internal=spec.location == "MESH_INTERNAL")
+            at = EndpointKey(key, position, ref.name)
+            yield ENDPOINTS, at, _endpoint(at, Origin(ref, SPEC.child("endpoints", position)), entry, spec)
 
 
-def _endpoint(key: EndpointKey, origin: Origin, entry: EntrySpec, *, internal: bool) -> Endpoint:
+def _numbers(spec: ServiceEntry) -> tuple[int, ...]:
+    return tuple(port.number for port in spec.ports)
+
+
+def _endpoint(key: EndpointKey, origin: Origin, entry: EntrySpec, spec: ServiceEntry) -> Endpoint:
     return Endpoint(
         key=key,
         origin=origin,
@@ -95,5 +98,6 @@ def _endpoint(key: EndpointKey, origin: Origin, entry: EntrySpec, *, internal: b
         network=entry.network,
         locality=entry.locality,
         weight=entry.weight,
-        mesh=internal and accepts_mesh_mtls(entry.labels, entry.service_account),
+        mesh=spec.location == "MESH_INTERNAL" and accepts_mesh_mtls(entry.labels, entry.service_account),
+        serves=_numbers(spec),
     )

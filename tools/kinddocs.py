@@ -1,0 +1,74 @@
+"""Writes docs/kinds: a page for each API kind, from its `explain.md` and its descriptor.
+
+python tools/kinddocs.py            write the pages
+python tools/kinddocs.py --check    exit with 1 and the names of pages that are out of date
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import fairlead.kinds
+from fairlead.compiler.registry import registry
+from fairlead.ir.kind import Kind
+
+OUTPUT = Path(__file__).resolve().parent.parent / "docs" / "kinds"
+NOTE = "<!-- Made by tools/kinddocs.py of src/fairlead/kinds/{folder}/explain.md: change that, then run it. -->\n"
+INDEX = "README.md"
+
+
+def pages() -> dict[str, str]:
+    """Every page's text by file name."""
+    kinds = registry().kinds
+    made = {f"{kind.kind.lower()}.md": _page(kind) for kind in kinds}
+    return {**made, INDEX: _index(kinds)}
+
+
+def out_of_date() -> list[str]:
+    """Names of pages that are missing, differ, or belong to no kind, in order."""
+    wanted = pages()
+    present = {path.name: path.read_text() for path in OUTPUT.glob("*.md")}
+    return sorted(name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name))
+
+
+def _page(kind: Kind[Any]) -> str:
+    folder = kind.kind.lower()
+    title, _, rest = (Path(fairlead.kinds.__path__[0]) / folder / "explain.md").read_text().partition("\n")
+    served = ", ".join(f"`{kind.group}/{one}`" if kind.group else f"`{one}`" for one in kind.versions)
+    names = ", ".join(f"`{one}`" for one in (kind.plural, *kind.short_names))
+    scope = "in a namespace" if kind.namespaced else "for the whole mesh"
+    head = f"{title}\n\napiVersion: {served} · on the command line: {names} · {scope}\n"
+    return NOTE.format(folder=folder) + head + rest
+
+
+def _index(kinds: tuple[Kind[Any], ...]) -> str:
+    lines = [
+        "<!-- Made by tools/kinddocs.py. -->\n# Kinds\n",
+        "Every field is explained by `kubectl explain KIND --recursive`.\n",
+        "| kind | apiVersion | what |\n|---|---|---|",
+        *(f"| [{one.kind}]({one.kind.lower()}.md) | `{one.api_version}` | {one.doc} |" for one in kinds),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Write the pages, or check them."""
+    if "--check" in sys.argv[1:]:
+        stale = out_of_date()
+        if stale:
+            print(f"docs/kinds: out of date: {', '.join(stale)}; run python tools/kinddocs.py")
+        return 1 if stale else 0
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    wanted = pages()
+    for name in out_of_date():
+        if name in wanted:
+            (OUTPUT / name).write_text(wanted[name])
+        else:
+            (OUTPUT / name).unlink()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
