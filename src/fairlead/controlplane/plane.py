@@ -28,7 +28,7 @@ from fairlead.controlplane.allocation import Allocation
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fetching import KeyFetcher
-from fairlead.controlplane.jwks import KeyKeeper
+from fairlead.controlplane.jwks import REFRESH, KeyKeeper
 from fairlead.controlplane.operations import operations
 from fairlead.controlplane.proxies import Proxies
 from fairlead.controlplane.state import Endpoints, StateDirectory
@@ -49,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     `certificate_ttl` is the life of the servers' own certificate, which is renewed at half of it. `jwks_blocked` are
     networks from which keys of token issuers are never fetched, `jwks_ca` is a file of authorities that are trusted for
-    that beside the system's.
+    that beside the system's, `jwks_refresh` is the time between two fetches (seconds).
     """
 
     host: str = "127.0.0.1"
@@ -63,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True):
     certificate_ttl: timedelta = timedelta(days=30)
     jwks_blocked: tuple[str, ...] = ()
     jwks_ca: Path | None = None
+    jwks_refresh: float = REFRESH
 
 
 class _ServerCertificates:
@@ -131,7 +132,7 @@ class ControlPlane:
         self.proxies = Proxies(self.store, self.model, self.delivery)
         self.feed.listen(self.proxies.programmed.passed)
         self.fetcher = KeyFetcher(settings.jwks_blocked, settings.jwks_ca)
-        self.keys = KeyKeeper(self.feed, self.store, self.fetcher.fetch, state.keys)
+        self.keys = KeyKeeper(self.feed, self.store, self.fetcher.fetch, state.keys, settings.jwks_refresh)
         self._running: list[Callable[[], Any]] = []
         self._renew_now = asyncio.Event()
 
