@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--edits", type=int, default=100, help="edits for change-to-effect (default 100)")
     parser.add_argument("--seconds", type=float, default=5, help="seconds of load for each row (default 5)")
     parser.add_argument("--connections", type=int, default=16, help="connections of the throughput rows (default 16)")
-    parser.add_argument("--output", type=Path, default=Path("bench-results.json"), help="where the JSON goes")
+    parser.add_argument("--output", type=Path, default=Path("build/bench.json"), help="where the JSON goes")
     given = parser.parse_args()
     found: Json = {"machine": machine(), "connections": given.connections}
     console = Console(stderr=True)
@@ -143,6 +143,7 @@ def main() -> None:
         found["shop"] = whole_shop(given.edits)
     with console.status("requests: direct, a pair by hand, two sidecars"):
         found["paths"] = paths(given.seconds, given.connections)
+    given.output.parent.mkdir(parents=True, exist_ok=True)
     given.output.write_text(json.dumps(found, indent=2) + "\n")
     show(found)
     console.print(f"written to {given.output}")
