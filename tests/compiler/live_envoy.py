@@ -34,7 +34,7 @@ from listener_facts import ENVOY, World, bootstrap, http_of, is_http
 
 from fairlead.ca.authority import Authority, open_authority
 from fairlead.ca.identity import Identity
-from fairlead.compiler.parts import PartsKey, parts
+from fairlead.compiler.parts import layers
 from fairlead.envoy.pack import pack
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from fairlead.ir.view import View
@@ -271,7 +271,9 @@ def compiled(world: World, view: View) -> tuple[list[Listener], list[Cluster]]:
     """All listeners and clusters of a view with their routes and endpoints put in, so that Envoy needs no server."""
     found: dict[str, list[Resource]] = {}
     for kind in (LISTENER, ROUTE, CLUSTER, ENDPOINT):
-        made = (world.engine.call(one.rule, one.key) for one in world.engine.call(parts, PartsKey(kind, view)))
+        lists = [one for one in world.engine.call(layers, view) if one.type_url == kind]
+        parts = [part for one in lists for part in world.engine.call(one.rule, one.key)]
+        made = [world.engine.call(one.rule, one.key) for one in parts]
         found[kind] = [one for one in made if one is not None]
     assert not world.engine.failures()
     routes = {one.name: RouteConfiguration.FromString(one.body) for one in found[ROUTE]}

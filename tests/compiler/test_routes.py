@@ -5,7 +5,7 @@ from __future__ import annotations
 from envoy.config.route.v3 import route_pb2
 from routes_facts import World, clusters, external, hosts_of, origin, route_set, rule, service, to
 
-from fairlead.compiler.nametable import name_table
+from fairlead.compiler.nametable import TableKey, name_table
 from fairlead.compiler.routes import SidecarRouteKey, sidecar_route
 from fairlead.envoy.nds_pb2 import NameTable
 from fairlead.ir.host import Resolution
@@ -65,7 +65,7 @@ def test_a_name_that_stands_for_a_host() -> None:
         "web.default.svc.cluster.local:80": ["outbound|80||web.default.svc.cluster.local"],
         "allow_any": ["PassthroughCluster"],
     }
-    names = NameTable.FromString(world.engine.call(name_table, "default").body).table
+    names = NameTable.FromString(world.engine.call(name_table, TableKey("", "default")).body).table
     assert list(names["legacy.default.svc.cluster.local"].ips) == ["10.0.0.7"]
     world.drop(service("reviews"))
     assert "legacy.default.svc.cluster.local:9080" in table(world, "9080"), "an ordinary host again"
@@ -288,7 +288,7 @@ def test_what_does_not_exist_is_named() -> None:
     assert table(world, "9080")[f"{REVIEWS}:9080"] == ["outbound|9080||gone.example.com@1", f"outbound|1||{REVIEWS}@1"]
     world.sidecar("80")
     found = world.messages()
-    assert any("no host gone.example.com is known to clients in namespace default" in one for one in found)
+    assert any("no host gone.example.com is known: requests" in one for one in found)
     assert any(f"host {REVIEWS} has no port 1; it has 9080, 9090" in one for one in found)
     assert any(f"no DestinationRule gives host {REVIEWS} a subset 'v9'" in one for one in found)
     assert all(one.startswith("VirtualService default/vs spec.http[0]: warning:") for one in found)

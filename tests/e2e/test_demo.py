@@ -76,7 +76,7 @@ def place() -> Iterator[Place]:
     shutil.rmtree(made.directory, ignore_errors=True)
 
 
-def _until_clean(place: Place, seconds: float = 30) -> None:
+def _until_clean(place: Place, seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while place.left() and time.monotonic() < deadline:
         time.sleep(0.1)

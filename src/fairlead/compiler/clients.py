@@ -5,6 +5,7 @@ Labels count only if some object looks at them: callers that differ in other lab
 
 from __future__ import annotations
 
+from fairlead.compiler.scope import scope
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.route import ROUTES_WITH_SOURCE_LABELS
@@ -30,3 +31,14 @@ def client(r: Reader, whole: Client) -> Client:
     wanted = label_names(r, "")
     labels: Pairs = tuple(pair for pair in whole.labels if pair[0] in wanted)
     return Client(whole.namespace, labels, whole.network, whole.locality)
+
+
+@rule
+def seen_as(r: Reader, whole: Client) -> Client:
+    """What of a caller its clusters, endpoints and listeners depend on.
+
+    Namespaces to which nobody shows or says anything special are alike: they are seen as `EVERYWHERE`. Network and
+    locality do not count: nothing outbound depends on them.
+    """
+    who = client(r, whole)
+    return Client(scope(r, who.namespace), who.labels)

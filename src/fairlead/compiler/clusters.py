@@ -12,6 +12,7 @@ from fairlead.compiler.inbound import InboundPort, inbound_ports
 from fairlead.compiler.outboundports import PRIVILEGED, bound_hosts
 from fairlead.compiler.policies import PolicyKey, effective, policy_for
 from fairlead.compiler.routes_hosts import http_ports
+from fairlead.compiler.scope import scope, special
 from fairlead.envoy import names
 from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, blackhole, cluster
 from fairlead.envoy.endpoint import LbEndpoint
@@ -94,8 +95,10 @@ def outbound_keys(r: Reader, key: tuple[str, Pairs, bool]) -> tuple[ClusterKey, 
     """Every outbound cluster of a client, in the order of hosts, ports and subsets."""
     namespace, labels, by_name = key
     found: list[ClusterKey] = []
+    seen = special(r, namespace)
     for at in host_keys(r, namespace):
-        found.extend(clusters_of(r, OutboundKey(namespace, labels, at, by_name)))
+        near = seen.seen_by(at.hostname)
+        found.extend(clusters_of(r, OutboundKey(near, labels if near else (), at, by_name)))
     return tuple(found)
 
 
@@ -225,10 +228,11 @@ def tunnel_keys(r: Reader, view: View) -> tuple[Socket, ...]:
     capture = view.capture
     if capture.mode != "explicit" or not capture.outbound_address:
         return ()
+    where = scope(r, view.namespace)
     return tuple(
         Socket(capture.outbound_address, port)
-        for port in http_ports(r, view.namespace)
-        if port >= PRIVILEGED and bound_hosts(r, PortKey(view.namespace, port))
+        for port in http_ports(r, where)
+        if port >= PRIVILEGED and bound_hosts(r, PortKey(where, port))
     )
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from fairlead.compiler.scope import special
 from fairlead.inc import Reader, rule
 from fairlead.ir.host import HOSTS, HOSTS_ALL, HOSTS_BY_ALIAS, HOSTS_BY_NAME, HOSTS_BY_PORT, Host, HostKey
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
@@ -54,7 +55,8 @@ def host_named(r: Reader, key: NameKey) -> HostKey | None:
 def host_keys(r: Reader, client_namespace: str) -> tuple[HostKey, ...]:
     """Every host that a client namespace sees, in the order of names."""
     names = sorted({at.hostname for at in r.find(HOSTS_ALL, "")})
-    found = (host_named(r, NameKey(client_namespace, name)) for name in names)
+    seen = special(r, client_namespace)
+    found = (host_named(r, NameKey(seen.seen_by(name), name)) for name in names)
     return tuple(one for one in found if one is not None)
 
 
@@ -62,7 +64,8 @@ def host_keys(r: Reader, client_namespace: str) -> tuple[HostKey, ...]:
 def hosts_on_port(r: Reader, key: PortKey) -> tuple[HostKey, ...]:
     """The hosts that a client namespace sees and that have this port number, in the order of names."""
     names = sorted({at.hostname for at in r.find(HOSTS_BY_PORT, key.port)})
-    found = (host_named(r, NameKey(key.client_namespace, name)) for name in names)
+    seen = special(r, key.client_namespace)
+    found = (host_named(r, NameKey(seen.seen_by(name), name)) for name in names)
     return tuple(one for one in found if one is not None and _has_port(r, one, key.port))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fairlead.compiler.clients import client
+from fairlead.compiler.clients import seen_as
 from fairlead.compiler.filters import FilterKey, filters
 from fairlead.compiler.gatewaylisteners import gateway_listener, gateway_listener_names, gateway_route_names
 from fairlead.compiler.hosts import settings
@@ -92,7 +92,7 @@ def route_names(r: Reader, view: View) -> tuple[str, ...]:
 
 def caller_of(r: Reader, view: View) -> Caller:
     """What of a view its outbound listeners depend on."""
-    seen = client(r, view.client)
+    seen = seen_as(r, view.client)
     if view.capture.mode == "explicit":
         return Caller(seen.namespace, seen.labels, view.capture.outbound_address, view.capture.http_proxy_port)
     return Caller(seen.namespace, seen.labels)

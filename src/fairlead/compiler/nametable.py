@@ -1,15 +1,20 @@
-"""The name table of a client namespace: which addresses the agent's DNS answers for which host."""
+"""Name tables: which addresses the agent's DNS answers for which host.
+
+There is one for the hosts of each namespace, so that a new host does not send everybody everything again; the agent
+puts them together.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from fairlead.compiler.endpoints import EndpointsKey, endpoints_of
-from fairlead.compiler.hosts import alias_target, host, host_keys
+from fairlead.compiler.hosts import NameKey, alias_target, host, host_keys, host_named
+from fairlead.compiler.scope import EVERYWHERE, special
 from fairlead.envoy.nds_pb2 import NameTable
 from fairlead.envoy.resource import NAME_TABLE, Resource
 from fairlead.inc import Reader, rule
-from fairlead.ir.host import HOSTS_BY_NAME, HostKey
+from fairlead.ir.host import HOSTS_BY_NAME, HOSTS_BY_NAMESPACE, HostKey
 
 
 class NameEntry(NamedTuple):
@@ -44,12 +49,44 @@ def name_entry(r: Reader, key: HostKey) -> NameEntry | None:
     return NameEntry(key.hostname, addresses, found.name, key.namespace, found.kubernetes)
 
 
+class TableKey(NamedTuple):
+    """The names of the hosts of one namespace, as a client namespace sees them."""
+
+    client_namespace: str
+    namespace: str
+
+
 @rule
-def name_table(r: Reader, client_namespace: str) -> Resource:
-    """The table of everything that a client namespace sees."""
+def name_table_keys(r: Reader, client_namespace: str) -> tuple[TableKey, ...]:
+    """The tables for a client namespace: one for each namespace of which it sees hosts."""
+    seen = special(r, client_namespace)
+    found: dict[str, str] = {}
+    for at in host_keys(r, client_namespace):
+        found[at.namespace] = seen.seen_by(at.hostname) or found.get(at.namespace, EVERYWHERE)
+    # A host may also be special in that it is not seen.
+    for at in (at for name in seen.hosts for at in r.find(HOSTS_BY_NAME, name)):
+        if at.namespace in found:
+            found[at.namespace] = client_namespace
+    return tuple(TableKey(found[at], at) for at in sorted(found))
+
+
+@rule
+def hosts_in(r: Reader, key: TableKey) -> tuple[HostKey, ...]:
+    """The hosts of a namespace that a client namespace sees, and that speak for their names there."""
+    seen = special(r, key.client_namespace)
+    return tuple(
+        at
+        for at in r.find(HOSTS_BY_NAMESPACE, key.namespace)
+        if host_named(r, NameKey(seen.seen_by(at.hostname), at.hostname)) == at
+    )
+
+
+@rule
+def name_table(r: Reader, key: TableKey) -> Resource:
+    """The table of the hosts of one namespace."""
     message = NameTable()
-    for key in host_keys(r, client_namespace):
-        entry = name_entry(r, key)
+    for at in hosts_in(r, key):
+        entry = name_entry(r, at)
         if entry is None:
             continue
         info = message.table[entry.hostname]
@@ -57,4 +94,4 @@ def name_table(r: Reader, client_namespace: str) -> Resource:
         info.registry = "Kubernetes" if entry.kubernetes else "External"
         if entry.kubernetes:
             info.shortname, info.namespace = entry.shortname, entry.namespace
-    return Resource.of(NAME_TABLE, client_namespace, message.SerializeToString(deterministic=True))
+    return Resource.of(NAME_TABLE, key.namespace, message.SerializeToString(deterministic=True))

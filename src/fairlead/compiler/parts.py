@@ -1,18 +1,20 @@
-"""Which resources a view gets: the list of parts, each a rule and its key, by resource type.
+"""Which resources a view gets: lists of parts, each a rule and its key, by resource type.
 
 A part is built once and shared by every view that has it. The lists change when something comes or goes; the parts
-change when their content does, and then the lists stand.
+change when their content does, and then the lists stand. The lists themselves are kept in layers: what proxies have in
+common is listed once, however many there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from fairlead.compiler.clients import client
+from fairlead.compiler.clients import client, seen_as
 from fairlead.compiler.clusters import (
+    ClusterKey,
     endpoints_key,
     fixed_cluster,
     fixed_keys,
@@ -26,13 +28,13 @@ from fairlead.compiler.clusters import (
 from fairlead.compiler.credentials import secret, secret_keys
 from fairlead.compiler.endpoints import assignment_of
 from fairlead.compiler.listeners import ListenerKey, listener, listener_names, route_names
-from fairlead.compiler.nametable import name_table
+from fairlead.compiler.nametable import name_table, name_table_keys
 from fairlead.compiler.routes import GatewayRouteKey, SidecarRouteKey, gateway_route, sidecar_route
 from fairlead.compiler.serving import telling_addresses
 from fairlead.envoy.names import HTTP_PROXY_ROUTE
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, SECRET
 from fairlead.inc import Reader, Rule, rule
-from fairlead.ir.view import View
+from fairlead.ir.view import Client, View
 
 
 class Part(NamedTuple):
@@ -42,61 +44,106 @@ class Part(NamedTuple):
     key: Hashable
 
 
-class PartsKey(NamedTuple):
-    """The parts of one resource type for a view."""
+class Layer(NamedTuple):
+    """Some resources of one type: the rule that lists their parts, and the key. Views share layers of equal keys."""
 
     type_url: str
-    view: View
+    rule: Rule[Any, tuple[Part, ...]]
+    key: Hashable
+
+
+class Outside(NamedTuple):
+    """What clusters and endpoints of other services depend on: who calls, and whether they are called by name."""
+
+    client: Client
+    by_name: bool
 
 
 @rule
-def parts(r: Reader, key: PartsKey) -> tuple[Part, ...]:
-    """The parts of one type that a view gets, in a fixed order."""
-    view = key.view
-    match key.type_url:
-        case t if t == CLUSTER:
-            return _clusters(r, view)
-        case t if t == ENDPOINT:
-            return _endpoints(r, view)
-        case t if t == LISTENER:
-            return tuple(Part(listener, ListenerKey(view, name)) for name in listener_names(r, view))
-        case t if t == ROUTE:
-            return _routes(r, view)
-        case t if t == SECRET:
-            return tuple(Part(secret, at) for at in secret_keys(r, view))
-        case t if t == NAME_TABLE and view.capture.mode in ("netns", "redirect"):
-            return (Part(name_table, view.namespace),)
-        case _:
-            return ()
+def layers(r: Reader, view: View) -> tuple[Layer, ...]:
+    """The layers of a view; of equal names, what stands first is given."""
+    outside = Outside(seen_as(r, view.client), view.capture.mode in ("explicit", "none"))
+    found = [
+        Layer(CLUSTER, own_clusters, view),
+        Layer(CLUSTER, outbound_clusters, outside),
+        Layer(ENDPOINT, outbound_endpoints, outside),
+        Layer(LISTENER, own_listeners, view),
+        Layer(ROUTE, own_routes, view),
+        Layer(SECRET, own_secrets, view),
+    ]
+    if view.capture.mode in ("netns", "redirect"):
+        found.append(Layer(NAME_TABLE, known_names, outside.client.namespace))
+    return tuple(found)
 
 
-def _outbound(r: Reader, view: View) -> tuple[Any, ...]:
-    who = client(r, view.client)
-    return outbound_keys(r, (who.namespace, who.labels, view.capture.mode in ("explicit", "none")))
-
-
-def _clusters(r: Reader, view: View) -> tuple[Part, ...]:
+@rule
+def own_clusters(r: Reader, view: View) -> tuple[Part, ...]:
+    """The clusters that lead to the workload itself, and those that lead nowhere in particular."""
     return (
         *(Part(fixed_cluster, at) for at in fixed_keys(r, view)),
         *(Part(tunnel_cluster, at) for at in tunnel_keys(r, view)),
         *(Part(inbound_cluster, at) for at in inbound_keys(r, view)),
-        *(Part(outbound_cluster, at) for at in _outbound(r, view)),
     )
 
 
-def _endpoints(r: Reader, view: View) -> tuple[Part, ...]:
-    found = (endpoints_key(r, at) for at in _outbound(r, view))
+@rule
+def outbound_clusters(r: Reader, key: Outside) -> tuple[Part, ...]:
+    """The clusters of other services."""
+    return tuple(Part(outbound_cluster, at) for at in _outbound(r, key))
+
+
+@rule
+def outbound_endpoints(r: Reader, key: Outside) -> tuple[Part, ...]:
+    """The endpoints of other services."""
+    found = (endpoints_key(r, at) for at in _outbound(r, key))
     return tuple(Part(assignment_of, at) for at in dict.fromkeys(found) if at is not None)
 
 
-def _routes(r: Reader, view: View) -> tuple[Part, ...]:
+@rule
+def own_listeners(r: Reader, view: View) -> tuple[Part, ...]:
+    """The listeners of a view."""
+    return tuple(Part(listener, ListenerKey(view, name)) for name in listener_names(r, view))
+
+
+@rule
+def own_routes(r: Reader, view: View) -> tuple[Part, ...]:
+    """The route configurations to which a view's listeners refer."""
     names = route_names(r, view)
     if view.type == "router":
         # A gateway's routes hardly ever depend on its addresses: gateways of one deployment share them.
         shared = replace(view, addresses=telling_addresses(r, view.addresses), workload_name="")
         return tuple(Part(gateway_route, GatewayRouteKey(shared, name)) for name in names)
     who = client(r, view.client)
+    caller = Client(who.namespace, who.labels)
     explicit = view.capture.mode == "explicit"
     return tuple(
-        Part(sidecar_route, SidecarRouteKey(who, name, explicit and name == HTTP_PROXY_ROUTE)) for name in names
+        Part(sidecar_route, SidecarRouteKey(caller, name, explicit and name == HTTP_PROXY_ROUTE)) for name in names
     )
+
+
+@rule
+def own_secrets(r: Reader, view: View) -> tuple[Part, ...]:
+    """The secrets to which a view's listeners refer."""
+    return tuple(Part(secret, at) for at in secret_keys(r, view))
+
+
+@rule
+def known_names(r: Reader, client_namespace: str) -> tuple[Part, ...]:
+    """The names that the agent resolves for applications of a namespace."""
+    return tuple(Part(name_table, at) for at in name_table_keys(r, client_namespace))
+
+
+TYPE_OF: Mapping[Rule[Any, Any], str] = {
+    own_clusters: CLUSTER,
+    outbound_clusters: CLUSTER,
+    outbound_endpoints: ENDPOINT,
+    own_listeners: LISTENER,
+    own_routes: ROUTE,
+    own_secrets: SECRET,
+    known_names: NAME_TABLE,
+}
+"""The resource type that each list of parts is of."""
+
+
+def _outbound(r: Reader, key: Outside) -> tuple[ClusterKey, ...]:
+    return outbound_keys(r, (key.client.namespace, key.client.labels, key.by_name))

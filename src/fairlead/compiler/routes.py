@@ -17,18 +17,22 @@ from fairlead.compiler.routes_hosts import (
     PLAIN,
     TUNNEL,
     WITH_PORT,
+    GroupKey,
+    JoinKey,
     Site,
     SiteKey,
     VirtualHostKey,
+    groups,
     http_ports,
+    joined,
+    labels_in,
     serves_http,
     sidecar_virtual_host,
     site,
-    sites,
-    tunnel_sites,
-    tunnel_virtual_host,
+    tunnel_hosts,
 )
 from fairlead.compiler.routes_rules import ClientKey, narrowed
+from fairlead.compiler.scope import scope, special
 from fairlead.envoy.names import HTTP_PROXY_ROUTE
 from fairlead.envoy.resource import ROUTE, Resource
 from fairlead.envoy.route import route_configuration, unknown_hosts
@@ -98,7 +102,12 @@ def shared_gateway_route(r: Reader, key: RouteServersKey) -> Resource:
 @rule
 def route_labels(r: Reader, key: _NameKey) -> tuple[str, ...]:
     """The client labels on which a route configuration depends."""
-    return tuple(sorted({name for one in _sites(r, key.client_namespace, key.name) for name in one.labels}))
+    single = _single(r, key.client_namespace, key.name)
+    if single is not None:
+        return single.labels
+    return tuple(
+        sorted({name for group, _ in _groups(r, key.client_namespace, key.name) for name in labels_in(r, group)})
+    )
 
 
 @rule
@@ -107,30 +116,46 @@ def shared_route(r: Reader, key: _SharedKey) -> Resource:
     form = ANY if ":" in key.name else PLAIN
     if key.name == HTTP_PROXY_ROUTE:
         form = TUNNEL if key.explicit else WITH_PORT
-    made = [
-        sidecar_virtual_host(r, VirtualHostKey(narrowed(key.client, one.labels), one.port, one.hostname, form))
-        for one in _sites(r, key.client.namespace, key.name)
-    ]
-    if form == TUNNEL:
-        made.extend(tunnel_virtual_host(r, one) for one in tunnel_sites(r, key.client.namespace))
-    if form != ANY:
+    namespace = key.client.namespace
+    if form == ANY:
+        single = _single(r, namespace, key.name)
+        made = [] if single is None else [sidecar_virtual_host(r, _virtual_host(r, key.client, single))]
+    else:
+        made = [
+            joined(r, JoinKey(group, narrowed(ClientKey(near, key.client.labels), labels_in(r, group)), form))
+            for group, near in _groups(r, namespace, key.name)
+        ]
+        if form == TUNNEL:
+            made.extend(tunnel_hosts(r, namespace))
         made.append(unknown_hosts(settings(r).outbound_policy, connect=form == TUNNEL))
     plain = form in (ANY, PLAIN)
     return Resource.of(ROUTE, key.name, route_configuration(key.name, made, ignore_port=plain))
 
 
-def _sites(r: Reader, namespace: str, name: str) -> Iterator[Site]:
-    """The virtual hosts of a route configuration, in order."""
+def _virtual_host(r: Reader, client: ClientKey, one: Site) -> VirtualHostKey:
+    """The key of a virtual host that answers to every name, so that it is nobody's own."""
+    near = special(r, client.namespace).seen_by(one.hostname)
+    return VirtualHostKey(narrowed(ClientKey(near, client.labels), one.labels), one.port, one.hostname, ANY)
+
+
+def _single(r: Reader, namespace: str, name: str) -> Site | None:
+    """The only virtual host of a route configuration for one host."""
+    port = _port_of(name)
+    if ":" not in name or port is None:
+        return None
+    hostname = name.rpartition(":")[0]
+    at = SiteKey(special(r, namespace).seen_by(hostname), port, hostname)
+    return site(r, at) if serves_http(r, at) else None
+
+
+def _groups(r: Reader, namespace: str, name: str) -> Iterator[tuple[GroupKey, str]]:
+    """The groups of virtual hosts of a route configuration, in order."""
     port = _port_of(name)
     if name == HTTP_PROXY_ROUTE:
-        for one in http_ports(r, namespace):
-            yield from sites(r, PortKey(namespace, one))
-    elif ":" in name and port is not None:
-        at = SiteKey(namespace, port, name.rpartition(":")[0])
-        if serves_http(r, at):
-            yield site(r, at)
-    elif port is not None:
-        yield from sites(r, PortKey(namespace, port))
+        for one in http_ports(r, scope(r, namespace)):
+            yield from groups(r, PortKey(namespace, one))
+    elif ":" not in name and port is not None:
+        yield from groups(r, PortKey(namespace, port))
 
 
 def _port_of(name: str) -> int | None:

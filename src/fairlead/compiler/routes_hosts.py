@@ -7,6 +7,7 @@ becomes one on port 80, and on other ports where its rules also apply to a host 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -27,6 +28,7 @@ from fairlead.compiler.routes_rules import (
     policy_label_names,
     summary,
 )
+from fairlead.compiler.scope import EVERYWHERE, scope, special
 from fairlead.envoy import names
 from fairlead.envoy.route import RouteList, connect_route, virtual_host
 from fairlead.inc import Reader, rule
@@ -77,6 +79,22 @@ class QualifiesKey(NamedTuple):
     routes: NamespacedName
 
 
+class GroupKey(NamedTuple):
+    """The virtual hosts of a port whose names are those of a namespace's services ("": all other names)."""
+
+    client_namespace: str
+    port: int
+    group: str
+
+
+class JoinKey(NamedTuple):
+    """A group of virtual hosts for a client: `sites` says which there are, and `client` how they look."""
+
+    sites: GroupKey
+    client: ClientKey
+    form: str
+
+
 PLAIN, WITH_PORT, TUNNEL, ANY = "plain", "with-port", "tunnel", "any"
 
 
@@ -91,6 +109,65 @@ def sites(r: Reader, key: PortKey) -> tuple[Site, ...]:
     found.update(unclaimed(r, key))
     made = (site(r, SiteKey(key.client_namespace, key.port, hostname)) for hostname in found)
     return tuple(sorted(made, key=lambda one: one.name))
+
+
+@rule
+def site_groups(r: Reader, key: PortKey) -> dict[str, tuple[Site, ...]]:
+    """The virtual hosts of a port by the namespaces in their names. The value is never changed."""
+    found: dict[str, list[Site]] = {}
+    suffix = settings(r).domain_suffix
+    for one in sites(r, key):
+        found.setdefault(_service_of(one.hostname, suffix)[1], []).append(one)
+    return {group: tuple(found[group]) for group in sorted(found)}
+
+
+@rule
+def group_names(r: Reader, key: PortKey) -> tuple[str, ...]:
+    """The groups of a port's virtual hosts."""
+    return tuple(site_groups(r, key))
+
+
+@rule
+def sites_in(r: Reader, key: GroupKey) -> tuple[Site, ...]:
+    """The virtual hosts of a group."""
+    return site_groups(r, PortKey(key.client_namespace, key.port)).get(key.group, ())
+
+
+@rule
+def labels_in(r: Reader, key: GroupKey) -> tuple[str, ...]:
+    """The client labels on which a group depends."""
+    return tuple(sorted({name for one in sites_in(r, key) for name in one.labels}))
+
+
+@rule
+def joined(r: Reader, key: JoinKey) -> bytes:
+    """The virtual hosts of a group for a client, serialised and framed."""
+    return b"".join(
+        sidecar_virtual_host(r, VirtualHostKey(narrowed(key.client, one.labels), one.port, one.hostname, key.form))
+        for one in sites_in(r, key.sites)
+    )
+
+
+@rule
+def groups(r: Reader, key: PortKey) -> tuple[tuple[GroupKey, str], ...]:
+    """The groups of a port's virtual hosts for a client namespace, and as whose client it gets each of them.
+
+    Only hosts of its own namespace have names that other namespaces do not use; beyond that, what is special counts.
+    """
+    namespace, port = key
+    where = scope(r, namespace)
+    seen = special(r, namespace)
+    found: list[tuple[GroupKey, str]] = []
+    for group in group_names(r, PortKey(where, port)):
+        common = GroupKey(EVERYWHERE, port, group)
+        own = GroupKey(where, port, group)
+        if where != EVERYWHERE:
+            there = sites_in(r, own)
+            if there != sites_in(r, common) or any(seen.seen_by(one.hostname) for one in there):
+                found.append((own, namespace))
+                continue
+        found.append((common, namespace if group == namespace else EVERYWHERE))
+    return tuple(found)
 
 
 @rule
@@ -201,10 +278,13 @@ def covers_host(r: Reader, key: SiteKey) -> bool:
 def sidecar_virtual_host(r: Reader, key: VirtualHostKey) -> bytes:
     """One virtual host, serialised and framed; empty if no rule applies to this client or all its names are taken."""
     at = SiteKey(key.client.namespace, key.port, key.hostname)
+    # The names are those of the client's namespace; where they lead is the same for others, if nothing is special.
+    near = special(r, key.client.namespace).seen_by(key.hostname)
+    alike = key._replace(client=key.client._replace(namespace=near))
     if serves_http(r, at):
-        domains, routes = _names(r, at), _host_routes(r, key)
+        domains, routes = _names(r, at), _host_routes(r, alike)
     else:
-        domains, routes = [_literal(key.hostname)], _first(r, key, owners(r, at))
+        domains, routes = [_literal(key.hostname)], _first(r, alike, owners(r, at))
     if routes is None or not domains:
         return b""
     tunnels = [connect_route(_tunnelled(r, at))] if key.form == TUNNEL and serves_http(r, at) else []
@@ -214,7 +294,7 @@ def sidecar_virtual_host(r: Reader, key: VirtualHostKey) -> bytes:
 def _tunnelled(r: Reader, key: SiteKey) -> str:
     """The cluster for CONNECT to an HTTP host: what comes through is routed where all HTTP to the port is, if it is."""
     at = host_named(r, NameKey(key.client_namespace, key.hostname))
-    if at is not None and is_bound(r, PortKey(key.client_namespace, key.port), at):
+    if at is not None and is_bound(r, PortKey(scope(r, key.client_namespace), key.port), at):
         return names.tunnel_cluster(key.port)
     return names.subset_key("outbound", key.port, "", key.hostname)
 
@@ -228,6 +308,16 @@ def tunnel_sites(r: Reader, client_namespace: str) -> tuple[SiteKey, ...]:
         for port in _ports(r, at)
         if port.protocol is not Protocol.UDP and port.number not in http_ports_of(r, at)
     )
+
+
+def tunnel_hosts(r: Reader, client_namespace: str) -> Iterator[bytes]:
+    """The virtual hosts of those ports for a client namespace."""
+    seen = special(r, client_namespace)
+    suffix = settings(r).domain_suffix
+    for one in tunnel_sites(r, scope(r, client_namespace)):
+        own = _service_of(one.hostname, suffix)[1] == client_namespace
+        near = client_namespace if own else seen.seen_by(one.hostname)
+        yield tunnel_virtual_host(r, one._replace(client_namespace=near))
 
 
 @rule
@@ -340,12 +430,18 @@ def _owns(r: Reader, key: SiteKey, address: str) -> bool:
 
 def _short_names(hostname: str, namespace: str, suffix: str) -> list[str]:
     """`reviews` (only in its own namespace), `reviews.default` and `reviews.default.svc`."""
-    end = f".svc.{suffix}"
-    stem = hostname.removesuffix(end)
-    name, dot, where = stem.partition(".")
-    if stem == hostname or not dot or "." in where or name.startswith("*"):
+    name, where = _service_of(hostname, suffix)
+    if not where or name.startswith("*"):
         return []
+    stem = f"{name}.{where}"
     return [*([name] if where == namespace else []), stem, f"{stem}.svc"]
+
+
+def _service_of(hostname: str, suffix: str) -> tuple[str, str]:
+    """The service and the namespace in a name such as `reviews.default.svc.cluster.local`; empty in all others."""
+    stem = hostname.removesuffix(f".svc.{suffix}")
+    name, _, where = stem.partition(".")
+    return ("", "") if stem == hostname or "." in where else (name, where)
 
 
 def _taken(r: Reader, key: SiteKey, name: str) -> bool:

@@ -220,7 +220,8 @@ def _cluster(r: Reader, key: RoutesKey, to: Destination, origin: Origin) -> tupl
         port = fact.ports[0].number
     cluster = names.subset_key("outbound", port, to.subset, name)
     if at is None or fact is None:
-        r.report(_dangling(origin, f"no host {to.host} is known to clients in namespace {key.client.namespace}"))
+        whom = f" to clients in namespace {key.client.namespace}" if key.client.namespace else ""
+        r.report(_dangling(origin, f"no host {to.host} is known{whom}"))
     elif fact.port(port) is None and (to.port or _is_called(r, key)):
         known = ", ".join(str(one.number) for one in fact.ports)
         r.report(_dangling(origin, f"host {to.host} has no port {port}; it has {known or 'none'}"))

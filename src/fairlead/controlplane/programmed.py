@@ -125,8 +125,12 @@ class Programmed:
 
     def left(self, connection: Connection) -> None:
         """A proxy has gone."""
-        if any(key[0] == connection.node.id for key in self._blames):
-            self._settle_in(_ABSENT + _PAUSE, "absent")
+        blames = [blame for key, blame in self._blames.items() if key[0] == connection.node.id]
+        if blames and self._loop is not None:
+            for blame in blames:
+                blame.away_since = self._loop.time()
+            # One timer for each proxy that leaves: whoever leaves later is looked at later.
+            self._settle_in(_ABSENT + _PAUSE, f"absent {connection.node.id}")
         self.poke()
 
     def refused(self, connection: Connection, event: Nacked) -> None:

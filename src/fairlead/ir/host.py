@@ -10,6 +10,7 @@ import msgspec
 from fairlead.inc import Table
 from fairlead.ir.filters import Pairs
 from fairlead.ir.protocol import Protocol
+from fairlead.ir.visibility import concerned
 from fairlead.model.diagnostic import Origin
 
 
@@ -112,8 +113,14 @@ HOSTS_BY_NAME = HOSTS.index("name", lambda key, host: [key.hostname])
 HOSTS_BY_PORT = HOSTS.index("port", _ports)
 HOSTS_BY_ADDRESS = HOSTS.index("address", lambda key, host: host.addresses)
 """Hosts under each of their virtual addresses."""
+HOSTS_CONCERNING = HOSTS.index("concerning", lambda key, host: concerned(host.export_to, key.namespace))
+"""Hosts that are not shown everywhere, under each namespace to which they are shown."""
+HOSTS_DECLARED = HOSTS.index("declared", lambda key, host: [] if host.kubernetes else [""])
+"""Hosts whose names are free to choose (ServiceEntry), under ""."""
 HOSTS_BY_ALIAS = HOSTS.index("alias", lambda key, host: [host.alias] if host.alias else [])
 """Hosts under the name for which they stand."""
+HOSTS_ALIASING = HOSTS.index("aliasing", lambda key, host: [key.namespace] if host.alias else [])
+"""Hosts that stand for other names, under their namespaces."""
 HOSTS_BY_NAMESPACE = HOSTS.index("namespace", lambda key, host: [key.namespace])
 HOSTS_BY_SELECTOR = HOSTS.index("selector", _selector)
 """Hosts with a selector, under (namespace, first label, its value) of the selector; ("", "") if it is empty."""

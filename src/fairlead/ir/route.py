@@ -13,6 +13,7 @@ import msgspec
 from fairlead.inc import Table
 from fairlead.ir.filters import Pairs
 from fairlead.ir.traffic import RetryPolicy
+from fairlead.ir.visibility import concerned
 from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import NamespacedName
 
@@ -204,12 +205,31 @@ def _with_source_labels(_: NamespacedName, routes: RouteSet) -> list[str]:
     return [""] if any(match.source_labels for rule in rules for match in rule.matches) else []
 
 
+def _concerning(key: NamespacedName, routes: RouteSet) -> set[str]:
+    found = set(concerned(routes.export_to, key.namespace))
+    if routes.gateway_api:
+        # Its own namespace takes these rules first.
+        found.add(key.namespace)
+    rules = (*routes.http, *routes.tls, *routes.tcp)
+    found.update(match.source_namespace for rule in rules for match in rule.matches if match.source_namespace)
+    return found if MESH in routes.gateways else set()
+
+
+def _destinations(_: NamespacedName, routes: RouteSet) -> set[str]:
+    rules = (*routes.http, *routes.tls, *routes.tcp)
+    return {to.destination.host for rule in rules for to in rule.routes}
+
+
 ROUTES: Table[NamespacedName, RouteSet] = Table("routes", stage=1)
 ROUTES_BY_MESH_HOST = ROUTES.index("mesh-host", _mesh_hosts)
 """Route sets for sidecars, under each host they name (wildcards as they are)."""
 ROUTES_MESH = ROUTES.index("mesh", lambda key, routes: [""] if MESH in routes.gateways else [])
 """Every route set for sidecars, under ""."""
 ROUTES_WILDCARD = ROUTES.index("wildcard", _wildcards)
+ROUTES_CONCERNING = ROUTES.index("concerning", _concerning)
+"""Route sets for sidecars that are not for the clients of all namespaces alike, under the namespaces that differ."""
+ROUTES_BY_DESTINATION = ROUTES.index("destination", _destinations)
+"""Route sets under each host to which they lead."""
 ROUTES_BY_GATEWAY = ROUTES.index("gateway", lambda key, routes: [one for one in routes.gateways if one != MESH])
 ROUTES_WITH_SOURCE_LABELS = ROUTES.index("source-labels", _with_source_labels)
 """The route sets that look at labels of the caller, under ""."""

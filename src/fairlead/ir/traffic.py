@@ -11,6 +11,7 @@ import msgspec
 
 from fairlead.inc import Table
 from fairlead.ir.filters import Pairs
+from fairlead.ir.visibility import concerned
 from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import NamespacedName
 
@@ -160,6 +161,16 @@ TRAFFIC_POLICIES_BY_HOST = TRAFFIC_POLICIES.index("host", lambda key, policy: [p
 """Policies under the host they name, wildcards (`*.example.com`) as they are."""
 TRAFFIC_POLICIES_WITH_SELECTOR = TRAFFIC_POLICIES.index("selector", lambda key, policy: [""] if policy.selector else [])
 """The policies that are for some clients only, under ""."""
+
+TRAFFIC_POLICIES_BY_NAMESPACE = TRAFFIC_POLICIES.index("namespace", lambda key, policy: [key.namespace])
+
+
+def _concerning(key: NamespacedName, policy: TrafficPolicy) -> set[str]:
+    return {*concerned(policy.export_to, key.namespace), *([key.namespace] if policy.selector else [])}
+
+
+TRAFFIC_POLICIES_CONCERNING = TRAFFIC_POLICIES.index("concerning", _concerning)
+"""Policies that are not for the clients of all namespaces, under each namespace for whose clients they are."""
 
 
 def effective_policy(traffic: TrafficPolicy | None, subset: str, port: int) -> Policy:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 DOMAIN_SUFFIX = "cluster.local"
 """The suffix of service names, as facts use it: `name.namespace.svc.SUFFIX`."""
@@ -18,6 +18,16 @@ def is_visible(export_to: tuple[str, ...], namespace: str, client_namespace: str
     return any(
         one == "*" or one == client_namespace or (one == "." and namespace == client_namespace) for one in export_to
     )
+
+
+def concerned(export_to: tuple[str, ...], namespace: str) -> Iterator[str]:
+    """The namespaces to which an object of `namespace` is shown, if it is not shown everywhere."""
+    if export_to and "*" not in export_to:
+        for one in export_to:
+            if one == ".":
+                yield namespace
+            elif one != "~":
+                yield one
 
 
 def full_name(host: str, namespace: str, suffix: str) -> str:

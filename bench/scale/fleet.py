@@ -1,0 +1,146 @@
+"""A process of simulated proxies: one JSON command a line on standard input, one JSON answer a line."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import uvloop
+
+from bench.scale.proxy import Expectation, Fleet, Proxy
+
+
+class Process:
+    """The proxies of this process and what is asked of them."""
+
+    def __init__(self, setup: dict[str, Any]) -> None:
+        self._target: str = setup["target"]
+        self._root = Path(setup["root"]).read_bytes()
+        self._keys: dict[str, Any] = {}
+        self.fleet = Fleet()
+        self._setup = setup
+        self._certificates: dict[str, list[str]] = json.loads(Path(setup["certificates"]).read_text())
+        self.proxies = [Proxy(self.fleet, one, self._dialler(one)) for one in setup["proxies"]]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _dialler(self, spec: dict[str, Any]) -> Any:
+        identity = f"{spec['namespace']}/{spec['account']}"
+        key, chain = self._certificates[identity]
+        credentials = grpc.ssl_channel_credentials(self._root, key.encode(), chain.encode())
+        options = [
+            # Each proxy has a connection of its own, as each Envoy has.
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.enable_retries", 0),
+        ]
+        return lambda: grpc.aio.secure_channel(self._target, credentials, options=options)
+
+    async def connect(self, rate: float) -> None:
+        """Start all proxies, `rate` a second (0: at once)."""
+        for number, proxy in enumerate(self.proxies):
+            self._tasks.append(asyncio.create_task(proxy.run()))
+            if rate and number % 10 == 9:
+                await asyncio.sleep(10 / rate)
+
+    async def expect(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Wait until each proxy in question has acknowledged a resource."""
+        among = asked["among"]
+        mine = [one.index for one in self.proxies if one.role == "prompt" and (among is None or one.index in among)]
+        wanted = Expectation(asked["type"], asked["name"], asked["mark"].encode(), mine)
+        self.fleet.expected.append(wanted)
+        self.say({"expecting": asked["id"], "count": len(mine)})
+        try:
+            async with asyncio.timeout(asked["timeout"]):
+                await wanted.done.wait()
+        except TimeoutError:
+            pass
+        self.fleet.expected.remove(wanted)
+        return {"met": asked["id"], "times": wanted.times, "missing": len(wanted.waiting)}
+
+    async def synced(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Wait until every proxy that behaves has everything."""
+        mine = [one for one in self.proxies if one.role == "prompt"]
+        try:
+            async with asyncio.timeout(asked["timeout"]):
+                for one in mine:
+                    await one.in_sync.wait()
+        except TimeoutError:
+            pass
+        times = [one.synced_at for one in mine if one.in_sync.is_set()]
+        return {"met": asked["id"], "times": times, "missing": len(mine) - len(times), "errors": self.fleet.errors}
+
+    def counters(self) -> dict[str, int]:
+        """What was received and said so far."""
+        found = self.fleet
+        return {
+            "responses": found.responses,
+            "bytes": found.bytes,
+            "acks": found.acks,
+            "nacks": found.nacks,
+            "connections": found.connections,
+        }
+
+    def held(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """The versions that each proxy holds, by index, for the comparison with a compile from nothing."""
+        wanted = set(asked["among"])
+        return {
+            "met": asked["id"],
+            "held": {str(one.index): one.held for one in self.proxies if one.index in wanted},
+        }
+
+    def say(self, answer: dict[str, Any]) -> None:
+        """Answer the driver."""
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+    async def serve(self) -> None:
+        """Take commands until the input ends."""
+        reader = asyncio.StreamReader(limit=1 << 26)
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        running: set[asyncio.Task[None]] = set()
+        while line := await reader.readline():
+            task = asyncio.create_task(self._do(json.loads(line)))
+            running.add(task)
+            task.add_done_callback(running.discard)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _do(self, asked: dict[str, Any]) -> None:
+        match asked["op"]:
+            case "connect":
+                await self.connect(asked["rate"])
+                self.say({"met": asked["id"]})
+            case "synced":
+                self.say(await self.synced(asked))
+            case "expect":
+                self.say(await self.expect(asked))
+            case "held":
+                self.say(self.held(asked))
+            case _:
+                self.say({"met": asked["id"], **self.counters()})
+
+
+def main() -> None:
+    """Read the setup, then commands."""
+    setup = json.loads(sys.stdin.readline())
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)
+
+    async def run() -> None:
+        process = Process(setup)
+        process.say({"ready": os.getpid()})
+        await process.serve()
+
+    uvloop.run(run())
+
+
+if __name__ == "__main__":
+    main()
