@@ -27,6 +27,7 @@ REFRESH = 20 * 60.0
 """Seconds between two fetches that succeed."""
 FIRST_RETRY = 1.0
 _LONGEST_RETRY = 5 * 60.0
+_LONGEST_PATIENCE = 60.0
 _AT_ONCE = 16
 CONDITION = "KeysFetched"
 
@@ -107,7 +108,8 @@ class KeyKeeper:
         found: dict[str, _Wish] = {}
         for key, wanted in self._feed.model.engine.items(JWKS_WANTED):
             old = found.get(key.uri)
-            timeout = max(wanted.timeout, old.timeout if old is not None else 0.0)
+            # Bounded, as only so many are fetched at once and the others wait for them.
+            timeout = max(min(wanted.timeout, _LONGEST_PATIENCE), old.timeout if old is not None else 0.0)
             found[key.uri] = _Wish(timeout, tuple(dict.fromkeys((*(old.policies if old else ()), key.policy))))
         return found
 
