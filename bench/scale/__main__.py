@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from bench.scale import mesh
 from bench.scale.fleets import Fleets, Roles, proxies
 from bench.scale.mesh import Size

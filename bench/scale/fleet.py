@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import uvloop
+
 from bench.scale.proxy import Expectation, Fleet, Proxy
 
 

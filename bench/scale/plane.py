@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.scale.mesh import Json
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bench.scale.mesh import Json
 from fairlead.ca.authority import open_authority
 from fairlead.cli.client import Access, Client, Refused, read_kubeconfig
 from fairlead.compiler.registry import registry

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 import msgspec
+
 from bench.scale import mesh
 from bench.scale.fleets import Acknowledged, Fleets
 from bench.scale.mesh import Size
