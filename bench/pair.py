@@ -79,7 +79,8 @@ def _envoy(directory: Path, name: str, listener: Json, clusters: list[Json]) -> 
     path.write_text(json.dumps(config))
     command = [find_envoy(""), "-c", str(path), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
+        # A session of its own, as agents give their Envoys: the scheduler may share the processor by sessions.
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:
         eventually(lambda: request("127.0.0.1", admin, "/ready").status == 200, f"{name}: {log}")
         yield process.pid

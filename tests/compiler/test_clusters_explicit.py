@@ -6,7 +6,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.extensions.clusters.dynamic_forward_proxy.v3.cluster_pb2 import ClusterConfig
 from listener_facts import World, endpoint, host, origin, sidecar
 
-from fairlead.compiler.parts import PartsKey, parts
+from fairlead.compiler.publish import Publisher
 from fairlead.envoy.resource import CLUSTER
 from fairlead.ir.host import Resolution
 from fairlead.ir.protocol import Protocol
@@ -20,9 +20,10 @@ WEB = "web.default.svc.cluster.local"
 
 
 def clusters(world: World, view: View) -> dict[str, Cluster]:
-    found = [world.engine.call(one.rule, one.key) for one in world.engine.call(parts, PartsKey(CLUSTER, view))]
+    publisher = Publisher(world.engine)
+    publisher.open(view)
     assert not world.engine.failures()
-    return {one.name: Cluster.FromString(one.body) for one in found}
+    return {name: Cluster.FromString(one.body) for name, one in publisher.catalog(view)[CLUSTER].items()}
 
 
 def test_nothing_goes_to_the_original_destination() -> None:

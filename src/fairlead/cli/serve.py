@@ -40,6 +40,18 @@ def _server_options(function: F) -> F:
         click.option(
             "--ca-root", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its root, if another."
         ),
+        click.option(
+            "--jwks-block",
+            "jwks_blocked",
+            multiple=True,
+            metavar="CIDR",
+            help="A network from which keys of token issuers are never fetched.",
+        ),
+        click.option(
+            "--jwks-ca",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Certificates of authorities that are trusted for it, beside the system's.",
+        ),
         click.option("-v", "--verbose", is_flag=True, help="Say what is done."),
     ):
         function = option(function)
@@ -120,10 +132,12 @@ def _settings(options: dict[str, Any]) -> Settings:
     certificate, key, root = options.pop("ca_cert"), options.pop("ca_key"), options.pop("ca_root")
     if (certificate is None) != (key is None):
         raise click.UsageError("--ca-cert and --ca-key go together")
-    try:
-        ipaddress.ip_network(options["service_range"])
-    except ValueError as error:
-        raise click.UsageError(f"--service-range: {error}") from None
+    for option, texts in (("--service-range", (options["service_range"],)), ("--jwks-block", options["jwks_blocked"])):
+        try:
+            for text in texts:
+                ipaddress.ip_network(text, strict=option == "--service-range")
+        except ValueError as error:
+            raise click.UsageError(f"{option}: {error}") from None
     supplied = Supplied(certificate, key, root or certificate) if certificate is not None else None
     return Settings(**options, supplied=supplied)
 

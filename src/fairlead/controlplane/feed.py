@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.publish import Changes
 from fairlead.controlplane.stages import Stages
+from fairlead.inc import Table
 from fairlead.ir.view import View
 from fairlead.model.diagnostic import Problem
 from fairlead.model.object import Object
@@ -84,6 +85,15 @@ class Feed:
         """Call `listener` after each pass with what it did."""
         self._listeners.append(listener)
 
+    def put(self, table: Table[Any, Any], key: Hashable, value: object | None) -> bool:
+        """Write a row of an input table that does not come from objects (None: remove it); False if nothing changed."""
+        engine = self.model.engine
+        with engine.transaction():
+            changed = engine.delete(table, key) if value is None else engine.put(table, key, value)
+        if changed:
+            self._schedule()
+        return changed
+
     def flush(self) -> None:
         """Compile what is pending now."""
         self._scheduled = None
@@ -135,6 +145,9 @@ class Feed:
             generation = _generation(change.new)
             if generation != _generation(change.old) or change.old is None:
                 self._edited[change.ref] = generation
+        self._schedule()
+
+    def _schedule(self) -> None:
         if self._scheduled is None and self._unsubscribe is not None:
             loop = self._running()
             self._scheduled = loop.call_at(max(loop.time(), self._not_before), self.flush)

@@ -27,6 +27,8 @@ from fairlead.compiler.registry import registry
 from fairlead.controlplane.allocation import Allocation
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
+from fairlead.controlplane.fetching import KeyFetcher
+from fairlead.controlplane.jwks import REFRESH, KeyKeeper
 from fairlead.controlplane.operations import operations
 from fairlead.controlplane.proxies import Proxies
 from fairlead.controlplane.state import Endpoints, StateDirectory
@@ -45,7 +47,9 @@ def _now() -> datetime:
 class Settings(msgspec.Struct, frozen=True):
     """What `fairlead serve` is told. Ports of 0 are chosen freely; `names` are further names of the server.
 
-    `certificate_ttl` is the life of the servers' own certificate, which is renewed at half of it.
+    `certificate_ttl` is the life of the servers' own certificate, which is renewed at half of it. `jwks_blocked` are
+    networks from which keys of token issuers are never fetched, `jwks_ca` is a file of authorities that are trusted for
+    that beside the system's, `jwks_refresh` is the time between two fetches (seconds).
     """
 
     host: str = "127.0.0.1"
@@ -57,6 +61,9 @@ class Settings(msgspec.Struct, frozen=True):
     names: tuple[str, ...] = ()
     supplied: Supplied | None = None
     certificate_ttl: timedelta = timedelta(days=30)
+    jwks_blocked: tuple[str, ...] = ()
+    jwks_ca: Path | None = None
+    jwks_refresh: float = REFRESH
 
 
 class _ServerCertificates:
@@ -124,6 +131,8 @@ class ControlPlane:
         self.delivery = Delivery(self.feed)
         self.proxies = Proxies(self.store, self.model, self.delivery)
         self.feed.listen(self.proxies.programmed.passed)
+        self.fetcher = KeyFetcher(settings.jwks_blocked, settings.jwks_ca)
+        self.keys = KeyKeeper(self.feed, self.store, self.fetcher.fetch, state.keys, settings.jwks_refresh)
         self._running: list[Callable[[], Any]] = []
         self._renew_now = asyncio.Event()
 
@@ -150,7 +159,8 @@ class ControlPlane:
             [service.handler("token", by_token(self.tokens, settings.trust_domain))],
         )
         self.feed.start()
-        self._running.append(self.feed.stop)
+        self._running += [self.feed.stop, self.fetcher.close, self.keys.stop]
+        await self.keys.start()
         self.proxies.programmed.start()
         for server in (xds, join, api):
             await server.start()

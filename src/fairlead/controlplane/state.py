@@ -78,6 +78,11 @@ class StateDirectory:
         return self.ca / "root-cert.pem"
 
     @property
+    def keys(self) -> Path:
+        """Public keys of token issuers that were fetched."""
+        return self.path / "jwks.json"
+
+    @property
     def endpoints(self) -> Path:
         """Where the running control plane listens."""
         return self.path / "endpoints.json"
