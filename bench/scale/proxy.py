@@ -190,8 +190,8 @@ class Proxy:
             if self.role == "slow":
                 await asyncio.sleep(1)
             response = discovery_pb2.DeltaDiscoveryResponse.FromString(data)
-            if self.role != "reconnect":
-                # Those that come and go are told everything anew at any time: that is not a push.
+            if self.role in ("prompt", "nack"):
+                # Those that come and go are told everything anew at any time, and the slow take things late.
                 self.fleet.responses += 1
                 self.fleet.bytes += len(data)
             await self._take(response)

@@ -76,6 +76,19 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
     return tuple(found)
 
 
+class PartsKey(NamedTuple):
+    """The parts of one resource type for a view."""
+
+    type_url: str
+    view: View
+
+
+@rule
+def parts(r: Reader, key: PartsKey) -> tuple[Part, ...]:
+    """The parts of one type that a view gets, all layers together, in a fixed order (for tools and tests)."""
+    return tuple(part for one in layers(r, key.view) if one.type_url == key.type_url for part in one.rule(r, one.key))
+
+
 @rule
 def own_clusters(r: Reader, view: View) -> tuple[Part, ...]:
     """The clusters that lead to the workload itself, and those that lead nowhere in particular."""

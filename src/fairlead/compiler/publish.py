@@ -191,7 +191,7 @@ class Publisher:
                 same[at] = _joined({}, at, moved)
             told[view] = same[at]
         for view, changes in own.items():
-            if view not in told and any(changes.values()):
+            if view not in told:
                 told[view] = changes
         return told
 
@@ -219,11 +219,10 @@ class Publisher:
             rows = tuple(self._layers[one].resources for one in new if one.type_url == type_url)
             shown.catalog[type_url] = _NOTHING if not rows else rows[0] if len(rows) == 1 else _Stack(rows)
         for type_url, rows in before.items():
-            names = own.setdefault(view, {}).setdefault(type_url, {})
             now = shown.catalog[type_url]
-            for name in {**rows, **now}:
-                if rows.get(name) != now.get(name):
-                    names[name] = rows.get(name)
+            names: Moved = {name: rows.get(name) for name in {**rows, **now} if rows.get(name) != now.get(name)}
+            if names:
+                own.setdefault(view, {})[type_url] = names
         for layer in old:
             if layer not in new:
                 self._leave(layer, view)

@@ -101,13 +101,14 @@ PLAIN, WITH_PORT, TUNNEL, ANY = "plain", "with-port", "tunnel", "any"
 @rule
 def sites(r: Reader, key: PortKey) -> tuple[Site, ...]:
     """The virtual hosts of a port, in the order of their names."""
+    seen = special(r, key.client_namespace)
     found = {
         at.hostname
         for at in hosts_on_port(r, key)
-        if serves_http(r, SiteKey(key.client_namespace, key.port, at.hostname))
+        if serves_http(r, SiteKey(seen.seen_by(at.hostname), key.port, at.hostname))
     }
     found.update(unclaimed(r, key))
-    made = (site(r, SiteKey(key.client_namespace, key.port, hostname)) for hostname in found)
+    made = (site(r, SiteKey(seen.seen_by(hostname), key.port, hostname)) for hostname in found)
     return tuple(sorted(made, key=lambda one: one.name))
 
 
@@ -217,20 +218,21 @@ def route_sets_for(r: Reader, key: NameKey) -> tuple[NamespacedName, ...]:
 @rule
 def unclaimed(r: Reader, key: PortKey) -> tuple[str, ...]:
     """The names that only routing rules know and that are virtual hosts of this port."""
+    seen = special(r, key.client_namespace)
     if key.port == HTTP_PORT:
         sets = set(r.find(ROUTES_MESH, ""))
     else:
         sets = {
             one
             for at in hosts_on_port(r, key)
-            if serves_http(r, SiteKey(key.client_namespace, key.port, at.hostname))
-            for one in route_sets_for(r, NameKey(key.client_namespace, at.hostname))
+            if serves_http(r, SiteKey(seen.seen_by(at.hostname), key.port, at.hostname))
+            for one in route_sets_for(r, NameKey(seen.seen_by(at.hostname), at.hostname))
         }
     found: set[str] = set()
     for one in sets:
         known = summary(r, one)
         found.update(known.hosts if known is not None else ())
-    return tuple(sorted(name for name in found if owners(r, SiteKey(key.client_namespace, key.port, name))))
+    return tuple(sorted(name for name in found if owners(r, SiteKey(seen.seen_by(name), key.port, name))))
 
 
 @rule
@@ -275,11 +277,17 @@ def covers_host(r: Reader, key: SiteKey) -> bool:
 
 
 @rule
+def as_seen(r: Reader, key: NameKey) -> str:
+    """The client namespace under which to ask about a name: itself only if something is special about it there."""
+    return special(r, key.client_namespace).seen_by(key.hostname)
+
+
+@rule
 def sidecar_virtual_host(r: Reader, key: VirtualHostKey) -> bytes:
     """One virtual host, serialised and framed; empty if no rule applies to this client or all its names are taken."""
     at = SiteKey(key.client.namespace, key.port, key.hostname)
     # The names are those of the client's namespace; where they lead is the same for others, if nothing is special.
-    near = special(r, key.client.namespace).seen_by(key.hostname)
+    near = as_seen(r, NameKey(key.client.namespace, key.hostname))
     alike = key._replace(client=key.client._replace(namespace=near))
     if serves_http(r, at):
         domains, routes = _names(r, at), _host_routes(r, alike)

@@ -15,6 +15,7 @@ import msgspec
 
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.publish import Changes
+from fairlead.controlplane.stages import Stages
 from fairlead.inc import Table
 from fairlead.ir.view import View
 from fairlead.model.diagnostic import Problem
@@ -52,6 +53,10 @@ class Feed:
         self._newest = 0
         self.invalid: dict[Ref, list[Problem]] = {}
         self.passes = 0
+        self.stages = Stages()
+        self.moved_at = 0.0
+        """When the last pass that changed anything ended, on the loop's clock."""
+        self._taken_at = 0.0
         self._pending: dict[Ref, dict[str, Any] | None] = {}
         self._edited: dict[Ref, int] = {}
         self._listeners: list[Listener] = []
@@ -98,10 +103,17 @@ class Feed:
         edited, self._edited = self._edited, {}
         self.passes += 1
         if pending:
+            self.stages.observe("queue", begun - self._taken_at)
             self._apply(pending)
         self.revision = max(self.revision, self._newest)
+        lowered = loop.time()
         made = Pass(self.model.publisher.refresh(), edited)
-        took = loop.time() - begun
+        emitted = loop.time()
+        took = emitted - begun
+        self.stages.observe("lower", lowered - begun)
+        self.stages.observe("emit", emitted - lowered)
+        if made.changed:
+            self.moved_at = emitted
         self._not_before = begun + took + min(max(took, _SHORTEST_PAUSE), _LONGEST_PAUSE)
         for listener in self._listeners:
             try:
@@ -109,6 +121,12 @@ class Feed:
             except Exception:
                 # A defect in one listener must not keep the others from their proxies.
                 _log.exception("a listener failed at revision %d", self.revision)
+        self.stages.observe("deliver", loop.time() - emitted)
+
+    def acknowledged(self) -> None:
+        """A proxy has acknowledged something: how long after the last pass that changed anything."""
+        if self.moved_at:
+            self.stages.observe("ack", self._running().time() - self.moved_at)
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -119,6 +137,8 @@ class Feed:
         self._running().call_soon_threadsafe(self._take, tuple(changes))
 
     def _take(self, changes: tuple[Change, ...]) -> None:
+        if not self._pending:
+            self._taken_at = self._running().time()
         for change in changes:
             self._pending[change.ref] = change.new
             self._newest = max(self._newest, change.revision)

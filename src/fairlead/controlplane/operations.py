@@ -2,7 +2,8 @@
 
 `/fairlead/v1/proxies` lists them; `/fairlead/v1/proxies/NAME.NAMESPACE` gives what the control plane has for one.
 `/fairlead/v1/diagnostics` has the findings, and the pushes that are held; POST `/fairlead/v1/release` sends those, with
-`?proxy=NAME.NAMESPACE` only those of one proxy and the ones like it.
+`?proxy=NAME.NAMESPACE` only those of one proxy and the ones like it. `/metrics` is the control
+plane's own Prometheus page.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 from fairlead.apiserver.app import user_of
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
+from fairlead.controlplane.metrics import CONTENT_TYPE, page
 from fairlead.controlplane.proxies import Proxies
 from fairlead.store.store import timestamp
 
@@ -60,7 +62,11 @@ def operations(proxies: Proxies, feed: Feed, delivery: Delivery) -> list[BaseRou
     async def release(request: Request) -> Response:
         return JSONResponse({"released": delivery.release(request.query_params.get("proxy", ""))})
 
+    async def metrics(_: Request) -> Response:
+        return Response(page(feed, proxies), headers={"content-type": CONTENT_TYPE})
+
     return [
+        Route("/metrics", _administrators(metrics)),
         Route("/fairlead/v1/proxies", _administrators(listing)),
         Route("/fairlead/v1/proxies/{name}", _administrators(one)),
         Route("/fairlead/v1/diagnostics", _administrators(diagnostics)),

@@ -31,6 +31,7 @@ class Proxies:
         self._revision = revision
         self._connections: dict[int, tuple[Connection, float]] = {}
         self._delivery = delivery
+        self._answers = {"ack": 0, "nack": 0}
         self.programmed = Programmed(store, model, self._live)
 
     def connected(self, connection: Connection) -> None:
@@ -52,9 +53,16 @@ class Proxies:
             elif isinstance(event, Nacked):
                 kind = event.type_url.rpartition(".")[2]
                 _log.warning("proxy %s refused %s %s: %s", connection.node.id, kind, event.name, event.message)
+                self._answers["nack"] += 1
                 self.programmed.refused(connection, event)
             else:
+                self._answers["ack"] += 1
+                self._delivery.feed.acknowledged()
                 self.programmed.poke()
+
+    def counters(self) -> dict[str, int]:
+        """How many proxies are `connected`, and how many answers of each sort they have given."""
+        return {"connected": len(self._connections), **self._answers}
 
     def listing(self) -> list[dict[str, Any]]:
         """Each proxy and how each type stands, JSON-shaped, in the order of names."""

@@ -141,6 +141,9 @@ class Channel:
             if name == WILDCARD:
                 self._all(catalog)
             else:
+                # The catalog's own text, so that sessions share it.
+                known = catalog.get(name)
+                name = name if known is None else known.name
                 self.names.add(name)
                 if not first or name not in request.initial_versions:
                     self._force.add(name)
@@ -225,6 +228,7 @@ class Channel:
             if self.subscribed(name):
                 known = catalog.get(name)
                 same = known is not None and known.version == version
+                name = known.name if known is not None else name
                 self.ledger.acked[name] = known if known and same else Resource(self.type_url, name, version, b"")
                 self._dirty.add(name)
 
