@@ -3,7 +3,7 @@ PY ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: setup dev demo test lint bench clean lock
+.PHONY: setup dev demo test lint bench bench-scale clean lock
 
 setup: .venv/.installed
 dev: .venv/.dev
@@ -47,6 +47,9 @@ bench: setup
 lock:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml tools/build-requirements.txt -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml tools/build-requirements.txt -o requirements-dev.lock
+
+bench-scale: setup
+	$(BIN)/python -m bench.scale $(ARGS)
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
