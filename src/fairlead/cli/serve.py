@@ -74,7 +74,7 @@ def serve(verbose: bool, state: Path | None, **options: Any) -> None:
 @click.option("--gateway/--no-gateway", default=True, show_default=True, help="Run the default ingress gateway.")
 @click.argument("files", nargs=-1, type=click.Path(exists=True))
 def up(verbose: bool, state: Path | None, loopback: str, gateway: bool, files: tuple[str, ...], **options: Any) -> None:
-    """Run everything on this host: control plane, node, and the gateway that `istio: ingressgateway` selects.
+    """Run everything on this host: control plane, node, and a gateway that `istio: ingressgateway` selects.
 
     FILES (files or directories) are applied first. Ctrl-C stops all of it in order; what is stored stays.
 
@@ -209,7 +209,8 @@ INGRESS: dict[str, Any] = {
 def _apply(plane: ControlPlane, gateway: bool, files: tuple[str, ...]) -> bool:
     """Apply the files and the gateway; whether all of it was taken. What is refused is said on standard error.
 
-    The default gateway stays away where the files bring one for the same selector: two would share their ports.
+    The default gateway stays away where the files or the store have one for the same selector: two would share their
+    ports.
     """
     from fairlead.cli import manifests
     from fairlead.cli.resources import apply_entries, checked_entries, connected
@@ -222,7 +223,8 @@ def _apply(plane: ControlPlane, gateway: bool, files: tuple[str, ...]) -> bool:
                 entries = checked_entries(files, "default", given=False, recursive=False)
             except SystemExit:
                 return False
-        if gateway and not any(_is_ingress(one.manifest.data) for one in entries):
+        stored = client.request("GET", "/apis/fairlead.dev/v1alpha1/processes").document["items"]
+        if gateway and not any(_is_ingress(one) for one in (*stored, *(entry.manifest.data for entry in entries))):
             built_in, _ = manifests.check(plane.model.kinds, [Manifest(INGRESS)], "default", given=False)
             apply_entries(client, built_in)
         return not apply_entries(client, entries)[1]
