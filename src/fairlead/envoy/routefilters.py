@@ -9,36 +9,11 @@ from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from fairlead.envoy.routevalues import duration, fraction, packed, runtime_fraction, string_matcher
+from fairlead.ir.protocol import GRPC_STATUS
 from fairlead.ir.route import Cors, Fault
 
 FAULT_FILTER = "envoy.filters.http.fault"
 CORS_FILTER = "envoy.filters.http.cors"
-
-GRPC_STATUS = {
-    name: code
-    for code, name in enumerate(
-        (
-            "OK",
-            "CANCELLED",
-            "UNKNOWN",
-            "INVALID_ARGUMENT",
-            "DEADLINE_EXCEEDED",
-            "NOT_FOUND",
-            "ALREADY_EXISTS",
-            "PERMISSION_DENIED",
-            "RESOURCE_EXHAUSTED",
-            "FAILED_PRECONDITION",
-            "ABORTED",
-            "OUT_OF_RANGE",
-            "UNIMPLEMENTED",
-            "INTERNAL",
-            "UNAVAILABLE",
-            "DATA_LOSS",
-            "UNAUTHENTICATED",
-        )
-    )
-}
-"""gRPC status codes by name."""
 
 
 def set_filters(out: routes.Route, fault: Fault | None, cors: Cors | None) -> None:

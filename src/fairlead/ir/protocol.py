@@ -59,6 +59,33 @@ _APP_PROTOCOLS = {
 _WELL_KNOWN_TCP = frozenset((25, 53, 3306, 27017))
 
 
+GRPC_STATUS = {
+    name: code
+    for code, name in enumerate(
+        (
+            "OK",
+            "CANCELLED",
+            "UNKNOWN",
+            "INVALID_ARGUMENT",
+            "DEADLINE_EXCEEDED",
+            "NOT_FOUND",
+            "ALREADY_EXISTS",
+            "PERMISSION_DENIED",
+            "RESOURCE_EXHAUSTED",
+            "FAILED_PRECONDITION",
+            "ABORTED",
+            "OUT_OF_RANGE",
+            "UNIMPLEMENTED",
+            "INTERNAL",
+            "UNAVAILABLE",
+            "DATA_LOSS",
+            "UNAUTHENTICATED",
+        )
+    )
+}
+"""gRPC status codes by name."""
+
+
 def parse_protocol(text: str) -> Protocol:
     """The protocol that an API field names, in any case; AUTO where it names none that is known."""
     return _BY_NAME.get(text.lower(), Protocol.AUTO)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from http import HTTPStatus
 
+from fairlead.ir.protocol import GRPC_STATUS
 from fairlead.kinds.virtualservice import spec as api
 from fairlead.kinds.virtualservice.headers import check_cors_header
 from fairlead.model.diagnostic import Problem
@@ -36,27 +37,6 @@ _RETRY_ON = frozenset(
     ]
 )
 """Conditions of Envoy's `x-envoy-retry-on` and `x-envoy-retry-grpc-on`."""
-_GRPC = frozenset(
-    [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ]
-)
 _METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE"])
 _STATUS = frozenset(str(int(one)) for one in HTTPStatus)
 
@@ -113,8 +93,8 @@ def _abort(path: FieldPath, abort: api.FaultAbort | None) -> Iterator[Problem]:
     if sum(1 for one in (abort.http_status, abort.grpc_status, abort.http2_error) if one is not None) > 1:
         yield forbidden(path, "only one of httpStatus, grpcStatus and http2Error can be set")
     if abort.grpc_status is not None:
-        if abort.grpc_status not in _GRPC:
-            near = nearest(abort.grpc_status, _GRPC)
+        if abort.grpc_status not in GRPC_STATUS:
+            near = nearest(abort.grpc_status, GRPC_STATUS)
             remedy = f"Did you mean {near!r}?" if near else "Use a status name such as NOT_FOUND."
             yield unsupported(path / "grpcStatus", f"gRPC status {abort.grpc_status!r} is not supported", remedy)
     elif abort.http2_error is not None:
