@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast examples are made says something of the machine's load, nothing of what is tested.
+settings.register_profile("fairlead", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fairlead")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -13,6 +19,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests read it from the environment, as their child processes do."""
+    """Hand the option to child processes, and let them be interrupted."""
     if config.getoption("--update-golden"):
         os.environ["FAIRLEAD_UPDATE_GOLDEN"] = "1"
+    # Started in the background by a shell, tests would hand an ignored SIGINT down to the programs that they interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
