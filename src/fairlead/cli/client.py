@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from fairlead import __version__
+from fairlead.controlplane.state import default_directory
 from fairlead.model.yaml import YAMLError, parse_documents
 
 Json = dict[str, Any]
@@ -65,14 +66,6 @@ class Answer(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-def default_state() -> Path:
-    """Where Fairlead keeps its state unless told otherwise."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/fairlead")
-    home = os.environ.get("XDG_STATE_HOME")
-    return (Path(home) if home else Path.home() / ".local" / "state") / "fairlead"
-
-
 def find_kubeconfig(kubeconfig: Path | None, state: Path | None) -> Path:
     """The file to use: --kubeconfig, --state, $KUBECONFIG, the default state directory. Raises ClientError."""
     if kubeconfig is not None:
@@ -82,7 +75,7 @@ def find_kubeconfig(kubeconfig: Path | None, state: Path | None) -> Path:
     else:
         listed = [Path(one) for one in os.environ.get("KUBECONFIG", "").split(os.pathsep) if one]
         existing = [one for one in listed if one.is_file()]
-        found = (existing or listed or [default_state() / "kubeconfig"])[0]
+        found = (existing or listed or [default_directory() / "kubeconfig"])[0]
     if not found.is_file():
         remedy = "Start the mesh with `fairlead up`, or point --kubeconfig or --state at a running one."
         raise ClientError(f"there is no kubeconfig at {found}. {remedy}")

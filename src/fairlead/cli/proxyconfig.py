@@ -59,9 +59,9 @@ _STYLES = {"HEALTHY": "green", "UNHEALTHY": "red", "ACTIVE": "green", "OK": "gre
 def _found(proxy: str, state: Path | None, kubeconfig: Path | None, what: str = "") -> dict[str, list[dict[str, Any]]]:
     """The configuration by kind: of an Envoy here, else of the control plane. `what` is the kind that is wanted."""
     from fairlead.cli import envoyadmin
-    from fairlead.cli.client import default_state
+    from fairlead.controlplane.state import default_directory
 
-    directory = envoyadmin.local_directory(state or default_state(), proxy)
+    directory = envoyadmin.local_directory(state or default_directory(), proxy)
     if directory is not None:
         return envoyadmin.dump(directory)
     found = _of_the_control_plane(proxy, state, kubeconfig)
