@@ -29,7 +29,7 @@ from h2.events import (
     StreamReset,
 )
 from h2.exceptions import ProtocolError as Http2Error
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 
 WINDOW = 1 << 20
 """Bytes that a client may send on a stream before they are read."""
@@ -37,6 +37,11 @@ MAX_CALLS = 16
 MAX_HEADER_BYTES = 16_384
 CHUNK = 16_384
 _CONFIGURATION = H2Configuration(client_side=False, header_encoding=None, validate_inbound_headers=True)
+_SETTINGS: dict[SettingCodes, int] = {
+    SettingCodes.MAX_CONCURRENT_STREAMS: MAX_CALLS,
+    SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
+    SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES,
+}
 _RESPONSE = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 _INT = {code: cast("tuple[int, str]", code.value)[0] for code in grpc.StatusCode}
 
@@ -243,14 +248,8 @@ class Connection(asyncio.Protocol):
         address = f"ipv{6 if ':' in str(name[0]) else 4}:{name[0]}:{name[1]}" if name else ""
         self.peer = Peer(address, transport.get_extra_info("peercert") or {})
         self._seen[self] = None
-        self._http.local_settings.update(
-            {
-                SettingCodes.MAX_CONCURRENT_STREAMS: MAX_CALLS,
-                SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
-                SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES,
-                SettingCodes.ENABLE_CONNECT_PROTOCOL: 0,
-            }
-        )
+        # Set anew and not updated: what is updated counts only from the client's acknowledgement on.
+        self._http.local_settings = Settings(client=False, initial_values=_SETTINGS)
         self._http.initiate_connection()
         self._http.increment_flow_control_window(WINDOW)
         self._flush()
