@@ -15,9 +15,12 @@ from tests.conformance.suites import DIRECTORY, parameters
 
 FOLDER = "istio-capture"
 SUITE = "istio-capture"
-# What its tests are about is not what the rules are: how they are applied, and settings under older names.
+# What its tests are about is not what the rules are: how they are applied, and what is printed.
 _NOT_RULES = {"DryRun"}
-_NAMES = {"OutboundIPRangesInclude": "outbound-ip-ranges-include", "OutboundIPRangesExclude": "outbound-ip-ranges-exclude"}
+_NAMES = {
+    "OutboundIPRangesInclude": "outbound-ip-ranges-include",
+    "OutboundIPRangesExclude": "outbound-ip-ranges-exclude",
+}
 
 
 def cases(kind: str) -> list[Any]:
@@ -29,7 +32,7 @@ def cases(kind: str) -> list[Any]:
 
 
 def rules_of(case: Any, backend: Backend) -> tuple[CaptureRule, ...]:
-    chosen = {_NAMES.get(name, name): value for name, value in case["config"].items() if name not in _NOT_RULES}
+    chosen = {name: value for name, value in case["config"].items() if name not in _NOT_RULES}
     return capture_rules(settings(chosen), backend)
 
 

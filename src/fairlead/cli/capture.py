@@ -13,7 +13,9 @@ def capture() -> None:
 
 
 @capture.command()
-@click.option("-f", "--file", "file", type=click.Path(dir_okay=False, path_type=Path), help="Settings, or a Pod (YAML).")
+@click.option(
+    "-f", "--file", "file", type=click.Path(dir_okay=False, path_type=Path), help="Settings, or a Pod (YAML)."
+)
 @click.option("--set", "chosen", multiple=True, metavar="NAME=VALUE", help="A setting; goes before those of the file.")
 @click.option(
     "--format",

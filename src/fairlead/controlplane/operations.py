@@ -33,7 +33,7 @@ def operations(proxies: Proxies, feed: Feed, delivery: Delivery) -> list[BaseRou
         name = request.path_params["name"]
         connection = proxies.connection(name)
         if connection is None:
-            return _refused(404, f"no proxy {name!r} is connected; `fairlead proxy-status` lists those that are")
+            return refused(404, f"no proxy {name!r} is connected; `fairlead proxy-status` lists those that are")
         catalog = proxies.catalog(connection)
         return JSONResponse(
             {
@@ -66,27 +66,30 @@ def operations(proxies: Proxies, feed: Feed, delivery: Delivery) -> list[BaseRou
         return Response(page(feed, proxies), headers={"content-type": CONTENT_TYPE})
 
     return [
-        Route("/metrics", _administrators(metrics)),
-        Route("/fairlead/v1/proxies", _administrators(listing)),
-        Route("/fairlead/v1/proxies/{name}", _administrators(one)),
-        Route("/fairlead/v1/diagnostics", _administrators(diagnostics)),
-        Route("/fairlead/v1/release", _administrators(release), methods=["POST"]),
+        Route("/metrics", administrators(metrics)),
+        Route("/fairlead/v1/proxies", administrators(listing)),
+        Route("/fairlead/v1/proxies/{name}", administrators(one)),
+        Route("/fairlead/v1/diagnostics", administrators(diagnostics)),
+        Route("/fairlead/v1/release", administrators(release), methods=["POST"]),
     ]
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def _administrators(serve: Endpoint) -> Endpoint:
+def administrators(serve: Endpoint) -> Endpoint:
+    """The same, for administrators only."""
+
     async def endpoint(request: Request) -> Response:
         if not user_of(request).is_admin:
-            return _refused(403, f"{request.url.path} is for administrators only")
+            return refused(403, f"{request.url.path} is for administrators only")
         return await serve(request)
 
     return endpoint
 
 
-def _refused(code: int, message: str) -> Response:
+def refused(code: int, message: str) -> Response:
+    """A Kubernetes Status that says no."""
     return JSONResponse(
         {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}, code
     )

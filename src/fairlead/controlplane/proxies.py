@@ -69,6 +69,14 @@ class Proxies:
         found = [self._describe(connection, since) for connection, since in self._connections.values()]
         return sorted(found, key=lambda one: (one["namespace"], one["name"]))
 
+    def connections(self) -> list[Connection]:
+        """The proxies that are connected."""
+        return self._live()
+
+    def nodes(self) -> list[str]:
+        """The node ids of connected proxies."""
+        return [connection.node.id for connection, _ in self._connections.values()]
+
     def connection(self, name: str) -> Connection | None:
         """The proxy called `name.namespace`, or with this node id."""
         for connection, _ in self._connections.values():

@@ -24,7 +24,9 @@ def render(rules: Sequence[CaptureRule], family: Literal["ip", "ip6"]) -> list[s
         for rule in own:
             at = "-A" if rule.position is None else "-I"
             number = "" if rule.position is None else f" {rule.position + 1}"
-            lines.append(" ".join([f"{at} {chain_name(rule.chain)}{number}", *_conditions(rule.matches), _action(rule)]))
+            lines.append(
+                " ".join([f"{at} {chain_name(rule.chain)}{number}", *_conditions(rule.matches), _action(rule)])
+            )
         lines.append("COMMIT")
     return lines
 
@@ -38,7 +40,10 @@ def _conditions(matches: tuple[Match, ...]) -> list[str]:
     protocols = {one.values[0] for one in matches if one.kind == "protocol"}
     protocols |= {one.protocol for one in matches if one.kind in ("dport", "sport")}
     # iptables takes ports only beside their protocol, and names it once.
-    return [*(f"-p {one}" for one in sorted(protocols)), *(_condition(one) for one in matches if one.kind != "protocol")]
+    return [
+        *(f"-p {one}" for one in sorted(protocols)),
+        *(_condition(one) for one in matches if one.kind != "protocol"),
+    ]
 
 
 def _condition(match: Match) -> str:

@@ -1,7 +1,7 @@
 """The capture rules of a pod or VM with a sidecar of its own: settings in, rules as data out. No I/O.
 
 Names of settings, their defaults and what they mean are those of Istio's capture program (flags of `istio-iptables`,
-`traffic.sidecar.istio.io` annotations). `nftables` and `iptables` write the rules as text, `kernel` as netlink messages.
+`traffic.sidecar.istio.io` annotations). `nftables` and `iptables` write the rules as text.
 """
 
 from __future__ import annotations
@@ -203,15 +203,16 @@ class _Builder:
         yield CaptureRule("nat", OUTBOUND, others, _RETURN)
 
     def _servers(self) -> Iterator[tuple[Family, str]]:
-        yield from (("ip", f"{one}/32") for one in self._s.dns_servers_v4)
-        if self._s.enable_ipv6:
-            yield from (("ip6", f"{one}/128") for one in self._s.dns_servers_v6)
+        for one in self._s.dns_servers_v4:
+            yield "ip", f"{one}/32"
+        for one in self._s.dns_servers_v6 if self._s.enable_ipv6 else ():
+            yield "ip6", f"{one}/128"
 
     def _dns_families(self) -> tuple[Family, ...]:
         """Of which families queries are taken; ("",) for all."""
         if self._s.capture_all_dns:
             return ("",)
-        found = {family for family, _ in self._servers()}
+        found: set[Family] = {family for family, _ in self._servers()}
         return ("",) if len(found) == 2 or not self._s.enable_ipv6 else tuple(sorted(found))
 
     def _names(self) -> Iterator[CaptureRule]:

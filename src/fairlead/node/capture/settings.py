@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -31,6 +31,8 @@ INJECTED: dict[str, object] = {
     "outbound_ip_ranges_include": "*",
 }
 """What Istio's injector asks for where a pod says nothing: all, but for ports of the proxy itself."""
+
+Good = Callable[[str], bool]
 
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\Z")
@@ -165,7 +167,7 @@ def split(text: str) -> tuple[str, ...]:
     return tuple(part for one in text.split(",") if (part := one.strip()))
 
 
-def _check(name: str, values: tuple[str, ...], good: Any, what: str) -> None:
+def _check(name: str, values: tuple[str, ...], good: Good, what: str) -> None:
     for value in values:
         if not good(value):
             raise CaptureError(f"{name.replace('_', '-')}: {value!r} is not {what}")
@@ -175,11 +177,11 @@ def _port(text: str) -> bool:
     return bool(_PORT.match(text)) and 0 < int(text) < 65536
 
 
-def _matches(pattern: re.Pattern[str]) -> Any:
+def _matches(pattern: re.Pattern[str]) -> Good:
     return lambda text: bool(pattern.match(text))
 
 
-def _address(version: int) -> Any:
+def _address(version: int) -> Good:
     def good(text: str) -> bool:
         try:
             return ipaddress.ip_address(text).version == version
