@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -155,8 +155,11 @@ class Publisher:
         self.failures.pop((layers, view), None)
         self._engine.unobserve(layers, view)
 
-    def refresh(self) -> dict[View, Changes]:
-        """Bring every open view up to date; what changed for whom. Views may share a value of what is returned."""
+    def refresh(self, emitted: Callable[[], None] = lambda: None) -> dict[View, Changes]:
+        """Bring every open view up to date; what changed for whom. Views may share a value of what is returned.
+
+        `emitted` is called when all resources are made and before it is found out whose they are.
+        """
         own: dict[View, Changes] = {}
         moved: dict[Layer, Moved] = {}
         # From the outside in: a layer or part that has just come is up to date already.
@@ -172,6 +175,7 @@ class Publisher:
             part = Part(made_by, key)
             if part in self._parts:
                 self._rebuild(part, moved)
+        emitted()
         return self._told(own, moved)
 
     def _told(self, own: dict[View, Changes], moved: dict[Layer, Moved]) -> dict[View, Changes]:
