@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from fairlead.compiler.serving import telling_addresses
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
-from fairlead.ir.selecting import FILTERING, SELECTING, Asked
+from fairlead.ir.selecting import FILTERING, SELECTING, Label
 from fairlead.ir.view import View
 
 _OWN_ADDRESS = ("netns", "explicit")
@@ -23,21 +23,21 @@ _OWN_ADDRESS = ("netns", "explicit")
 
 
 @rule
-def is_asked_for(r: Reader, label: Asked) -> bool:
-    """Whether some object asks for a label of proxies, or for a value of it."""
+def is_asked_for(r: Reader, label: Label) -> bool:
+    """Whether some object asks for proxies with this label."""
     return any(r.has(index, label) for index in SELECTING)
 
 
 @rule
-def is_filtered_by(r: Reader, label: Asked) -> bool:
-    """Whether some object that makes filters asks for a label of proxies, or for a value of it."""
+def is_filtered_by(r: Reader, label: Label) -> bool:
+    """Whether some object that makes filters asks for proxies with this label."""
     return any(r.has(index, label) for index in FILTERING)
 
 
 @rule
 def reduced(r: Reader, view: View) -> View:
     """The view without labels and addresses that cannot matter."""
-    labels = tuple(pair for pair in view.labels if is_asked_for(r, pair[0]) and is_asked_for(r, pair))
+    labels = tuple(pair for pair in view.labels if is_asked_for(r, pair))
     addresses = view.addresses
     if view.capture.mode not in _OWN_ADDRESS:
         addresses = telling_addresses(r, view.namespace, addresses)
@@ -52,4 +52,4 @@ def _first(_: Reader, view: View) -> View:
 
 def filter_labels(r: Reader, labels: Pairs) -> Pairs:
     """Those labels on which filters may depend."""
-    return tuple(pair for pair in labels if is_filtered_by(r, pair[0]) and is_filtered_by(r, pair))
+    return tuple(pair for pair in labels if is_filtered_by(r, pair))

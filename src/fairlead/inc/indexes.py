@@ -60,6 +60,10 @@ class Indexes:
         """How many buckets each index has."""
         return {index.name: len(buckets) for index, buckets in self._buckets.items()}
 
+    def watched(self) -> Mapping[str, int]:
+        """How many buckets of each index somebody asked whether they have rows."""
+        return {index.name: len(cells) for index, cells in self._presences.items()}
+
     def _filled(self, index: Index[Any, Any, Any]) -> dict[Hashable, Bucket]:
         buckets = self._buckets.get(index)
         if buckets is None:
