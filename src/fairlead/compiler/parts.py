@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from fairlead.compiler.clients import client, seen_as
 from fairlead.compiler.clusters import (
     ClusterKey,
@@ -95,8 +97,8 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
             found.append(Layer(LISTENER, called_listeners, calls))
         who = client(r, view.client)
         explicit = view.capture.mode == "explicit"
-        # What routes are there is asked without labels: filters change no listener's routes.
-        asked = calls._replace(labels=()) if calls is not None else None
+        # Neither filters nor telemetry change which routes a listener has.
+        asked = calls._replace(labels=(), caller=replace(calls.caller, telemetry=())) if calls is not None else None
         routed = Routed(Client(who.namespace, who.labels), asked, http_proxy(r, view) is not None, explicit)
         found += [Layer(LISTENER, own_listeners, view), Layer(ROUTE, sidecar_routes, routed)]
     found.append(Layer(SECRET, own_secrets, view))

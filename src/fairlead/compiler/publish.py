@@ -287,7 +287,7 @@ class Publisher:
     ) -> Changes:
         """What differs between two stacks, both of which are held. Looks only at layers that one of them lacks.
 
-        Never without an entry: the mappings are others, and who follows them must hear of that.
+        Whoever follows a view must hear of it even if nothing does: the mappings are others.
         """
         found: Changes = {}
         differing = [one for one in (*old, *new) if one not in old or one not in new]
@@ -298,7 +298,7 @@ class Publisher:
             changed: Moved = {name: was.get(name) for name in names if was.get(name) != now.get(name)}
             if changed:
                 found[type_url] = changed
-        return found or {CLUSTER: {}}
+        return found
 
     def _enter(self, layer: Layer, group: _Group) -> None:
         held = self._layers.get(layer)

@@ -20,6 +20,7 @@ from fairlead.ir.gateway import GATEWAYS
 from fairlead.ir.host import HOSTS
 from fairlead.ir.route import ROUTES, RouteSet
 from fairlead.ir.security import ACCESS_POLICIES, PEER_POLICIES
+from fairlead.ir.telemetry import TELEMETRY
 from fairlead.ir.traffic import TRAFFIC_POLICIES
 
 Label = tuple[str, str]
@@ -49,6 +50,7 @@ ACCESS_POLICIES_SELECTING = ACCESS_POLICIES.index(
 REQUEST_POLICIES_SELECTING = REQUEST_POLICIES.index(
     "selecting", lambda key, policy: attached(policy.selector, policy.targets)
 )
+TELEMETRY_SELECTING = TELEMETRY.index("selecting", lambda key, policy: attached(policy.selector, policy.targets))
 
 FILTERING: tuple[Index[Label, Any, Any], ...] = (ACCESS_POLICIES_SELECTING, REQUEST_POLICIES_SELECTING)
 """Those on which the filters of a proxy's filter chains may depend."""
@@ -58,6 +60,7 @@ SELECTING: tuple[Index[Label, Any, Any], ...] = (
     GATEWAYS_SELECTING,
     ROUTES_SELECTING,
     TRAFFIC_POLICIES_SELECTING,
+    TELEMETRY_SELECTING,
     *FILTERING,
 )
 """All of them."""
