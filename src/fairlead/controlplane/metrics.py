@@ -57,6 +57,7 @@ def _families(feed: Feed, proxies: Proxies) -> Iterable[_Family]:
         ("fairlead_rows", "gauge", "Rows of tables, and values of rules, that are held.", _by("of", engine.sizes())),
         ("fairlead_revision", "gauge", "The newest revision that is compiled.", {"": feed.revision}),
         ("fairlead_views", "gauge", "Different views of connected proxies.", {"": sizes["views"]}),
+        ("fairlead_groups", "gauge", "Groups of views that share a catalog.", {"": sizes["groups"]}),
         ("fairlead_layers", "gauge", "Lists of resources that views share.", {"": sizes["layers"]}),
         ("fairlead_parts", "gauge", "Resources that are kept up to date.", {"": sizes["parts"]}),
         ("fairlead_resource_bytes", "gauge", "Bytes of all these resources.", {"": sizes["bytes"]}),
