@@ -42,6 +42,7 @@ class Link(asyncio.Protocol):
         self._out: deque[bytes] = deque()
         self._status = "the connection was lost"
         self._stream = 0
+        self._ended = False
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -69,6 +70,8 @@ class Link(asyncio.Protocol):
 
     def send(self, body: bytes) -> None:
         """Send one message."""
+        if self.over.done() or self._ended:
+            return
         self._out.append(b"\0" + len(body).to_bytes(4, "big") + body)
         self._drain()
         self._flush()
@@ -97,6 +100,8 @@ class Link(asyncio.Protocol):
                 if "grpc-status" in found:
                     self._status = f"{found['grpc-status']}: {found.get('grpc-message', '')}"
             elif isinstance(event, StreamEnded | StreamReset | ConnectionTerminated):
+                self._ended = True
+                self._out.clear()
                 self.close()
         self._messages()
         self._drain()

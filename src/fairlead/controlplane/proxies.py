@@ -58,7 +58,7 @@ class Proxies:
             else:
                 self._answers["ack"] += 1
                 self._delivery.feed.acknowledged()
-                self.programmed.poke()
+                self.programmed.acknowledged(connection)
 
     def counters(self) -> dict[str, int]:
         """How many proxies are `connected`, and how many answers of each sort they have given."""

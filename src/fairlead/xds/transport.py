@@ -87,7 +87,7 @@ class Peer:
 class Call:
     """One call of a client. Messages go out in order; `finish` ends it."""
 
-    __slots__ = ("_connection", "_got", "_out", "_status", "handler", "metadata", "method", "stream")
+    __slots__ = ("_begun", "_connection", "_got", "_out", "_status", "handler", "metadata", "method", "stream")
 
     def __init__(self, connection: Connection, stream: int, method: str, metadata: Sequence[tuple[str, str]]) -> None:
         self._connection: Connection | None = connection
@@ -97,6 +97,7 @@ class Call:
         self.handler: Handler | None = None
         self._got = b""
         self._out: deque[bytes] | None = None
+        self._begun = 0
         self._status: tuple[grpc.StatusCode, str, Sequence[tuple[str, str]]] | None = None
 
     @property
@@ -158,11 +159,13 @@ class Call:
         out = self._out
         if not out:
             return b""
-        part = out.popleft()
-        if len(part) > most:
-            out.appendleft(part[most:])
-            part = part[:most]
-        return part
+        part, begin = out[0], self._begun
+        if len(part) - begin > most:
+            self._begun += most
+            return part[begin : begin + most]
+        self._begun = 0
+        out.popleft()
+        return part[begin:] if begin else part
 
     def sent(self) -> None:
         """Everything has gone out."""
