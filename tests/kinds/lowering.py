@@ -21,6 +21,7 @@ from fairlead.ir.kind import Emission
 from fairlead.ir.mesh import MESHES
 from fairlead.ir.route import ROUTES
 from fairlead.ir.security import ACCESS_POLICIES, PEER_POLICIES
+from fairlead.ir.telemetry import TELEMETRY
 from fairlead.ir.traffic import TRAFFIC_POLICIES
 from fairlead.ir.workload import ENDPOINTS, WORKLOADS
 from fairlead.model.diagnostic import Origin
@@ -41,6 +42,7 @@ FACTS: tuple[Table[Any, Any], ...] = (
     REQUEST_POLICIES,
     JWKS_WANTED,
     MESHES,
+    TELEMETRY,
 )
 OBJECTS: Table[Ref, Object[Any]] = Table("test-objects")
 

@@ -13,7 +13,7 @@ from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFi
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 
 from fairlead.compiler.hosts import PortKey, host, settings
-from fairlead.compiler.loggers import loggers
+from fairlead.compiler.loggers import listener_loggers, loggers, trace
 from fairlead.compiler.outboundports import (
     ANYWHERE,
     PRIVILEGED,
@@ -27,7 +27,6 @@ from fairlead.compiler.outboundports import (
 )
 from fairlead.compiler.outboundtcp import ChainsKey, TcpChain, tcp_chains
 from fairlead.envoy import names
-from fairlead.envoy.accesslog import listener_access_logs
 from fairlead.envoy.hcm import Http, connection_manager, outbound_stat_prefix
 from fairlead.envoy.listener import (
     PASSTHROUGH_CHAIN,
@@ -178,7 +177,6 @@ def outbound_listener(r: Reader, key: OutboundKey) -> Resource | None:
 @rule
 def virtual_outbound(r: Reader, key: VirtualKey) -> Resource:
     """`virtualOutbound`: receives redirected connections and passes them to the listener of their destination."""
-    mesh = settings(r)
     logs = loggers(r, _scope(key.caller, names.OUTBOUND_PORT, tcp=True))
     own = match(port=names.OUTBOUND_PORT)
     chains = [
@@ -187,7 +185,7 @@ def virtual_outbound(r: Reader, key: VirtualKey) -> Resource:
     ]
     address = "127.0.0.1" if key.netns else ANYWHERE
     shape = Shape(names.VIRTUAL_OUTBOUND, Socket(address, names.OUTBOUND_PORT, key.netns), "outbound", hands_off=True)
-    return build(shape, chains, access_logs=listener_access_logs(mesh))
+    return build(shape, chains, access_logs=listener_loggers(r, _scope(key.caller, names.OUTBOUND_PORT, tcp=True)))
 
 
 @rule
@@ -203,6 +201,7 @@ def http_proxy_listener(r: Reader, key: tuple[OutboundKey, str]) -> Resource:
         wanted.http_filters,
         proxy=True,
         forward=bool(at.caller.bind),
+        trace=trace(r, _scope(at.caller, at.port, tcp=False)),
     )
     manager = connection_manager(http, settings(r), loggers(r, _scope(at.caller, at.port, tcp=False), tunnels=False))
     shape = Shape(name, Socket(at.address, at.port, netns), "outbound")
@@ -242,6 +241,7 @@ def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:
         route,
         key.http_filters,
         grpc_web=any(_protocol(r, one, at.port) is Protocol.GRPC_WEB for one in entries(r, at)),
+        trace=trace(r, _scope(at.caller, at.port, tcp=False)),
     )
     return connection_manager(http, settings(r), loggers(r, _scope(at.caller, at.port, tcp=False)))
 
@@ -265,7 +265,7 @@ def _otherwise(r: Reader, caller: Caller) -> TcpTarget:
 
 def _scope(caller: Caller, port: int, *, tcp: bool) -> FilterScope:
     direction: Literal["outbound"] = "outbound"
-    return FilterScope(direction, caller.namespace, caller.labels, port, tcp)
+    return FilterScope(direction, caller.namespace, caller.labels, port, tcp, caller.telemetry)
 
 
 def _unserved(found: Host, at: At, why: str) -> Diagnostic:

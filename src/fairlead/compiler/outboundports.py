@@ -18,6 +18,7 @@ from fairlead.compiler.hosts import PortKey, host, host_keys, hosts_on_port
 from fairlead.inc import Reader, rule
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
+from fairlead.model.ref import NamespacedName
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - the name of Istio's listeners that match any destination address
 
@@ -30,13 +31,14 @@ class Caller(msgspec.Struct, frozen=True):
     """What of a proxy its outbound listeners depend on.
 
     `bind` is the address at which the application finds other services' ports ("": its connections are redirected to
-    the proxy). `labels` are those at which someone looks.
+    the proxy). `labels` are those at which someone looks; `telemetry` names the Telemetry objects for it.
     """
 
     namespace: str
     labels: tuple[tuple[str, str], ...] = ()
     bind: str = ""
     http_proxy_port: int = 0
+    telemetry: tuple[NamespacedName, ...] = ()
 
 
 class HostPortKey(NamedTuple):
