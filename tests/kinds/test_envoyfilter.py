@@ -16,6 +16,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lowering import check, inputs, read
+from msgspec.structs import replace
 
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.offline import load
@@ -135,6 +136,22 @@ def test_later_objects_win() -> None:
     assert connect_timeout(made(one, two, namespaces=("default", "istio-system"))) == 3
     # Other namespaces have no say.
     assert connect_timeout(made(one, two, namespaces=("default", "elsewhere"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("proxy", "wanted"),
+    [
+        ("{proxyVersion: '^0[.]1'}", 3),
+        ("{proxyVersion: '^1[.]2'}", 10),
+        ("{metadata: {WORKLOAD_NAME: web, TIER: gold}}", 3),
+        ("{metadata: {TIER: silver}}", 10),
+    ],
+)
+def test_the_proxy_matters(proxy: str, wanted: int) -> None:
+    model = made(timeout("3s").replace("match: {", f"match: {{proxy: {proxy}, "))
+    view = replace(VIEW, version="0.1.0", metadata=(("TIER", "gold"),), workload_name="web")
+    body = model.compile(view)[CLUSTER]["outbound|9080||reviews.default.svc.cluster.local"].body
+    assert Cluster.FromString(body).connect_timeout.seconds == wanted
 
 
 def test_a_patch_that_matches_nothing_is_a_warning() -> None:

@@ -106,7 +106,7 @@ class ProxyKey(NamedTuple):
         asked = [patch for one in sets for patch in _patches(r, one)]
         names = {name for patch in asked for name, _ in patch.metadata}
         version = view.version if any(patch.version for patch in asked) else ""
-        return ProxyKey(sets, view.type, version, tuple(pair for pair in _metadata(view) if pair[0] in names))
+        return ProxyKey(sets, view.type, version, tuple(pair for pair in view.metadata if pair[0] in names))
 
     def only(self, sets: tuple[NamespacedName, ...]) -> ProxyKey:
         """The key with some of the objects."""
@@ -235,17 +235,3 @@ def _holds(patch: Patch, proxy: ProxyKey) -> bool:
 def _adds(patch: Patch, proxy: ProxyKey) -> bool:
     contexts = ("ANY", "GATEWAY") if proxy.type == "router" else ("ANY", "SIDECAR_OUTBOUND", "SIDECAR_INBOUND")
     return patch.context in contexts and _holds(patch, proxy)
-
-
-def _metadata(view: View) -> Pairs:
-    """What Istio's node metadata would say of the proxy, in words."""
-    known = {
-        "NAMESPACE": view.namespace,
-        "SERVICE_ACCOUNT": view.service_account,
-        "CLUSTER_ID": view.cluster_id,
-        "NETWORK": view.network,
-        "WORKLOAD_NAME": view.workload_name,
-        "INTERCEPTION_MODE": "REDIRECT" if view.capture.mode in ("redirect", "netns") else "NONE",
-        **dict(view.metadata),
-    }
-    return tuple(sorted((name, value) for name, value in known.items() if value))

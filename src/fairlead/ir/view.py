@@ -16,7 +16,7 @@ _KNOWN = frozenset((*_OWN, *_FIELDS, *_FURTHER))
 """Metadata that stands in fields of its own, or is the proxy's alone."""
 
 
-class View(msgspec.Struct, frozen=True):
+class View(msgspec.Struct, frozen=True, cache_hash=True):
     """The attributes of a proxy on which its configuration may depend.
 
     `addresses` are the proxy's own; `labels` are sorted pairs. `version` is the agent's, and `metadata` what else its
@@ -44,7 +44,7 @@ class View(msgspec.Struct, frozen=True):
         return Client(self.namespace, self.labels, self.network, self.locality)
 
 
-class Client(msgspec.Struct, frozen=True):
+class Client(msgspec.Struct, frozen=True, cache_hash=True):
     """A view as a caller of other services."""
 
     namespace: str
