@@ -99,7 +99,7 @@ def operations(
     ]
 
 
-def _profiles(profiler: Profiler, findings: Callable[[], list[str]]) -> list[BaseRoute]:
+def _profiles(profiler: Profiler) -> list[BaseRoute]:
     async def begin(request: Request) -> Response:
         try:
             seconds, rate = (
