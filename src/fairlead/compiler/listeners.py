@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fairlead.compiler.clients import seen_as
+from msgspec.structs import replace
+
+from fairlead.compiler.clients import caller, seen_as
 from fairlead.compiler.filters import FilterKey, filters
 from fairlead.compiler.gatewaylisteners import gateway_listener, gateway_listener_names, gateway_route_names
 from fairlead.compiler.hosts import settings
@@ -20,6 +22,7 @@ from fairlead.compiler.outbound import (
     virtual_outbound,
 )
 from fairlead.compiler.outboundports import Caller
+from fairlead.compiler.sidecars import on_port
 from fairlead.envoy import names
 from fairlead.envoy.resource import Resource
 from fairlead.inc import Reader, rule
@@ -62,18 +65,21 @@ def listener(r: Reader, key: ListenerKey) -> Resource | None:
     address, _, number = name.rpartition("_")
     if not _is_redirected(view) and not _is_explicit(view):
         return None
-    caller = caller_of(r, view)
+    asking = caller_of(r, view)
     if name == names.VIRTUAL_OUTBOUND:
-        return virtual_outbound(r, VirtualKey(caller, view.capture.netns)) if _is_redirected(view) else None
+        added = filters(r, FilterKey(Stage.HTTP_FILTERS, _scope(view, names.OUTBOUND_PORT, tcp=False)))
+        return virtual_outbound(r, VirtualKey(asking, view.capture.netns, added)) if _is_redirected(view) else None
     if not address or not number.isdecimal():
         return None
-    at = At(caller, address, int(number))
+    proxied = (address, int(number)) == _http_proxy(r, view)
+    at = At(asking if proxied else _on(r, asking, int(number)), address, int(number))
     wanted = OutboundKey(
         at,
         filters(r, FilterKey(Stage.HTTP_FILTERS, _scope(view, at.port, tcp=False))),
         filters(r, FilterKey(Stage.NETWORK_FILTERS, _scope(view, at.port, tcp=True))),
+        view.capture.netns,
     )
-    if (address, at.port) == _http_proxy(r, view):
+    if proxied:
         return http_proxy_listener(r, (wanted, view.capture.netns))
     return None if address in view.addresses else outbound_listener(r, wanted)
 
@@ -83,8 +89,8 @@ def route_names(r: Reader, view: View) -> tuple[str, ...]:
     """The names of all route configurations that a view's listeners refer to."""
     if view.type == "router":
         return gateway_route_names(r, view)
-    caller = caller_of(r, view)
-    found = [outbound_route(r, At(caller, address, port)) for address, port in _sockets(r, view)]
+    asking = caller_of(r, view)
+    found = [outbound_route(r, At(_on(r, asking, port), address, port)) for address, port in _sockets(r, view)]
     if _http_proxy(r, view) is not None:
         found.append(names.HTTP_PROXY_ROUTE)
     return tuple(dict.fromkeys(name for name in found if name))
@@ -92,10 +98,15 @@ def route_names(r: Reader, view: View) -> tuple[str, ...]:
 
 def caller_of(r: Reader, view: View) -> Caller:
     """What of a view its outbound listeners depend on."""
-    seen = seen_as(r, view.client)
+    seen = seen_as(r, caller(r, view))
     if view.capture.mode == "explicit":
         return Caller(seen.namespace, seen.labels, view.capture.outbound_address, view.capture.http_proxy_port)
     return Caller(seen.namespace, seen.labels)
+
+
+def _on(r: Reader, asking: Caller, port: int) -> Caller:
+    """A caller on a port: a Sidecar may let it see something else there."""
+    return replace(asking, namespace=on_port(r, asking.namespace, port))
 
 
 def _sockets(r: Reader, view: View) -> tuple[tuple[str, int], ...]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from fairlead.compiler.clients import client, seen_as
+from fairlead.compiler.clients import caller, client, seen_as
 from fairlead.compiler.clusters import (
     ClusterKey,
     endpoints_key,
@@ -62,7 +62,7 @@ class Outside(NamedTuple):
 @rule
 def layers(r: Reader, view: View) -> tuple[Layer, ...]:
     """The layers of a view; of equal names, what stands first is given."""
-    outside = Outside(seen_as(r, view.client), view.capture.mode in ("explicit", "none"))
+    outside = Outside(seen_as(r, caller(r, view)), view.capture.mode in ("explicit", "none"))
     found = [
         Layer(CLUSTER, own_clusters, view),
         Layer(CLUSTER, outbound_clusters, outside),
@@ -126,11 +126,11 @@ def own_routes(r: Reader, view: View) -> tuple[Part, ...]:
         # A gateway's routes hardly ever depend on its addresses: gateways of one deployment share them.
         shared = replace(view, addresses=telling_addresses(r, view.addresses), workload_name="")
         return tuple(Part(gateway_route, GatewayRouteKey(shared, name)) for name in names)
-    who = client(r, view.client)
-    caller = Client(who.namespace, who.labels)
+    who = client(r, caller(r, view))
+    shared_by = Client(who.namespace, who.labels)
     explicit = view.capture.mode == "explicit"
     return tuple(
-        Part(sidecar_route, SidecarRouteKey(caller, name, explicit and name == HTTP_PROXY_ROUTE)) for name in names
+        Part(sidecar_route, SidecarRouteKey(shared_by, name, explicit and name == HTTP_PROXY_ROUTE)) for name in names
     )
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from fairlead.compiler.hosts import NameKey, destination_name, host, host_named, settings
 from fairlead.compiler.policies import PolicyKey, patterns, policy_for
+from fairlead.compiler.sidecars import imports_of, is_limited, namespace_of, sees_routes
 from fairlead.envoy import names
 from fairlead.envoy.route import RouteList, Serving, default_route, http_route, route_list
 from fairlead.envoy.routeaction import Forwarding, MirrorTarget, Target
@@ -22,6 +23,10 @@ from fairlead.ir.host import HostKey
 from fairlead.ir.route import (
     MESH,
     ROUTES,
+    ROUTES_BY_MESH_HOST,
+    ROUTES_BY_NAMESPACE,
+    ROUTES_MESH,
+    ROUTES_WILDCARD,
     Destination,
     HttpMatch,
     HttpRule,
@@ -29,6 +34,7 @@ from fairlead.ir.route import (
     RouteSet,
     WeightedDestination,
 )
+from fairlead.ir.sidecar import ANY, EXCEPT, OWN
 from fairlead.ir.traffic import TRAFFIC_POLICIES_BY_HOST, HashPolicy, effective_policy
 from fairlead.ir.view import selects
 from fairlead.ir.visibility import is_visible
@@ -74,6 +80,12 @@ class RouteSummary(msgspec.Struct, frozen=True):
         """Whether clients of a namespace see the rules."""
         return is_visible(self.export_to, self.key.namespace, namespace)
 
+    def seen_in(self, r: Reader, scope: str) -> bool:
+        """Whether clients of a scope see the rules."""
+        return self.visible(namespace_of(scope)) and sees_routes(
+            r, scope, self.hosts, self.key.namespace, exact=self.gateway_api
+        )
+
     def rank(self, namespace: str) -> tuple[int, str, str, str]:
         """Where the rules stand among others for the same host: the lowest wins.
 
@@ -97,6 +109,46 @@ def summary(r: Reader, key: NamespacedName) -> RouteSummary | None:
         return None
     export_to = found.export_to or settings(r).default_route_export_to
     return RouteSummary(key, found.hosts, found.created, export_to, found.gateway_api)
+
+
+@rule
+def candidate_routes(r: Reader, scope: str) -> tuple[NamespacedName, ...]:
+    """The rule sets for sidecars that a scope may see: all, or with a Sidecar those of hosts that it imports."""
+    if not is_limited(scope):
+        return r.find(ROUTES_MESH, "")
+    found: set[NamespacedName] = set()
+    for one in imports_of(r, scope):
+        if one.namespace == EXCEPT:
+            continue
+        if not one.is_pattern:
+            found.update(r.find(ROUTES_BY_MESH_HOST, one.host), r.find(ROUTES_WILDCARD, ""))
+        elif one.namespace == ANY:
+            found.update(r.find(ROUTES_MESH, ""))
+        else:
+            where = namespace_of(scope) if one.namespace == OWN else one.namespace
+            found.update(r.find(ROUTES_BY_NAMESPACE, where))
+    return tuple(sorted(found))
+
+
+@rule
+def destinations_of(r: Reader, scope: str) -> tuple[str, ...]:
+    """The hosts to which the rules that a Sidecar imports lead, whether it imports these or not."""
+    found: set[str] = set()
+    for at in candidate_routes(r, scope):
+        known = summary(r, at)
+        if known is not None and known.seen_in(r, scope):
+            found.update(leads_to(r, at))
+    return tuple(sorted(found))
+
+
+@rule
+def leads_to(r: Reader, key: NamespacedName) -> tuple[str, ...]:
+    """The hosts to which a rule set leads or mirrors."""
+    found = r.get(ROUTES, key)
+    if found is None:
+        return ()
+    to = {one.destination.host for said in (*found.http, *found.tls, *found.tcp) for one in said.routes}
+    return tuple(sorted(to | {one.destination.host for said in found.http for one in said.mirrors}))
 
 
 @rule
@@ -271,7 +323,9 @@ __all__ = [
     "DefaultKey",
     "RouteSummary",
     "RoutesKey",
+    "candidate_routes",
     "default_routes",
+    "destinations_of",
     "has_routes",
     "http_routes",
     "label_names",

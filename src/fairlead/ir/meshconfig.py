@@ -128,7 +128,7 @@ def mesh_of(config: MeshConfig) -> Mesh:
         root_namespace=config.root_namespace or default.root_namespace,
         trust_domain=config.trust_domain or default.trust_domain,
         trust_domain_aliases=config.trust_domain_aliases,
-        outbound_policy="REGISTRY_ONLY" if outbound and outbound.mode == "REGISTRY_ONLY" else "ALLOW_ANY",
+        outbound_policy=outbound.mode if outbound else "ALLOW_ANY",
         inbound_policy=config.inbound_traffic_policy.mode if config.inbound_traffic_policy else "PASSTHROUGH",
         auto_mtls=config.enable_auto_mtls is not False,
         access_log_file=config.access_log_file,

@@ -225,6 +225,8 @@ ROUTES_BY_MESH_HOST = ROUTES.index("mesh-host", _mesh_hosts)
 """Route sets for sidecars, under each host they name (wildcards as they are)."""
 ROUTES_MESH = ROUTES.index("mesh", lambda key, routes: [""] if MESH in routes.gateways else [])
 """Every route set for sidecars, under ""."""
+ROUTES_BY_NAMESPACE = ROUTES.index("namespace", lambda key, routes: [key.namespace] if MESH in routes.gateways else [])
+"""Route sets for sidecars, under the namespace of their object."""
 ROUTES_WILDCARD = ROUTES.index("wildcard", _wildcards)
 ROUTES_CONCERNING = ROUTES.index("concerning", _concerning)
 """Route sets for sidecars that are not for the clients of all namespaces alike, under the namespaces that differ."""
