@@ -15,6 +15,7 @@ from fairlead.compiler import offline
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.publish import Catalog
 from fairlead.compiler.routes import SidecarRouteKey, sidecar_route
+from fairlead.compiler.sidecars import SidecarKey, proxy_scope
 from fairlead.envoy.resource import LISTENER
 from fairlead.ir.view import Client, View, pairs
 from fairlead.model.diagnostic import Severity
@@ -154,7 +155,8 @@ def test_simulation(case: Any) -> None:
 @pytest.mark.parametrize("case", parameters(TABLES, "istio-sim", lambda suite: suite["sidecarRoutes"]))
 def test_route_table(case: Any) -> None:
     model = mesh(case["kubeConfig"] or "", case["config"])
-    found = model.engine.call(sidecar_route, SidecarRouteKey(Client(case["proxyNamespace"]), case["routeName"]))
+    scope = model.engine.call(proxy_scope, SidecarKey(case["proxyNamespace"], ()))
+    found = model.engine.call(sidecar_route, SidecarRouteKey(Client(scope), case["routeName"]))
     assert found is not None
     by_domain = {
         domain: clusters(host)

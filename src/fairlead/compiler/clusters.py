@@ -33,6 +33,7 @@ from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
+from fairlead.ir.sidecar import Endpoint
 from fairlead.ir.traffic import Policy, Subset, TrafficPolicy
 from fairlead.ir.view import View
 from fairlead.model.launch import CaptureMode
@@ -180,10 +181,13 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
     """The CDS resource of one of a workload's own ports: it dials the application."""
     view, port = key
     number = port.port
-    if view.capture.mode == "redirect":
+    said = port.ingress.endpoint if port.ingress is not None else None
+    if said is not None and said.address:
+        discovery: Discovery = "STATIC"
+        endpoints: tuple[LbEndpoint, ...] = (_ingress_endpoint(view, said),)
+    elif view.capture.mode == "redirect":
         # Istio dials the address that the peer dialled, so that applications bound to their own address are reached.
-        discovery: Discovery = "ORIGINAL_DST"
-        endpoints: tuple[LbEndpoint, ...] = ()
+        discovery, endpoints = "ORIGINAL_DST", ()
         if settings(r).inbound_policy == "LOCALHOST":
             discovery, endpoints = "STATIC", (LbEndpoint("", "127.0.0.1", number),)
     else:
@@ -195,6 +199,7 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         described = Described(
             found.key.hostname, found.name or found.key.hostname, found.key.namespace, port.service_port
         )
+    socket = said is not None and said.address.startswith("unix://")
     plan = ClusterPlan(
         name=names.inbound_cluster(number),
         discovery=discovery,
@@ -202,10 +207,21 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         described=described,
         connect_timeout=settings(r).connect_timeout,
         endpoints=endpoints,
-        bind_address=_APPLICATION_BIND if view.capture.mode in ("redirect", "netns") else "",
-        bind_netns=view.capture.netns,
+        bind_address=_APPLICATION_BIND if view.capture.mode in ("redirect", "netns") and not socket else "",
+        bind_netns="" if socket else view.capture.netns,
     )
-    return cluster(plan, Policy())
+    return cluster(plan, Policy(tcp=port.tcp, http=port.http))
+
+
+def _ingress_endpoint(view: View, said: Endpoint) -> LbEndpoint:
+    """Where a Sidecar says that the application listens. Without redirection both names of it are its address."""
+    if said.address.startswith("unix://"):
+        return LbEndpoint("", said.address, 0)
+    if view.capture.mode != "redirect":
+        return LbEndpoint("", view.capture.app_address, said.port)
+    if said.address in ("0.0.0.0", "::"):  # noqa: S104 - Istio's name for the workload's own address
+        return LbEndpoint("", view.addresses[0] if view.addresses else "127.0.0.1", said.port)
+    return LbEndpoint("", said.address, said.port)
 
 
 @rule

@@ -10,7 +10,7 @@ from fairlead.compiler.clients import caller, seen_as
 from fairlead.compiler.filters import FilterKey, filters
 from fairlead.compiler.gatewaylisteners import gateway_listener, gateway_listener_names, gateway_route_names
 from fairlead.compiler.hosts import settings
-from fairlead.compiler.inbound import inbound_listener
+from fairlead.compiler.inbound import inbound_listener, ingress_address, ingress_listener, own_ingress
 from fairlead.compiler.outbound import (
     At,
     OutboundKey,
@@ -51,6 +51,7 @@ def listener_names(r: Reader, view: View) -> tuple[str, ...]:
         found.append(names.VIRTUAL_OUTBOUND)
     if inbound_listener(r, view) is not None:
         found.append(names.VIRTUAL_INBOUND)
+    found.extend(names.listener(ingress_address(view, one), one.port) for one in own_ingress(r, view))
     return tuple(dict.fromkeys(found))
 
 
@@ -63,6 +64,9 @@ def listener(r: Reader, key: ListenerKey) -> Resource | None:
     if name == names.VIRTUAL_INBOUND:
         return inbound_listener(r, view)
     address, _, number = name.rpartition("_")
+    for one in own_ingress(r, view):
+        if (ingress_address(view, one), str(one.port)) == (address, number):
+            return ingress_listener(r, (view, one))
     if not _is_redirected(view) and not _is_explicit(view):
         return None
     asking = caller_of(r, view)

@@ -198,7 +198,7 @@ def virtual_outbound(r: Reader, key: VirtualKey) -> Resource:
     if parsed:
         # Requests go to the hosts that they name, which only their headers say.
         chains.append(chain(_HTTP, [_unknown_http(r, key, found)], CATCH_ALL_HTTP))
-    chains.append(chain(_EVERYTHING, [tcp_proxy(_otherwise(r, key.caller), logs)], CATCH_ALL_TCP))
+    rest = chain(_EVERYTHING, [tcp_proxy(_otherwise(r, key.caller), logs)], CATCH_ALL_TCP)
     address = "127.0.0.1" if key.netns else ANYWHERE
     shape = Shape(
         names.VIRTUAL_OUTBOUND,
@@ -208,7 +208,10 @@ def virtual_outbound(r: Reader, key: VirtualKey) -> Resource:
         detection_timeout=mesh.protocol_detection_timeout if parsed else 0,
     )
     looks = inspectors([_HTTP], always_tls=True) if parsed else ()
-    return build(shape, chains, inspectors=looks, access_logs=listener_access_logs(mesh))
+    # Beside a chain that asks for HTTP, one that asks for nothing would never be tried: it is the default then.
+    default = rest if parsed else None
+    chains.extend([] if parsed else [rest])
+    return build(shape, chains, default=default, inspectors=looks, access_logs=listener_access_logs(mesh))
 
 
 def _unknown_http(r: Reader, key: VirtualKey, found: Unknown) -> NetworkFilter:

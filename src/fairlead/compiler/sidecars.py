@@ -28,7 +28,7 @@ NOTHING = "-"
 _ALL = Import(ANY, "*")
 
 
-class ProxyKey(NamedTuple):
+class SidecarKey(NamedTuple):
     """What of a proxy decides which Sidecar holds for it."""
 
     namespace: str
@@ -43,7 +43,7 @@ class Outbound(msgspec.Struct, frozen=True):
 
 
 @rule
-def sidecar_for(r: Reader, key: ProxyKey) -> NamespacedName | None:
+def sidecar_for(r: Reader, key: SidecarKey) -> NamespacedName | None:
     """The Sidecar of a proxy: one that chooses it, else the namespace's general one, else the mesh's.
 
     Of several the oldest stands. Reports the others.
@@ -61,7 +61,7 @@ def sidecar_for(r: Reader, key: ProxyKey) -> NamespacedName | None:
 
 
 @rule
-def proxy_scope(r: Reader, key: ProxyKey) -> str:
+def proxy_scope(r: Reader, key: SidecarKey) -> str:
     """The scope of a proxy: its namespace, unless a Sidecar lets it see something else."""
     at = sidecar_for(r, key)
     found = r.get(SIDECARS, at) if at is not None else None
@@ -153,7 +153,7 @@ def outbound_of(r: Reader, scope: str) -> Outbound:
     return Outbound(_mesh(r).outbound_policy)
 
 
-def sidecar(r: Reader, key: ProxyKey) -> Sidecar | None:
+def sidecar(r: Reader, key: SidecarKey) -> Sidecar | None:
     """The fact of the Sidecar of a proxy."""
     at = sidecar_for(r, key)
     return r.get(SIDECARS, at) if at is not None else None

@@ -277,11 +277,6 @@ def _without_effect(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
     yield from _unused(config, MeshConfig(), _EFFECTIVE, base)
     if config.default_config is not None:
         yield from _unused(config.default_config, ProxyConfig(), _EFFECTIVE_PROXY, base / "defaultConfig")
-    outbound = config.outbound_traffic_policy
-    if outbound is not None and outbound.mode == "ALLOW_ANY_DYNAMIC_DNS":
-        path = base.child("outboundTrafficPolicy", "mode")
-        said = "ALLOW_ANY_DYNAMIC_DNS works as ALLOW_ANY"
-        yield Problem(path, said, Severity.WARNING, "Use ALLOW_ANY.", "FL0100")
     locality = config.locality_lb_setting
     if locality is not None and (locality.distribute or locality.failover or locality.failover_priority):
         said = "only enabled has an effect mesh-wide"

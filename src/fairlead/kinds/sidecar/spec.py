@@ -188,5 +188,5 @@ class SidecarSpec(Spec, frozen=True):
     ] = None
     outbound_traffic_policy: Annotated[
         OutboundTrafficPolicy | None,
-        Meta(description="Calls to hosts that are not seen; as the mesh says if not given."),
+        Meta(description="Calls to hosts that are not seen; else as the mesh says."),
     ] = None
