@@ -18,6 +18,7 @@ from fairlead.compiler.routes_rules import (
     MESH,
     ClientKey,
     DefaultKey,
+    MergedKey,
     RoutesKey,
     RouteSummary,
     candidate_routes,
@@ -25,6 +26,7 @@ from fairlead.compiler.routes_rules import (
     has_routes,
     http_routes,
     label_names,
+    merged_routes,
     narrowed,
     policy_label_names,
     summary,
@@ -353,11 +355,26 @@ def _host_routes(r: Reader, key: VirtualHostKey, site: SiteKey) -> RouteList:
 
 
 def _first(r: Reader, key: VirtualHostKey, sets: tuple[NamespacedName, ...]) -> RouteList | None:
-    for one in sets:
+    for position, one in enumerate(sets):
+        first = summary(r, one)
+        if first is not None and first.gateway_api:
+            # What comes from one namespace in the Gateway API holds together.
+            alike = [at for at in sets[position:] if at.namespace == one.namespace and is_gateway_api(r, at)]
+            asked = tuple(sorted({name for at in alike for name in label_names(r, at)}))
+            merged = merged_routes(r, MergedKey(narrowed(key.client, asked), key.port, tuple(alike)))
+            if not merged.empty:
+                return merged
+            continue
         at = RoutesKey(narrowed(key.client, label_names(r, one)), MESH, key.port, one)
         if has_routes(r, at):
             return http_routes(r, at)
     return None
+
+
+def is_gateway_api(r: Reader, key: NamespacedName) -> bool:
+    """Whether a rule set was written in the Gateway API."""
+    found = summary(r, key)
+    return found is not None and found.gateway_api
 
 
 def _ranked(r: Reader, namespace: str, keys: tuple[NamespacedName, ...]) -> list[RouteSummary]:

@@ -33,6 +33,7 @@ from fairlead.ir.route import (
     Mirror,
     RouteSet,
     WeightedDestination,
+    specificity,
 )
 from fairlead.ir.sidecar import ANY, EXCEPT, OWN
 from fairlead.ir.traffic import TRAFFIC_POLICIES_BY_HOST, HashPolicy, effective_policy
@@ -160,6 +161,34 @@ def http_routes(r: Reader, key: RoutesKey) -> RouteList:
     at = Serving(key.port, key.tls, found.key.name, found.origin, found.gateway_api)
     return route_list(
         http_route(one, match, at, _forwarding(r, key, found, one)) for one, match in _applicable(key, found)
+    )
+
+
+class MergedKey(NamedTuple):
+    """Rule sets of the Gateway API that hold together, for a client on a port."""
+
+    client: ClientKey
+    port: int
+    routes: tuple[NamespacedName, ...]
+
+
+@rule
+def merged_routes(r: Reader, key: MergedKey) -> RouteList:
+    """The serialised routes of rule sets of the Gateway API: the more special match first, then the older object."""
+    found: list[tuple[RoutesKey, RouteSet, HttpRule, HttpMatch | None]] = []
+    for one in key.routes:
+        said = r.get(ROUTES, one)
+        at = RoutesKey(key.client, MESH, key.port, one)
+        found.extend((at, said, *pair) for pair in (_applicable(at, said) if said is not None else ()))
+    found.sort(key=lambda one: specificity(one[3]), reverse=True)
+    return route_list(
+        http_route(
+            rule_,
+            match,
+            Serving(key.port, False, said.key.name, said.origin, said.gateway_api),
+            _forwarding(r, at, said, rule_),
+        )
+        for at, said, rule_, match in found
     )
 
 
@@ -321,6 +350,7 @@ __all__ = [
     "MESH",
     "ClientKey",
     "DefaultKey",
+    "MergedKey",
     "RouteSummary",
     "RoutesKey",
     "candidate_routes",
@@ -329,6 +359,7 @@ __all__ = [
     "has_routes",
     "http_routes",
     "label_names",
+    "merged_routes",
     "narrowed",
     "policy_label_names",
     "summary",

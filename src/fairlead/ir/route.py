@@ -46,6 +46,16 @@ class HttpMatch(msgspec.Struct, frozen=True):
     stat_prefix: str = ""
 
 
+def specificity(match: HttpMatch | None) -> tuple[int, int, bool, int, int]:
+    """How much a match asks for, by the Gateway API's order: what asks for more is tried first."""
+    if match is None:
+        return 0, 0, False, 0, 0
+    kinds = {"exact": 3, "prefix": 2, "regex": 1}
+    uri = match.uri
+    path = (kinds.get(uri.kind, 0), len(uri.value)) if uri is not None else (kinds["prefix"], 1)
+    return *path, match.method is not None, len(match.headers), len(match.query)
+
+
 class HeaderOperations(msgspec.Struct, frozen=True):
     """Changes to headers, applied in the order remove, set, add."""
 
