@@ -19,8 +19,9 @@ from fairlead.ir.gateway import GATEWAYS
 from fairlead.ir.host import HOSTS
 from fairlead.ir.kind import Emission
 from fairlead.ir.mesh import MESHES
-from fairlead.ir.route import ROUTES
+from fairlead.ir.route import WRITTEN_ROUTES
 from fairlead.ir.security import ACCESS_POLICIES, PEER_POLICIES
+from fairlead.ir.sidecar import SIDECARS
 from fairlead.ir.traffic import TRAFFIC_POLICIES
 from fairlead.ir.workload import ENDPOINTS, WORKLOADS
 from fairlead.model.diagnostic import Origin
@@ -33,7 +34,7 @@ FACTS: tuple[Table[Any, Any], ...] = (
     HOSTS,
     ENDPOINTS,
     WORKLOADS,
-    ROUTES,
+    WRITTEN_ROUTES,
     TRAFFIC_POLICIES,
     GATEWAYS,
     PEER_POLICIES,
@@ -41,6 +42,7 @@ FACTS: tuple[Table[Any, Any], ...] = (
     REQUEST_POLICIES,
     JWKS_WANTED,
     MESHES,
+    SIDECARS,
 )
 OBJECTS: Table[Ref, Object[Any]] = Table("test-objects")
 

@@ -77,7 +77,8 @@ def binds_of(r: Reader, key: HostPortKey) -> tuple[tuple[str, str], ...]:
         return tuple(dict.fromkeys(_bind(one) for one in addresses))
     if found.resolution is Resolution.PASSTHROUGH:
         return _instances(r, found, port)
-    return ((ANYWHERE, ""),)
+    # Clients that look names up elsewhere do not know the address that the host was given.
+    return (*((one, "") for one in found.allocated), (ANYWHERE, ""))
 
 
 @rule

@@ -15,18 +15,13 @@ import msgspec
 from fairlead.compiler.hosts import NameKey, PortKey, aliases_of, host, host_keys, host_named, hosts_on_port, settings
 from fairlead.compiler.outboundports import is_bound
 from fairlead.compiler.routes_rules import (
-    MESH,
     ClientKey,
     DefaultKey,
-    MergedKey,
-    RoutesKey,
     RouteSummary,
     candidate_routes,
     default_routes,
-    has_routes,
-    http_routes,
+    first_routes,
     label_names,
-    merged_routes,
     narrowed,
     policy_label_names,
     summary,
@@ -296,7 +291,7 @@ def sidecar_virtual_host(r: Reader, key: VirtualHostKey) -> bytes:
     if serves_http(r, at):
         domains, routes = _names(r, at), _host_routes(r, alike, at)
     else:
-        domains, routes = [_literal(key.hostname)], _first(r, alike, owners(r, at))
+        domains, routes = [_literal(key.hostname)], first_routes(r, alike.client, alike.port, owners(r, at))
     if routes is None or not domains:
         return b""
     tunnels = [connect_route(_tunnelled(r, at))] if key.form == TUNNEL and serves_http(r, at) else []
@@ -345,36 +340,13 @@ def tunnel_virtual_host(r: Reader, key: SiteKey) -> bytes:
 def _host_routes(r: Reader, key: VirtualHostKey, site: SiteKey) -> RouteList:
     """The routes of the first rule set that has any for this client; else the default route."""
     name = NameKey(site.client_namespace, key.hostname)
-    found = _first(r, key, route_sets_for(r, name))
+    found = first_routes(r, key.client, key.port, route_sets_for(r, name))
     if found is not None:
         return found
     at = host_named(r, name)
     assert at is not None
     client = narrowed(key.client, policy_label_names(r, key.hostname))
     return default_routes(r, DefaultKey(client, at, key.port))
-
-
-def _first(r: Reader, key: VirtualHostKey, sets: tuple[NamespacedName, ...]) -> RouteList | None:
-    for position, one in enumerate(sets):
-        first = summary(r, one)
-        if first is not None and first.gateway_api:
-            # What comes from one namespace in the Gateway API holds together.
-            alike = [at for at in sets[position:] if at.namespace == one.namespace and is_gateway_api(r, at)]
-            asked = tuple(sorted({name for at in alike for name in label_names(r, at)}))
-            merged = merged_routes(r, MergedKey(narrowed(key.client, asked), key.port, tuple(alike)))
-            if not merged.empty:
-                return merged
-            continue
-        at = RoutesKey(narrowed(key.client, label_names(r, one)), MESH, key.port, one)
-        if has_routes(r, at):
-            return http_routes(r, at)
-    return None
-
-
-def is_gateway_api(r: Reader, key: NamespacedName) -> bool:
-    """Whether a rule set was written in the Gateway API."""
-    found = summary(r, key)
-    return found is not None and found.gateway_api
 
 
 def _ranked(r: Reader, namespace: str, keys: tuple[NamespacedName, ...]) -> list[RouteSummary]:
@@ -410,6 +382,7 @@ def _names(r: Reader, key: SiteKey) -> list[str]:
     for address in fact.addresses:
         if "/" not in address and not _taken(r, key, address) and _first_at(r, key, address):
             answered.append(_literal(address))
+    answered.extend(fact.allocated)
     return answered
 
 

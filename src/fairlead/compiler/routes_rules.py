@@ -179,7 +179,8 @@ def merged_routes(r: Reader, key: MergedKey) -> RouteList:
     for one in key.routes:
         said = r.get(ROUTES, one)
         at = RoutesKey(key.client, MESH, key.port, one)
-        found.extend((at, said, *pair) for pair in (_applicable(at, said) if said is not None else ()))
+        for pair in _applicable(at, said) if said is not None else ():
+            found.append((at, said, *pair))
     found.sort(key=lambda one: specificity(one[3]), reverse=True)
     return route_list(
         http_route(
@@ -232,6 +233,30 @@ def policy_label_names(r: Reader, hostname: str) -> tuple[str, ...]:
             }
         )
     )
+
+
+def first_routes(r: Reader, client: ClientKey, port: int, sets: tuple[NamespacedName, ...]) -> RouteList | None:
+    """The routes of the first of some rule sets that has any for a client of a sidecar on a port."""
+    for position, one in enumerate(sets):
+        first = summary(r, one)
+        if first is not None and first.gateway_api:
+            # What comes from one namespace in the Gateway API holds together.
+            alike = [at for at in sets[position:] if at.namespace == one.namespace and is_gateway_api(r, at)]
+            asked = tuple(sorted({name for at in alike for name in label_names(r, at)}))
+            merged = merged_routes(r, MergedKey(narrowed(client, asked), port, tuple(alike)))
+            if not merged.empty:
+                return merged
+            continue
+        at = RoutesKey(narrowed(client, label_names(r, one)), MESH, port, one)
+        if has_routes(r, at):
+            return http_routes(r, at)
+    return None
+
+
+def is_gateway_api(r: Reader, key: NamespacedName) -> bool:
+    """Whether a rule set was written in the Gateway API."""
+    found = summary(r, key)
+    return found is not None and found.gateway_api
 
 
 def narrowed(client: ClientKey, asked: tuple[str, ...]) -> ClientKey:
@@ -356,6 +381,7 @@ __all__ = [
     "candidate_routes",
     "default_routes",
     "destinations_of",
+    "first_routes",
     "has_routes",
     "http_routes",
     "label_names",

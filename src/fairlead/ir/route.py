@@ -52,8 +52,8 @@ def specificity(match: HttpMatch | None) -> tuple[int, int, bool, int, int]:
         return 0, 0, False, 0, 0
     kinds = {"exact": 3, "prefix": 2, "regex": 1}
     uri = match.uri
-    path = (kinds.get(uri.kind, 0), len(uri.value)) if uri is not None else (kinds["prefix"], 1)
-    return *path, match.method is not None, len(match.headers), len(match.query)
+    kind, length = (kinds.get(uri.kind, 0), len(uri.value)) if uri is not None else (kinds["prefix"], 1)
+    return kind, length, match.method is not None, len(match.headers), len(match.query)
 
 
 class HeaderOperations(msgspec.Struct, frozen=True):
@@ -146,7 +146,10 @@ class Cors(msgspec.Struct, frozen=True):
 
 
 class HttpRule(msgspec.Struct, frozen=True):
-    """One rule: if any match holds (or there is none), do this. Exactly one of routes, redirect, direct is set."""
+    """One rule: if any match holds (or there is none), do this.
+
+    Exactly one of routes, redirect, direct is set, or `delegate` names the rule set whose rules stand here.
+    """
 
     origin: Origin
     name: str = ""
@@ -161,6 +164,7 @@ class HttpRule(msgspec.Struct, frozen=True):
     fault: Fault | None = None
     mirrors: tuple[Mirror, ...] = ()
     cors: Cors | None = None
+    delegate: NamespacedName | None = None
 
 
 class L4Match(msgspec.Struct, frozen=True):
@@ -230,7 +234,10 @@ def _destinations(_: NamespacedName, routes: RouteSet) -> set[str]:
     return {to.destination.host for rule in rules for to in rule.routes}
 
 
-ROUTES: Table[NamespacedName, RouteSet] = Table("routes", stage=1)
+WRITTEN_ROUTES: Table[NamespacedName, RouteSet] = Table("routes", stage=1)
+"""Rule sets as objects have them. Those without hosts are for others that delegate to them."""
+ROUTES: Table[NamespacedName, RouteSet] = Table("effective-routes", stage=2)
+"""Rule sets that hold: with the rules of those to which they delegate."""
 ROUTES_BY_MESH_HOST = ROUTES.index("mesh-host", _mesh_hosts)
 """Route sets for sidecars, under each host they name (wildcards as they are)."""
 ROUTES_MESH = ROUTES.index("mesh", lambda key, routes: [""] if MESH in routes.gateways else [])

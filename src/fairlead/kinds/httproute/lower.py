@@ -39,7 +39,7 @@ def lower(_: Reader, obj: Object[api.HTTPRouteSpec]) -> Iterable[Emission]:
             created=obj.meta.creation_timestamp or "",
             gateway_api=True,
         )
-        yield ir.ROUTES, key, routes
+        yield ir.WRITTEN_ROUTES, key, routes
 
 
 def backend_host(to: api.BackendReference, namespace: str) -> str:
