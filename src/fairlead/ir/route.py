@@ -52,8 +52,11 @@ def specificity(match: HttpMatch | None) -> tuple[int, int, bool, int, int]:
         return 0, 0, False, 0, 0
     kinds = {"exact": 3, "prefix": 2, "regex": 1}
     uri = match.uri
+    further = match.method is not None, len(match.headers), len(match.query)
+    if uri is None and not any(further):
+        return 0, 0, *further  # Every request: after regular expressions, too.
     kind, length = (kinds.get(uri.kind, 0), len(uri.value)) if uri is not None else (kinds["prefix"], 1)
-    return kind, length, match.method is not None, len(match.headers), len(match.query)
+    return kind, length, *further
 
 
 class HeaderOperations(msgspec.Struct, frozen=True):
