@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import fairlead.kinds
+from fairlead.compiler.fields import Field, structures
 from fairlead.compiler.registry import registry
 from fairlead.ir.kind import Kind
 
@@ -40,16 +41,42 @@ def _page(kind: Kind[Any]) -> str:
     names = ", ".join(f"`{one}`" for one in (kind.plural, *kind.short_names))
     scope = "in a namespace" if kind.namespaced else "for the whole mesh"
     head = f"{title}\n\napiVersion: {served} · on the command line: {names} · {scope}\n"
-    return NOTE.format(folder=folder) + head + rest
+    return NOTE.format(folder=folder) + head + rest.rstrip("\n") + "\n\n## Fields\n" + _fields(kind)
+
+
+def _fields(kind: Kind[Any]) -> str:
+    """A table for each struct of the kind, with links from the fields that hold one to its table."""
+    found = structures(kind)
+    anchors = {one.name: (one.path or kind.kind).lower().replace(".", "") for one in found}
+    out: list[str] = []
+    for one in found:
+        title = one.path or kind.kind
+        said = f"\n{one.description}\n" if one.path not in ("", "spec") else ""
+        rows = [_row(field, anchors) for field in one.fields]
+        out.append(f"\n### {title}\n{said}\n| field | type | default | effect |\n|---|---|---|---|\n" + "\n".join(rows))
+    return "\n".join(out) + "\n"
+
+
+def _row(field: Field, anchors: dict[str, str]) -> str:
+    anchor = anchors.get(field.struct.__name__) if field.struct is not None else None
+    kind = f"[{field.type}](#{anchor})" if anchor else field.type
+    default = "required" if field.required else (f"`{field.default}`" if field.default else "")
+    text = field.description.replace("|", "\\|")
+    return f"| `{field.name}` | {kind} | {default} | {text} |"
 
 
 def _index(kinds: tuple[Kind[Any], ...]) -> str:
     lines = [
         "<!-- Made by tools/kinddocs.py. -->\n# Kinds\n",
-        "Every field is explained by `kubectl explain KIND --recursive`.\n",
-        "| kind | apiVersion | what |\n|---|---|---|",
-        *(f"| [{one.kind}]({one.kind.lower()}.md) | `{one.api_version}` | {one.doc} |" for one in kinds),
+        "Every field stands on its kind's page; `fairlead explain KIND.FIELD` (or `kubectl explain`) shows it, too.",
     ]
+    for group in sorted({one.group for one in kinds}):
+        lines += [f"\n## {group or 'core (v1)'}\n", "| kind | apiVersion | what |\n|---|---|---|"]
+        lines += [
+            f"| [{one.kind}]({one.kind.lower()}.md) | `{one.api_version}` | {one.doc} |"
+            for one in kinds
+            if one.group == group
+        ]
     return "\n".join(lines) + "\n"
 
 

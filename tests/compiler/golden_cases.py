@@ -96,7 +96,7 @@ def views(case: Case) -> list[View]:
                 labels[pairs(spec["selector"])] = None
             case "WorkloadEntry" if spec.get("labels"):
                 labels[pairs(spec["labels"])] = None
-            case "AuthorizationPolicy" | "PeerAuthentication" if spec.get("selector"):
+            case "AuthorizationPolicy" | "PeerAuthentication" | "Telemetry" if spec.get("selector"):
                 labels[pairs(spec["selector"].get("matchLabels") or {})] = None
             case "Gateway":
                 gateways.setdefault(pairs(spec.get("selector") or {}), space)

@@ -51,6 +51,9 @@ def _add(made: Bootstrap, catalog: Catalog, mark: str) -> None:
         cluster = made.static_resources.clusters.add()
         cluster.CopyFrom(Cluster.FromString(one.body))
         cluster.name += mark
+        if all(other.name != one.name for other in made.static_resources.clusters):
+            # Listeners name the clusters of tracers, which Envoy looks for at once.
+            made.static_resources.clusters.append(Cluster.FromString(one.body))
     for one in catalog[LISTENER].values():
         listener = made.static_resources.listeners.add()
         listener.CopyFrom(Listener.FromString(one.body))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from live_envoy import local
 
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.offline import load
+from fairlead.envoy.peer import Workload, environment
 from fairlead.envoy.resource import CLUSTER, LISTENER, ROUTE
 from fairlead.ir.view import View, pairs
 from fairlead.model.launch import AppPort, Capture
@@ -58,7 +60,8 @@ def test_envoy_has_nothing_to_say(files: Sequence[Path], view: str, tmp_path: Pa
     path = tmp_path / "bootstrap.pb"
     path.write_bytes(bootstrap(listeners, clusters).SerializeToString())
     command = [ENVOY, "--mode", "validate", "-c", path, "-l", "warning"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    around = {**os.environ, **environment(Workload("a", "b"))}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=around)
     assert f"configuration '{path}' OK" in done.stdout, done.stderr
     # Envoy 1.40 says OK and then crashes while it tears down a validated stats access logger.
     said = [line for line in done.stderr.splitlines() if "[warning]" in line or "[error]" in line]

@@ -41,6 +41,10 @@ def _server(**fields: Any) -> Case:
     return _resource("Gateway", {"servers": [{"hosts": ["foo.bar.com"], "port": port, **fields}]})
 
 
+def _telemetry(spec: Case) -> Case:
+    return {**_resource("Telemetry", spec), "apiVersion": "telemetry.istio.io/v1"}
+
+
 WRAP: dict[str, Callable[[Case], Case]] = {
     "Server": lambda part: _resource("Gateway", {"servers": [part]}),
     "Port": lambda part: _server(port=part),
@@ -64,6 +68,7 @@ WRAP: dict[str, Callable[[Case], Case]] = {
     "ConnectionPoolSettings": lambda part: _policy({"connectionPool": part}),
     "LoadBalancerSettings": lambda part: _policy({"loadBalancer": part}),
     "ClientTLSSettings": lambda part: _policy({"tls": part}),
+    "AccessLogging.Filter": lambda part: _telemetry({"accessLogging": [{"filter": part}]}),
     "OutlierDetection": lambda part: _policy({"outlierDetection": part}),
 }
 

@@ -22,6 +22,7 @@ from fairlead.ir.mesh import MESHES
 from fairlead.ir.route import WRITTEN_ROUTES
 from fairlead.ir.security import ACCESS_POLICIES, PEER_POLICIES
 from fairlead.ir.sidecar import SIDECARS
+from fairlead.ir.telemetry import TELEMETRY
 from fairlead.ir.traffic import TRAFFIC_POLICIES
 from fairlead.ir.workload import ENDPOINTS, WORKLOADS
 from fairlead.model.diagnostic import Origin
@@ -43,6 +44,7 @@ FACTS: tuple[Table[Any, Any], ...] = (
     JWKS_WANTED,
     MESHES,
     SIDECARS,
+    TELEMETRY,
 )
 OBJECTS: Table[Ref, Object[Any]] = Table("test-objects")
 

@@ -257,3 +257,21 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
                 await other.start()
 
     asyncio.run(run())
+
+
+def test_a_client_may_say_far_more_than_its_first_window(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with bench(tmp_path) as made, made.channel() as channel:
+            call = stream(channel)
+            await call.write(first())
+            answer = await call.read()
+            for number in range(30):
+                request = discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTER, response_nonce=answer.nonce)
+                request.resource_names_subscribe.extend(f"{number}-{name}-{'x' * 200}" for name in range(500))
+                async with asyncio.timeout(10):
+                    await call.write(request)
+                    answer = await call.read()
+            (connection,) = made.server.connections
+            assert connection.status()[0].sent == 31
+
+    asyncio.run(run())

@@ -17,7 +17,7 @@ RESPONSE = Response(
 
 
 def test_delta_response() -> None:
-    message = discovery_pb2.DeltaDiscoveryResponse.FromString(wire.encode_delta(RESPONSE))
+    message = discovery_pb2.DeltaDiscoveryResponse.FromString(b"".join(wire.Encoder().delta(RESPONSE)))
     assert (message.system_version_info, message.type_url, message.nonce) == ("42", CLUSTER, "7")
     assert list(message.removed_resources) == ["gone", "né"]
     assert [item.resource.value for item in message.resources] == BODIES
@@ -30,7 +30,7 @@ def test_delta_response() -> None:
 
 
 def test_sotw_response() -> None:
-    message = discovery_pb2.DiscoveryResponse.FromString(wire.encode_sotw(RESPONSE))
+    message = discovery_pb2.DiscoveryResponse.FromString(b"".join(wire.Encoder().sotw(RESPONSE)))
     assert (message.version_info, message.type_url, message.nonce) == ("42", CLUSTER, "7")
     assert [(item.type_url, item.value) for item in message.resources] == [(CLUSTER, body) for body in BODIES]
 

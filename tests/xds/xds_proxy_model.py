@@ -186,7 +186,8 @@ class Proxy:
         elif item == ENDPOINT:
             self.warming -= {resource.name for resource in resources} | gone
         else:
-            self._check_references(resources)
+            # What it runs already, a response of a whole world only repeats.
+            self._check_references([resource for resource in resources if resource.name in changed])
             if item == LISTENER:
                 self._want(ROUTE, {name for one in running.values() for name in words(one, "r")})
 

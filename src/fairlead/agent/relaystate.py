@@ -17,8 +17,12 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from envoy.config.core.v3 import base_pb2
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
+from google.protobuf.message import DecodeError
 
 from fairlead.envoy.resource import CLUSTER, LISTENER, MAKE_BEFORE_BREAK
+from fairlead.xds.patch import METADATA as PATCHES
+from fairlead.xds.patch import PATCH, NotApplicable, apply
+from fairlead.xds.patch_pb2 import Patch
 
 HEALTH = "type.googleapis.com/istio.v1.HealthInformation"
 NAME_TABLE = "type.googleapis.com/istio.networking.nds.v1.NameTable"
@@ -267,6 +271,11 @@ class Relay:
             return []
         if message.type_url == HEALTH:
             return [HealthSeen()]
+        try:
+            body = self._whole(message) or body
+        except (NotApplicable, DecodeError):
+            # It is told on a new stream what is here, and sends the rest whole.
+            return [*self.upstream_closed(), OpenUpstream()]
         if message.type_url == NAME_TABLE:
             return self._table(message)
         flow = self._flows.get(message.type_url)
@@ -275,6 +284,23 @@ class Relay:
         flow.answered = True
         flow.sent.append(_Sent(message, self._generation))
         return [ToEnvoy(body)]
+
+    def _whole(self, message: discovery.DeltaDiscoveryResponse) -> bytes:
+        """Put whole resources in the place of differences; the message anew, or nothing if it has none.
+
+        A difference is against what Envoy has acknowledged, which is what is good. Raises NotApplicable.
+        """
+        found = False
+        good = self.good(message.type_url)
+        for one in message.resources:
+            if one.resource.type_url != PATCH:
+                continue
+            found = True
+            patch = Patch.FromString(one.resource.value)
+            version, kept = good.get(one.name, ("", b""))
+            one.resource.value = apply(patch, version, discovery.Resource.FromString(kept).resource.value)
+            one.resource.type_url = patch.type_url
+        return message.SerializeToString() if found else b""
 
     def health(self, problem: Unhealthy | None) -> list[Effect]:
         """The workload's health changed, or is known for the first time."""
@@ -323,6 +349,7 @@ class Relay:
             self._node_sent = True
             if self._node is not None:
                 request.node.CopyFrom(self._node)
+                request.node.metadata[PATCHES] = True
         elif request.HasField("node"):
             request.ClearField("node")
         return ToUpstream(request.SerializeToString())

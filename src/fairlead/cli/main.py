@@ -29,6 +29,7 @@ COMMANDS: dict[str, _Entry] = {
     "completion": _Entry("completion", "completion", "Print a completion script for bash, zsh or fish."),
     "delete": _Entry("resources", "delete", "Delete objects."),
     "demo": _Entry("demo", "demo", "Bring up a shop in a mesh and show what the mesh does."),
+    "explain": _Entry("explain", "explain", "Explain a kind, or a field of it."),
     "get": _Entry("resources", "get", "Show objects."),
     "logs": _Entry("node", "logs", "Show the kept logs of a process."),
     "node": _Entry("node", "node", "Supervise the Processes of this host."),
@@ -38,6 +39,7 @@ COMMANDS: dict[str, _Entry] = {
     "serve": _Entry("serve", "serve", "Run the control plane."),
     "token": _Entry("token", "token", "Make join tokens."),
     "up": _Entry("serve", "up", "Run everything on this host: control plane, node and gateway."),
+    "validate": _Entry("validate", "validate_command", "Check files as admission does, without a control plane."),
     "version": _Entry("version", "version", "Show versions."),
 }
 

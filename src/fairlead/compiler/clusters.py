@@ -15,7 +15,7 @@ from fairlead.compiler.policies import PolicyKey, effective, policy_for
 from fairlead.compiler.routes_hosts import http_ports
 from fairlead.compiler.routes_rules import destinations_of
 from fairlead.compiler.scope import scope, special
-from fairlead.compiler.sidecars import is_limited, namespace_of, on_port, outbound_of
+from fairlead.compiler.sidecars import is_limited, mesh_hosts, namespace_of, on_port, outbound_of
 from fairlead.envoy import names
 from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, blackhole, cluster
 from fairlead.envoy.endpoint import LbEndpoint
@@ -116,7 +116,7 @@ def reached(r: Reader, scope: str) -> tuple[HostKey, ...]:
     own = namespace_of(scope)
     names_of = {at.hostname for at in found}
     proxy = outbound_of(r, scope).proxy
-    wanted = {*destinations_of(r, scope), *([proxy.host] if proxy is not None else ())}
+    wanted = {*destinations_of(r, scope), *mesh_hosts(r, ""), *([proxy.host] if proxy is not None else ())}
     more = (host_named(r, NameKey(own, destination_name(r, one))) for one in sorted(wanted))
     led = {at for at in more if at is not None and at.hostname not in names_of}
     return tuple(sorted((*found, *led)))

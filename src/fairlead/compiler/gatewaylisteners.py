@@ -12,11 +12,10 @@ from fairlead.compiler.clients import client
 from fairlead.compiler.filters import FilterKey, filters
 from fairlead.compiler.gateways import BoundServer, GatewaysKey, merged_servers, parses_http
 from fairlead.compiler.hosts import settings
-from fairlead.compiler.loggers import loggers
+from fairlead.compiler.loggers import listener_loggers, loggers, trace
 from fairlead.compiler.outboundports import ANYWHERE, Caller
 from fairlead.compiler.outboundtcp import rule_target
 from fairlead.envoy import names
-from fairlead.envoy.accesslog import listener_access_logs
 from fairlead.envoy.hcm import Http, connection_manager, outbound_stat_prefix
 from fairlead.envoy.listener import Match, Shape, Socket, build, chain, inspectors, match
 from fairlead.envoy.resource import Resource
@@ -84,7 +83,7 @@ def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
         Shape(name, Socket(address, port.port), "outbound", continue_on_timeout=False),
         [one.chain for one in chosen.values()],
         inspectors=inspectors(looked_at),
-        access_logs=listener_access_logs(settings(r)),
+        access_logs=listener_loggers(r, _scope(view, port.port, tcp=True)),
     )
 
 
@@ -124,6 +123,7 @@ def _http(r: Reader, view: View, name: str, bound: BoundServer) -> NetworkFilter
         routes=bound.route_name,
         filters=filters(r, FilterKey(Stage.HTTP_FILTERS, scope)),
         grpc_web=bound.server.protocol is Protocol.GRPC_WEB,
+        trace=trace(r, scope),
     )
     return connection_manager(http, settings(r), loggers(r, scope))
 

@@ -16,10 +16,9 @@ from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from fairlead.compiler.filters import FilterKey, filters
 from fairlead.compiler.hosts import settings
 from fairlead.compiler.inboundports import InboundPort, inbound_ports
-from fairlead.compiler.loggers import loggers
+from fairlead.compiler.loggers import listener_loggers, loggers, trace
 from fairlead.compiler.mtls import Mode, workload_mtls
 from fairlead.envoy import names
-from fairlead.envoy.accesslog import listener_access_logs
 from fairlead.envoy.hcm import Http, InboundRoute, connection_manager, inbound_stat_prefix
 from fairlead.envoy.listener import PLAINTEXT_HTTP, Match, Shape, Socket, build, chain, inspectors, match
 from fairlead.envoy.resource import Resource
@@ -122,7 +121,7 @@ def inbound_listener(r: Reader, view: View) -> Resource | None:
         _shape(view, ports, mesh.protocol_detection_timeout),
         [one.chain for one in made],
         inspectors=inspectors(one.matching for one in made),
-        access_logs=listener_access_logs(mesh),
+        access_logs=listener_loggers(r, _scope(view, names.INBOUND_PORT, tcp=True)),
     )
 
 
@@ -143,7 +142,7 @@ def ingress_listener(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         ),
         [one.chain for one in made],
         inspectors=inspectors(one.matching for one in made),
-        access_logs=listener_access_logs(mesh),
+        access_logs=listener_loggers(r, _scope(view, port.port, tcp=True)),
     )
 
 
@@ -246,6 +245,7 @@ def _http(r: Reader, view: View, target: _Target) -> list[NetworkFilter]:
         filters=filters(r, FilterKey(Stage.HTTP_FILTERS, scope)),
         grpc_web=port is not None and port.protocol is Protocol.GRPC_WEB,
         http2=port is not None and port.protocol.is_http2,
+        trace=trace(r, scope),
     )
     return [connection_manager(http, settings(r), loggers(r, scope))]
 

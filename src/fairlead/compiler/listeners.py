@@ -23,6 +23,7 @@ from fairlead.compiler.outbound import (
 )
 from fairlead.compiler.outboundports import Caller
 from fairlead.compiler.sidecars import on_port
+from fairlead.compiler.telemetry import WorkloadKey, applying
 from fairlead.envoy import names
 from fairlead.envoy.resource import Resource
 from fairlead.inc import Reader, rule
@@ -103,9 +104,11 @@ def route_names(r: Reader, view: View) -> tuple[str, ...]:
 def caller_of(r: Reader, view: View) -> Caller:
     """What of a view its outbound listeners depend on."""
     seen = seen_as(r, caller(r, view))
+    telemetry = applying(r, WorkloadKey(view.namespace, view.labels))
     if view.capture.mode == "explicit":
-        return Caller(seen.namespace, seen.labels, view.capture.outbound_address, view.capture.http_proxy_port)
-    return Caller(seen.namespace, seen.labels)
+        bind, port = view.capture.outbound_address, view.capture.http_proxy_port
+        return Caller(seen.namespace, seen.labels, bind, port, telemetry)
+    return Caller(seen.namespace, seen.labels, telemetry=telemetry)
 
 
 def _on(r: Reader, asking: Caller, port: int) -> Caller:

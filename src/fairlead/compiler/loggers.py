@@ -1,6 +1,6 @@
-"""What counts and logs requests and connections: the one place where access loggers are chosen.
+"""What counts, logs and traces requests and connections: the one place where that is chosen.
 
-Every connection manager and TCP proxy takes its loggers from here, so that another one (metrics) is added once.
+Every connection manager, TCP proxy and listener takes its loggers from here, so that another one is added once.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from functools import lru_cache
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 
 from fairlead.compiler.hosts import settings
-from fairlead.envoy.accesslog import access_logs
-from fairlead.envoy.stats import Reporter, reporter_of, stats_access_log, tcp_stats_access_log
+from fairlead.compiler.telemetry import log_targets, metric_changes, trace
+from fairlead.envoy.accesslog import access_logs, listener_access_logs
+from fairlead.envoy.stats import MetricChange, Reporter, reporter_of, stats_access_log, tcp_stats_access_log
 from fairlead.inc import Reader
 from fairlead.ir.filters import FilterScope
 
@@ -21,13 +22,25 @@ def loggers(r: Reader, scope: FilterScope, *, tunnels: bool = True) -> tuple[Acc
 
     Without `tunnels` CONNECT is logged, but not counted.
     """
-    return (*_counting(reporter_of(scope.direction), scope.tcp, tunnels), *access_logs(settings(r)))
+    changes = metric_changes(r, scope)
+    counting = _counting(reporter_of(scope.direction), scope.tcp, tunnels, changes) if changes is not None else ()
+    return (*counting, *access_logs(settings(r), log_targets(r, scope), tcp=scope.tcp))
+
+
+def listener_loggers(r: Reader, scope: FilterScope) -> tuple[AccessLog, ...]:
+    """The loggers of a listener itself: connections for which no filter chain was found."""
+    return listener_access_logs(settings(r), log_targets(r, scope))
 
 
 @lru_cache
-def _counting(reporter: Reporter, tcp: bool, tunnels: bool) -> tuple[AccessLog, ...]:
+def _counting(reporter: Reporter, tcp: bool, tunnels: bool, changes: tuple[MetricChange, ...]) -> tuple[AccessLog, ...]:
     """The loggers that count: they depend on nothing else, and building them costs more than the listener around them.
 
     Whoever gets them copies them into a message of its own.
     """
-    return tuple(tcp_stats_access_log(reporter) if tcp else stats_access_log(reporter, tunnels=tunnels))
+    if tcp:
+        return tuple(tcp_stats_access_log(reporter, changes))
+    return tuple(stats_access_log(reporter, tunnels=tunnels, changes=changes))
+
+
+__all__ = ["listener_loggers", "loggers", "trace"]

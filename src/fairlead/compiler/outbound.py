@@ -13,7 +13,7 @@ from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFi
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 
 from fairlead.compiler.hosts import PortKey, host, settings
-from fairlead.compiler.loggers import loggers
+from fairlead.compiler.loggers import listener_loggers, loggers, trace
 from fairlead.compiler.outboundports import (
     ANYWHERE,
     PRIVILEGED,
@@ -30,7 +30,6 @@ from fairlead.compiler.outboundtcp import ChainsKey, TcpChain, tcp_chains
 from fairlead.compiler.sidecars import bound_address, listeners_of, namespace_of
 from fairlead.compiler.unknown import unknown
 from fairlead.envoy import names
-from fairlead.envoy.accesslog import listener_access_logs
 from fairlead.envoy.hcm import Http, UnknownRoute, connection_manager, outbound_stat_prefix
 from fairlead.envoy.listener import (
     PASSTHROUGH_CHAIN,
@@ -189,7 +188,6 @@ def outbound_listener(r: Reader, key: OutboundKey) -> Resource | None:
 @rule
 def virtual_outbound(r: Reader, key: VirtualKey) -> Resource:
     """`virtualOutbound`: receives redirected connections and passes them to the listener of their destination."""
-    mesh = settings(r)
     logs = loggers(r, _scope(key.caller, names.OUTBOUND_PORT, tcp=True))
     own = match(port=names.OUTBOUND_PORT)
     chains = [chain(own, [tcp_proxy(BLACK_HOLE, logs)], BLACK_HOLE_CHAIN)]
@@ -205,13 +203,14 @@ def virtual_outbound(r: Reader, key: VirtualKey) -> Resource:
         Socket(address, names.OUTBOUND_PORT, key.netns),
         "outbound",
         hands_off=True,
-        detection_timeout=mesh.protocol_detection_timeout if parsed else 0,
+        detection_timeout=settings(r).protocol_detection_timeout if parsed else 0,
     )
     looks = inspectors([_HTTP], always_tls=True) if parsed else ()
     # Beside a chain that asks for HTTP, one that asks for nothing would never be tried: it is the default then.
     default = rest if parsed else None
     chains.extend([] if parsed else [rest])
-    return build(shape, chains, default=default, inspectors=looks, access_logs=listener_access_logs(mesh))
+    opened = listener_loggers(r, _scope(key.caller, names.OUTBOUND_PORT, tcp=True))
+    return build(shape, chains, default=default, inspectors=looks, access_logs=opened)
 
 
 def _unknown_http(r: Reader, key: VirtualKey, found: Unknown) -> NetworkFilter:
@@ -222,6 +221,7 @@ def _unknown_http(r: Reader, key: VirtualKey, found: Unknown) -> NetworkFilter:
         UnknownRoute(names.ALLOW_ANY, unknown_route(found)),
         key.http_filters,
         forward=True,
+        trace=trace(r, scope),
     )
     return connection_manager(http, settings(r), loggers(r, scope))
 
@@ -239,6 +239,7 @@ def http_proxy_listener(r: Reader, key: tuple[OutboundKey, str]) -> Resource:
         wanted.http_filters,
         proxy=True,
         forward=bool(at.caller.bind) or _is_dynamic(r, at),
+        trace=trace(r, _scope(at.caller, at.port, tcp=False)),
     )
     manager = connection_manager(http, settings(r), loggers(r, _scope(at.caller, at.port, tcp=False), tunnels=False))
     shape = Shape(name, Socket(at.address, at.port, netns), "outbound")
@@ -279,6 +280,7 @@ def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:
         key.http_filters,
         grpc_web=any(_protocol(r, one, at.port) is Protocol.GRPC_WEB for one in entries(r, at)),
         forward=_is_dynamic(r, at),
+        trace=trace(r, _scope(at.caller, at.port, tcp=False)),
     )
     return connection_manager(http, settings(r), loggers(r, _scope(at.caller, at.port, tcp=False)))
 
@@ -315,7 +317,7 @@ def _declared(r: Reader, at: At) -> Protocol | None:
 
 def _scope(caller: Caller, port: int, *, tcp: bool) -> FilterScope:
     direction: Literal["outbound"] = "outbound"
-    return FilterScope(direction, namespace_of(caller.namespace), caller.labels, port, tcp)
+    return FilterScope(direction, namespace_of(caller.namespace), caller.labels, port, tcp, caller.telemetry)
 
 
 def _unserved(found: Host, at: At, why: str) -> Diagnostic:

@@ -19,6 +19,7 @@ from fairlead.compiler.sidecars import bound_address, on_port, scopes_of
 from fairlead.inc import Reader, rule
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
+from fairlead.model.ref import NamespacedName
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - the name of Istio's listeners that match any destination address
 
@@ -31,13 +32,14 @@ class Caller(msgspec.Struct, frozen=True):
     """What of a proxy its outbound listeners depend on.
 
     `bind` is the address at which the application finds other services' ports ("": its connections are redirected to
-    the proxy). `labels` are those at which someone looks.
+    the proxy). `labels` are those at which someone looks; `telemetry` names the Telemetry objects for it.
     """
 
     namespace: str
     labels: tuple[tuple[str, str], ...] = ()
     bind: str = ""
     http_proxy_port: int = 0
+    telemetry: tuple[NamespacedName, ...] = ()
 
 
 class HostPortKey(NamedTuple):

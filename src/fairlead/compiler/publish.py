@@ -211,6 +211,9 @@ class Publisher:
             for type_url in {one.type_url for one in {*shown.layers} ^ {*new}}
             if shown.layers
         }
+        if shown.layers:
+            # Whoever follows this view must take its mappings anew, also where they hold the same.
+            own.setdefault(view, {})
         old, shown.layers = shown.layers, new
         for layer in new:
             if layer not in old:

@@ -36,8 +36,8 @@ from fairlead.compiler.scope import scope, special
 from fairlead.compiler.sidecars import on_port
 from fairlead.compiler.unknown import unknown
 from fairlead.envoy.names import HTTP_PROXY_ROUTE
-from fairlead.envoy.resource import ROUTE, Resource
-from fairlead.envoy.route import route_configuration, unknown_hosts
+from fairlead.envoy.resource import ROUTE, Piece, Resource
+from fairlead.envoy.route import configuration_head, unknown_hosts
 from fairlead.inc import Reader, rule
 from fairlead.ir.view import Client, View
 
@@ -121,19 +121,19 @@ def shared_route(r: Reader, key: _SharedKey) -> Resource:
     if key.name == HTTP_PROXY_ROUTE:
         form = TUNNEL if key.explicit else WITH_PORT
     namespace = key.client.namespace
+    plain = form in (ANY, PLAIN)
+    head = configuration_head(key.name, ignore_port=plain)
     if form == ANY:
         single = _single(r, namespace, key.name)
-        made = [] if single is None else [sidecar_virtual_host(r, _virtual_host(r, key.client, single))]
-    else:
-        made = [
-            joined(r, JoinKey(group, narrowed(ClientKey(near, key.client.labels), labels_in(r, group)), form))
-            for group, near in _groups(r, namespace, key.name)
-        ]
-        if form == TUNNEL:
-            made.extend(tunnel_hosts(r, namespace))
-        made.append(unknown_hosts(unknown(r, namespace), connect=form == TUNNEL))
-    plain = form in (ANY, PLAIN)
-    return Resource.of(ROUTE, key.name, route_configuration(key.name, made, ignore_port=plain))
+        host = b"" if single is None else sidecar_virtual_host(r, _virtual_host(r, key.client, single))
+        return Resource.of(ROUTE, key.name, head + host)
+    groups = [
+        joined(r, JoinKey(group, narrowed(ClientKey(near, key.client.labels), labels_in(r, group)), form))
+        for group, near in _groups(r, namespace, key.name)
+    ]
+    tail = list(tunnel_hosts(r, namespace)) if form == TUNNEL else []
+    tail.append(unknown_hosts(unknown(r, namespace), connect=form == TUNNEL))
+    return Resource.joined(ROUTE, key.name, (Piece.of(head), *groups, Piece.of(b"".join(tail))))
 
 
 def _virtual_host(r: Reader, client: ClientKey, one: Site) -> VirtualHostKey:

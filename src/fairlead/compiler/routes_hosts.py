@@ -29,6 +29,7 @@ from fairlead.compiler.routes_rules import (
 from fairlead.compiler.scope import EVERYWHERE, scope, special
 from fairlead.compiler.sidecars import namespace_of, on_port
 from fairlead.envoy import names
+from fairlead.envoy.resource import Piece
 from fairlead.envoy.route import RouteList, connect_route, virtual_host
 from fairlead.inc import Reader, rule
 from fairlead.ir.host import HOSTS_BY_ADDRESS, HostKey, HostPort, Resolution
@@ -140,11 +141,13 @@ def labels_in(r: Reader, key: GroupKey) -> tuple[str, ...]:
 
 
 @rule
-def joined(r: Reader, key: JoinKey) -> bytes:
+def joined(r: Reader, key: JoinKey) -> Piece:
     """The virtual hosts of a group for a client, serialised and framed."""
-    return b"".join(
-        sidecar_virtual_host(r, VirtualHostKey(narrowed(key.client, one.labels), one.port, one.hostname, key.form))
-        for one in sites_in(r, key.sites)
+    return Piece.of(
+        b"".join(
+            sidecar_virtual_host(r, VirtualHostKey(narrowed(key.client, one.labels), one.port, one.hostname, key.form))
+            for one in sites_in(r, key.sites)
+        )
     )
 
 

@@ -179,14 +179,14 @@ def merged_routes(r: Reader, key: MergedKey) -> RouteList:
     for one in key.routes:
         said = r.get(ROUTES, one)
         at = RoutesKey(key.client, MESH, key.port, one)
-        for pair in _applicable(at, said) if said is not None else ():
-            found.append((at, said, *pair))
+        if said is not None:
+            found.extend((at, said, rule_, match) for rule_, match in _applicable(at, said))
     found.sort(key=lambda one: specificity(one[3]), reverse=True)
     return route_list(
         http_route(
             rule_,
             match,
-            Serving(key.port, False, said.key.name, said.origin, said.gateway_api),
+            Serving(key.port, False, said.origin.ref.name, said.origin, said.gateway_api),
             _forwarding(r, at, said, rule_),
         )
         for at, said, rule_, match in found

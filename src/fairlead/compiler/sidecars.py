@@ -153,6 +153,19 @@ def outbound_of(r: Reader, scope: str) -> Outbound:
     return Outbound(_mesh(r).outbound_policy)
 
 
+@rule
+def mesh_hosts(r: Reader, _: str) -> tuple[str, ...]:
+    """The hosts that every proxy calls for the mesh itself, whatever it sees: authorizers, tracers, loggers."""
+    mesh = _mesh(r)
+    said = mesh.observability
+    found = {one.hostname for one in mesh.authorizers}
+    found.update(one.address.hostname for _name, one in said.tracers)
+    found.update(one.address.hostname for _name, one in said.loggers if one.address is not None)
+    if said.tracer is not None:
+        found.add(said.tracer.address.hostname)
+    return tuple(sorted(found))
+
+
 def sidecar(r: Reader, key: SidecarKey) -> Sidecar | None:
     """The fact of the Sidecar of a proxy."""
     at = sidecar_for(r, key)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from typing import cast
 
 import msgspec
 
@@ -147,7 +146,7 @@ class Delivery:
 
     def _wake(self, view: View, names: Changes) -> None:
         for subscribed in self._subscribed.get(view, ()):
-            subscribed.wake(cast("Mapping[str, Mapping[str, object]]", names))
+            subscribed.wake(names)
 
 
 def view_of(node: Node) -> View:

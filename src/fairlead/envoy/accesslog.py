@@ -9,17 +9,36 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter, ResponseFlagFilter
+from envoy.config.accesslog.v3.accesslog_pb2 import (
+    AccessLog,
+    AccessLogFilter,
+    AndFilter,
+    ExtensionFilter,
+    ResponseFlagFilter,
+)
 from envoy.config.core.v3.base_pb2 import DataSource
+from envoy.config.core.v3.config_source_pb2 import ApiVersion
 from envoy.config.core.v3.substitution_format_string_pb2 import JsonFormatOptions, SubstitutionFormatString
 from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
+from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
+from envoy.extensions.access_loggers.grpc.v3.als_pb2 import (
+    CommonGrpcAccessLogConfig,
+    HttpGrpcAccessLogConfig,
+    TcpGrpcAccessLogConfig,
+)
+from envoy.extensions.access_loggers.open_telemetry.v3.logs_service_pb2 import OpenTelemetryAccessLogConfig
 from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
-from fairlead.envoy.pack import pack
+from fairlead.envoy.pack import framed, pack
+from fairlead.envoy.tracing import grpc_service
 from fairlead.ir.mesh import Mesh
+from fairlead.ir.observability import Logger
 
 _FILE_LOGGER = "envoy.access_loggers.file"
+_CEL_FILTER = "envoy.access_loggers.extension_filters.cel"
+_LOG_NAMES = {"http": "http_envoy_accesslog", "tcp": "tcp_envoy_accesslog", "opentelemetry": "otel_envoy_accesslog"}
 
 JSON_FIELDS: dict[str, str] = {
     "start_time": "%START_TIME%",
@@ -70,26 +89,104 @@ TEXT_FORMAT = _default_text()
 """The line that is written per request or connection unless the mesh says otherwise."""
 
 
-def access_logs(mesh: Mesh) -> tuple[AccessLog, ...]:
-    """The log of requests and connections that the mesh settings ask for; none where they name no file."""
-    if not mesh.access_log_file:
-        return ()
-    return (AccessLog(name=_FILE_LOGGER, typed_config=pack(_file(mesh))),)
+class LogTarget(msgspec.Struct, frozen=True):
+    """A logger in use, and the CEL expression that chooses what it logs ("": everything)."""
+
+    logger: Logger
+    filter: str = ""
+    builtin: bool = False
+    """Whether it is the one for which MeshConfig gives the format."""
 
 
-def listener_access_logs(mesh: Mesh) -> tuple[AccessLog, ...]:
+def access_logs(mesh: Mesh, targets: tuple[LogTarget, ...] | None = None, *, tcp: bool = False) -> list[AccessLog]:
+    """The logs of a connection manager or (`tcp`) TCP proxy.
+
+    Without targets (None) the file that MeshConfig names, or no log where it names none.
+    """
+    if targets is None:
+        if not mesh.access_log_file:
+            return []
+        return [AccessLog(name=_FILE_LOGGER, typed_config=pack(_file(mesh, mesh.access_log_file)))]
+    wrong = "http" if tcp else "tcp"
+    return [_log(one, mesh, tcp=tcp) for one in targets if one.logger.kind != wrong]
+
+
+def listener_access_logs(mesh: Mesh, targets: tuple[LogTarget, ...] | None = None) -> tuple[AccessLog, ...]:
     """What a listener logs itself: connections for which no filter chain was found, which nothing else would log."""
+    unmatched = AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["NR"]))
     return tuple(
-        AccessLog(
-            name=log.name,
-            typed_config=log.typed_config,
-            filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["NR"])),
-        )
-        for log in access_logs(mesh)
+        AccessLog(name=log.name, typed_config=log.typed_config, filter=_both(unmatched, log))
+        for log in access_logs(mesh, targets, tcp=True)
     )
 
 
-def _file(mesh: Mesh) -> FileAccessLog:
+def _both(first: AccessLogFilter, log: AccessLog) -> AccessLogFilter:
+    if not log.HasField("filter"):
+        return first
+    return AccessLogFilter(and_filter=AndFilter(filters=[first, log.filter]))
+
+
+def _log(target: LogTarget, mesh: Mesh, *, tcp: bool) -> AccessLog:
+    name, config = _config(target, mesh, tcp=tcp)
+    made = AccessLog(name=name, typed_config=pack(config))
+    if target.filter:
+        chosen = pack(ExpressionFilter(expression=target.filter))
+        made.filter.extension_filter.CopyFrom(ExtensionFilter(name=_CEL_FILTER, typed_config=chosen))
+    return made
+
+
+def _config(target: LogTarget, mesh: Mesh, *, tcp: bool) -> tuple[str, Message]:
+    logger = target.logger
+    if logger.kind == "file":
+        if target.builtin and not logger.text and not logger.fields:
+            return _FILE_LOGGER, _file(mesh, logger.path)
+        return _FILE_LOGGER, FileAccessLog(path=logger.path, log_format=_formatted(logger))
+    if logger.kind == "opentelemetry":
+        return "envoy.access_loggers.open_telemetry", _otel(logger)
+    common = CommonGrpcAccessLogConfig(
+        log_name=logger.log_name or _LOG_NAMES[logger.kind], transport_api_version=ApiVersion.V3
+    )
+    if logger.address is not None:
+        common.grpc_service.CopyFrom(grpc_service(logger.address))
+    common.filter_state_objects_to_log.extend(logger.filter_state)
+    if tcp:
+        return "envoy.access_loggers.tcp_grpc", TcpGrpcAccessLogConfig(common_config=common)
+    requests, responses, trailers = logger.headers
+    return "envoy.access_loggers.http_grpc", HttpGrpcAccessLogConfig(
+        common_config=common,
+        additional_request_headers_to_log=requests,
+        additional_response_headers_to_log=responses,
+        additional_response_trailers_to_log=trailers,
+    )
+
+
+def _otel(logger: Logger) -> OpenTelemetryAccessLogConfig:
+    made = OpenTelemetryAccessLogConfig()
+    # `grpc_service` and `log_name` on the wire: newer than the Python messages; the older field is deprecated.
+    if logger.address is not None:
+        made.MergeFromString(framed(9, grpc_service(logger.address).SerializeToString(deterministic=True)))
+    made.MergeFromString(framed(10, (logger.log_name or _LOG_NAMES[logger.kind]).encode()))
+    made.body.string_value = logger.text or TEXT_FORMAT.rstrip("\n")
+    for key, value in sorted(msgspec.json.decode(logger.fields or "{}", type=dict[str, Any]).items()):
+        made.attributes.values.add(key=key).value.string_value = str(value)
+    return made
+
+
+def _formatted(logger: Logger) -> SubstitutionFormatString:
+    if logger.fields:
+        return SubstitutionFormatString(
+            json_format=_json_format(logger.fields),
+            json_format_options=JsonFormatOptions(sort_properties=False),
+            omit_empty_values=logger.omit_empty,
+        )
+    text = logger.text or TEXT_FORMAT
+    line = text if text.endswith("\n") else text + "\n"
+    return SubstitutionFormatString(
+        text_format_source=DataSource(inline_string=line), omit_empty_values=logger.omit_empty
+    )
+
+
+def _file(mesh: Mesh, path: str) -> FileAccessLog:
     if mesh.access_log_encoding == "JSON":
         chosen = SubstitutionFormatString(
             json_format=_json_format(mesh.access_log_format),
@@ -99,7 +196,7 @@ def _file(mesh: Mesh) -> FileAccessLog:
         text = mesh.access_log_format or TEXT_FORMAT
         line = text if text.endswith("\n") else text + "\n"
         chosen = SubstitutionFormatString(text_format_source=DataSource(inline_string=line))
-    return FileAccessLog(path=mesh.access_log_file, log_format=chosen)
+    return FileAccessLog(path=path, log_format=chosen)
 
 
 def _json_format(said: str) -> Struct:

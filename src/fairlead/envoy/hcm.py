@@ -34,6 +34,7 @@ from fairlead.envoy import names
 from fairlead.envoy.forwardproxy import forward_filter
 from fairlead.envoy.pack import pack, packed, seconds
 from fairlead.envoy.stats import peer_filters, reporter_of
+from fairlead.envoy.tracing import Trace, traced
 from fairlead.ir.filters import Filter
 from fairlead.ir.mesh import Mesh
 
@@ -81,6 +82,7 @@ class Http(msgspec.Struct, frozen=True):
     """Whether clients use this as their HTTP proxy: absolute URLs and CONNECT."""
     forward: bool = False
     """Whether requests to unknown hosts are forwarded by name, as there is no original destination."""
+    trace: Trace | None = None
 
 
 def connection_manager(http: Http, mesh: Mesh, access_logs: Iterable[AccessLog] = ()) -> NetworkFilter:
@@ -106,6 +108,8 @@ def connection_manager(http: Http, mesh: Mesh, access_logs: Iterable[AccessLog] 
         made.route_config.validate_clusters.CopyFrom(_FALSE)
     else:
         made.rds.CopyFrom(_over_ads(http.routes))
+    if http.trace is not None:
+        traced(made, http.trace, gateway=http.role == "gateway")
     if http.http2:
         made.http2_protocol_options.SetInParent()
     if http.proxy:

@@ -71,6 +71,27 @@ def introduction(own: Workload) -> str:
     return SEPARATOR.join(_FOREIGN.sub("_", str(getattr(own, attribute))) or UNKNOWN for attribute, _ in NAMES)
 
 
+TRACE_TAGS = (
+    ("istio.canonical_revision", "FAIRLEAD_CANONICAL_REVISION"),
+    ("istio.canonical_service", "FAIRLEAD_CANONICAL_SERVICE"),
+    ("istio.cluster_id", "FAIRLEAD_CLUSTER_ID"),
+    ("istio.mesh_id", "FAIRLEAD_MESH_ID"),
+    ("istio.namespace", "FAIRLEAD_NAMESPACE"),
+)
+"""Istio's tags of spans, and the variables of Envoy's environment that fill them."""
+
+
 def environment(own: Workload) -> dict[str, str]:
-    """The variables with which Envoy is started."""
-    return {PEER_VARIABLE: introduction(own)}
+    """The variables with which Envoy is started.
+
+    Tracers of OpenTelemetry and Datadog take the service's name, `APP.NAMESPACE` as the node's, from their own.
+    """
+    service = f"{own.app or own.name}.{own.namespace}"
+    values = (own.canonical_revision, own.canonical_service, own.cluster, "", own.namespace)
+    said = {variable: value for (_, variable), value in zip(TRACE_TAGS, values, strict=True) if value}
+    return {
+        **said,
+        PEER_VARIABLE: introduction(own),
+        "OTEL_RESOURCE_ATTRIBUTES": f"service.name={service}",
+        "DD_SERVICE": service,
+    }

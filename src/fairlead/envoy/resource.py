@@ -17,19 +17,79 @@ NAME_TABLE = _PREFIX + "istio.networking.nds.v1.NameTable"
 MAKE_BEFORE_BREAK = (CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET)
 
 
-class Resource(msgspec.Struct, frozen=True):
-    """One named xDS resource: the serialised message (without the Any around it) and a hash of these bytes.
+class Piece(msgspec.Struct, frozen=True):
+    """Serialised fields of a message that many messages have in common, and a hash of them."""
+
+    body: bytes
+    digest: bytes
+
+    @staticmethod
+    def of(body: bytes) -> Piece:
+        """A piece with its hash computed."""
+        return Piece(body, blake2b(body, digest_size=16).digest())
+
+
+class Resource:
+    """One named xDS resource: the serialised message (without the Any around it) and a hash that names it.
 
     Equal bytes make equal versions, whoever built them and whenever: a proxy that reconnects to another control
-    plane is sent nothing that it already has.
+    plane is sent nothing that it already has. A large resource is kept in pieces that it shares with others; its bytes
+    are joined when they are asked for. Immutable.
     """
 
-    type_url: str
-    name: str
-    version: str
-    body: bytes
+    __slots__ = ("_whole", "name", "pieces", "type_url", "version")
+
+    def __init__(
+        self, type_url: str, name: str, version: str, body: bytes = b"", pieces: tuple[Piece, ...] = ()
+    ) -> None:
+        self.type_url = type_url
+        self.name = name
+        self.version = version
+        self.pieces = pieces
+        self._whole = body
 
     @staticmethod
     def of(type_url: str, name: str, body: bytes) -> Resource:
         """A resource with its version computed."""
         return Resource(type_url, name, blake2b(body, digest_size=8).hexdigest(), body)
+
+    @staticmethod
+    def joined(type_url: str, name: str, pieces: tuple[Piece, ...]) -> Resource:
+        """A resource whose bytes are those of the pieces, one after the other; its version comes from theirs.
+
+        So the same bytes must always be cut in the same places. Pieces without bytes do not count.
+        """
+        pieces = tuple(piece for piece in pieces if piece.body)
+        digest = blake2b(digest_size=8)
+        for piece in pieces:
+            digest.update(piece.digest)
+        return Resource(type_url, name, digest.hexdigest(), b"", pieces)
+
+    @property
+    def body(self) -> bytes:
+        """The serialised message. Empty where only the version is known."""
+        return b"".join([piece.body for piece in self.pieces]) if self.pieces else self._whole
+
+    @property
+    def size(self) -> int:
+        """Bytes of the serialised message."""
+        return sum(len(piece.body) for piece in self.pieces) if self.pieces else len(self._whole)
+
+    def __eq__(self, other: object) -> bool:
+        """The same name and version; one of which only the version is known differs from one with bytes."""
+        if self is other:
+            return True
+        if not isinstance(other, Resource):
+            return NotImplemented
+        return (
+            self.version == other.version
+            and self.name == other.name
+            and self.type_url == other.type_url
+            and bool(self.size) == bool(other.size)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.type_url, self.name, self.version))
+
+    def __repr__(self) -> str:
+        return f"Resource({self.type_url.rpartition('.')[2]} {self.name} {self.version}, {self.size} B)"

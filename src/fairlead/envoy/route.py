@@ -170,8 +170,8 @@ def _unknown(policy: Unknown) -> routes.Route:
     return out
 
 
-def route_configuration(name: str, hosts: Iterable[bytes], *, ignore_port: bool = True) -> bytes:
-    """A serialised RouteConfiguration of framed virtual hosts.
+def configuration_head(name: str, *, ignore_port: bool = True) -> bytes:
+    """What a serialised RouteConfiguration has beside its virtual hosts: those, framed, follow it.
 
     `ignore_port`: a request's `Host: name:port` is compared without its port.
     """
@@ -181,7 +181,12 @@ def route_configuration(name: str, hosts: Iterable[bytes], *, ignore_port: bool 
         max_direct_response_body_size_bytes=UInt32Value(value=MAX_DIRECT_RESPONSE),
         ignore_port_in_host_matching=ignore_port,
     )
-    return head.SerializeToString(deterministic=True) + b"".join(hosts)
+    return head.SerializeToString(deterministic=True)
+
+
+def route_configuration(name: str, hosts: Iterable[bytes]) -> bytes:
+    """A serialised RouteConfiguration of framed virtual hosts."""
+    return configuration_head(name) + b"".join(hosts)
 
 
 def _operation(route: routes.Route, at: Serving) -> str:

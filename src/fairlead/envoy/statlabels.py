@@ -7,6 +7,7 @@ Light enough for the agent: no Envoy message is imported here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 Reporter = Literal["source", "destination"]
@@ -17,6 +18,8 @@ FIELDS = ("reporter", "local", "peer", "service", "protocol", "code", "grpc", "f
 """The tag's parts: who counts; the principals at both ends of the connection to the peer; host, name and namespace of
 the service that is called; `http` or `tcp`; code and gRPC status (both empty for TCP); Envoy's response flags; the
 peer's introduction, which stands last because its content is the peer's."""
+OMITTED = "omitted"
+"""A further tag where a metric lacks some labels: their names. Labels that are set by an expression are tags, too."""
 SERVICE_SEPARATOR = ";"
 ABSENT = "-"
 """What Envoy writes for a value that is not there."""
@@ -50,3 +53,29 @@ LABELS = (
     "connection_security_policy",
 )
 HTTP_ONLY = frozenset(("response_code", "grpc_response_status"))
+_PEER_NAMES = (
+    "workload",
+    "canonical_service",
+    "canonical_revision",
+    "workload_namespace",
+    "app",
+    "version",
+    "cluster",
+)
+
+
+def unneeded(omitted: Iterable[str], reporter: Reporter) -> Iterator[str]:
+    """The fields of which no label is left when these are left out."""
+    gone = set(omitted)
+    other = "destination" if reporter == "source" else "source"
+    own = "source" if reporter == "source" else "destination"
+    labels = {
+        "local": {f"{own}_principal"},
+        "peer": {f"{other}_principal", "connection_security_policy"},
+        "service": {"destination_service", "destination_service_name", "destination_service_namespace"},
+        "code": {"response_code"},
+        "grpc": {"grpc_response_status", "request_protocol"},
+        "flags": {"response_flags"},
+        "workload": {f"{other}_{name}" for name in _PEER_NAMES},
+    }
+    yield from (field for field, needed in labels.items() if needed <= gone)

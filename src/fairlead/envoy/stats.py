@@ -13,8 +13,9 @@ one tag (`fairlead.envoy.statlabels`); `fairlead.telemetry.page` makes Istio's l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+import msgspec
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
 from envoy.config.core.v3 import base_pb2
@@ -50,6 +51,17 @@ TCP_OPENED = "istio_tcp_connections_opened_total"
 TCP_CLOSED = "istio_tcp_connections_closed_total"
 TCP_SENT = "istio_tcp_sent_bytes_total"
 TCP_RECEIVED = "istio_tcp_received_bytes_total"
+METRICS = {
+    REQUESTS: "REQUEST_COUNT",
+    REQUEST_DURATION: "REQUEST_DURATION",
+    REQUEST_BYTES: "REQUEST_SIZE",
+    RESPONSE_BYTES: "RESPONSE_SIZE",
+    TCP_OPENED: "TCP_OPENED_CONNECTIONS",
+    TCP_CLOSED: "TCP_CLOSED_CONNECTIONS",
+    TCP_SENT: "TCP_SENT_BYTES",
+    TCP_RECEIVED: "TCP_RECEIVED_BYTES",
+}
+"""The metrics, and how the Telemetry API calls them."""
 
 
 def reporter_of(direction: str) -> Reporter:
@@ -94,20 +106,34 @@ def peer_filters(reporter: Reporter) -> list[hcm_pb2.HttpFilter]:
     return [_filter(ANNOUNCE_FILTER, announce), _filter(PEER_FILTER, learn)]
 
 
-def stats_access_log(reporter: Reporter, *, tunnels: bool = True) -> list[accesslog_pb2.AccessLog]:
+class MetricChange(msgspec.Struct, frozen=True):
+    """How a metric, or all of them (`ALL_METRICS`), differs: not counted, or labels set by CEL or removed (None)."""
+
+    metric: str
+    disabled: bool = False
+    tags: tuple[tuple[str, str | None], ...] = ()
+
+
+def stats_access_log(
+    reporter: Reporter, *, tunnels: bool = True, changes: tuple[MetricChange, ...] = ()
+) -> list[accesslog_pb2.AccessLog]:
     """HTTP metrics: for `HttpConnectionManager.access_log`.
 
     Without `tunnels` CONNECT is not counted: what goes through the tunnel is.
     """
     config = stats_pb2.Config()
-    config.counters.add(stat=_stat(REQUESTS, reporter, http=True)).value_fixed.value = 1
+    for stat in _stats((REQUESTS,), reporter, changes, http=True):
+        config.counters.add(stat=stat).value_fixed.value = 1
     unit = stats_pb2.Config.Histogram.Unit
     for name, kind, value in (
         (REQUEST_DURATION, unit.Milliseconds, "%DURATION%"),
         (REQUEST_BYTES, unit.Bytes, "%DOWNSTREAM_WIRE_BYTES_RECEIVED%"),
         (RESPONSE_BYTES, unit.Bytes, "%DOWNSTREAM_WIRE_BYTES_SENT%"),
     ):
-        config.histograms.add(stat=_stat(name, reporter, http=True), unit=kind, value_format=value)
+        for stat in _stats((name,), reporter, changes, http=True):
+            config.histograms.add(stat=stat, unit=kind, value_format=value)
+    if not config.counters and not config.histograms:
+        return []
     made = _log(config)
     if not tunnels:
         method = made.filter.header_filter.header
@@ -115,21 +141,36 @@ def stats_access_log(reporter: Reporter, *, tunnels: bool = True) -> list[access
     return [made]
 
 
-def tcp_stats_access_log(reporter: Reporter) -> list[accesslog_pb2.AccessLog]:
+def tcp_stats_access_log(reporter: Reporter, changes: tuple[MetricChange, ...] = ()) -> list[accesslog_pb2.AccessLog]:
     """TCP metrics: for `TcpProxy.access_log`, which also needs `access_log_options.flush_access_log_on_connected`.
 
     A connection counts as opened when the upstream is connected, as closed when it ends.
     """
     opened, closed = stats_pb2.Config(), stats_pb2.Config()
-    opened.counters.add(stat=_stat(TCP_OPENED, reporter, http=False)).value_fixed.value = 1
-    closed.counters.add(stat=_stat(TCP_CLOSED, reporter, http=False)).value_fixed.value = 1
-    closed.counters.add(stat=_stat(TCP_SENT, reporter, http=False), value_format="%BYTES_SENT%")
-    closed.counters.add(stat=_stat(TCP_RECEIVED, reporter, http=False), value_format="%BYTES_RECEIVED%")
+    for stat in _stats((TCP_OPENED,), reporter, changes, http=False):
+        opened.counters.add(stat=stat).value_fixed.value = 1
+    for stat in _stats((TCP_CLOSED,), reporter, changes, http=False):
+        closed.counters.add(stat=stat).value_fixed.value = 1
+    for name, value in ((TCP_SENT, "%BYTES_SENT%"), (TCP_RECEIVED, "%BYTES_RECEIVED%")):
+        for stat in _stats((name,), reporter, changes, http=False):
+            closed.counters.add(stat=stat, value_format=value)
     kinds = accesslog_data_pb2.AccessLogType
-    return [_log(opened, kinds.TcpUpstreamConnected), _log(closed, kinds.TcpConnectionEnd)]
+    logs = ((opened, kinds.TcpUpstreamConnected), (closed, kinds.TcpConnectionEnd))
+    return [_log(config, kind) for config, kind in logs if config.counters]
 
 
-def _stat(name: str, reporter: Reporter, *, http: bool) -> stats_pb2.Config.Stat:
+def _stats(
+    names: tuple[str, ...], reporter: Reporter, changes: tuple[MetricChange, ...], *, http: bool
+) -> Iterator[stats_pb2.Config.Stat]:
+    """The metrics of these names that are counted, with their labels."""
+    for name in names:
+        said = {one.metric: one for one in changes}
+        change = said.get(METRICS[name]) or said.get("ALL_METRICS")
+        if change is None or not change.disabled:
+            yield _stat(name, reporter, dict(change.tags) if change is not None else {}, http=http)
+
+
+def _stat(name: str, reporter: Reporter, tags: Mapping[str, str | None], *, http: bool) -> stats_pb2.Config.Stat:
     side = "UPSTREAM" if reporter == "source" else "DOWNSTREAM"
     if http:
         workload = f"%DYNAMIC_METADATA({PEER_METADATA}:{_KEY})%"
@@ -146,9 +187,19 @@ def _stat(name: str, reporter: Reporter, *, http: bool) -> stats_pb2.Config.Stat
         "flags": "%RESPONSE_FLAGS%",
         "workload": workload,
     }
+    # Labels that do not count any more must not make series either.
+    for field in statlabels.unneeded(tags, reporter):
+        values[field] = ""
     text = statlabels.SEPARATOR.join(values[field] for field in statlabels.FIELDS)
-    tag = stats_pb2.Config.Tag(name=statlabels.TAG, value_format=text)
-    return stats_pb2.Config.Stat(name=name.removeprefix(f"{_PREFIX}_"), tags=[tag])
+    made = stats_pb2.Config.Stat(name=name.removeprefix(f"{_PREFIX}_"))
+    made.tags.add(name=statlabels.TAG, value_format=text)
+    if tags:
+        # A label that is set anew is left out, too, and stands by itself.
+        made.tags.add(name=statlabels.OMITTED, value_format=statlabels.SERVICE_SEPARATOR.join(sorted(tags)))
+    for label, expression in sorted(tags.items()):
+        if expression is not None:
+            made.tags.add(name=label, value_format=f"%CEL({expression})%")
+    return made
 
 
 def _scope() -> bytes:

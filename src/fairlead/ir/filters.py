@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from fairlead.model.diagnostic import Origin
+from fairlead.model.ref import NamespacedName
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -30,6 +31,7 @@ class FilterScope(msgspec.Struct, frozen=True):
     """The filter chain that fragments are asked for.
 
     `labels` are the workload's labels as sorted pairs; `port` is the port that the chain serves (0: any).
+    `telemetry` names the Telemetry objects for callers, of whose labels only some are known here.
     """
 
     direction: Literal["inbound", "outbound", "gateway"]
@@ -37,6 +39,7 @@ class FilterScope(msgspec.Struct, frozen=True):
     labels: Pairs = ()
     port: int = 0
     tcp: bool = False
+    telemetry: tuple[NamespacedName, ...] = ()
 
 
 class Filter(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ import msgspec
 
 from fairlead.inc import Table
 from fairlead.ir.authz import Authorizer
+from fairlead.ir.observability import Observability
 from fairlead.ir.traffic import RetryPolicy, TcpKeepalive
 
 MESH_KEY = "mesh"
@@ -40,6 +41,7 @@ class Mesh(msgspec.Struct, frozen=True):
     path_normalization: Literal["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"] = "DEFAULT"
     http_proxy_port: int = 0
     authorizers: tuple[Authorizer, ...] = ()
+    observability: Observability = Observability()
 
 
 MESHES: Table[str, Mesh] = Table("mesh", stage=1)

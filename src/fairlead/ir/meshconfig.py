@@ -15,6 +15,7 @@ import msgspec
 from fairlead.ir.authz import authorizer_of
 from fairlead.ir.mesh import Mesh
 from fairlead.ir.meshspec import HTTPRetry, MeshConfig
+from fairlead.ir.observability import ignored_fields, is_served, observability_of, provider_problems
 from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig
 from fairlead.ir.traffic import RetryPolicy, TcpKeepalive
 from fairlead.model.decode import decode
@@ -39,10 +40,12 @@ _EFFECTIVE = frozenset(
         "default_config",
         "default_destination_rule_export_to",
         "default_http_retry_policy",
+        "default_providers",
         "default_service_export_to",
         "default_virtual_service_export_to",
         "dns_refresh_rate",
         "enable_auto_mtls",
+        "enable_tracing",
         "extension_providers",
         "h2_upgrade_policy",
         "inbound_traffic_policy",
@@ -57,7 +60,7 @@ _EFFECTIVE = frozenset(
         "trust_domain_aliases",
     )
 )
-_EFFECTIVE_PROXY = frozenset(("gateway_topology",))
+_EFFECTIVE_PROXY = frozenset(("gateway_topology", "tracing"))
 _UNUSED_PROXY = {
     "concurrency": "Whoever starts agents sets `concurrency` in their configuration; it is 1 otherwise.",
     "drain_duration": "A Process says it by terminationGracePeriodSeconds.",
@@ -150,6 +153,7 @@ def mesh_of(config: MeshConfig) -> Mesh:
         authorizers=tuple(
             one for one in map(authorizer_of, config.extension_providers) if one is not None and one.name
         ),
+        observability=observability_of(config),
     )
 
 
@@ -269,7 +273,11 @@ def _providers(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
         if authorizer is not None and authorizer.problem:
             said = f"{authorizer.problem}; policies that name it deny what they match"
             yield Problem(path, said, Severity.WARNING, "Mend the provider.", "FL0101")
-        elif len(chosen) == 1 and authorizer is None:
+        for field, wrong in provider_problems(provider):
+            yield Problem(path.child(*field.split(".")), wrong, remedy="Name a host of the mesh and its port.")
+        for field in ignored_fields(provider):
+            yield Problem(path.child(*field.split(".")), f"{field} has no effect", Severity.WARNING, _REMEDY, "FL0100")
+        if len(chosen) == 1 and authorizer is None and not is_served(provider):
             yield Problem(path / chosen[0], f"{chosen[0]} has no effect", Severity.WARNING, _REMEDY, "FL0100")
 
 
@@ -277,6 +285,10 @@ def _without_effect(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
     yield from _unused(config, MeshConfig(), _EFFECTIVE, base)
     if config.default_config is not None:
         yield from _unused(config.default_config, ProxyConfig(), _EFFECTIVE_PROXY, base / "defaultConfig")
+    if config.enable_tracing and observability_of(config).tracer is None and config.default_providers is None:
+        said = "enableTracing has no effect: neither defaultConfig.tracing nor defaultProviders names a tracer"
+        remedy = "Name one, and have a Telemetry object use it."
+        yield Problem(base / "enableTracing", said, Severity.WARNING, remedy, "FL0100")
     locality = config.locality_lb_setting
     if locality is not None and (locality.distribute or locality.failover or locality.failover_priority):
         said = "only enabled has an effect mesh-wide"

@@ -10,10 +10,21 @@ import re
 
 from fairlead.envoy.peer import NAMES, UNKNOWN, Workload, introduction
 from fairlead.envoy.peer import SEPARATOR as NAME_SEPARATOR
-from fairlead.envoy.statlabels import ABSENT, FIELDS, HTTP_ONLY, LABELS, SEPARATOR, SERVICE_SEPARATOR, TAG
+from fairlead.envoy.statlabels import (
+    ABSENT,
+    FIELDS,
+    HTTP_ONLY,
+    LABELS,
+    OMITTED,
+    SEPARATOR,
+    SERVICE_SEPARATOR,
+    TAG,
+)
 
 _PREFIX = b"envoy_istio_"
 _SAMPLE = re.compile(rb'envoy_(istio_[a-z_]+)\{%b="((?:[^"\\]|\\.)*)"(.*)' % TAG.encode(), re.DOTALL)
+_OMITTED = re.compile(rb',%b="([A-Za-z0-9_;]*)"' % OMITTED.encode())
+_EMPTY = re.compile(rb'="-?"')
 _TYPE = re.compile(rb"# (TYPE|HELP) envoy_(istio_.*)", re.DOTALL)
 _INTRODUCTION = re.compile(r"(?:[\w./-]+;){6}[\w./-]+", re.ASCII)
 _NOBODY = NAME_SEPARATOR.join([UNKNOWN] * len(NAMES))
@@ -37,11 +48,16 @@ def istio_names(own: Workload, page: bytes) -> bytes:
     labels: dict[bytes, bytes] = {}
     mine = introduction(own)
     lines: list[bytes] = []
+    sums = _Sums(lines)
     for line in page.splitlines(keepends=True):
         if line.startswith(_PREFIX):
             found = _SAMPLE.fullmatch(line)
             if found is None:
                 lines.append(line[len(b"envoy_") :])
+                continue
+            omitted = _OMITTED.match(found[3])
+            if omitted is not None:
+                sums.add(found[1], _rewritten(mine, found[2], _names_in(omitted[1])), found[3][omitted.end() :])
                 continue
             text = labels.get(found[2])
             if text is None:
@@ -51,17 +67,53 @@ def istio_names(own: Workload, page: bytes) -> bytes:
             lines.append(b"# " + found[1] + b" " + found[2])
         else:
             lines.append(line)
+    sums.write()
     return b"".join(lines)
 
 
-def _rewritten(mine: str, raw: bytes) -> bytes:
-    """Istio's labels of a tag. Values stay escaped, as they came."""
+class _Sums:
+    """Samples of which labels are left out: those that are alike without them are one sample, the sum.
+
+    A sample takes the place of the first one of its kind. Buckets of a histogram add up as counters do.
+    """
+
+    def __init__(self, lines: list[bytes]) -> None:
+        self._lines = lines
+        self._places: dict[bytes, int] = {}
+        self._values: dict[bytes, float] = {}
+
+    def add(self, name: bytes, labels: bytes, rest: bytes) -> None:
+        """`rest` is further labels, the closing brace and the value."""
+        more, brace, number = rest.rpartition(b"}")
+        more = _EMPTY.sub(b'="unknown"', more)
+        inside = b",".join(part for part in (labels, more.removeprefix(b",")) if part)
+        key = name + b"{" + inside + brace
+        if key not in self._places:
+            self._places[key] = len(self._lines)
+            self._lines.append(b"")
+        try:
+            self._values[key] = self._values.get(key, 0) + float(number)
+        except ValueError:
+            self._values.setdefault(key, 0)
+
+    def write(self) -> None:
+        """Put the sums in their places."""
+        for key, place in self._places.items():
+            self._lines[place] = b"%b %b\n" % (key, f"{self._values[key]:.17g}".encode())
+
+
+def _names_in(text: bytes) -> frozenset[str]:
+    return frozenset(text.decode("utf-8", "replace").split(SERVICE_SEPARATOR))
+
+
+def _rewritten(mine: str, raw: bytes, omitted: frozenset[str] = frozenset()) -> bytes:
+    """Istio's labels of a tag, without those `omitted`. Values stay escaped, as they came."""
     parts = raw.decode("utf-8", "surrogateescape").split(SEPARATOR, len(FIELDS) - 1)
     given: dict[str, str] = dict(zip(FIELDS, parts, strict=False))
     if len(given) < len(FIELDS):
         return b'%b="%b"' % (TAG.encode(), raw)
     labels = _labels(mine, given)
-    wanted = (name for name in LABELS if given["protocol"] != "tcp" or name not in HTTP_ONLY)
+    wanted = (name for name in LABELS if (given["protocol"] != "tcp" or name not in HTTP_ONLY) and name not in omitted)
     return ",".join(f'{name}="{labels[name]}"' for name in wanted).encode("utf-8", "surrogateescape")
 
 

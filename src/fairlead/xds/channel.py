@@ -13,8 +13,10 @@ from hashlib import blake2b
 import msgspec
 
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
+from fairlead.xds.held import FEW, Before, Wanted
 from fairlead.xds.ledger import Nack, TypeLedger
 from fairlead.xds.messages import (
+    NO_BASES,
     WILDCARD,
     Acked,
     DeltaRequest,
@@ -34,6 +36,8 @@ WHOLE = frozenset({CLUSTER, LISTENER})
 MAX_NAMES = 200_000
 MAX_MESSAGE = 4096
 RESPONSE_BYTES = 16 << 20
+PATCHED_FROM = 4096
+"""Bytes; smaller resources are always sent whole."""
 
 Named = Mapping[str, Resource]
 
@@ -89,14 +93,18 @@ def named_in(message: str, names: Iterable[str]) -> set[str]:
 
 
 class Channel:
-    """The conversation about one type. `delta` tells the protocol."""
+    """The conversation about one type. `delta` tells the protocol, `patches` whether the client takes differences."""
 
-    def __init__(self, type_url: str, *, delta: bool) -> None:
+    few = FEW
+    """Up to so many resources are remembered one by one."""
+
+    def __init__(self, type_url: str, *, delta: bool, patches: bool = False) -> None:
         self.type_url = type_url
         self.delta = delta
+        self.patches = patches
         self.whole = not delta and type_url in WHOLE
         self.wildcard = False
-        self.names: set[str] = set()
+        self.names = Wanted()
         self.ledger = TypeLedger()
         self.flight: Flight | None = None
         self.requested = False
@@ -106,6 +114,7 @@ class Channel:
         self._dirty: set[str] = set()
         self._force: set[str] = set()
         self._trials: deque[Trial] = deque()
+        self._tried = 0
         self.unsure: set[str] = set()
         """Sent in a refused response, so perhaps taken over, but not yet acknowledged by themselves."""
 
@@ -115,9 +124,20 @@ class Channel:
         """Whether the client wants this resource."""
         return self.wildcard or name in self.names
 
-    def touch(self, names: Iterable[str]) -> None:
-        """These may have changed in the catalog."""
-        self._dirty.update(name for name in names if self.wildcard or name in self.names or name in self.ledger.acked)
+    def moved(self, catalog: Named, before: Before) -> None:
+        """The catalog has changed, and is perhaps another mapping now."""
+        self.names.moved(catalog, before)
+        self.ledger.acked.moved(catalog, before)
+        self._dirty.update(name for name in before if self.wildcard or name in self.names or name in self.ledger.acked)
+
+    def look_again(self) -> None:
+        """Compare everything that the client has with what it should have."""
+        self._dirty.update(self.ledger.acked)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing can be due or in flight: there is nothing to look at."""
+        return self.flight is None and not self._dirty and not self._owed
 
     def resend(self, names: Iterable[str]) -> None:
         """Send these again although the client has them (an updated cluster warms until its endpoints come anew)."""
@@ -154,6 +174,7 @@ class Channel:
             self._owed = self.wildcard and not request.initial_versions
         for name in request.unsubscribe:
             self._unsubscribe(name)
+        self._compact(catalog)
         return events
 
     def receive_sotw(
@@ -181,10 +202,10 @@ class Channel:
             self._all(catalog)
         elif self.wildcard and not wildcard:
             self._unsubscribe(WILDCARD)
-        for name in self.names - names:
+        for name in [name for name in self.names if name not in names]:
             self._unsubscribe(name)
-        added = names - self.names
-        self.names |= added
+        added = {name for name in names if name not in self.names}
+        self.names.update(added)
         self._force |= added
         self._dirty |= added
         if first:
@@ -194,7 +215,17 @@ class Channel:
                 self.resend(unsure)
                 self.unsure.update(unsure)
                 self._owed = self._owed or bool(self.unsure)
+        self._compact(catalog)
         return events
+
+    def _compact(self, catalog: Named) -> None:
+        """Remember only differences from the catalog once that is less. Tried again only after a good deal more."""
+        held = self.ledger.acked
+        if self.flight is not None or held.follows or held.exceptions <= self._tried:
+            return
+        self._tried = held.exceptions + held.exceptions // 4
+        held.follow(catalog, self.few)
+        self.names.follow(catalog, self.few)
 
     def _all(self, catalog: Named) -> None:
         self.wildcard = True
@@ -217,7 +248,7 @@ class Channel:
             self._forget(name)
 
     def _forget(self, name: str) -> None:
-        self.ledger.acked.pop(name, None)
+        self.ledger.acked.drop(name)
         self.ledger.nacked.pop(name, None)
         self._force.discard(name)
         self._dirty.discard(name)
@@ -229,21 +260,21 @@ class Channel:
                 known = catalog.get(name)
                 same = known is not None and known.version == version
                 name = known.name if known is not None else name
-                self.ledger.acked[name] = known if known and same else Resource(self.type_url, name, version, b"")
+                self.ledger.acked.put(name, known if known and same else Resource(self.type_url, name, version))
                 self._dirty.add(name)
 
     def _resume(self, version: str, catalog: Named, previous: TypeLedger | None) -> None:
         """What a reconnecting state-of-the-world client proves to hold: the set whose version it echoes."""
         target = [resource for name, resource in catalog.items() if self.subscribed(name)]
         if previous is not None and previous.last_acked == version:
-            self.ledger.acked = dict(previous.acked)
+            self.ledger.acked.replace(dict(previous.acked.items()))
             self.ledger.nacked = dict(previous.nacked)
         elif set_version(target) == version:
-            self.ledger.acked = {resource.name: resource for resource in target}
+            self.ledger.acked.replace({resource.name: resource for resource in target})
         else:
             return
         self.ledger.last_acked = version
-        self._dirty.update(self.ledger.acked)
+        self._dirty.update((*self.ledger.acked, *self.ledger.nacked))
         self._owed = False
 
     # What is due.
@@ -287,7 +318,7 @@ class Channel:
             del self.ledger.nacked[name]
             nack = None
         if nack is not None:
-            return held if name in self._force and held is not None and held.body else None
+            return held if name in self._force and held is not None and held.size else None
         if held is not None and held.version == target.version and name not in self._force:
             return None
         return target
@@ -300,6 +331,8 @@ class Channel:
         """Whether resources that the client never had, or the answer that there are none, are due or in flight."""
         if self.flight is not None and self.flight.introduces:
             return True
+        if not self._dirty:
+            return False
         due = self.due(catalog)
         return bool(due.absent) or any(self._is_new(resource.name) for resource in due.adds)
 
@@ -308,7 +341,7 @@ class Channel:
 
     def idle(self, catalog: Named) -> bool:
         """Whether nothing is due or in flight. What waits for its trial is due; a trial of nothing due is void."""
-        return self.flight is None and not self.due(catalog)
+        return self.flight is None and (not self._dirty or not self.due(catalog))
 
     # Responses.
 
@@ -318,7 +351,7 @@ class Channel:
 
     def compose(self, catalog: Named, nonce: str, version: str, *, may_remove: bool) -> Response | None:
         """The next response, which is then in flight; None if there is none to send now."""
-        if self.flight is not None:
+        if self.flight is not None or self.quiet:
             return None
         due = self.due(catalog)
         adds, blame = self._next_adds(due.adds)
@@ -330,7 +363,7 @@ class Channel:
         self._owed = False
         resources = adds
         if self.whole:
-            content = {**self.ledger.acked, **{resource.name: resource for resource in adds}}
+            content = {**dict(self.ledger.acked.items()), **{resource.name: resource for resource in adds}}
             for name in removes:
                 del content[name]
             resources = tuple(content[name] for name in sorted(content))
@@ -338,13 +371,24 @@ class Channel:
         gone = (*removes, *absent)
         sent = {resource.name: resource for resource in adds}
         introduces = bool(absent) or any(self._is_new(name) for name in sent)
+        bases = self._bases(adds) if self.patches else NO_BASES
         self.flight = Flight(nonce, version, sent, gone, absent, introduces, blame)
         self._last_nonce = nonce
         # What is in flight is looked at again when the answer comes.
         self._force.difference_update(sent, gone)
         self._dirty.difference_update(sent, gone)
-        self.ledger.sent(version, adds, gone)
-        return Response(self.type_url, nonce, version, resources, gone if self.delta else ())
+        self.ledger.sent(version, sent, gone)
+        return Response(self.type_url, nonce, version, resources, gone if self.delta else (), bases)
+
+    def _bases(self, adds: tuple[Resource, ...]) -> Mapping[str, Resource]:
+        """What the client surely has of the large resources: only the difference need be sent."""
+        found: dict[str, Resource] = {}
+        for resource in adds:
+            if resource.size >= PATCHED_FROM and resource.name not in self.unsure:
+                held = self.ledger.acked.get(resource.name)
+                if held is not None and held.size:
+                    found[resource.name] = held
+        return found or NO_BASES
 
     def _next_adds(self, adds: tuple[Resource, ...]) -> tuple[tuple[Resource, ...], tuple[tuple[str, Nack], ...]]:
         while self._trials:
@@ -357,7 +401,7 @@ class Channel:
             return adds, ()
         size = 0
         for count, resource in enumerate(adds):
-            size += len(resource.body)
+            size += resource.size
             if size > RESPONSE_BYTES and count:
                 return adds[:count], ()
         return adds, ()
@@ -379,12 +423,12 @@ class Channel:
     def _accepted(self, flight: Flight) -> list[Event]:
         for name, resource in flight.sent.items():
             if self.subscribed(name):
-                self.ledger.acked[name] = resource
+                self.ledger.acked.put(name, resource)
         for name in flight.removed:
-            self.ledger.acked.pop(name, None)
+            self.ledger.acked.drop(name)
         self.unsure.difference_update(flight.sent, flight.removed)
         if self.whole:
-            self.unsure &= self.ledger.acked.keys()
+            self.unsure = {name for name in self.unsure if name in self.ledger.acked}
         events: list[Event] = [
             Acked(
                 self.type_url,
@@ -401,7 +445,7 @@ class Channel:
         if not names:
             # A removal cannot be repaired by repeating it.
             for name in flight.removed:
-                self.ledger.acked.pop(name, None)
+                self.ledger.acked.drop(name)
             return [Nacked(self.type_url, name, "", message) for name in flight.removed]
         # It is not known which of them the client took over: unless convicted, each must be sent again.
         self._force.update(name for name in names if self.subscribed(name))

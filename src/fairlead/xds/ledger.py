@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 import msgspec
 
 from fairlead.envoy.resource import Resource
+from fairlead.xds.held import Held
+
+_NOTHING: Mapping[str, Resource] = {}
 
 
 class SyncState(StrEnum):
@@ -68,9 +71,9 @@ class TypeLedger:
     )
 
     def __init__(self) -> None:
-        self.acked: dict[str, Resource] = {}
-        """What the proxy holds. A resource known by its version only (from a reconnect) has an empty body."""
-        self.flight: dict[str, Resource] = {}
+        self.acked = Held()
+        """What the proxy holds. A resource known by its version only (from a reconnect) has no bytes."""
+        self.flight: Mapping[str, Resource] = _NOTHING
         self.flight_removed: tuple[str, ...] = ()
         self.nacked: dict[str, Nack] = {}
         self.sent_count = 0
@@ -79,16 +82,16 @@ class TypeLedger:
         self.last_sent = ""
         self.last_acked = ""
 
-    def sent(self, version: str, resources: Iterable[Resource], removed: tuple[str, ...]) -> None:
+    def sent(self, version: str, resources: Mapping[str, Resource], removed: tuple[str, ...]) -> None:
         """A response went out."""
         self.sent_count += 1
         self.last_sent = version
-        self.flight = {resource.name: resource for resource in resources}
+        self.flight = resources
         self.flight_removed = removed
 
     def landed(self, version: str | None) -> None:
         """The response in flight was answered; `version` is None if it was refused."""
-        self.flight = {}
+        self.flight = _NOTHING
         self.flight_removed = ()
         if version is None:
             self.nacked_count += 1
@@ -110,7 +113,7 @@ class TypeLedger:
         open_names = sorted({*waiting, *self.flight, *self.flight_removed, *self.nacked})
         if self.nacked:
             state = SyncState.NACKED
-        elif not self.sent_count and not self.acked:
+        elif not self.sent_count and not len(self.acked):
             state = SyncState.NOT_SENT
         elif open_names or self.acked_count + self.nacked_count < self.sent_count:
             state = SyncState.STALE

@@ -14,8 +14,13 @@ WILDCARD = "*"
 Catalog = Mapping[str, Mapping[str, Resource]]
 """Type URL to name to resource: everything that one proxy may be given."""
 
-Changed = Mapping[str, Collection[str]]
-"""Type URL to names that were added, changed or removed."""
+Changed = Mapping[str, Collection[str] | Mapping[str, Resource | None]]
+"""Type URL to names that were added, changed or removed.
+
+Where a catalog's mappings change in place, each name with what was there before; where they are replaced, names do.
+"""
+
+NO_BASES: Mapping[str, Resource] = {}
 
 
 class DeltaRequest(msgspec.Struct, frozen=True):
@@ -42,7 +47,8 @@ class SotwRequest(msgspec.Struct, frozen=True):
 class Response(msgspec.Struct, frozen=True):
     """A response of either protocol; `removed` is for delta only.
 
-    `version` is the system version (delta) or the version that the client echoes (state of the world).
+    `version` is the system version (delta) or the version that the client echoes (state of the world). Of resources in
+    `bases` the client has that state: the difference from it may be sent.
     """
 
     type_url: str
@@ -50,6 +56,7 @@ class Response(msgspec.Struct, frozen=True):
     version: str
     resources: tuple[Resource, ...]
     removed: tuple[str, ...] = ()
+    bases: Mapping[str, Resource] = NO_BASES
 
 
 class Acked(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The ADS server: gRPC streams over mutual TLS around session machines.
+"""The ADS server: gRPC streams over mutual TLS around session machines, without a task for any of them.
 
 What a proxy may be given is decided by the injected `Source`; what became of it is told to the injected `Observer`.
 """
@@ -6,24 +6,34 @@ What a proxy may be given is decided by the injected `Source`; what became of it
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import grpc
-import grpc.aio
 import msgspec
 
 from fairlead.model.identity import Identity
 from fairlead.xds import wire
 from fairlead.xds.ledger import TypeStatus
 from fairlead.xds.messages import Catalog, Changed, DeltaRequest, Event, ProtocolError, SotwRequest
+from fairlead.xds.patch import METADATA as PATCHES
+from fairlead.xds.port import Listener
+from fairlead.xds.pushing import Admission, Pushing
 from fairlead.xds.session import Residue, Session
-from fairlead.xds.wire import Node
+from fairlead.xds.transport import Call, Handler
+from fairlead.xds.unary import Unary
+from fairlead.xds.wire import Encoder, Node
+
+_log = logging.getLogger(__name__)
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 MAX_REQUEST_BYTES = 32 << 20
 FIRST_REQUEST_SECONDS = 30
+REFUSAL_SECONDS = 0.1
+MAX_WAITING = 64
+"""Requests of a client that are kept while it waits to be admitted."""
 _REMEMBERED = 1024
 
 
@@ -50,7 +60,8 @@ class Subscription(Protocol):
 
 
 Wake = Callable[[Changed | None], None]
-"""Called on the event loop after the catalog changed: the changed names by type, or None for "anything"."""
+"""Called on the event loop right after the catalog changed, before anything else happens: the changed names by type,
+each with what was there before, or None for "anything", where what was there before is another mapping."""
 
 
 class Source(Protocol):
@@ -117,7 +128,7 @@ def check_claim(peer: Identity, node: Node, trust_domain: str) -> None:
 class ServerCertificate(Protocol):
     """Gives the server's current key, its certificate chain, and the roots for client certificates; all PEM.
 
-    It is asked before every handshake, on a gRPC thread: what it returns is used from then on.
+    It is asked before every handshake: what it returns is used from then on.
     """
 
     def __call__(self) -> tuple[bytes, bytes, bytes]:
@@ -126,7 +137,11 @@ class ServerCertificate(Protocol):
 
 
 class Server:
-    """The `xds` port. `handlers` are further gRPC services on it, such as certificate renewal."""
+    """The `xds` port. `handlers` are further gRPC services of unary methods on it, such as certificate renewal.
+
+    `filling` proxies at once are told everything for the first time; the others wait their turn, so that a storm of
+    reconnects costs memory for few of them and the first ones are served soon.
+    """
 
     def __init__(
         self,
@@ -138,154 +153,105 @@ class Server:
         *,
         handlers: Sequence[grpc.GenericRpcHandler] = (),
         max_streams: int = 10_000,
+        filling: int = 16,
     ) -> None:
         self._address = address
-        self._source = source
-        self._observer = observer
-        self._certificate = certificate
-        self._trust_domain = trust_domain
+        self.source = source
+        self.observer = observer
+        self.trust_domain = trust_domain
         self._handlers = tuple(handlers)
-        self._max_streams = max_streams
-        self._server: grpc.aio.Server | None = None
-        self._connections: dict[int, Connection] = {}
+        self.max_streams = max_streams
+        self._listener = Listener(self._open, certificate, MAX_REQUEST_BYTES)
+        self.live: dict[int, Connection] = {}
+        self._streams: dict[_Stream, None] = {}
         self._count = 0
         self._residues: OrderedDict[tuple[Identity, str], Residue] = OrderedDict()
+        self._unary: set[asyncio.Task[None]] = set()
+        self.encoder = Encoder()
+        self.pushing = Pushing()
+        self.admission = Admission(filling)
+        self.sent: dict[str, tuple[int, int]] = {}
+        """Responses and bytes sent since the start, by type URL."""
         self.port = 0
 
     @property
     def connections(self) -> Sequence[Connection]:
         """The live streams, the oldest first."""
-        return tuple(self._connections.values())
+        return tuple(self.live.values())
 
     async def start(self) -> None:
         """Listen. Raises OSError with the address if it cannot be bound."""
-        server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),
-                # A dead peer is noticed within 40 s; a peer may itself ask every 10 s.
-                ("grpc.keepalive_time_ms", 30_000),
-                ("grpc.keepalive_timeout_ms", 10_000),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-                ("grpc.http2.max_ping_strikes", 0),
-            ]
-        )
-        streams: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._sotw),
-            "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta),
-        }
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, streams), *self._handlers))
+        host, _, port = self._address.rpartition(":")
         try:
-            self.port = server.add_secure_port(self._address, self._credentials())
-        except RuntimeError as error:
-            await server.stop(None)
-            raise OSError(f"the xDS port cannot listen on {self._address}: is it in use?") from error
-        await server.start()
-        self._server = server
-
-    def _credentials(self) -> grpc.ServerCredentials:
-        current = self._certificate()
-
-        def configuration(files: tuple[bytes, bytes, bytes]) -> grpc.ServerCertificateConfiguration:
-            key, chain, roots = files
-            return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=roots)
-
-        def fetch() -> grpc.ServerCertificateConfiguration | None:
-            nonlocal current
-            fresh = self._certificate()
-            if fresh == current:
-                return None
-            current = fresh
-            return configuration(fresh)
-
-        return grpc.dynamic_ssl_server_credentials(
-            configuration(current),
-            fetch,  # pyright: ignore[reportArgumentType]  # None means unchanged, which the stubs do not know
-            require_client_authentication=True,
-        )
+            await self._listener.start(host.strip("[]"), int(port))
+        except OSError as error:
+            raise OSError(f"the xDS port cannot listen on {self._address}: {error.strerror or error}") from error
+        self.port = self._listener.port
 
     async def stop(self, grace: float = 1) -> None:
-        """Send GOAWAY, give streams `grace` seconds to end, then cut them."""
-        if self._server is not None:
-            await self._server.stop(grace)
-            self._server = None
+        """Send GOAWAY, give calls `grace` seconds to end, then cut them."""
+        for stream in list(self._streams):
+            stream.end(grpc.StatusCode.UNAVAILABLE, "the control plane ends")
+        if self._unary:
+            await asyncio.wait(self._unary, timeout=grace)
+        await self._listener.stop(grace)
+        for task in self._unary:
+            task.cancel()
+        await asyncio.gather(*self._unary, return_exceptions=True)
 
-    async def _delta(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
-        await self._stream(_Stream(context, delta=True))
+    def _open(self, call: Call) -> Handler | None:
+        service, _, method = call.method.removeprefix("/").partition("/")
+        if service == SERVICE and method in _METHODS:
+            stream = _Stream(self, call, delta=_METHODS[method])
+            self._streams[stream] = None
+            return stream
+        for one in self._handlers:
+            found = one.service(_Details(call))
+            if found is not None:
+                return Unary(call, found, self._unary)
+        return None
 
-    async def _sotw(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
-        await self._stream(_Stream(context, delta=False))
+    # For streams.
 
-    async def _stream(self, stream: _Stream) -> None:
-        """Admit a client, then run its session until either side ends it."""
-        subscription: Subscription | None = None
-        try:
-            if len(self._connections) >= self._max_streams:
-                raise _Ended(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many proxies on this control plane")
-            peer = stream.peer()
-            async with asyncio.timeout(FIRST_REQUEST_SECONDS):
-                first = await stream.read()
-            if first is None:
-                return
-            request, node = first
-            if node is None:
-                raise ProtocolError("the first request on a stream must describe the node")
-            check_claim(peer, node, self._trust_domain)
-            subscription = await self._source.open(peer, node, stream.wake)
-            await self._run(stream, peer, node, request, subscription)
-        except Refused as error:
-            await stream.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
-        except ProtocolError as error:
-            await stream.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except _Ended as error:
-            await stream.abort(error.code, str(error))
-        except TimeoutError:
-            await stream.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no request came on the stream")
-        finally:
-            if subscription is not None:
-                subscription.close()
-
-    async def _run(
-        self,
-        stream: _Stream,
-        peer: Identity,
-        node: Node,
-        first: DeltaRequest | SotwRequest,
-        subscription: Subscription,
-    ) -> None:
-        previous = self._residues.pop((peer, node.id), None)
-        session = Session(subscription.catalog, delta=stream.delta, version=subscription.version, previous=previous)
+    def admitted(self, stream: _Stream, session: Session, peer: Identity, node: Node, address: str) -> Connection:
+        """A client has a session now."""
         self._count += 1
-        connection = Connection(self._count, peer, node, stream.address(), session)
-        self._connections[connection.id] = connection
-        self._observer.connected(connection)
-        writer = asyncio.create_task(stream.write_all(session, subscription))
-        reader = asyncio.create_task(self._read(stream, connection, first))
-        try:
-            done, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in (reader, writer):
-                task.cancel()
-            await asyncio.gather(reader, writer, return_exceptions=True)
-            del self._connections[connection.id]
-            if residue := session.residue():
-                self._residues[peer, node.id] = residue
-                while len(self._residues) > _REMEMBERED:
-                    self._residues.popitem(last=False)
-            self._observer.disconnected(connection)
+        connection = Connection(self._count, peer, node, address, session)
+        self.live[connection.id] = connection
+        self.observer.connected(connection)
+        return connection
 
-    async def _read(self, stream: _Stream, connection: Connection, first: DeltaRequest | SotwRequest) -> None:
-        received: tuple[DeltaRequest | SotwRequest, Node | None] | None = (first, None)
-        while received is not None:
-            events = connection.session.receive(received[0])
-            stream.poke()
-            if events:
-                self._observer.events(connection, events)
-            received = await stream.read()
+    def residue_of(self, peer: Identity, node_id: str) -> Residue | None:
+        """What the last stream of the same proxy left, which is then forgotten."""
+        return self._residues.pop((peer, node_id), None)
+
+    def ended(self, stream: _Stream, connection: Connection | None) -> None:
+        """A stream is over."""
+        self._streams.pop(stream, None)
+        self.pushing.forget(stream)
+        self.admission.leave(stream)
+        if connection is None:
+            return
+        del self.live[connection.id]
+        if residue := connection.session.residue():
+            self._residues[connection.peer, connection.node.id] = residue
+            while len(self._residues) > _REMEMBERED:
+                self._residues.popitem(last=False)
+        self.observer.disconnected(connection)
+
+    def count(self, type_url: str, size: int) -> None:
+        """A response was sent."""
+        responses, total = self.sent.get(type_url, (0, 0))
+        self.sent[type_url] = (responses + 1, total + size)
+
+
+_METHODS = {"StreamAggregatedResources": False, "DeltaAggregatedResources": True}
+
+
+class _Details(grpc.HandlerCallDetails):
+    def __init__(self, call: Call) -> None:
+        self.method = call.method
+        self.invocation_metadata = tuple(call.metadata)
 
 
 class _Ended(Exception):
@@ -297,55 +263,179 @@ class _Ended(Exception):
 
 
 class _Stream:
-    """One gRPC stream: reads requests, and writes one response at a time, made when the client can take it."""
+    """One ADS stream: admits its client, then lets its session answer, one response at a time."""
 
-    def __init__(self, context: grpc.aio.ServicerContext[bytes, bytes], *, delta: bool) -> None:
-        self._context = context
+    __slots__ = (
+        "_call",
+        "_connection",
+        "_filling",
+        "_peer",
+        "_refused",
+        "_server",
+        "_subscription",
+        "_task",
+        "_timer",
+        "_waiting",
+        "delta",
+    )
+
+    def __init__(self, server: Server, call: Call, *, delta: bool) -> None:
+        self._server = server
+        self._call: Call | None = call
         self.delta = delta
-        self._due = asyncio.Event()
-        self._anything = False
-        self._changed: dict[str, set[str]] = {}
+        self._peer: Identity | None = None
+        self._subscription: Subscription | None = None
+        self._connection: Connection | None = None
+        self._waiting: list[tuple[DeltaRequest | SotwRequest, Node | None]] | None = []
+        self._task: asyncio.Task[None] | None = None
+        self._filling = True
+        self._refused = False
+        self._timer: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(
+            FIRST_REQUEST_SECONDS, self.end, grpc.StatusCode.DEADLINE_EXCEEDED, "no request came on the stream"
+        )
 
-    def peer(self) -> Identity:
+    # What the call tells.
+
+    def message(self, body: bytes) -> None:
+        """A request has come."""
+        if self._refused:
+            return
         try:
-            return Identity.of_peer(cast("Mapping[str, Sequence[bytes]]", self._context.auth_context()))
+            received = wire.decode_delta(body) if self.delta else wire.decode_sotw(body)
+            if self._waiting is None:
+                self._receive(received[0])
+                return
+            if len(self._waiting) >= MAX_WAITING:
+                raise ProtocolError(f"more than {MAX_WAITING} requests before the first answer")
+            self._waiting.append(received)
+            if len(self._waiting) == 1:
+                self._first(received[1])
+        except ProtocolError as error:
+            self.end(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except Refused as error:
+            self.end(grpc.StatusCode.PERMISSION_DENIED, str(error))
+        except _Ended as error:
+            self.end(error.code, str(error))
+        except Exception:
+            # A defect of ours costs one proxy its stream, and is found in the log; it will come again.
+            _log.exception("a stream failed")
+            self.end(grpc.StatusCode.INTERNAL, "the control plane failed at this request; its log says more")
+
+    def finished(self) -> None:
+        """The client will ask for nothing more."""
+        self.end(grpc.StatusCode.OK, "")
+
+    def writable(self) -> None:
+        """The client has read what there was."""
+        self.push()
+
+    def lost(self) -> None:
+        """The stream is over."""
+        self._call = None
+        for waiting in (self._task, self._timer):
+            if waiting is not None:
+                waiting.cancel()
+        if self._subscription is not None:
+            self._subscription.close()
+            self._subscription = None
+        connection, self._connection = self._connection, None
+        self._server.ended(self, connection)
+
+    # Admission.
+
+    def _first(self, node: Node | None) -> None:
+        call, server = self._call, self._server
+        if call is None:
+            return
+        if len(server.live) >= server.max_streams:
+            raise _Ended(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many proxies on this control plane")
+        try:
+            self._peer = Identity.of_peer(call.peer.auth_context())
         except ValueError as error:
             raise _Ended(grpc.StatusCode.UNAUTHENTICATED, str(error)) from error
+        if node is None:
+            raise ProtocolError("the first request on a stream must describe the node")
+        check_claim(self._peer, node, server.trust_domain)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        server.admission.ask(self, self._admitted)
 
-    def address(self) -> str:
-        return self._context.peer()
+    def _admitted(self) -> None:
+        """It is this client's turn."""
+        self._task = asyncio.get_running_loop().create_task(self._begin())
 
-    async def abort(self, code: grpc.StatusCode, message: str) -> None:
-        await self._context.abort(code, message)
+    async def _begin(self) -> None:
+        server, waiting = self._server, self._waiting
+        node = waiting[0][1] if waiting else None
+        if self._peer is None or node is None or waiting is None:
+            return
+        try:
+            self._subscription = await server.source.open(self._peer, node, self.wake)
+        except Refused as error:
+            self.end(grpc.StatusCode.PERMISSION_DENIED, str(error))
+            return
+        if self._call is None:
+            self._subscription.close()
+            self._subscription = None
+            return
+        session = Session(
+            self._subscription.catalog,
+            delta=self.delta,
+            version=self._subscription.version,
+            previous=server.residue_of(self._peer, node.id),
+            patches=bool(node.metadata.get(PATCHES)),
+        )
+        self._connection = server.admitted(self, session, self._peer, node, self._call.peer.address)
+        self._waiting = None
+        self._task = None
+        try:
+            for request, _ in waiting:
+                self._receive(request)
+        except ProtocolError as error:
+            self.end(grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
-    def poke(self) -> None:
-        self._due.set()
+    # The session.
 
     def wake(self, changed: Changed | None) -> None:
-        if changed is None:
-            self._anything = True
-        else:
-            for type_url, names in changed.items():
-                self._changed.setdefault(type_url, set()).update(names)
-        self._due.set()
+        """The catalog has changed."""
+        connection, subscription = self._connection, self._subscription
+        if connection is not None and subscription is not None:
+            connection.session.update(subscription.catalog, changed, subscription.version)
+            self._server.pushing.add(self)
 
-    async def read(self) -> tuple[DeltaRequest | SotwRequest, Node | None] | None:
-        data: Any = await self._context.read()
-        if data is grpc.aio.EOF:
-            return None
-        return wire.decode_delta(data) if self.delta else wire.decode_sotw(data)
+    def _receive(self, request: DeltaRequest | SotwRequest) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        events = connection.session.receive(request)
+        if events:
+            self._server.observer.events(connection, events)
+        self.push()
 
-    async def write_all(self, session: Session, subscription: Subscription) -> None:
-        while True:
-            await self._due.wait()
-            self._due.clear()
-            self._apply(session, subscription)
-            while (response := session.next()) is not None:
-                await self._context.write(wire.encode_delta(response) if self.delta else wire.encode_sotw(response))
-                self._apply(session, subscription)
+    def push(self) -> None:
+        """Send what is due, as far as the client reads."""
+        call, connection = self._call, self._connection
+        if call is None or connection is None:
+            return
+        session, server = connection.session, self._server
+        while call.ready and (response := session.next()) is not None:
+            parts = server.encoder.delta(response) if self.delta else server.encoder.sotw(response)
+            server.count(response.type_url, sum(map(len, parts)))
+            call.send(*parts)
+        if self._filling and session.settled:
+            self._filling = False
+            server.admission.leave(self)
 
-    def _apply(self, session: Session, subscription: Subscription) -> None:
-        if self._anything or self._changed:
-            changed = None if self._anything else self._changed
-            self._anything, self._changed = False, {}
-            session.update(subscription.catalog, changed, subscription.version)
+    def end(self, code: grpc.StatusCode, details: str) -> None:
+        """End the stream. A client that is refused may still write its first requests, and would lose the reason."""
+        call = self._call
+        if call is None:
+            return
+        if self._connection is not None or code is grpc.StatusCode.OK:
+            call.finish(code, details)
+            return
+        self._refused = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(REFUSAL_SECONDS, call.finish, code, details)

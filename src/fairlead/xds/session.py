@@ -18,11 +18,13 @@ The name of an endpoint set is the name of its cluster, as in Istio.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import cast
 
 import msgspec
 
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, MAKE_BEFORE_BREAK, ROUTE, Resource
 from fairlead.xds.channel import Channel
+from fairlead.xds.held import Before
 from fairlead.xds.ledger import Entry, TypeLedger, TypeStatus
 from fairlead.xds.messages import (
     HEALTH,
@@ -57,14 +59,25 @@ class Residue(msgspec.Struct, frozen=True):
 class Session:
     """One stream. `delta` tells the protocol; `version` names the catalog in responses (delta's system version).
 
-    `previous` is what the last stream of the same proxy left, if that is known.
+    `previous` is what the last stream of the same proxy left, if that is known; `patches` tells that the client takes
+    differences of resources (`fairlead.xds.patch`).
     """
 
-    def __init__(self, catalog: Catalog, *, delta: bool, version: str = "", previous: Residue | None = None) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        delta: bool,
+        version: str = "",
+        previous: Residue | None = None,
+        patches: bool = False,
+    ) -> None:
         self.delta = delta
+        self._patches = patches and delta
         self._catalog = catalog
         self._version = version
         self._channels: dict[str, Channel] = {}
+        self._order: tuple[Channel, ...] = ()
         self._nonces = 0
         self._answered = False
         self._early_clusters: set[str] = set()
@@ -78,7 +91,10 @@ class Session:
         if channel is None:
             if not request.type_url or len(self._channels) >= MAX_TYPES:
                 raise ProtocolError(f"a request without a type, or more than {MAX_TYPES} types on one stream")
-            channel = self._channels[request.type_url] = Channel(request.type_url, delta=self.delta)
+            channel = self._channels[request.type_url] = Channel(
+                request.type_url, delta=self.delta, patches=self._patches
+            )
+            self._order = self._in_order()
         first = not channel.requested
         self._answered = self._answered or bool(request.nonce)
         catalog = self._named(request.type_url)
@@ -94,20 +110,26 @@ class Session:
         return events
 
     def update(self, catalog: Catalog, changed: Changed | None = None, version: str = "") -> None:
-        """The catalog is now this; `changed` None means that anything may differ."""
+        """The catalog is now this; `changed` None means that anything may differ from the last one, which is intact.
+
+        Of a catalog that changes in place every change must be told here before anything else is asked of the session.
+        """
         before, self._catalog = self._catalog, catalog
         self._version = version or self._version
         for type_url, channel in self._channels.items():
-            if changed is not None:
-                channel.touch(changed.get(type_url, ()))
-            else:
-                channel.touch({**before.get(type_url, _NOTHING), **catalog.get(type_url, _NOTHING)})
-                channel.touch(list(channel.ledger.acked))
+            old, now = before.get(type_url, _NOTHING), catalog.get(type_url, _NOTHING)
+            if changed is None:
+                channel.moved(now, {name: old.get(name) for name in {**old, **now}})
+                channel.look_again()
+                continue
+            names = changed.get(type_url, ())
+            before_names = cast("Before", names) if isinstance(names, Mapping) else {one: old.get(one) for one in names}
+            channel.moved(now, before_names)
 
     def next(self) -> Response | None:
         """The next response to send, or None if there is nothing to send until something comes in."""
-        for channel in self._ordered():
-            if channel.flight is not None or not self._may_add(channel.type_url):
+        for channel in self._order:
+            if channel.flight is not None or channel.quiet or not self._may_add(channel.type_url):
                 continue
             nonce = str(self._nonces + 1)
             response = channel.compose(
@@ -138,7 +160,7 @@ class Session:
     def _named(self, type_url: str) -> Mapping[str, Resource]:
         return self._catalog.get(type_url, _NOTHING)
 
-    def _ordered(self) -> Iterable[Channel]:
+    def _in_order(self) -> tuple[Channel, ...]:
         known = [self._channels[item] for item in MAKE_BEFORE_BREAK if item in self._channels]
         return (*known, *(item for key, item in self._channels.items() if key not in MAKE_BEFORE_BREAK))
 
@@ -173,6 +195,11 @@ class Session:
         else:
             endpoints.resend(clusters)
 
+    @property
+    def settled(self) -> bool:
+        """Whether the client has everything that it asked for so far. Cheap; may be False for a moment too long."""
+        return all(channel.quiet for channel in self._order)
+
     # The ledger.
 
     def ledgers(self) -> dict[str, TypeLedger]:
@@ -189,13 +216,14 @@ class Session:
             if names:
                 unsure[key] = frozenset(names)
             if channel.whole and channel.ledger.last_acked:
+                channel.ledger.acked.detach()
                 whole[key] = channel.ledger
         return Residue(whole, unsure)
 
     def status(self) -> tuple[TypeStatus, ...]:
         """How each type that the proxy asked for stands, in delivery order."""
         found: list[TypeStatus] = []
-        for channel in self._ordered():
+        for channel in self._order:
             due = channel.due(self._named(channel.type_url))
             waiting = (*(resource.name for resource in due.adds), *due.removes)
             found.append(channel.ledger.status(channel.type_url, waiting))

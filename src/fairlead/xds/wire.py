@@ -6,6 +6,7 @@ bytes around each are made here (Protocol Buffers encoding: a tag, a length, the
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from fairlead.envoy.resource import Resource
 from fairlead.xds.messages import DeltaRequest, ProtocolError, Response, SotwRequest
+from fairlead.xds.patch import PATCH, between
 
 _ONE, _TWO, _THREE, _FOUR, _FIVE, _SIX = (bytes([number << 3 | 2]) for number in range(1, 7))
 MAX_NODE_BYTES = 1 << 20
@@ -46,39 +48,77 @@ def _length(value: int) -> bytes:
     return bytes(out)
 
 
-def _any_head(type_field: bytes, resource: Resource) -> tuple[bytes, int]:
-    """What precedes the body in a google.protobuf.Any, and the length of the whole Any."""
-    head = type_field + _TWO + _length(len(resource.body))
-    return head, len(head) + len(resource.body)
+def _delta_resource(resource: Resource, base: Resource | None) -> list[bytes]:
+    """One envoy.service.discovery.v3.Resource, framed; a difference from `base` where that is less."""
+    type_url, body = resource.type_url, None
+    if base is not None:
+        difference = between(base, resource)
+        if len(difference) * 2 < resource.size:
+            type_url, body = PATCH, [difference]
+    if body is None:
+        body = [piece.body for piece in resource.pieces] or [resource.body]
+    length = sum(map(len, body))
+    head = _field(_ONE, type_url.encode()) + _TWO + _length(length)
+    before = _field(_ONE, resource.version.encode()) + _TWO + _length(len(head) + length) + head
+    after = _field(_THREE, resource.name.encode())
+    return [_TWO, _length(len(before) + length + len(after)), before, *body, after]
 
 
-def encode_delta(response: Response) -> bytes:
-    """A serialised DeltaDiscoveryResponse."""
-    type_field = _field(_ONE, response.type_url.encode())
-    parts: list[bytes] = []
-    if response.version:
-        parts.append(_field(_ONE, response.version.encode()))
-    for resource in response.resources:
-        head, size = _any_head(type_field, resource)
-        before = _field(_ONE, resource.version.encode()) + _TWO + _length(size) + head
-        after = _field(_THREE, resource.name.encode())
-        parts += (_TWO, _length(len(before) + len(resource.body) + len(after)), before, resource.body, after)
-    parts.append(_field(_FOUR, response.type_url.encode()))
-    parts.append(_field(_FIVE, response.nonce.encode()))
-    parts += [_field(_SIX, name.encode()) for name in response.removed]
-    return b"".join(parts)
+def _sotw_resource(resource: Resource) -> list[bytes]:
+    """One google.protobuf.Any, framed."""
+    body = resource.body
+    head = _field(_ONE, resource.type_url.encode()) + _TWO + _length(len(body))
+    return [_TWO, _length(len(head) + len(body)), head, body]
 
 
-def encode_sotw(response: Response) -> bytes:
-    """A serialised DiscoveryResponse."""
-    type_field = _field(_ONE, response.type_url.encode())
-    parts = [_field(_ONE, response.version.encode())]
-    for resource in response.resources:
-        head, size = _any_head(type_field, resource)
-        parts += (_TWO, _length(size), head, resource.body)
-    parts.append(_field(_FOUR, response.type_url.encode()))
-    parts.append(_field(_FIVE, response.nonce.encode()))
-    return b"".join(parts)
+class Encoder:
+    """Responses as serialised messages, in buffers to be sent one after the other.
+
+    Proxies that are given the same resources share the bytes of these: what is kept for that is bounded.
+    """
+
+    def __init__(self, most: int = 128, most_bytes: int = 16 << 20) -> None:
+        self._most = most
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._kept: OrderedDict[tuple[object, ...], tuple[Response, bytes]] = OrderedDict()
+        self.hits = 0
+        self.misses = 0
+
+    def delta(self, response: Response) -> tuple[bytes, ...]:
+        """A DeltaDiscoveryResponse."""
+        head = _field(_ONE, response.version.encode()) if response.version else b""
+        tail = [_field(_FOUR, response.type_url.encode()), _field(_FIVE, response.nonce.encode())]
+        tail += [_field(_SIX, name.encode()) for name in response.removed]
+        return head, self._shared(response, delta=True), b"".join(tail)
+
+    def sotw(self, response: Response) -> tuple[bytes, ...]:
+        """A DiscoveryResponse."""
+        head = _field(_ONE, response.version.encode())
+        tail = _field(_FOUR, response.type_url.encode()) + _field(_FIVE, response.nonce.encode())
+        return head, self._shared(response, delta=False), tail
+
+    def _shared(self, response: Response, *, delta: bool) -> bytes:
+        resources, bases = response.resources, response.bases
+        if not resources:
+            return b""
+        key = (delta, *map(id, resources), *map(id, bases.values()))
+        kept = self._kept.get(key)
+        if kept is not None:
+            self.hits += 1
+            self._kept.move_to_end(key)
+            return kept[1]
+        self.misses += 1
+        parts: list[bytes] = []
+        for resource in resources:
+            parts += _delta_resource(resource, bases.get(resource.name)) if delta else _sotw_resource(resource)
+        body = b"".join(parts)
+        # The response is kept with its bytes: as long as its resources live, nothing else has their identities.
+        self._kept[key] = (response, body)
+        self._bytes += len(body)
+        while len(self._kept) > self._most or self._bytes > self._most_bytes:
+            self._bytes -= len(self._kept.popitem(last=False)[1][1])
+        return body
 
 
 def decode_delta(data: bytes) -> tuple[DeltaRequest, Node | None]:

@@ -1,0 +1,272 @@
+"""Which metrics, access logs and traces a filter chain produces: Telemetry objects by precedence, and MeshConfig.
+
+For a workload at most three objects count: that of the root namespace, that of its own namespace (both without a
+selector; of several the oldest), and the oldest of its namespace that chooses it. What they say is merged as Istio does
+(`pilot/pkg/model/telemetry.go`): metrics and logs by provider, traces field by field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from fairlead.compiler.hosts import NameKey, destination_name, host, host_named, settings
+from fairlead.compiler.scope import special
+from fairlead.envoy.accesslog import LogTarget
+from fairlead.envoy.stats import MetricChange
+from fairlead.envoy.tracing import Trace
+from fairlead.inc import Reader, rule
+from fairlead.ir.attachment import attaches
+from fairlead.ir.filters import FilterScope, Pairs
+from fairlead.ir.observability import Address, Observability, Tracer
+from fairlead.ir.telemetry import TELEMETRY, TELEMETRY_BY_NAMESPACE, Mode, Override, TelemetryPolicy, Tracing
+from fairlead.model.diagnostic import Diagnostic, Severity
+from fairlead.model.ref import NamespacedName
+
+UNUSABLE_CODE = "FL2801"
+"""A provider that a Telemetry object names cannot be used."""
+
+EVERY = "ALL_METRICS"
+
+
+class WorkloadKey(NamedTuple):
+    """A workload as Telemetry objects choose it."""
+
+    namespace: str
+    labels: Pairs
+
+
+@rule
+def applying(r: Reader, key: WorkloadKey) -> tuple[NamespacedName, ...]:
+    """The Telemetry objects for a workload, the widest first: at most three."""
+    root = settings(r).root_namespace
+    found: list[NamespacedName] = []
+    for namespace in dict.fromkeys((root, key.namespace)):
+        wide = [one for one in _of(r, namespace) if one.is_wide]
+        found.extend(one.key for one in wide[:1])
+    narrow = (one for one in _of(r, key.namespace) if not one.is_wide)
+    chosen = (
+        one.key for one in narrow if attaches(key.namespace, one.selector, one.targets, key.namespace, key.labels)
+    )
+    return (*found, *(one for _, one in zip(range(1), chosen, strict=False)))
+
+
+def mode_of(scope: FilterScope) -> Mode:
+    """Whose side of a call a chain is; gateways are clients of what they forward to."""
+    return "SERVER" if scope.direction == "inbound" else "CLIENT"
+
+
+def log_targets(r: Reader, scope: FilterScope) -> tuple[LogTarget, ...] | None:
+    """The loggers in use, by the names of their providers; None where nothing says any (MeshConfig's file counts)."""
+    policies = _policies(r, scope)
+    known = settings(r).observability
+    if not any(one.logging for one in policies) and not known.default_logging:
+        return None
+    out: list[LogTarget] = []
+    for name, expression in sorted(merged_logs(policies, known.default_logging, mode_of(scope)).items()):
+        logger = known.find_logger(name)
+        if logger is None:
+            _report(r, policies, "accessLogging", f"MeshConfig has no logger {name!r} in extensionProviders")
+            continue
+        if logger.address is not None:
+            reached = _reached(r, scope, policies, name, logger.address, grpc=True)
+            if reached is None:
+                continue
+            logger = msgspec.structs.replace(logger, address=reached)
+        out.append(LogTarget(logger, expression, builtin=name.lower() == "envoy"))
+    return tuple(out)
+
+
+def merged_logs(policies: Iterable[TelemetryPolicy], default: tuple[str, ...], mode: Mode) -> dict[str, str]:
+    """The providers of access logs that are on, each with its filter."""
+    said = [one.logging for one in policies if one.logging]
+    if not said:
+        return dict.fromkeys(default, "")
+    in_scope = set(default)
+    filters: dict[str, str] = {}
+    for rules in said:
+        named = {name for one in rules for name in one.providers}
+        filters.update({name: one.filter for one in rules for name in one.providers if mode in one.modes})
+        in_scope = named or in_scope
+    out: dict[str, str] = {}
+    parents = default
+    for one in (one for rules in said for one in rules):
+        parents = one.providers or parents
+        for name in parents:
+            if name not in in_scope or mode not in one.modes:
+                continue
+            if one.disabled:
+                out.pop(name, None)
+            else:
+                out[name] = filters.get(name, "") if one.providers else (one.filter or filters.get(name, ""))
+    return out
+
+
+def metric_changes(r: Reader, scope: FilterScope) -> tuple[MetricChange, ...] | None:
+    """What differs from Istio's metrics; None where nothing is counted."""
+    policies = _policies(r, scope)
+    known = settings(r).observability
+    unknown = {name for one in policies for said in one.metrics for name in said.providers} - set(known.metrics)
+    for name in sorted(unknown):
+        _report(r, policies, "metrics", f"{name!r} is not a provider of metrics")
+    return merged_metrics(policies, known, mode_of(scope))
+
+
+def merged_metrics(
+    policies: Iterable[TelemetryPolicy], known: Observability, mode: Mode
+) -> tuple[MetricChange, ...] | None:
+    """What objects say of the metrics that the Prometheus providers give."""
+    said = [one for policy in policies for one in policy.metrics]
+    in_scope = next((one.providers for one in reversed(said) if one.providers), known.default_metrics)
+    counted = [name for name in in_scope if name in known.metrics]
+    if not counted:
+        return None
+    changes: dict[str, MetricChange] = {}
+    off = False
+    parents = known.default_metrics
+    for one in said:
+        parents = one.providers or parents
+        if counted[0] not in parents:
+            continue
+        for override in one.overrides:
+            if mode not in override.modes:
+                continue
+            if override.metric == EVERY and override.disabled is not None:
+                off = override.disabled
+            elif override.disabled is False:
+                off = False
+            _change(changes, override)
+    return None if off else tuple(changes[name] for name in sorted(changes))
+
+
+def trace(r: Reader, scope: FilterScope) -> Trace | None:
+    """How the chain traces, or None if it does not."""
+    policies = _policies(r, scope)
+    known = settings(r).observability
+    said = [one for policy in policies for one in policy.tracing if mode_of(scope) in one.modes]
+    if not any(one.tracing for one in policies) and not known.default_tracing:
+        return _by_settings(r, scope, known)
+    merged = merged_tracing(said)
+    names = merged.providers or known.default_tracing
+    if merged.disabled or not names:
+        return None
+    tracer = known.find_tracer(names[0])
+    if tracer is None:
+        _report(r, policies, "tracing", f"MeshConfig has no tracer {names[0]!r} in extensionProviders")
+        return None
+    return _usable(r, scope, policies, names[0], tracer, merged, known)
+
+
+def merged_tracing(said: Iterable[Tracing]) -> Tracing:
+    """Rules as one; what a later one says replaces what earlier ones said."""
+    out = Tracing()
+    for one in said:
+        out = Tracing(
+            providers=one.providers or out.providers,
+            sampling=one.sampling if one.sampling is not None else out.sampling,
+            disabled=one.disabled if one.disabled is not None else out.disabled,
+            propagated=one.propagated if one.propagated is not None else out.propagated,
+            by_request_id=one.by_request_id if one.by_request_id is not None else out.by_request_id,
+            mesh_tags=one.mesh_tags if one.mesh_tags is not None else out.mesh_tags,
+            tags=one.tags if one.tags is not None else out.tags,
+        )
+    return out
+
+
+def _by_settings(r: Reader, scope: FilterScope, known: Observability) -> Trace | None:
+    """Tracing as `enableTracing` and `defaultConfig.tracing` ask for it."""
+    if known.tracer is None:
+        return None
+    return _usable(r, scope, (), "defaultConfig.tracing", known.tracer, Tracing(), known)
+
+
+def _usable(
+    r: Reader,
+    scope: FilterScope,
+    policies: tuple[TelemetryPolicy, ...],
+    name: str,
+    tracer: Tracer,
+    said: Tracing,
+    known: Observability,
+) -> Trace | None:
+    grpc = tracer.kind == "skywalking" or (tracer.kind == "opentelemetry" and tracer.path is None)
+    address = _reached(r, scope, policies, name, tracer.address, grpc=grpc)
+    if address is None:
+        return None
+    return Trace(
+        tracer=msgspec.structs.replace(tracer, address=address),
+        sampling=known.sampling if said.sampling is None else said.sampling,
+        tags=known.tags if said.tags is None else said.tags,
+        mesh_tags=known.mesh_tags if said.mesh_tags is None else said.mesh_tags,
+        by_request_id=said.by_request_id is not False,
+        propagated=said.propagated is not False,
+        max_path_length=tracer.max_tag_length or known.max_path_length,
+    )
+
+
+def _of(r: Reader, namespace: str) -> list[TelemetryPolicy]:
+    return sorted((one for _, one in r.rows(TELEMETRY_BY_NAMESPACE, namespace)), key=lambda one: (one.created, one.key))
+
+
+def _policies(r: Reader, scope: FilterScope) -> tuple[TelemetryPolicy, ...]:
+    keys = scope.telemetry if scope.direction == "outbound" else applying(r, WorkloadKey(scope.namespace, scope.labels))
+    return tuple(found for key in keys if (found := r.get(TELEMETRY, key)) is not None)
+
+
+def _reached(
+    r: Reader, scope: FilterScope, policies: tuple[TelemetryPolicy, ...], name: str, said: Address, *, grpc: bool
+) -> Address | None:
+    """The address under the name by which the workload's clusters know it, or None (reported) if it has no such."""
+    for hostname in _spelled(said.hostname, settings(r).domain_suffix):
+        wanted = destination_name(r, hostname)
+        at = host_named(r, NameKey(special(r, scope.namespace).seen_by(wanted), wanted))
+        found = host(r, at) if at is not None else None
+        if at is None or found is None or said.namespace not in ("", at.namespace):
+            continue
+        port = found.port(said.port)
+        if port is None:
+            _report(r, policies, "", f"provider {name!r}: host {hostname!r} has no port {said.port}")
+            return None
+        if grpc and not port.protocol.is_http2:
+            wrong = f"provider {name!r}: port {said.port} of {hostname!r} is not known as gRPC"
+            _report(r, policies, "", wrong, "Name the port grpc or http2, or set its appProtocol.")
+            return None
+        return Address(at.namespace, wanted, said.port)
+    _report(r, policies, "", f"provider {name!r}: there is no host {said.hostname!r} that this workload sees")
+    return None
+
+
+def _spelled(hostname: str, suffix: str) -> Iterator[str]:
+    yield hostname
+    if hostname.count(".") == 1:
+        yield f"{hostname}.svc.{suffix}"
+    if hostname.endswith(".svc"):
+        yield f"{hostname}.{suffix}"
+
+
+def _change(changes: dict[str, MetricChange], override: Override) -> None:
+    old = changes.get(override.metric, MetricChange(override.metric))
+    tags = {**dict(old.tags), **dict(override.tags)}
+    disabled = old.disabled if override.disabled is None else override.disabled
+    changes[override.metric] = MetricChange(override.metric, disabled, tuple(sorted(tags.items())))
+    if override.metric != EVERY:
+        return
+    # What is said of all metrics now is later than what was said of one before.
+    for name, one in list(changes.items()):
+        if name != EVERY:
+            merged = tuple(sorted({**dict(one.tags), **dict(override.tags)}.items()))
+            switched = one.disabled if override.disabled is None else override.disabled
+            changes[name] = MetricChange(name, switched, merged)
+
+
+def _report(
+    r: Reader, policies: tuple[TelemetryPolicy, ...], field: str, wrong: str, remedy: str = "Mend the provider."
+) -> None:
+    """Tell the narrowest object that says something about it; MeshConfig alone has no object to tell."""
+    attribute = {"accessLogging": "logging"}.get(field, field)
+    for policy in reversed(policies):
+        if not attribute or getattr(policy, attribute):
+            r.report(Diagnostic(UNUSABLE_CODE, Severity.WARNING, f"not used: {wrong}", policy.origin, remedy))
+            return

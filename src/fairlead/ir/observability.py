@@ -1,0 +1,275 @@
+"""Tracers and loggers that MeshConfig names (`extensionProviders`), and which of them count by default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+
+from fairlead.ir.filters import Pairs
+from fairlead.ir.meshspec import MeshConfig
+from fairlead.ir.providers import (
+    Backend,
+    ExtensionProvider,
+    FileLog,
+    GrpcLog,
+    LogFormat,
+    OpenTelemetry,
+    OtelLog,
+    Zipkin,
+)
+from fairlead.ir.proxyconfig import CustomTag
+from fairlead.ir.proxyconfig import Tracing as ProxyTracing
+from fairlead.ir.telemetry import Tag
+from fairlead.model.duration import is_duration, parse_duration
+
+PROMETHEUS = "prometheus"
+ENVOY = "envoy"
+"""Names of the providers that are there without being named."""
+_ADDRESS_PORT = 9411
+_CONTEXTS = ("USE_B3", "USE_B3_WITH_W3C_PROPAGATION")
+
+
+class Address(msgspec.Struct, frozen=True):
+    """A service that proxies send to. `namespace` is "" where the host alone tells."""
+
+    namespace: str
+    hostname: str
+    port: int
+
+
+class Tracer(msgspec.Struct, frozen=True):
+    """Where spans go, and how.
+
+    `path` and `headers` are for requests over HTTP, None for gRPC (opentelemetry). Times are seconds, 0: the default.
+    """
+
+    kind: Literal["zipkin", "opentelemetry", "datadog", "skywalking"]
+    address: Address
+    path: str | None = None
+    headers: Pairs = ()
+    timeout: float = 0
+    short_ids: bool = False
+    with_w3c: bool = False
+    token: str = ""
+    detectors: tuple[str, ...] = ()
+    max_tag_length: int = 0
+
+
+class Logger(msgspec.Struct, frozen=True):
+    """Where access logs go, and how. `fields` (JSON text of an object) wins over `text`; both empty: Istio's format."""
+
+    kind: Literal["file", "http", "tcp", "opentelemetry"]
+    address: Address | None = None
+    path: str = ""
+    log_name: str = ""
+    text: str = ""
+    fields: str = ""
+    omit_empty: bool = False
+    filter_state: tuple[str, ...] = ()
+    headers: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] = ((), (), ())
+    """Further request headers, response headers and response trailers to log."""
+
+
+class Observability(msgspec.Struct, frozen=True):
+    """The mesh's tracers and loggers by name, and what holds where no Telemetry object says otherwise."""
+
+    tracers: tuple[tuple[str, Tracer], ...] = ()
+    loggers: tuple[tuple[str, Logger], ...] = ()
+    metrics: tuple[str, ...] = (PROMETHEUS,)
+    """Providers of metrics, by name."""
+    default_tracing: tuple[str, ...] = ()
+    default_metrics: tuple[str, ...] = (PROMETHEUS,)
+    default_logging: tuple[str, ...] = ()
+    tracer: Tracer | None = None
+    """What `enableTracing` and `defaultConfig.tracing` ask for."""
+    sampling: float = 1.0
+    tags: tuple[Tag, ...] = ()
+    mesh_tags: bool = True
+    max_path_length: int = 0
+
+    def find_tracer(self, name: str) -> Tracer | None:
+        """The tracer of a name; names are compared in any case, as in Istio."""
+        return next((one for known, one in self.tracers if known.lower() == name.lower()), None)
+
+    def find_logger(self, name: str) -> Logger | None:
+        """The logger of a name."""
+        named = next((one for known, one in self.loggers if known.lower() == name.lower()), None)
+        return Logger("file", path="/dev/stdout") if named is None and name.lower() == ENVOY else named
+
+
+def observability_of(config: MeshConfig) -> Observability:
+    """What valid settings say of tracers and loggers."""
+    tracers = [(one.name, made) for one in config.extension_providers if (made := _tracer(one)) is not None]
+    loggers = [(one.name, made) for one in config.extension_providers if (made := _logger(one)) is not None]
+    named = config.default_providers
+    said = (config.default_config.tracing if config.default_config is not None else None) or ProxyTracing()
+    return Observability(
+        tracers=tuple(tracers),
+        loggers=tuple(loggers),
+        metrics=(PROMETHEUS, *(one.name for one in config.extension_providers if one.prometheus is not None)),
+        default_tracing=named.tracing if named is not None else (),
+        default_metrics=(named.metrics if named is not None else ()) or (PROMETHEUS,),
+        default_logging=named.access_logging if named is not None else (),
+        tracer=_legacy(said) if config.enable_tracing else None,
+        sampling=said.sampling,
+        tags=tuple(sorted((_tag(name, tag) for name, tag in said.custom_tags.items()), key=lambda one: one.name)),
+        mesh_tags=said.enable_istio_tags is not False,
+        max_path_length=said.max_path_tag_length,
+    )
+
+
+def provider_problems(provider: ExtensionProvider) -> Iterator[tuple[str, str]]:
+    """What a tracer or logger lacks, each with the field; nothing for providers of other kinds."""
+    fields = zip(provider.__struct_fields__[1:], provider.__struct_encode_fields__[1:], strict=True)
+    for name, encoded in fields:
+        said = getattr(provider, name)
+        if not isinstance(said, Backend) or name.startswith("envoy_ext_authz"):
+            continue
+        if not said.service or said.service.count("/") > 1 or not all(said.service.split("/")):
+            yield f"{encoded}.service", f"{said.service!r} is not [NAMESPACE/]HOST"
+        if not 1 <= said.port <= 65535:
+            yield f"{encoded}.port", f"{said.port} is not between 1 and 65535"
+        timeout = getattr(said, "timeout", "")
+        if timeout and not (is_duration(timeout) and parse_duration(timeout) >= 0.001):
+            yield f"{encoded}.timeout", f"{timeout!r} is not a duration of at least 1ms"
+    if provider.envoy_file_access_log is not None and not provider.envoy_file_access_log.path:
+        yield "envoyFileAccessLog.path", "required"
+
+
+def is_served(provider: ExtensionProvider) -> bool:
+    """Whether the provider is a tracer, a logger or metrics that have an effect."""
+    return provider.prometheus is not None or _tracer(provider) is not None or _logger(provider) is not None
+
+
+def ignored_fields(provider: ExtensionProvider) -> Iterator[str]:
+    """Fields of a served provider that have no effect."""
+    otel = provider.opentelemetry
+    if otel is not None:
+        if otel.dynatrace_sampler is not None:
+            yield "opentelemetry.dynatraceSampler"
+        if otel.service_attribute_enrichment:
+            yield "opentelemetry.serviceAttributeEnrichment"
+    for name, headers in (
+        ("zipkin", provider.zipkin.headers if provider.zipkin else ()),
+        ("opentelemetry.http", otel.http.headers if otel and otel.http else ()),
+    ):
+        for at, one in enumerate(headers):
+            if one.get("envName"):
+                yield f"{name}.headers[{at}].envName"
+
+
+def _address(said: Backend) -> Address:
+    namespace, _, hostname = said.service.rpartition("/")
+    return Address(namespace, hostname, said.port)
+
+
+def _tracer(provider: ExtensionProvider) -> Tracer | None:
+    if provider.zipkin is not None:
+        return _zipkin(provider.zipkin)
+    if provider.opentelemetry is not None:
+        return _opentelemetry(provider.opentelemetry)
+    if provider.datadog is not None:
+        return Tracer("datadog", _address(provider.datadog), max_tag_length=provider.datadog.max_tag_length)
+    if provider.skywalking is not None:
+        return Tracer("skywalking", _address(provider.skywalking), token=provider.skywalking.access_token)
+    return None
+
+
+def _zipkin(said: Zipkin) -> Tracer:
+    return Tracer(
+        "zipkin",
+        _address(said),
+        path=said.path or "/api/v2/spans",
+        headers=_headers(said.headers),
+        timeout=_seconds(said.timeout),
+        short_ids=said.enable_64bit_trace_id,
+        with_w3c=said.trace_context_option == _CONTEXTS[1],
+        max_tag_length=said.max_tag_length,
+    )
+
+
+def _opentelemetry(said: OpenTelemetry) -> Tracer:
+    http = said.http
+    grpc = said.grpc or {}
+    timeout = http.timeout if http is not None else str(grpc.get("timeout") or "")
+    return Tracer(
+        "opentelemetry",
+        _address(said),
+        path=(http.path or "/") if http is not None else None,
+        headers=_headers(http.headers if http is not None else tuple(grpc.get("initialMetadata") or ())),
+        timeout=_seconds(timeout),
+        detectors=tuple(sorted(said.resource_detectors or {})),
+        max_tag_length=said.max_tag_length,
+    )
+
+
+def _headers(said: tuple[dict[str, Any], ...]) -> Pairs:
+    return tuple((str(one["name"]), str(one["value"])) for one in said if one.get("name") and "value" in one)
+
+
+def _seconds(text: str) -> float:
+    return parse_duration(text) if text and is_duration(text) else 0
+
+
+def _logger(provider: ExtensionProvider) -> Logger | None:
+    if provider.envoy_file_access_log is not None:
+        said: FileLog = provider.envoy_file_access_log
+        text, fields = _format(said.log_format)
+        return Logger(
+            "file", path=said.path or "/dev/stdout", text=text, fields=fields, omit_empty=said.omit_empty_values
+        )
+    if provider.envoy_otel_als is not None:
+        return _otel_log(provider.envoy_otel_als)
+    if provider.envoy_http_als is not None:
+        return _grpc_log("http", provider.envoy_http_als)
+    return _grpc_log("tcp", provider.envoy_tcp_als) if provider.envoy_tcp_als is not None else None
+
+
+def _otel_log(said: OtelLog) -> Logger:
+    text, fields = _format(said.log_format)
+    return Logger("opentelemetry", _address(said), log_name=said.log_name, text=text, fields=fields)
+
+
+def _grpc_log(kind: Literal["http", "tcp"], said: GrpcLog) -> Logger:
+    return Logger(
+        kind,
+        _address(said),
+        log_name=said.log_name,
+        filter_state=said.filter_state_objects_to_log,
+        headers=(
+            said.additional_request_headers_to_log,
+            said.additional_response_headers_to_log,
+            said.additional_response_trailers_to_log,
+        ),
+    )
+
+
+def _format(said: LogFormat | None) -> tuple[str, str]:
+    if said is None:
+        return "", ""
+    fields = msgspec.json.encode(said.labels, order="sorted").decode() if said.labels else ""
+    return said.text, fields
+
+
+def _legacy(said: ProxyTracing) -> Tracer | None:
+    """`defaultConfig.tracing` names an address rather than a service of the mesh."""
+    kinds: tuple[tuple[Literal["zipkin", "datadog"], Any, int], ...] = (
+        ("zipkin", said.zipkin, _ADDRESS_PORT),
+        ("datadog", said.datadog, 8126),
+    )
+    for kind, tracer, usual in kinds:
+        if tracer is not None and tracer.address:
+            host, _, port = tracer.address.rpartition(":")
+            number = int(port) if port.isascii() and port.isdigit() and len(port) < 6 else usual
+            return Tracer(kind, Address("", host or tracer.address, number), path="/api/v2/spans")
+    return None
+
+
+def _tag(name: str, said: CustomTag) -> Tag:
+    if said.environment is not None:
+        return Tag(name, "environment", said.environment.name, said.environment.default_value)
+    if said.header is not None:
+        return Tag(name, "header", said.header.name, said.header.default_value)
+    return Tag(name, "literal", said.literal.value if said.literal is not None else "")

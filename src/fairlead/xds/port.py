@@ -1,0 +1,109 @@
+"""A TLS port with gRPC on it: who may connect, with which certificate, and whether clients are still there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Callable
+
+from fairlead.xds.transport import Connection, Connections, Open
+
+
+class Listener:
+    """A TLS port with HTTP/2 on it. `certificate` is asked before each handshake."""
+
+    HANDSHAKE_SECONDS = 15
+    QUIET_SECONDS, ANSWER_SECONDS, IDLE_SECONDS = 30.0, 10.0, 120.0
+    """A client that is silent for so long is asked for a sign of life, and has so long to give one; a connection
+    without calls is closed after so long."""
+
+    def __init__(self, opened: Open, certificate: Callable[[], tuple[bytes, bytes, bytes]], most: int) -> None:
+        self._open = opened
+        self._certificate = certificate
+        self._most = most
+        self._files: tuple[bytes, bytes, bytes] | None = None
+        self._context: ssl.SSLContext | None = None
+        self.connections = Connections()
+        self._server: asyncio.Server | None = None
+        self._sweeping: asyncio.TimerHandle | None = None
+        self.port = 0
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Connection(self.connections, self._open, self._most),
+            host,
+            port,
+            ssl=self._current(),
+            backlog=4096,
+            ssl_handshake_timeout=self.HANDSHAKE_SECONDS,
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+        self._sweeping = loop.call_later(1, self._sweep)
+
+    def _current(self) -> ssl.SSLContext:
+        files = self._certificate()
+        if self._context is None or files != self._files:
+            self._files, self._context = files, server_context(files)
+            self._context.sni_callback = self._renew
+        return self._context
+
+    def _renew(self, connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext) -> None:
+        """Called in each handshake, with or without a name: use what is current."""
+        current = self._current()
+        if connection.context is not current:
+            connection.context = current
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for one in list(self.connections):
+            quiet = now - one.heard
+            if one.pinged and quiet > self.QUIET_SECONDS + self.ANSWER_SECONDS:
+                one.cut()
+            elif one.idle and quiet > self.IDLE_SECONDS:
+                one.leave()
+            elif quiet > self.QUIET_SECONDS and not one.pinged:
+                one.ping()
+        self._sweeping = loop.call_later(1, self._sweep)
+
+    async def stop(self, grace: float) -> None:
+        """Send GOAWAY, give calls `grace` seconds to end, then cut them."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        if self._server is not None:
+            self._server.close()
+        for one in list(self.connections):
+            one.leave()
+        try:
+            async with asyncio.timeout(grace):
+                await self.connections.emptied()
+        except TimeoutError:
+            for one in list(self.connections):
+                one.cut()
+            await self.connections.emptied()
+
+
+def server_context(files: tuple[bytes, bytes, bytes]) -> ssl.SSLContext:
+    """TLS 1.2 or newer, client certificates demanded, HTTP/2 only; of (key, chain, roots), all PEM."""
+    key, chain, roots = files
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=roots.decode())
+    _load(context, chain, key)
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+def _load(context: ssl.SSLContext, chain: bytes, key: bytes) -> None:
+    """Take a certificate and its key from memory: OpenSSL reads them from a file only, so the file is one in memory."""
+    descriptor = os.memfd_create("certificate")
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(chain + b"\n" + key)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,175 @@
+"""Telemetry: goldens, and precedence between levels, providers and directions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lowering import check, inputs, read
+
+from fairlead.compiler.model import MeshModel
+from fairlead.compiler.registry import registry
+from fairlead.compiler.telemetry import merged_logs, merged_metrics, merged_tracing
+from fairlead.envoy.stats import MetricChange
+from fairlead.ir.observability import Observability
+from fairlead.ir.telemetry import TELEMETRY, Mode, TelemetryPolicy
+from fairlead.ir.view import View
+from fairlead.model.cel import check as check_cel
+from fairlead.model.cel import without_string
+from fairlead.model.launch import Capture
+
+
+@pytest.mark.parametrize("path", inputs("telemetry"), ids=lambda path: path.stem)
+def test_golden(path: Path) -> None:
+    check(path)
+
+
+def policies(*specs: str) -> tuple[TelemetryPolicy, ...]:
+    """Policies of these specs, the widest first."""
+    head = "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: a%d}\nspec: %s"
+    objects = read("\n---\n".join(head % (at, spec) for at, spec in enumerate(specs)))
+    model = MeshModel()
+    model.apply(objects)
+    return tuple(one for _, one in sorted(model.engine.items(TELEMETRY)))
+
+
+@pytest.mark.parametrize(
+    ("specs", "mode", "wanted"),
+    [
+        ((), "CLIENT", {"envoy": ""}),
+        (("{accessLogging: [{disabled: true}]}",), "CLIENT", {}),
+        (("{accessLogging: [{providers: [{name: a}]}]}",), "SERVER", {"a": ""}),
+        # The narrower object's providers replace those of the wider one.
+        (
+            ("{accessLogging: [{providers: [{name: a}]}]}", "{accessLogging: [{providers: [{name: b}]}]}"),
+            "SERVER",
+            {"b": ""},
+        ),
+        (("{accessLogging: [{providers: [{name: a}]}]}", "{accessLogging: [{disabled: true}]}"), "SERVER", {}),
+        (
+            ("{accessLogging: [{providers: [{name: a}], match: {mode: CLIENT}, filter: {expression: a == b}}]}",),
+            "CLIENT",
+            {"a": "a == b"},
+        ),
+        (("{accessLogging: [{providers: [{name: a}], match: {mode: CLIENT}}]}",), "SERVER", {}),
+        (("{accessLogging: [{filter: {expression: x}}]}",), "SERVER", {"envoy": "x"}),
+    ],
+)
+def test_access_logs(specs: tuple[str, ...], mode: Mode, wanted: dict[str, str]) -> None:
+    assert merged_logs(policies(*specs), ("envoy",), mode) == wanted
+
+
+def changes(*specs: str, mode: Mode = "CLIENT") -> tuple[MetricChange, ...] | None:
+    return merged_metrics(policies(*specs), Observability(), mode)
+
+
+def test_metrics() -> None:
+    off = "{metrics: [{overrides: [{match: {metric: ALL_METRICS}, disabled: true}]}]}"
+    what = "match: {metric: REQUEST_SIZE, mode: CLIENT}, disabled: true, tagOverrides: {a: {value: b.c}}"
+    some = f"{{metrics: [{{overrides: [{{{what}}}]}}]}}"
+    assert changes() == ()
+    assert changes(off) is None
+    assert changes(off, "{metrics: [{overrides: [{match: {metric: REQUEST_SIZE}, disabled: false}]}]}") is not None
+    assert changes(some) == (MetricChange("REQUEST_SIZE", disabled=True, tags=(("a", "b.c"),)),)
+    assert changes(some, mode="SERVER") == ()
+    assert changes("{metrics: [{providers: [{name: stackdriver}]}]}") is None
+    later = "{metrics: [{overrides: [{tagOverrides: {a: {operation: REMOVE}}}]}]}"
+    found = changes(some, later)
+    assert found is not None
+    assert {one.metric: one.tags for one in found} == {"ALL_METRICS": (("a", None),), "REQUEST_SIZE": (("a", None),)}
+
+
+def test_traces_are_merged_field_by_field() -> None:
+    wide, narrow = policies(
+        "{tracing: [{providers: [{name: z}], randomSamplingPercentage: 10, customTags: {a: {literal: {value: b}}}}]}",
+        "{tracing: [{disableSpanReporting: true, customTags: {}}]}",
+    )
+    found = merged_tracing((*wide.tracing, *narrow.tracing))
+    assert (found.providers, found.sampling, found.disabled, found.tags) == (("z",), 10, True, ())
+
+
+TOLD = """
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {{name: a, namespace: default}}
+spec: {spec}
+"""
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted"),
+    [
+        ("{tracing: [{providers: [{name: nobody}]}]}", "MeshConfig has no tracer 'nobody'"),
+        ("{accessLogging: [{providers: [{name: nobody}]}]}", "MeshConfig has no logger 'nobody'"),
+        ("{metrics: [{providers: [{name: nobody}]}]}", "'nobody' is not a provider of metrics"),
+        ("{tracing: [{providers: [{name: lost}]}]}", "there is no host 'lost.example.com'"),
+        (
+            "{tracing: [{providers: [{name: plain}]}]}",
+            "port 80 of 'web.default.svc.cluster.local' is not known as gRPC",
+        ),
+        ("{accessLogging: [{providers: [{name: port}]}]}", "has no port 81"),
+    ],
+)
+def test_a_provider_that_cannot_be_used_is_told(spec: str, wanted: str) -> None:
+    mesh = """
+apiVersion: mesh.istio.io/v1alpha1
+kind: MeshConfig
+metadata: {name: istio}
+spec:
+  extensionProviders:
+  - {name: lost, zipkin: {service: lost.example.com, port: 9411}}
+  - {name: plain, opentelemetry: {service: web.default.svc.cluster.local, port: 80}}
+  - {name: port, envoyHttpAls: {service: web.default.svc.cluster.local, port: 81}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: default}
+spec: {clusterIP: 10.0.0.1, ports: [{name: http, port: 80}]}
+---"""
+    model = MeshModel()
+    model.apply(read(mesh + TOLD.format(spec=spec)))
+    with model.opened(View("sidecar", "default", addresses=("127.66.0.9",), capture=Capture("redirect"))):
+        found = [str(one) for one in model.diagnostics()]
+    assert any(wanted in one and "Telemetry default/a" in one and "[FL2801]" in one for one in found), found
+
+
+@pytest.mark.parametrize(
+    ("spec", "path"),
+    [
+        ({"tracing": [{"customTags": {"a": {"literal": {"value": "b"}, "header": {"name": "c"}}}}]}, "customTags.a"),
+        ({"tracing": [{"randomSamplingPercentage": 101}]}, "tracing[0].randomSamplingPercentage"),
+        ({"metrics": [{"overrides": [{"tagOverrides": {"a": {"value": "b("}}}]}]}, "tagOverrides.a.value"),
+        ({"metrics": [{"overrides": [{"tagOverrides": {"a-b": {"value": "b"}}}]}]}, "tagOverrides.a-b"),
+        ({"metrics": [{"reportingInterval": "1ns"}]}, "metrics[0].reportingInterval"),
+        ({"accessLogging": [{"filter": {"expression": "a.exists(x, true)"}}]}, "accessLogging[0].filter.expression"),
+    ],
+)
+def test_a_wrong_field_is_named(spec: dict[str, Any], path: str) -> None:
+    head = {"apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry", "metadata": {"name": "a"}}
+    obj, found = registry().read({**head, "spec": spec})
+    assert obj is None
+    assert any(path in str(one.path) for one in found), found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a.b['c'] ? 1u : -2.5e3", "!has(a.b) || 'x' in [1, 2,]", '{"a": [b]}["a"][0] // c', 'r\'\\d\' + """a\nb"""'],
+)
+def test_cel(text: str) -> None:
+    checked = check_cel(text)
+    assert checked.wrong == ""
+    assert check_cel(checked.text).wrong == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a b", "a.b(", "f(1)", "a.map(x, x)", "(" * 60 + ")" * 60, "'a", "a ? b", "1 in", "a.in", "if", "a" * 5000],
+)
+def test_no_cel(text: str) -> None:
+    assert check_cel(text).wrong
+
+
+def test_values_that_become_text_anyway() -> None:
+    assert without_string("string(destination.port)") == "destination.port"
+    assert without_string("string(a) + string(b)") == "string(a) + string(b)"
