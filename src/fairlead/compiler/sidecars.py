@@ -117,6 +117,11 @@ def bound_address(r: Reader, scope: str) -> tuple[str, bool]:
     return "", False
 
 
+def binds_itself(r: Reader, scope: str) -> bool:
+    """Whether some egress listener of a Sidecar is bound rather than redirected to."""
+    return is_limited(scope) and any(not one.captured for one in listeners_of(r, scope))
+
+
 def sees_host(r: Reader, scope: str, found: Host) -> bool:
     """Whether a scope's Sidecar imports a host (always, if there is none)."""
     if not is_limited(scope):

@@ -67,6 +67,11 @@ class Host(msgspec.Struct, frozen=True):
     joined: tuple[str, ...] = ()
     allocated: tuple[str, ...] = ()
 
+    @property
+    def stands_at_instances(self) -> bool:
+        """Whether the host has no virtual address, so that clients call its instances."""
+        return self.resolution is Resolution.PASSTHROUGH and not self.addresses
+
     def is_defined_by(self, owner: str) -> bool:
         """Whether the object of this name has a part in the host ("": the only one that can)."""
         return owner in ("", self.name, *self.joined)
@@ -125,5 +130,7 @@ HOSTS_BY_ALIAS = HOSTS.index("alias", lambda key, host: [host.alias] if host.ali
 HOSTS_ALIASING = HOSTS.index("aliasing", lambda key, host: [key.namespace] if host.alias else [])
 """Hosts that stand for other names, under their namespaces."""
 HOSTS_BY_NAMESPACE = HOSTS.index("namespace", lambda key, host: [key.namespace])
+HOSTS_AT_INSTANCES = HOSTS.index("at-instances", lambda key, host: [""] if host.stands_at_instances else [])
+"""Hosts without a virtual address whose ports stand at the addresses of their instances, under ""."""
 HOSTS_BY_SELECTOR = HOSTS.index("selector", _selector)
 """Hosts with a selector, under (namespace, first label, its value) of the selector; ("", "") if it is empty."""
