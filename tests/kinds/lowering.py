@@ -19,6 +19,7 @@ from fairlead.ir.gateway import GATEWAYS
 from fairlead.ir.host import HOSTS
 from fairlead.ir.kind import Emission
 from fairlead.ir.mesh import MESHES
+from fairlead.ir.patch import PATCHES
 from fairlead.ir.route import WRITTEN_ROUTES
 from fairlead.ir.security import ACCESS_POLICIES, PEER_POLICIES
 from fairlead.ir.sidecar import SIDECARS
@@ -45,6 +46,7 @@ FACTS: tuple[Table[Any, Any], ...] = (
     MESHES,
     SIDECARS,
     TELEMETRY,
+    PATCHES,
 )
 OBJECTS: Table[Ref, Object[Any]] = Table("test-objects")
 
