@@ -186,5 +186,6 @@ def _with_policy(r: Reader, caller: Caller, target: TcpTarget, at: HostKey | Non
         idle_timeout=said.tcp.idle_timeout if said.tcp is not None else None,
         max_connection_duration=said.tcp.max_connection_duration if said.tcp is not None else None,
         hash_source_ip=balancer is not None and balancer.hash is not None and balancer.hash.source_ip,
+        tunnel=said.tunnel,
         detected=over_mesh and served is not None and served.protocol is Protocol.AUTO,
     )

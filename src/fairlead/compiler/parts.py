@@ -29,6 +29,7 @@ from fairlead.compiler.credentials import secret, secret_keys
 from fairlead.compiler.endpoints import assignment_of
 from fairlead.compiler.listeners import ListenerKey, listener, listener_names, route_names
 from fairlead.compiler.nametable import name_table, name_table_keys
+from fairlead.compiler.near import Near, near_of
 from fairlead.compiler.routes import GatewayRouteKey, SidecarRouteKey, gateway_route, sidecar_route
 from fairlead.compiler.serving import telling_addresses
 from fairlead.envoy.names import HTTP_PROXY_ROUTE
@@ -53,16 +54,17 @@ class Layer(NamedTuple):
 
 
 class Outside(NamedTuple):
-    """What clusters and endpoints of other services depend on: who calls, and whether they are called by name."""
+    """What clusters and endpoints of other services depend on: who calls, whether by name, from where."""
 
     client: Client
     by_name: bool
+    near: Near | None = None
 
 
 @rule
 def layers(r: Reader, view: View) -> tuple[Layer, ...]:
     """The layers of a view; of equal names, what stands first is given."""
-    outside = Outside(seen_as(r, view.client), view.capture.mode in ("explicit", "none"))
+    outside = Outside(seen_as(r, view.client), view.capture.mode in ("explicit", "none"), near_of(r, view.client))
     found = [
         Layer(CLUSTER, own_clusters, view),
         Layer(CLUSTER, outbound_clusters, outside),
@@ -159,4 +161,4 @@ TYPE_OF: Mapping[Rule[Any, Any], str] = {
 
 
 def _outbound(r: Reader, key: Outside) -> tuple[ClusterKey, ...]:
-    return outbound_keys(r, (key.client.namespace, key.client.labels, key.by_name))
+    return outbound_keys(r, (key.client.namespace, key.client.labels, key.by_name, key.near))

@@ -18,6 +18,7 @@ from fairlead.envoy import names
 from fairlead.envoy.pack import pack, packed, seconds
 from fairlead.envoy.upstreamtls import TCP_MESH_ALPN
 from fairlead.ir.filters import Filter
+from fairlead.ir.traffic import Tunnel
 
 _ALPN_KEY = "envoy.network.application_protocols"
 
@@ -26,7 +27,8 @@ class TcpTarget(msgspec.Struct, frozen=True):
     """Where connections go: clusters with weights (one cluster takes all), and the name in statistics.
 
     Times are seconds; None leaves Envoy's default. `hash_source_ip` is for consistent hashing by source address.
-    `detected` says that the clusters serve HTTP and other bytes alike (see `forwarding`).
+    `detected` says that the clusters serve HTTP and other bytes alike (see `forwarding`). With `tunnel` the clusters
+    are HTTP proxies that are asked for a tunnel.
     """
 
     clusters: tuple[tuple[str, int], ...]
@@ -35,6 +37,7 @@ class TcpTarget(msgspec.Struct, frozen=True):
     max_connection_duration: float | None = None
     hash_source_ip: bool = False
     detected: bool = False
+    tunnel: Tunnel | None = None
 
 
 def to_cluster(name: str) -> TcpTarget:
@@ -62,6 +65,9 @@ def tcp_proxy(target: TcpTarget, access_logs: Iterable[AccessLog] = ()) -> Netwo
         made.max_downstream_connection_duration.CopyFrom(seconds(target.max_connection_duration))
     if target.hash_source_ip:
         made.hash_policy.append(HashPolicy(source_ip=HashPolicy.SourceIp()))
+    if target.tunnel is not None:
+        made.tunneling_config.hostname = target.tunnel.target
+        made.tunneling_config.use_post = target.tunnel.post
     return NetworkFilter(name="envoy.filters.network.tcp_proxy", typed_config=pack(made))
 
 

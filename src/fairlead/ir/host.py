@@ -9,6 +9,7 @@ import msgspec
 
 from fairlead.inc import Table
 from fairlead.ir.filters import Pairs
+from fairlead.ir.locality import LocalityLb
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.visibility import concerned
 from fairlead.model.diagnostic import Origin
@@ -45,7 +46,7 @@ class Host(msgspec.Struct, frozen=True):
     `addresses` are virtual addresses (or CIDRs); none for headless hosts. `selector` chooses workloads of the
     namespace; None where endpoints are listed by the object itself. `created` orders objects that claim one name.
     `alias` is the name for which the host merely stands (ExternalName). `joined` names the objects that have added
-    ports to it, besides `name` (see `join_hosts`).
+    ports to it, besides `name` (see `join_hosts`). `locality` is what the object itself says of close endpoints.
     """
 
     key: HostKey
@@ -64,6 +65,7 @@ class Host(msgspec.Struct, frozen=True):
     publish_not_ready: bool = False
     alias: str = ""
     joined: tuple[str, ...] = ()
+    locality: LocalityLb | None = None
 
     def is_defined_by(self, owner: str) -> bool:
         """Whether the object of this name has a part in the host ("": the only one that can)."""
@@ -121,6 +123,8 @@ HOSTS_BY_ALIAS = HOSTS.index("alias", lambda key, host: [host.alias] if host.ali
 """Hosts under the name for which they stand."""
 HOSTS_ALIASING = HOSTS.index("aliasing", lambda key, host: [key.namespace] if host.alias else [])
 """Hosts that stand for other names, under their namespaces."""
+HOSTS_NEAR = HOSTS.index("near", lambda key, host: [""] if host.locality else [])
+"""Hosts that prefer close endpoints, under ""."""
 HOSTS_BY_NAMESPACE = HOSTS.index("namespace", lambda key, host: [key.namespace])
 HOSTS_BY_SELECTOR = HOSTS.index("selector", _selector)
 """Hosts with a selector, under (namespace, first label, its value) of the selector; ("", "") if it is empty."""
