@@ -20,8 +20,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from msgspec.structs import replace
 
-from fairlead.compiler.listeners import ListenerKey, listener, listener_names, route_names
-from fairlead.envoy.resource import Resource
+from fairlead.compiler.parts import Part, PartsKey, parts
+from fairlead.envoy.resource import LISTENER, ROUTE, Resource
 from fairlead.inc import Derivation, Engine, Reader, Table
 from fairlead.ir.gateway import GATEWAYS, Gateway, GatewayServer, ServerTls
 from fairlead.ir.host import HOSTS, Host, HostKey, HostPort, Resolution
@@ -64,16 +64,26 @@ class World:
             self.engine.delete(_EMISSIONS, number)
 
     def names(self, view: View) -> tuple[str, ...]:
-        return self.engine.call(listener_names, view)
+        """The names of all listeners of a view, in order."""
+        found = [self._made(part) for part in self._parts(LISTENER, view)]
+        return tuple(one.name for one in found if one is not None)
 
     def routes(self, view: View) -> tuple[str, ...]:
-        return self.engine.call(route_names, view)
+        """The names of all route configurations of a view, in order."""
+        return tuple(part.key.name for part in self._parts(ROUTE, view))  # type: ignore[attr-defined]
 
     def resource(self, view: View, name: str) -> Resource:
-        found = self.engine.call(listener, ListenerKey(view, name))
+        found = next(
+            (one for part in self._parts(LISTENER, view) if (one := self._made(part)) and one.name == name), None
+        )
         assert found is not None, f"no listener {name}"
-        assert found.name == name
         return found
+
+    def _parts(self, kind: str, view: View) -> tuple[Part, ...]:
+        return self.engine.call(parts, PartsKey(kind, view))
+
+    def _made(self, part: Part) -> Resource | None:
+        return self.engine.call(part.rule, part.key)
 
     def listener(self, view: View, name: str) -> Listener:
         return Listener.FromString(self.resource(view, name).body)

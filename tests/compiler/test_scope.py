@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.scope import Special, special
+from fairlead.envoy.resource import ROUTE
 from fairlead.ir.view import View
 from fairlead.model.launch import Capture
 
@@ -143,6 +144,28 @@ def alone() -> Any:
             return _everything(_load(documents))
 
     return compiled
+
+
+def test_a_wildcard_covers_what_some_namespaces_see(alone: Any) -> None:
+    """Where a host is seen that the wildcard of a rule covers, the wildcard is no virtual host; elsewhere it is."""
+    covered = _document(
+        "v1",
+        "Service",
+        "b",
+        "web",
+        {"clusterIP": "10.96.0.7", "selector": {"app": "web"}, "ports": [{"name": "tcp", "port": 80}]},
+    )
+    covered["metadata"]["annotations"] = {"networking.istio.io/exportTo": "a,c"}
+    rule = {"hosts": ["*.b.svc.cluster.local"], "http": [{"directResponse": {"status": 200}}]}
+    plain = {"clusterIP": "10.96.0.8", "ports": [{"name": "http", "port": 80}]}
+    other = _document("v1", "Service", "istio-system", "db", plain)
+    documents = [other, covered, _document(_NETWORKING, "VirtualService", "istio-system", "x", rule)]
+    found, expected = _everything(_load(documents)), alone(documents)
+    routes = {view: {name: one.body for name, one in kinds[ROUTE].items()} for view, kinds in found.items()}
+    assert routes == {view: {name: one.body for name, one in kinds[ROUTE].items()} for view, kinds in expected.items()}
+    names = {view.namespace: rows["80"] for view, rows in routes.items() if "80" in rows}
+    assert b"*.b.svc" not in names["a"]
+    assert b"*.b.svc" in names["b"]
 
 
 _MESHES = st.lists(st.one_of(services(), services(), aliases(), entries(), routes(), policies()), max_size=10)

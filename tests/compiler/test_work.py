@@ -48,33 +48,38 @@ def _entry(number: int, address: str = "") -> Json:
 
 
 class Mesh:
-    """A mesh of a number of services, with two proxies open in each namespace."""
+    """A mesh of a number of services, with two kinds of proxies open in each namespace, and some of each kind."""
 
-    def __init__(self, services: int) -> None:
+    def __init__(self, services: int, replicas: int = 1) -> None:
         self.model = MeshModel()
         self.put(*(one for number in range(services) for one in (_service(number), _entry(number))))
         for number in range(2 * NAMESPACES):
-            self.model.publisher.open(
-                View(
-                    "sidecar", f"ns{number % NAMESPACES}", (("app", f"s{number}"),), addresses=(f"10.1.0.{number + 1}",)
-                )
-            )
+            for replica in range(replicas):
+                at = (f"10.1.{replica}.{number + 1}",)
+                labels = (("app", f"s{number}"), ("pod", f"{number}-{replica}"))
+                self.model.publisher.open(View("sidecar", f"ns{number % NAMESPACES}", labels, addresses=at))
         self.model.publisher.refresh()
 
     def put(self, *documents: Json) -> None:
         found = [self.model.kinds.read(document)[0] for document in documents]
         self.model.apply([one for one in found if one is not None])
 
-    def work(self, document: Json) -> Work:
+    def drop(self, document: Json) -> None:
+        found = self.model.kinds.read(document)[0]
+        assert found is not None
+        self.model.apply((), [found.ref])
+
+    def work(self, document: Json, *, gone: bool = False) -> Work:
         before = self.model.engine.runs.copy()
-        self.put(document)
+        (self.drop if gone else self.put)(document)
         changed = self.model.publisher.refresh()
         runs = self.model.engine.runs - before
         some = next(iter(changed.values()), {})
         view = next(iter(changed), None)
         rows = self.model.publisher.catalog(view) if view is not None else {}
-        size = sum(len(rows[kind][name].body) for kind, names in some.items() for name in names)
-        return Work(runs, {kind: len(names) for kind, names in some.items()}, len(changed), size)
+        size = sum(len(rows[kind][name].body) for kind, names in some.items() for name in names if name in rows[kind])
+        # A type without names says that the mapping is another one.
+        return Work(runs, {kind: len(names) for kind, names in some.items() if names}, len(changed), size)
 
 
 HOST = "s0.ns0.svc.cluster.local"
@@ -135,6 +140,28 @@ def test_work_is_that_of_the_change(meshes: tuple[Mesh, Mesh], name: str) -> Non
         assert work.views == views
     if ROUTE not in pushed and NAME_TABLE not in pushed:
         assert small.size == large.size, "nor does what is sent"
+
+
+def test_a_service_that_goes_costs_what_one_that_comes_does(meshes: tuple[Mesh, Mesh]) -> None:
+    document = _document(
+        "v1", "Service", "ns2", "late", {"clusterIP": "10.97.0.2", "ports": [{"name": "http", "port": 80}]}
+    )
+    for mesh in meshes:
+        mesh.work(document)
+    small, large = (mesh.work(document, gone=True) for mesh in meshes)
+    assert small.runs == large.runs
+    assert small.pushed == large.pushed == {CLUSTER: 1, ENDPOINT: 1, ROUTE: 1, NAME_TABLE: 1}
+
+
+def test_work_does_not_depend_on_how_many_proxies_there_are() -> None:
+    """Each proxy that must hear of a change hears of it; beyond that, a change costs the same for one and for ten."""
+    one, ten = Mesh(20), Mesh(20, replicas=10)
+    assert (one.model.publisher.sizes()["groups"], ten.model.publisher.sizes()["views"]) == (8, 80)
+    for name, (document, _pushed, views) in CHANGES.items():
+        few, many = one.work(document), ten.work(document)
+        assert few.runs == many.runs, name
+        assert (few.views, many.views) == (views, 10 * views), name
+        assert (few.pushed, few.size) == (many.pushed, many.size), name
 
 
 def test_what_means_nothing_costs_one_rule(meshes: tuple[Mesh, Mesh]) -> None:

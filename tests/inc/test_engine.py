@@ -43,7 +43,13 @@ def summary(r: Reader, _: str) -> tuple[object, ...]:
         tuple(parity(r, size) for size in range(3)),
         tuple(r.get(SUMS, at) for at in range(5)),
         len(r.find(NUMBERS_BY_SIGN, "odd")),
+        tuple(r.has(HALVES_BY_SIZE, size) for size in range(4)),
     )
+
+
+@rule
+def any_odd(r: Reader, _: str) -> bool:
+    return r.has(NUMBERS_BY_SIGN, "odd")
 
 
 def _engine() -> Engine:
@@ -256,3 +262,29 @@ def test_values_of_several_writers_are_joined_in_the_order_of_sources() -> None:
         for key in "abc":
             engine.delete(NUMBERS, key)
     assert engine.get(JOINED, 0) == (4,)
+
+
+def test_presence_changes_with_the_first_and_the_last_row_only() -> None:
+    engine = _engine()
+    engine.observe(any_odd, "")
+    for key, value, expected in (("a", 1, 1), ("b", 3, 1), ("a", 2, 1), ("b", 2, 2)):
+        with engine.transaction():
+            engine.put(NUMBERS, key, value)
+        engine.call(any_odd, "")
+        assert engine.runs["test_engine.any_odd"] == expected, (key, value)
+    assert not engine.call(any_odd, "")
+
+
+def test_what_is_let_go_leaves_nothing_behind() -> None:
+    engine = _engine()
+    with engine.transaction():
+        engine.put(NUMBERS, "a", 1)
+    before = dict(engine.sizes())
+    engine.observe(any_odd, "")
+    engine.observe(summary, "")
+    engine.call(any_odd, "")
+    engine.call(summary, "")
+    engine.unobserve(any_odd, "")
+    engine.unobserve(summary, "")
+    assert {name: count for name, count in engine.sizes().items() if count} == before
+    assert not any(engine.indexes.watched().values())

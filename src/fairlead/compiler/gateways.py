@@ -38,7 +38,7 @@ class GatewaysKey(NamedTuple):
     @staticmethod
     def of(r: Reader, view: View) -> GatewaysKey:
         """The key of a view."""
-        return GatewaysKey(view.namespace, view.labels, telling_addresses(r, view.addresses))
+        return GatewaysKey(view.namespace, view.labels, telling_addresses(r, view.namespace, view.addresses))
 
 
 class BoundServer(msgspec.Struct, frozen=True):

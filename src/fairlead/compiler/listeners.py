@@ -1,4 +1,8 @@
-"""Which listeners a view has, and each of them."""
+"""Which listeners a view has, and each of them.
+
+Those at which calls of other hosts arrive are the same for all proxies of which filters know no difference; the others
+are a view's own.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from typing import NamedTuple
 
 from fairlead.compiler.clients import seen_as
 from fairlead.compiler.filters import FilterKey, filters
-from fairlead.compiler.gatewaylisteners import gateway_listener, gateway_listener_names, gateway_route_names
+from fairlead.compiler.gatewaylisteners import gateway_listener, gateway_listener_names
 from fairlead.compiler.hosts import settings
 from fairlead.compiler.inbound import inbound_listener
 from fairlead.compiler.outbound import (
@@ -14,35 +18,49 @@ from fairlead.compiler.outbound import (
     OutboundKey,
     VirtualKey,
     http_proxy_listener,
-    outbound_listener,
     outbound_route,
     outbound_sockets,
     virtual_outbound,
 )
 from fairlead.compiler.outboundports import Caller
+from fairlead.compiler.reduced import filter_labels
+from fairlead.compiler.serving import stands_at
 from fairlead.compiler.telemetry import WorkloadKey, applying
 from fairlead.envoy import names
 from fairlead.envoy.resource import Resource
 from fairlead.inc import Reader, rule
-from fairlead.ir.filters import FilterScope
+from fairlead.ir.filters import FilterScope, Pairs
 from fairlead.ir.kind import Stage
 from fairlead.ir.view import View
 
 
 class ListenerKey(NamedTuple):
-    """A listener of a view, by name."""
+    """A view's own listener, by name."""
 
     view: View
     name: str
 
 
+class Calls(NamedTuple):
+    """What of a proxy its outbound listeners depend on, but the ones of its own.
+
+    `labels` are those at which filters look. `excluded` are addresses of its own: a headless host of which the proxy
+    itself is an instance has no listener there.
+    """
+
+    caller: Caller
+    namespace: str
+    labels: Pairs = ()
+    excluded: tuple[str, ...] = ()
+
+
 @rule
-def listener_names(r: Reader, view: View) -> tuple[str, ...]:
-    """The names of a view's listeners, in the order in which they are sent: outbound, then inbound."""
+def own_listener_names(r: Reader, view: View) -> tuple[str, ...]:
+    """The names of the listeners that lead to the workload, or that depend on its network namespace."""
     if view.type == "router":
         return gateway_listener_names(r, view)
-    found = [names.listener(address, port) for address, port in _sockets(r, view)]
-    proxy = _http_proxy(r, view)
+    found: list[str] = []
+    proxy = http_proxy(r, view)
     if proxy is not None:
         found.append(names.listener(*proxy))
     if _is_redirected(view):
@@ -53,42 +71,39 @@ def listener_names(r: Reader, view: View) -> tuple[str, ...]:
 
 
 @rule
-def listener(r: Reader, key: ListenerKey) -> Resource | None:
-    """One listener, or None if the view has none of this name."""
+def own_listener(r: Reader, key: ListenerKey) -> Resource | None:
+    """One of a view's own listeners, or None if it has none of this name."""
     view, name = key
     if view.type == "router":
         return gateway_listener(r, (view, name))
     if name == names.VIRTUAL_INBOUND:
         return inbound_listener(r, view)
-    address, _, number = name.rpartition("_")
-    if not _is_redirected(view) and not _is_explicit(view):
-        return None
-    caller = caller_of(r, view)
     if name == names.VIRTUAL_OUTBOUND:
-        return virtual_outbound(r, VirtualKey(caller, view.capture.netns)) if _is_redirected(view) else None
-    if not address or not number.isdecimal():
+        return virtual_outbound(r, VirtualKey(caller_of(r, view), view.capture.netns)) if _is_redirected(view) else None
+    proxy = http_proxy(r, view)
+    if proxy is None or name != names.listener(*proxy):
         return None
-    at = At(caller, address, int(number))
-    wanted = OutboundKey(
-        at,
-        filters(r, FilterKey(Stage.HTTP_FILTERS, _scope(view, at.port, tcp=False))),
-        filters(r, FilterKey(Stage.NETWORK_FILTERS, _scope(view, at.port, tcp=True))),
-    )
-    if (address, at.port) == _http_proxy(r, view):
-        return http_proxy_listener(r, (wanted, view.capture.netns))
-    return None if address in view.addresses else outbound_listener(r, wanted)
+    wanted = _filtered(r, calls_of(r, view), At(caller_of(r, view), *proxy))
+    return http_proxy_listener(r, (wanted, view.capture.netns))
 
 
 @rule
-def route_names(r: Reader, view: View) -> tuple[str, ...]:
-    """The names of all route configurations that a view's listeners refer to."""
-    if view.type == "router":
-        return gateway_route_names(r, view)
-    caller = caller_of(r, view)
-    found = [outbound_route(r, At(caller, address, port)) for address, port in _sockets(r, view)]
-    if _http_proxy(r, view) is not None:
-        found.append(names.HTTP_PROXY_ROUTE)
+def outbound_listeners(r: Reader, calls: Calls) -> tuple[OutboundKey, ...]:
+    """The listeners at which calls of other hosts arrive, in the order in which they are sent."""
+    return tuple(_filtered(r, calls, At(calls.caller, *socket)) for socket in _sockets(r, calls))
+
+
+@rule
+def outbound_routes(r: Reader, calls: Calls) -> tuple[str, ...]:
+    """The names of all route configurations to which outbound listeners refer."""
+    found = (outbound_route(r, At(calls.caller, *socket)) for socket in _sockets(r, calls))
     return tuple(dict.fromkeys(name for name in found if name))
+
+
+def calls_of(r: Reader, view: View) -> Calls:
+    """What of a view its outbound listeners depend on."""
+    excluded = tuple(one for one in view.addresses if stands_at(r, one))
+    return Calls(caller_of(r, view), view.namespace, filter_labels(r, view.labels), excluded)
 
 
 def caller_of(r: Reader, view: View) -> Caller:
@@ -101,19 +116,31 @@ def caller_of(r: Reader, view: View) -> Caller:
     return Caller(seen.namespace, seen.labels, telemetry=telemetry)
 
 
-def _sockets(r: Reader, view: View) -> tuple[tuple[str, int], ...]:
-    """Outbound addresses and ports. A headless host that the proxy itself is part of does not stand at its address."""
-    if not _is_redirected(view) and not _is_explicit(view):
-        return ()
-    found = outbound_sockets(r, caller_of(r, view))
-    return tuple(one for one in found if one[0] not in view.addresses)
+def is_captured(view: View) -> bool:
+    """Whether the application's calls go through the proxy."""
+    return _is_redirected(view) or _is_explicit(view)
 
 
-def _http_proxy(r: Reader, view: View) -> tuple[str, int] | None:
+def http_proxy(r: Reader, view: View) -> tuple[str, int] | None:
+    """Where the application finds its proxy as an HTTP proxy, if at all."""
     if _is_explicit(view):
         return view.capture.outbound_address, view.capture.http_proxy_port
     port = settings(r).http_proxy_port
     return ("127.0.0.1", port) if port and _is_redirected(view) else None
+
+
+def _sockets(r: Reader, calls: Calls) -> tuple[tuple[str, int], ...]:
+    found = outbound_sockets(r, calls.caller)
+    return tuple(one for one in found if one[0] not in calls.excluded) if calls.excluded else found
+
+
+def _filtered(r: Reader, calls: Calls, at: At) -> OutboundKey:
+    """A listener with the filters that kinds contribute."""
+    return OutboundKey(
+        at,
+        filters(r, FilterKey(Stage.HTTP_FILTERS, _scope(calls, at.port, tcp=False))),
+        filters(r, FilterKey(Stage.NETWORK_FILTERS, _scope(calls, at.port, tcp=True))),
+    )
 
 
 def _is_redirected(view: View) -> bool:
@@ -124,5 +151,5 @@ def _is_explicit(view: View) -> bool:
     return view.capture.mode == "explicit" and bool(view.capture.outbound_address)
 
 
-def _scope(view: View, port: int, *, tcp: bool) -> FilterScope:
-    return FilterScope("outbound", view.namespace, view.labels, port, tcp)
+def _scope(calls: Calls, port: int, *, tcp: bool) -> FilterScope:
+    return FilterScope("outbound", calls.namespace, calls.labels, port, tcp)

@@ -27,11 +27,23 @@ from fairlead.compiler.clusters import (
 )
 from fairlead.compiler.credentials import secret, secret_keys
 from fairlead.compiler.endpoints import assignment_of
-from fairlead.compiler.listeners import ListenerKey, listener, listener_names, route_names
+from fairlead.compiler.gatewaylisteners import gateway_route_names
+from fairlead.compiler.listeners import (
+    Calls,
+    ListenerKey,
+    calls_of,
+    http_proxy,
+    is_captured,
+    outbound_listeners,
+    outbound_routes,
+    own_listener,
+    own_listener_names,
+)
 from fairlead.compiler.nametable import name_table, name_table_keys
 from fairlead.compiler.near import Near, near_of
+from fairlead.compiler.outbound import outbound_listener
+from fairlead.compiler.reduced import reduced
 from fairlead.compiler.routes import GatewayRouteKey, SidecarRouteKey, gateway_route, sidecar_route
-from fairlead.compiler.serving import telling_addresses
 from fairlead.envoy.names import HTTP_PROXY_ROUTE
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, SECRET
 from fairlead.inc import Reader, Rule, rule
@@ -61,18 +73,37 @@ class Outside(NamedTuple):
     near: Near | None = None
 
 
+class Routed(NamedTuple):
+    """What the routes of a sidecar depend on: who calls, where its listeners stand, and its way as an HTTP proxy."""
+
+    client: Client
+    calls: Calls | None
+    proxied: bool
+    explicit: bool
+
+
 @rule
 def layers(r: Reader, view: View) -> tuple[Layer, ...]:
-    """The layers of a view; of equal names, what stands first is given."""
+    """The layers of a reduced view; of equal names, what stands first is given."""
     outside = Outside(seen_as(r, view.client), view.capture.mode in ("explicit", "none"), near_of(r, view.client))
     found = [
         Layer(CLUSTER, own_clusters, view),
         Layer(CLUSTER, outbound_clusters, outside),
         Layer(ENDPOINT, outbound_endpoints, outside),
-        Layer(LISTENER, own_listeners, view),
-        Layer(ROUTE, own_routes, view),
-        Layer(SECRET, own_secrets, view),
     ]
+    if view.type == "router":
+        found += [Layer(LISTENER, own_listeners, view), Layer(ROUTE, gateway_routes, view)]
+    else:
+        calls = calls_of(r, view) if is_captured(view) else None
+        if calls is not None:
+            found.append(Layer(LISTENER, called_listeners, calls))
+        who = client(r, view.client)
+        explicit = view.capture.mode == "explicit"
+        # Neither filters nor telemetry change which routes a listener has.
+        asked = calls._replace(labels=(), caller=replace(calls.caller, telemetry=())) if calls is not None else None
+        routed = Routed(Client(who.namespace, who.labels), asked, http_proxy(r, view) is not None, explicit)
+        found += [Layer(LISTENER, own_listeners, view), Layer(ROUTE, sidecar_routes, routed)]
+    found.append(Layer(SECRET, own_secrets, view))
     if view.capture.mode in ("netns", "redirect"):
         found.append(Layer(NAME_TABLE, known_names, outside.client.namespace))
     return tuple(found)
@@ -88,7 +119,9 @@ class PartsKey(NamedTuple):
 @rule
 def parts(r: Reader, key: PartsKey) -> tuple[Part, ...]:
     """The parts of one type that a view gets, all layers together, in a fixed order (for tools and tests)."""
-    return tuple(part for one in layers(r, key.view) if one.type_url == key.type_url for part in one.rule(r, one.key))
+    return tuple(
+        part for one in layers(r, reduced(r, key.view)) if one.type_url == key.type_url for part in one.rule(r, one.key)
+    )
 
 
 @rule
@@ -115,24 +148,32 @@ def outbound_endpoints(r: Reader, key: Outside) -> tuple[Part, ...]:
 
 
 @rule
-def own_listeners(r: Reader, view: View) -> tuple[Part, ...]:
-    """The listeners of a view."""
-    return tuple(Part(listener, ListenerKey(view, name)) for name in listener_names(r, view))
+def called_listeners(r: Reader, calls: Calls) -> tuple[Part, ...]:
+    """The listeners at which calls of other services arrive."""
+    return tuple(Part(outbound_listener, at) for at in outbound_listeners(r, calls))
 
 
 @rule
-def own_routes(r: Reader, view: View) -> tuple[Part, ...]:
-    """The route configurations to which a view's listeners refer."""
-    names = route_names(r, view)
-    if view.type == "router":
-        # A gateway's routes hardly ever depend on its addresses: gateways of one deployment share them.
-        shared = replace(view, addresses=telling_addresses(r, view.addresses), workload_name="")
-        return tuple(Part(gateway_route, GatewayRouteKey(shared, name)) for name in names)
-    who = client(r, view.client)
-    caller = Client(who.namespace, who.labels)
-    explicit = view.capture.mode == "explicit"
+def own_listeners(r: Reader, view: View) -> tuple[Part, ...]:
+    """A view's own listeners."""
+    return tuple(Part(own_listener, ListenerKey(view, name)) for name in own_listener_names(r, view))
+
+
+@rule
+def gateway_routes(r: Reader, view: View) -> tuple[Part, ...]:
+    """The route configurations to which a gateway's listeners refer."""
+    return tuple(Part(gateway_route, GatewayRouteKey(view, name)) for name in gateway_route_names(r, view))
+
+
+@rule
+def sidecar_routes(r: Reader, key: Routed) -> tuple[Part, ...]:
+    """The route configurations to which a sidecar's listeners refer."""
+    names = list(outbound_routes(r, key.calls)) if key.calls is not None else []
+    if key.proxied:
+        names.append(HTTP_PROXY_ROUTE)
     return tuple(
-        Part(sidecar_route, SidecarRouteKey(caller, name, explicit and name == HTTP_PROXY_ROUTE)) for name in names
+        Part(sidecar_route, SidecarRouteKey(key.client, name, key.explicit and name == HTTP_PROXY_ROUTE))
+        for name in dict.fromkeys(names)
     )
 
 
@@ -152,8 +193,10 @@ TYPE_OF: Mapping[Rule[Any, Any], str] = {
     own_clusters: CLUSTER,
     outbound_clusters: CLUSTER,
     outbound_endpoints: ENDPOINT,
+    called_listeners: LISTENER,
     own_listeners: LISTENER,
-    own_routes: ROUTE,
+    gateway_routes: ROUTE,
+    sidecar_routes: ROUTE,
     own_secrets: SECRET,
     known_names: NAME_TABLE,
 }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import msgspec
 
 from fairlead.compiler.parts import TYPE_OF, Layer, Part, layers
+from fairlead.compiler.reduced import reduced
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, SECRET, Resource
 from fairlead.inc import Engine, Failure, Rule
 from fairlead.ir.view import View
@@ -36,29 +37,31 @@ class _HeldPart:
 
     def __init__(self) -> None:
         self.resource: Resource | None = None
-        self.layers: dict[Layer, None] = {}
+        self.layers: dict[_HeldLayer, None] = {}
 
 
 class _HeldLayer:
-    """A layer that some view has: its parts, what they have made, and the views."""
+    """A layer that some group has: its parts, what they have made, and the groups."""
 
-    __slots__ = ("members", "resources", "views")
+    __slots__ = ("groups", "layer", "members", "resources")
 
-    def __init__(self) -> None:
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
         self.members: tuple[Part, ...] = ()
         self.resources: dict[str, Resource] = {}
-        self.views: dict[View, None] = {}
+        self.groups: dict[_Group, None] = {}
 
 
-class _Shown:
-    """An open view: how often it was opened, its layers, and what it has."""
+class _Group:
+    """The open views that are reduced to one: the layers, what they have, and the views, each with its users."""
 
-    __slots__ = ("catalog", "layers", "users")
+    __slots__ = ("catalog", "layers", "view", "views")
 
-    def __init__(self) -> None:
-        self.users = 0
+    def __init__(self, view: View) -> None:
+        self.view = view
         self.layers: tuple[Layer, ...] = ()
         self.catalog: dict[str, Mapping[str, Resource]] = dict.fromkeys(TYPES, _NOTHING)
+        self.views: dict[View, int] = {}
 
 
 class _Stack(Mapping[str, Resource]):
@@ -76,6 +79,13 @@ class _Stack(Mapping[str, Resource]):
                 return found
         raise KeyError(name)
 
+    def get(self, name: str, default: Any = None) -> Any:
+        for one in self._rows:
+            found = one.get(name)
+            if found is not None:
+                return found
+        return default
+
     def __iter__(self) -> Iterator[str]:
         for number, one in enumerate(self._rows):
             above = self._rows[:number]
@@ -91,20 +101,26 @@ class _Stack(Mapping[str, Resource]):
 
 
 Moved = dict[str, Resource | None]
+_Own = dict[View, Changes]
 
 
 class Publisher:
     """Keeps a catalog for each live view.
 
-    `refresh` looks only at the rule values that the engine names as possibly changed. Views share layers, and layers
-    share parts: what a view costs is what it has for itself. Not thread-safe: it belongs to the engine's owner.
+    Views are reduced to what can matter and then grouped: those that are alike after that have one catalog, and hear of
+    a change together. Groups share layers, and layers share parts: what a view costs is what it has for itself.
+    `refresh` looks only at the rule values that the engine names as possibly changed. Not thread-safe: it belongs to
+    the engine's owner.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._shown: dict[View, _Shown] = {}
+        self._shown: dict[View, _Group] = {}
+        self._groups: dict[View, _Group] = {}
         self._layers: dict[Layer, _HeldLayer] = {}
         self._parts: dict[Part, _HeldPart] = {}
+        self._waiting: dict[View, None] = {}
+        """Views that may have to go to another group."""
         self.failures: dict[tuple[Rule[Any, Any], Hashable], PartFailure] = {}
 
     @property
@@ -113,11 +129,18 @@ class Publisher:
         return tuple(self._shown)
 
     def sizes(self) -> dict[str, int]:
-        """How many views, layers and parts there are, and the bytes of all resources."""
-        held = [one.resource for one in self._parts.values() if one.resource is not None]
-        # Parts may share one resource: it is there once.
-        size = sum({id(one): len(one.body) for one in held}.values())
-        return {"views": len(self._shown), "layers": len(self._layers), "parts": len(self._parts), "bytes": size}
+        """How many views, groups of views, layers and parts there are, and the bytes of all resources."""
+        held = {id(one.resource): one.resource for one in self._parts.values() if one.resource is not None}
+        # Parts may share one resource, and resources pieces: each is there once.
+        pieces = {id(piece): len(piece.body) for one in held.values() for piece in one.pieces}
+        size = sum(pieces.values()) + sum(one.size for one in held.values() if not one.pieces)
+        return {
+            "views": len(self._shown),
+            "groups": len(self._groups),
+            "layers": len(self._layers),
+            "parts": len(self._parts),
+            "bytes": size,
+        }
 
     def catalog(self, view: View) -> Mapping[str, Mapping[str, Resource]]:
         """What an open view has now. The mappings are live: they change with `refresh`."""
@@ -125,7 +148,8 @@ class Publisher:
 
     def origins(self, view: View, type_url: str, name: str) -> list[Any]:
         """The keys of the input rows on which a resource of a view depends."""
-        for layer in self._shown[view].layers if view in self._shown else ():
+        group = self._shown.get(view)
+        for layer in group.layers if group is not None else ():
             if layer.type_url != type_url:
                 continue
             for part in self._layers[layer].members:
@@ -136,121 +160,170 @@ class Publisher:
 
     def open(self, view: View) -> None:
         """Begin to keep a view up to date (counted: close it as often)."""
-        shown = self._shown.get(view)
-        if shown is None:
-            shown = self._shown[view] = _Shown()
-            self._engine.observe(layers, view)
-            self._restack(view, {})
-        shown.users += 1
+        group = self._shown.get(view)
+        if group is None:
+            self._engine.observe(reduced, view)
+            group = self._group(self._reduced(view) or view)
+            self._shown[view] = group
+            group.views[view] = 0
+        group.views[view] += 1
 
     def close(self, view: View) -> None:
         """Let a view go; what only it had is forgotten."""
-        shown = self._shown[view]
-        shown.users -= 1
-        if shown.users:
+        group = self._shown[view]
+        group.views[view] -= 1
+        if group.views[view]:
             return
         del self._shown[view]
-        for layer in shown.layers:
-            self._leave(layer, view)
-        self.failures.pop((layers, view), None)
-        self._engine.unobserve(layers, view)
+        self._waiting.pop(view, None)
+        self._ungroup(view, group)
+        self.failures.pop((reduced, view), None)
+        self._engine.unobserve(reduced, view)
 
-    def refresh(self) -> dict[View, Changes]:
-        """Bring every open view up to date; what changed for whom. Views may share a value of what is returned."""
-        own: dict[View, Changes] = {}
-        moved: dict[Layer, Moved] = {}
-        # From the outside in: a layer or part that has just come is up to date already.
+    def refresh(self, emitted: Callable[[], None] = lambda: None) -> dict[View, Changes]:
+        """Bring every open view up to date; what changed for whom. Views may share a value of what is returned.
+
+        `emitted` is called when all resources are made and before it is found out whose they are.
+        """
+        own: _Own = {}
+        grouped: dict[_Group, Changes] = {}
+        moved: dict[_HeldLayer, Moved] = {}
+        # From the outside in: a group, layer or part that has just come is up to date already.
         stale = self._engine.take_stale()
         for made_by, key in stale:
-            if made_by is layers and key in self._shown:
-                self._restack(cast("View", key), own)
+            if made_by is reduced and key in self._shown:
+                self._waiting[cast("View", key)] = None
+        waiting, self._waiting = self._waiting, {}
+        for view in waiting:
+            self._regroup(view, own)
         for made_by, key in stale:
-            layer = Layer(TYPE_OF.get(made_by, ""), made_by, key)
-            if layer in self._layers:
-                self._relist(layer, moved)
+            if made_by is layers and key in self._groups:
+                self._restack(self._groups[cast("View", key)], grouped)
+        for made_by, key in stale:
+            held = self._layers.get(Layer(TYPE_OF[made_by], made_by, key)) if made_by in TYPE_OF else None
+            if held is not None:
+                self._relist(held, moved)
         for made_by, key in stale:
             part = Part(made_by, key)
             if part in self._parts:
                 self._rebuild(part, moved)
-        return self._told(own, moved)
+        emitted()
+        return _told(own, grouped, {layer: names for layer, names in moved.items() if names})
 
-    def _told(self, own: dict[View, Changes], moved: dict[Layer, Moved]) -> dict[View, Changes]:
-        """What changed, by view: views in which the same layers changed are told by one and the same value."""
-        touched: dict[View, list[Layer]] = {}
-        for layer, names in moved.items():
-            for view in self._layers[layer].views if names and layer in self._layers else ():
-                touched.setdefault(view, []).append(layer)
-        same: dict[tuple[Layer, ...], Changes] = {}
-        told: dict[View, Changes] = {}
-        for view, found in touched.items():
-            at = tuple(found)
-            if view in own:
-                told[view] = _joined(own[view], at, moved)
-                continue
-            if at not in same:
-                same[at] = _joined({}, at, moved)
-            told[view] = same[at]
-        for view, changes in own.items():
-            if view not in told:
-                told[view] = changes
-        return told
-
-    def _restack(self, view: View, own: dict[View, Changes]) -> None:
-        """Find out anew which layers a view has."""
-        shown = self._shown[view]
+    def _reduced(self, view: View) -> View | None:
+        """What a view is reduced to; None if that cannot be found out."""
         try:
-            new = self._engine.call(layers, view)
+            found = self._engine.call(reduced, view)
         except Failure as failure:
-            self.failures[(layers, view)] = _failure(layers, view, failure)
+            self.failures[(reduced, view)] = _failure(reduced, view, failure)
+            return None
+        self.failures.pop((reduced, view), None)
+        return found
+
+    def _group(self, view: View) -> _Group:
+        """The group of views that are reduced to this one."""
+        group = self._groups.get(view)
+        if group is None:
+            group = self._groups[view] = _Group(view)
+            self._engine.observe(layers, view)
+            self._restack(group, {})
+        return group
+
+    def _ungroup(self, view: View, group: _Group) -> None:
+        del group.views[view]
+        if not group.views:
+            self._forget(group)
+
+    def _forget(self, group: _Group) -> None:
+        del self._groups[group.view]
+        for layer in group.layers:
+            self._leave(layer, group)
+        self.failures.pop((layers, group.view), None)
+        self._engine.unobserve(layers, group.view)
+
+    def _regroup(self, view: View, own: _Own) -> None:
+        """Find out anew to what a view is reduced."""
+        old, at = self._shown[view], self._reduced(view)
+        if at is None or at == old.view:
             return
-        self.failures.pop((layers, view), None)
-        if new == shown.layers:
+        new = self._group(at)
+        if not new.layers:
+            # Its rule failed: the view stays with what it had, and tries again.
+            self._waiting[view] = None
+            if not new.views:
+                self._forget(new)
             return
-        before = {
-            type_url: dict(shown.catalog[type_url])
-            for type_url in {one.type_url for one in {*shown.layers} ^ {*new}}
-            if shown.layers
-        }
-        if shown.layers:
-            # Whoever follows this view must take its mappings anew, also where they hold the same.
-            own.setdefault(view, {})
-        old, shown.layers = shown.layers, new
+        self._shown[view] = new
+        new.views[view] = old.views[view]
+        own[view] = self._difference(old.layers, new.layers, old.catalog, new.catalog)
+        self._ungroup(view, old)
+
+    def _restack(self, group: _Group, grouped: dict[_Group, Changes]) -> None:
+        """Find out anew which layers a group has."""
+        try:
+            new = self._engine.call(layers, group.view)
+        except Failure as failure:
+            self.failures[(layers, group.view)] = _failure(layers, group.view, failure)
+            return
+        self.failures.pop((layers, group.view), None)
+        old, before = group.layers, dict(group.catalog)
+        if new == old:
+            return
+        group.layers = new
         for layer in new:
             if layer not in old:
-                self._enter(layer, view)
+                self._enter(layer, group)
         for type_url in TYPES:
             rows = tuple(self._layers[one].resources for one in new if one.type_url == type_url)
-            shown.catalog[type_url] = _NOTHING if not rows else rows[0] if len(rows) == 1 else _Stack(rows)
-        for type_url, rows in before.items():
-            now = shown.catalog[type_url]
-            names: Moved = {name: rows.get(name) for name in {**rows, **now} if rows.get(name) != now.get(name)}
-            if names:
-                own.setdefault(view, {})[type_url] = names
+            group.catalog[type_url] = _NOTHING if not rows else rows[0] if len(rows) == 1 else _Stack(rows)
+        if group.views:
+            grouped[group] = self._difference(old, new, before, group.catalog)
         for layer in old:
             if layer not in new:
-                self._leave(layer, view)
+                self._leave(layer, group)
 
-    def _enter(self, layer: Layer, view: View) -> None:
+    def _difference(
+        self,
+        old: tuple[Layer, ...],
+        new: tuple[Layer, ...],
+        before: Mapping[str, Mapping[str, Resource]],
+        after: Mapping[str, Mapping[str, Resource]],
+    ) -> Changes:
+        """What differs between two stacks, both of which are held. Looks only at layers that one of them lacks.
+
+        Whoever follows a view must hear of it even if nothing does: the mappings are others.
+        """
+        found: Changes = {}
+        differing = [one for one in (*old, *new) if one not in old or one not in new]
+        for type_url in dict.fromkeys(one.type_url for one in differing):
+            was, now = before[type_url], after[type_url]
+            rows = [self._layers[one].resources for one in differing if one.type_url == type_url]
+            names = dict.fromkeys(name for one in rows for name in one)
+            changed: Moved = {name: was.get(name) for name in names if was.get(name) != now.get(name)}
+            if changed:
+                found[type_url] = changed
+        return found
+
+    def _enter(self, layer: Layer, group: _Group) -> None:
         held = self._layers.get(layer)
         if held is None:
-            held = self._layers[layer] = _HeldLayer()
+            held = self._layers[layer] = _HeldLayer(layer)
             self._engine.observe(layer.rule, layer.key)
-            self._relist(layer, {})
-        held.views[view] = None
+            self._relist(held, {})
+        held.groups[group] = None
 
-    def _leave(self, layer: Layer, view: View) -> None:
+    def _leave(self, layer: Layer, group: _Group) -> None:
         held = self._layers[layer]
-        held.views.pop(view, None)
-        if not held.views:
+        held.groups.pop(group, None)
+        if not held.groups:
             del self._layers[layer]
             for part in held.members:
-                self._drop(part, layer)
+                self._drop(part, held)
             self.failures.pop((layer.rule, layer.key), None)
             self._engine.unobserve(layer.rule, layer.key)
 
-    def _relist(self, layer: Layer, moved: dict[Layer, Moved]) -> None:
-        held = self._layers[layer]
-        old = held.members
+    def _relist(self, held: _HeldLayer, moved: dict[_HeldLayer, Moved]) -> None:
+        layer, old = held.layer, held.members
         try:
             new = self._engine.call(layer.rule, layer.key)
         except Failure as failure:
@@ -260,25 +333,25 @@ class Publisher:
         if new == old:
             return
         held.members = new
-        names = moved.setdefault(layer, {})
+        names = moved.setdefault(held, {})
         before, after = dict.fromkeys(old), dict.fromkeys(new)
         gone: list[Resource] = []
         for part in before:
             if part not in after:
                 resource = self._parts[part].resource
-                self._drop(part, layer)
+                self._drop(part, held)
                 if resource is not None:
                     gone.append(resource)
         for part in after:
             if part not in before:
-                self._place(held, None, self._hold(part, layer).resource, names)
+                self._place(held, None, self._hold(part, held).resource, names)
         # A name may move between parts.
         still = {one.name for part in new if (one := self._parts[part].resource) is not None} if gone else ()
         for resource in gone:
             if resource.name not in still:
                 self._place(held, resource, None, names)
 
-    def _hold(self, part: Part, layer: Layer) -> _HeldPart:
+    def _hold(self, part: Part, layer: _HeldLayer) -> _HeldPart:
         held = self._parts.get(part)
         if held is None:
             held = self._parts[part] = _HeldPart()
@@ -287,7 +360,7 @@ class Publisher:
         held.layers[layer] = None
         return held
 
-    def _drop(self, part: Part, layer: Layer) -> None:
+    def _drop(self, part: Part, layer: _HeldLayer) -> None:
         held = self._parts[part]
         held.layers.pop(layer, None)
         if not held.layers:
@@ -304,13 +377,13 @@ class Publisher:
         self.failures.pop(part, None)
         return made
 
-    def _rebuild(self, part: Part, moved: dict[Layer, Moved]) -> None:
+    def _rebuild(self, part: Part, moved: dict[_HeldLayer, Moved]) -> None:
         held = self._parts[part]
         old, held.resource = held.resource, self._build(part, held.resource)
         if old is held.resource or old == held.resource:
             return
         for layer in held.layers:
-            self._place(self._layers[layer], old, held.resource, moved.setdefault(layer, {}))
+            self._place(layer, old, held.resource, moved.setdefault(layer, {}))
 
     @staticmethod
     def _place(layer: _HeldLayer, old: Resource | None, new: Resource | None, names: Moved) -> None:
@@ -322,12 +395,43 @@ class Publisher:
             rows[new.name] = new
 
 
-def _joined(first: Changes, changed: tuple[Layer, ...], moved: dict[Layer, Moved]) -> Changes:
+def _told(own: _Own, grouped: dict[_Group, Changes], moved: dict[_HeldLayer, Moved]) -> dict[View, Changes]:
+    """What changed, by view. Groups in which the same layers changed are told by one and the same value."""
+    touched: dict[_Group, int] = dict.fromkeys(grouped, 0)
+    order = list(moved)
+    for number, layer in enumerate(order):
+        for group in layer.groups:
+            touched[group] = touched.get(group, 0) | 1 << number
+    same: dict[int, Changes] = {}
+    told: dict[View, Changes] = {}
+    for group, at in touched.items():
+        changes = same.get(at)
+        if changes is None:
+            changed = [layer for number, layer in enumerate(order) if at >> number & 1]
+            changes = same[at] = _joined({}, changed, moved)
+        if group in grouped:
+            changes = _merged(grouped[group], changes)
+        # The same keys, so that no hash is computed anew.
+        told.update(dict.fromkeys(group.views, changes))
+    for view, changes in own.items():
+        told[view] = _merged(changes, told.get(view, {}))
+    return told
+
+
+def _joined(first: Changes, changed: Iterable[_HeldLayer], moved: dict[_HeldLayer, Moved]) -> Changes:
     """The changes of several layers of a view; what was there before the first of them stands."""
-    out: Changes = {type_url: dict(names) for type_url, names in first.items()}
+    out = first
     for layer in changed:
-        names = out.get(layer.type_url)
-        out[layer.type_url] = {**moved[layer], **names} if names is not None else moved[layer]
+        out = _merged(out, {layer.layer.type_url: moved[layer]})
+    return out
+
+
+def _merged(first: Changes, later: Changes) -> Changes:
+    """Changes one after the other: what was there before the first of them stands."""
+    out = dict(first)
+    for type_url, names in later.items():
+        before = out.get(type_url)
+        out[type_url] = {**names, **before} if before else names
     return out
 
 

@@ -25,7 +25,7 @@ from fairlead.ir.host import (
     HOSTS_DECLARED,
 )
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
-from fairlead.ir.route import ROUTES, ROUTES_BY_DESTINATION, ROUTES_CONCERNING, RouteSet
+from fairlead.ir.route import ROUTES, ROUTES_BY_DESTINATION, ROUTES_CONCERNING, ROUTES_WILDCARD, RouteSet
 from fairlead.ir.traffic import (
     TRAFFIC_POLICIES,
     TRAFFIC_POLICIES_BY_NAMESPACE,
@@ -133,6 +133,9 @@ def _following(r: Reader, name: str, namespace: str, suffix: str) -> Iterator[st
     yield from (found.alias for _, found in r.rows(HOSTS_BY_NAME, name) if found.alias)
     yield from (at.hostname for at in r.find(HOSTS_BY_ALIAS, name))
     yield from (at.hostname for at in r.find(HOSTS_BY_ADDRESS, name))
+    # A wildcard is a virtual host only where no host is seen that it covers.
+    for _, routes in r.rows(ROUTES_WILDCARD, ""):
+        yield from (one for one in routes.hosts if one.startswith("*") and host_matches(one, name))
     if not name.startswith("*") and any(r.find(HOSTS_BY_NAME, one) for one in _spelled(name, namespace, suffix)):
         yield from _spelled(name, namespace, suffix)
 

@@ -12,9 +12,16 @@ import msgspec
 from fairlead.compiler.hosts import host
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
-from fairlead.ir.host import HOSTS_BY_SELECTOR, Host, HostKey
+from fairlead.ir.host import HOSTS, HOSTS_AT_INSTANCES, HOSTS_BY_ADDRESS, HOSTS_BY_SELECTOR, Host, HostKey
 from fairlead.ir.view import selects
-from fairlead.ir.workload import ENDPOINTS, ENDPOINTS_BY_ADDRESS, WORKLOADS, WORKLOADS_BY_ADDRESS
+from fairlead.ir.workload import (
+    ENDPOINTS,
+    ENDPOINTS_BY_ADDRESS,
+    ENDPOINTS_BY_NAMESPACE,
+    WORKLOADS,
+    WORKLOADS_BY_ADDRESS,
+    WORKLOADS_NAMING_PORTS,
+)
 
 NamedPorts = tuple[tuple[str, int], ...]
 
@@ -59,13 +66,40 @@ def serving_hosts(r: Reader, key: ProxyKey) -> tuple[Serving, ...]:
     return tuple(seen.values())
 
 
-def telling_addresses(r: Reader, addresses: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of a proxy's addresses on which `serving_hosts` may depend: without the others, replicas share more."""
+def telling_addresses(r: Reader, namespace: str, addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of a proxy's addresses at which something stands, or of which something is said.
+
+    Nothing depends on the others, and without them replicas are alike. Asks first what is cheap to know of many.
+    """
+    listed, named = r.has(ENDPOINTS_BY_NAMESPACE, namespace), r.has(WORKLOADS_NAMING_PORTS, namespace)
     return tuple(
         address
         for address in addresses
-        if r.find(ENDPOINTS_BY_ADDRESS, address) or any(one.ports for _, one in r.rows(WORKLOADS_BY_ADDRESS, address))
+        if (listed and r.has(ENDPOINTS_BY_ADDRESS, address))
+        or (named and r.has(WORKLOADS_NAMING_PORTS, (namespace, address)))
+        or stands_at(r, address)
     )
+
+
+def stands_at(r: Reader, address: str) -> bool:
+    """Whether a host may have listeners at this very address: it is virtual, or that of an instance of the host."""
+    if r.has(HOSTS_BY_ADDRESS, address):
+        return True
+    return r.has(HOSTS_AT_INSTANCES, "") and is_called_directly(r, address)
+
+
+@rule
+def is_called_directly(r: Reader, address: str) -> bool:
+    """Whether an address is that of an instance of a host that has no virtual one."""
+    if r.has(ENDPOINTS_BY_ADDRESS, address):
+        return True
+    for at, workload in r.rows(WORKLOADS_BY_ADDRESS, address):
+        for name, value in (("", ""), *workload.labels):
+            for key in r.find(HOSTS_BY_SELECTOR, (at.namespace, name, value)):
+                found = r.get(HOSTS, key)
+                if found is not None and found.stands_at_instances and selects(found.selector or (), workload.labels):
+                    return True
+    return False
 
 
 def _named_ports(r: Reader, key: ProxyKey) -> NamedPorts:

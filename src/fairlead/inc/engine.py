@@ -21,14 +21,16 @@ from fairlead.inc.cells import (
     DIRTY,
     MISSING,
     RUNNING,
-    Bucket,
     Cell,
     CycleError,
     EngineError,
     Failure,
     Node,
+    Output,
+    Presence,
     Row,
 )
+from fairlead.inc.indexes import Indexes
 from fairlead.inc.reader import Reader
 from fairlead.inc.schema import Derivation, Index, Rule, Table
 
@@ -58,8 +60,9 @@ class Engine:
         self.revision = 0
         self.runs: Counter[str] = Counter()
         self._rows: dict[Table[Any, Any], dict[Hashable, Row]] = {}
-        self._buckets: dict[Index[Any, Any, Any], dict[Hashable, Bucket]] = {}
-        self._nodes: dict[tuple[Rule[Any, Any] | Derivation[Any, Any], Hashable], Node] = {}
+        self.indexes = Indexes(self._rows, self._touch)
+        """The indexes of the tables (for readers)."""
+        self._nodes: dict[Rule[Any, Any] | Derivation[Any, Any], dict[Hashable, Node]] = {}
         self._by_source: dict[Table[Any, Any], list[Derivation[Any, Any]]] = {}
         self._pending: list[tuple[int, int, Node]] = []
         self._sequence = 0
@@ -123,8 +126,7 @@ class Engine:
 
     def find(self, index: Index[I, K, V], key: I) -> tuple[K, ...]:
         """The keys of one bucket of an index, sorted; records nothing."""
-        bucket = self.bucket_of(index, key)
-        return tuple(sorted(bucket.keys))
+        return self.indexes.bucket(index, key).order()
 
     def call(self, rule: Rule[K, V], key: K) -> V:
         """The current value of a rule; raises `Failure` if it raised."""
@@ -145,7 +147,7 @@ class Engine:
 
     def unobserve(self, rule: Rule[K, Any], key: K) -> None:
         """Undo `observe` and drop what only this value kept alive."""
-        node = self._nodes.get((rule, key))
+        node = self._nodes.get(rule, {}).get(key)
         if node is not None:
             node.observed = False
             self._stale.pop(node, None)
@@ -174,7 +176,7 @@ class Engine:
             elif isinstance(cell, Row) and cell.value is not MISSING:
                 if cell.table.stage == 0:
                     found[(cell.table.name, cell.key)] = None
-                stack.extend(self._writers(cell))
+                stack.extend(cell.sources())
         return sorted(found, key=repr)
 
     def reports(self) -> list[object]:
@@ -193,8 +195,9 @@ class Engine:
         """Derived rows that more than one source wrote, and whose values do not join."""
         out: list[Conflict] = []
         for row in self._conflicted:
-            _, lost = _joined(row)
-            out.append(Conflict(row.table.name, row.key, min(row.writers or {}, key=repr), lost))
+            _, lost = row.joined()
+            kept = min(row.sources(), key=Node.said)
+            out.append(Conflict(row.table.name, row.key, kept.source, tuple(one.source for one in lost)))
         return out
 
     def sizes(self) -> Mapping[str, int]:
@@ -202,8 +205,8 @@ class Engine:
         counts: Counter[str] = Counter()
         for table, rows in self._rows.items():
             counts[table.name] += len(rows)
-        for made_by, _ in self._nodes:
-            counts[made_by.name] += 1
+        for made_by, nodes in self._nodes.items():
+            counts[made_by.name] += len(nodes)
         return counts
 
     # -- cells ----------------------------------------------------------------------------------------------------
@@ -224,65 +227,26 @@ class Engine:
             row = rows[key] = Row(table, key)
         return row
 
-    def bucket_of(self, index: Index[I, Any, Any], key: I) -> Bucket:
-        """The cell of an index's bucket; the index is filled when it is first asked (for readers)."""
-        buckets = self._buckets.get(index)
-        if buckets is None:
-            buckets = self._buckets[index] = {}
-            for row in self._rows.get(index.table, {}).values():
-                if row.value is not MISSING:
-                    for at in index.by(row.key, row.value):
-                        self._enter(buckets, at, row.key)
-        bucket = buckets.get(key)
-        if bucket is None:
-            bucket = buckets[key] = Bucket()
-        return bucket
-
-    def _enter(self, buckets: dict[Hashable, Bucket], at: Hashable, key: Hashable) -> None:
-        bucket = buckets.get(at)
-        if bucket is None:
-            bucket = buckets[at] = Bucket()
-        if key not in bucket.keys:
-            bucket.keys.add(key)
-            self._touch(bucket)
-            bucket.ordered = None
-
     def node_of(self, run_by: Rule[Any, Any] | Derivation[Any, Any], key: Hashable) -> Node:
         """The evaluation of a rule or derivation for a key, made if there is none (for readers)."""
-        node = self._nodes.get((run_by, key))
+        nodes = self._nodes.get(run_by)
+        if nodes is None:
+            nodes = self._nodes[run_by] = {}
+        node = nodes.get(key)
         if node is None:
-            node = self._nodes[(run_by, key)] = Node(run_by, key)
+            node = nodes[key] = Node(run_by, key)
         return node
-
-    def _writers(self, row: Row) -> list[Cell]:
-        if row.writers is None:
-            return []
-        return [self._nodes[key] for key in row.writers if key in self._nodes]  # type: ignore[index]
 
     def _store(self, row: Row, value: object) -> bool:
         old = row.value
         if old is value or (old is not MISSING and value is not MISSING and old == value):
             return False
         row.value = value
-        for index in row.table.indexes:
-            buckets = self._buckets.get(index)
-            if buckets is None:
-                continue
-            before = set(index.by(row.key, old)) if old is not MISSING else set[Hashable]()
-            after = set(index.by(row.key, value)) if value is not MISSING else set[Hashable]()
-            for at in before - after:
-                bucket = buckets[at]
-                bucket.keys.discard(row.key)
-                bucket.ordered = None
-                self._touch(bucket)
-                if not bucket.keys and not bucket.dependents:
-                    del buckets[at]
-            for at in after - before:
-                self._enter(buckets, at, row.key)
+        self.indexes.move(row, old)
         self._touch(row)
         for derivation in self._by_source.get(row.table, ()):
             self._schedule_derivation(derivation, row.key)
-        if value is MISSING and not row.dependents:
+        if value is MISSING and row.dependents is None:
             self._rows[row.table].pop(row.key, None)
         return True
 
@@ -291,7 +255,7 @@ class Engine:
     def _touch(self, cell: Cell) -> None:
         cell.changed_at = self.revision
         stack: list[Node] = []
-        for node in cell.dependents:
+        for node in cell.readers():
             if node.state == CLEAN:
                 node.state = DIRTY
                 stack.append(node)
@@ -303,7 +267,7 @@ class Engine:
                 self._stale[node] = None
             if isinstance(node.run_by, Derivation):
                 self._schedule(node)
-            for dependent in node.dependents:
+            for dependent in node.readers():
                 if dependent.state == CLEAN:
                     dependent.state = CHECK
                     stack.append(dependent)
@@ -335,34 +299,23 @@ class Engine:
         if node.state == CHECK and not self._reads_changed(node, derivation.stage):
             return
         self._evaluate(node, derivation.stage)
-        outputs = cast("dict[tuple[Table[Any, Any], Hashable], object]", node.value)
+        outputs = cast("Mapping[Output, object]", node.value)
         self._publish(node, {} if node.failure is not None else outputs)
 
-    def _publish(self, node: Node, outputs: dict[tuple[Table[Any, Any], Hashable], object]) -> None:
-        writer = (node.run_by, node.key)
+    def _publish(self, node: Node, outputs: Mapping[Output, object]) -> None:
         for at in node.outputs:
             if at not in outputs:
-                self._write(at, writer, MISSING)
+                self._write(at, node, MISSING)
         for at, value in outputs.items():
-            self._write(at, writer, value)
+            self._write(at, node, value)
         node.outputs = outputs
 
-    def _write(self, at: tuple[Table[Any, Any], Hashable], writer: Hashable, value: object) -> None:
+    def _write(self, at: Output, writer: Node, value: object) -> None:
         row = self.row_of(*at)
-        if row.writers is None:
-            row.writers = {}
-        if value is MISSING:
-            row.writers.pop(writer, None)
-        else:
-            row.writers[writer] = value
-        if len(row.writers) <= 1:
-            self._conflicted.pop(row, None)
-            self._store(row, next(iter(row.writers.values()), MISSING))
-            return
-        joined, lost = _joined(row)
+        joined, lost = row.write(writer, value)
         if lost:
             self._conflicted[row] = None
-        else:
+        elif self._conflicted:
             self._conflicted.pop(row, None)
         self._store(row, joined)
 
@@ -379,7 +332,7 @@ class Engine:
     def _reads_changed(self, node: Node, limit: int) -> bool:
         """Bring what a node read up to date; if nothing changed, the node is clean again without running."""
         for cell in node.deps:
-            if isinstance(cell, Node):
+            if isinstance(cell, Node) and cell.state != CLEAN:
                 self.bring_up(cell, limit)
             if cell.changed_at > node.verified_at:
                 return True
@@ -388,7 +341,7 @@ class Engine:
         return False
 
     def _evaluate(self, node: Node, limit: int) -> None:
-        old_deps, node.deps = node.deps, {}
+        old_deps = node.deps
         reader = Reader(self, node, limit)
         node.state = RUNNING
         self.runs[node.run_by.name] += 1
@@ -398,17 +351,18 @@ class Engine:
             value = self._run(reader, node)
         except EngineError:
             node.state = DIRTY
+            node.deps = tuple({**dict.fromkeys(old_deps), **reader.read})
             raise
         except Failure as error:
             failure = error
         except Exception as error:
             failure = Failure(f"{node.run_by.name} of {node.key!r}: {error}")
             failure.__cause__ = error
+        read = reader.read
+        node.deps = tuple(read)
         for cell in old_deps:
-            if cell not in node.deps:
-                cell.dependents.pop(node, None)
-                if isinstance(cell, Node):
-                    self._release(cell)
+            if cell not in read:
+                self._left(cell, node)
         self._note(node, tuple(reader.reports), failure)
         if failure is not None or value is MISSING or node.value is MISSING or node.value != value:
             node.changed_at = self.revision
@@ -421,7 +375,7 @@ class Engine:
         if isinstance(run_by, Rule):
             return run_by.run(reader, node.key)
         source = reader.get(run_by.source, node.key)
-        out: dict[tuple[Table[Any, Any], Hashable], object] = {}
+        out: dict[Output, object] = {}
         for table, key, value in run_by.run(reader, node.key, source):
             if table.stage != run_by.stage:
                 raise EngineError(f"{run_by!r} of stage {run_by.stage} may not write {table!r}")
@@ -431,6 +385,8 @@ class Engine:
         return out
 
     def _note(self, node: Node, reports: tuple[object, ...], failure: Failure | None) -> None:
+        if not (reports or failure or node.reports or node.failure):
+            return
         node.reports = reports
         node.failure = failure
         for noted, into in ((bool(reports), self._reporting), (failure is not None, self._failing)):
@@ -441,40 +397,38 @@ class Engine:
 
     # -- letting go -----------------------------------------------------------------------------------------------
 
+    def _left(self, cell: Cell, node: Node) -> None:
+        """A node reads a cell no longer."""
+        cell.left_by(node)
+        if cell.dependents is not None:
+            return
+        if isinstance(cell, Node):
+            self._release(cell)
+        elif isinstance(cell, Presence):
+            self.indexes.forget(cell)
+        elif isinstance(cell, Row) and cell.value is MISSING and not any(cell.sources()):
+            self._rows[cell.table].pop(cell.key, None)
+
     def _release(self, node: Node) -> None:
         """Forget a rule value that nobody reads or observes, and what only it had kept alive."""
         stack = [node]
         while stack:
             at = stack.pop()
-            if at.dependents or at.observed or at.state == RUNNING or isinstance(at.run_by, Derivation):
+            if at.dependents is not None or at.observed or at.state == RUNNING or isinstance(at.run_by, Derivation):
                 continue
             stack.extend(self._forget(at))
 
     def _forget(self, node: Node) -> list[Node]:
-        self._nodes.pop((node.run_by, node.key), None)
+        self._nodes[node.run_by].pop(node.key, None)
         self._reporting.pop(node, None)
         self._failing.pop(node, None)
-        loose: list[Node] = []
-        for cell in node.deps:
-            cell.dependents.pop(node, None)
-            if isinstance(cell, Node):
-                loose.append(cell)
-            elif isinstance(cell, Row) and cell.value is MISSING and not cell.dependents and not cell.writers:
-                self._rows[cell.table].pop(cell.key, None)
-        node.deps = {}
+        deps, node.deps = node.deps, ()
         node.state = CLEAN if isinstance(node.run_by, Derivation) else DIRTY
+        loose: list[Node] = []
+        for cell in deps:
+            if isinstance(cell, Node):
+                cell.left_by(node)
+                loose.append(cell)
+            else:
+                self._left(cell, node)
         return loose
-
-
-def _joined(row: Row) -> tuple[object, tuple[Hashable, ...]]:
-    """The value of a row that several sources wrote, and the sources that have no part in it."""
-    writers = row.writers or {}
-    first, *others = sorted(writers, key=repr)
-    value, lost = writers[first], list[Hashable]()
-    for one in others:
-        made = row.table.join(value, writers[one]) if row.table.join is not None else None
-        if made is None:
-            lost.append(one)
-        else:
-            value = made
-    return value, tuple(lost)

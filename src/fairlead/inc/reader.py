@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from fairlead.inc.cells import MISSING, Cell, EngineError, Node
+from fairlead.inc.cells import CLEAN, MISSING, Cell, EngineError, Node
 from fairlead.inc.schema import Index, Rule, Table
 
 if TYPE_CHECKING:
@@ -19,12 +19,13 @@ I = TypeVar("I", bound=Hashable)  # noqa: E741 - the index key
 class Reader:
     """What a rule reads through; every read is recorded as a dependency of the rule."""
 
-    __slots__ = ("_engine", "_limit", "_node", "reports")
+    __slots__ = ("_engine", "_limit", "_node", "read", "reports")
 
     def __init__(self, engine: Engine, node: Node, limit: int) -> None:
         self._engine = engine
         self._node = node
         self._limit = limit
+        self.read: dict[Cell, None] = {}
         self.reports: list[object] = []
 
     def get(self, table: Table[K, V], key: K) -> V | None:
@@ -37,11 +38,16 @@ class Reader:
     def find(self, index: Index[I, K, V], key: I) -> tuple[K, ...]:
         """The keys of the rows in one bucket of `index`, in sorted order."""
         self._check(index.table)
-        bucket = self._engine.bucket_of(index, key)
+        bucket = self._engine.indexes.bucket(index, key)
         self._record(bucket)
-        if bucket.ordered is None:
-            bucket.ordered = tuple(sorted(bucket.keys))
-        return cast("tuple[K, ...]", bucket.ordered)
+        return cast("tuple[K, ...]", bucket.order())
+
+    def has(self, index: Index[I, Any, Any], key: I) -> bool:
+        """Whether a bucket of `index` has rows; depends on that alone, not on which they are."""
+        self._check(index.table)
+        cell, present = self._engine.indexes.presence(index, key)
+        self._record(cell)
+        return present
 
     def rows(self, index: Index[I, K, V], key: I) -> list[tuple[K, V]]:
         """The rows in one bucket of `index`, in the order of their keys; depends on each of them."""
@@ -54,10 +60,10 @@ class Reader:
 
     def call(self, rule: Rule[K, V], key: K) -> V:
         """The value of another rule; raises `Failure` if that rule raised."""
-        engine = self._engine
-        node = engine.node_of(rule, key)
+        node = self._engine.node_of(rule, key)
         self._record(node)
-        engine.bring_up(node, self._limit)
+        if node.state != CLEAN:
+            self._engine.bring_up(node, self._limit)
         if node.failure is not None:
             raise node.failure
         return cast("V", node.value)
@@ -71,5 +77,6 @@ class Reader:
             raise EngineError(f"{self._node.run_by!r} may not read {table!r}: not settled at its stage")
 
     def _record(self, cell: Cell) -> None:
-        self._node.deps[cell] = None
-        cell.dependents[self._node] = None
+        if cell not in self.read:
+            self.read[cell] = None
+            cell.read_by(self._node)

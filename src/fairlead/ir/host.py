@@ -67,6 +67,11 @@ class Host(msgspec.Struct, frozen=True):
     joined: tuple[str, ...] = ()
     locality: LocalityLb | None = None
 
+    @property
+    def stands_at_instances(self) -> bool:
+        """Whether the host has no virtual address, so that clients call its instances."""
+        return self.resolution is Resolution.PASSTHROUGH and not self.addresses
+
     def is_defined_by(self, owner: str) -> bool:
         """Whether the object of this name has a part in the host ("": the only one that can)."""
         return owner in ("", self.name, *self.joined)
@@ -126,5 +131,7 @@ HOSTS_ALIASING = HOSTS.index("aliasing", lambda key, host: [key.namespace] if ho
 HOSTS_NEAR = HOSTS.index("near", lambda key, host: [""] if host.locality else [])
 """Hosts that prefer close endpoints, under ""."""
 HOSTS_BY_NAMESPACE = HOSTS.index("namespace", lambda key, host: [key.namespace])
+HOSTS_AT_INSTANCES = HOSTS.index("at-instances", lambda key, host: [""] if host.stands_at_instances else [])
+"""Hosts without a virtual address whose ports stand at the addresses of their instances, under ""."""
 HOSTS_BY_SELECTOR = HOSTS.index("selector", _selector)
 """Hosts with a selector, under (namespace, first label, its value) of the selector; ("", "") if it is empty."""

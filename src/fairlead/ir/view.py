@@ -10,7 +10,7 @@ from fairlead.ir.filters import Pairs
 from fairlead.model.launch import AppPort, Capture
 
 
-class View(msgspec.Struct, frozen=True):
+class View(msgspec.Struct, frozen=True, cache_hash=True):
     """The attributes of a proxy on which its configuration may depend.
 
     `addresses` are the proxy's own; `labels` are sorted pairs.
@@ -35,7 +35,7 @@ class View(msgspec.Struct, frozen=True):
         return Client(self.namespace, self.labels, self.network, self.locality)
 
 
-class Client(msgspec.Struct, frozen=True):
+class Client(msgspec.Struct, frozen=True, cache_hash=True):
     """A view as a caller of other services."""
 
     namespace: str

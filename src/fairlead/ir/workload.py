@@ -72,11 +72,18 @@ def _labels(key: WorkloadKey, workload: Workload) -> list[tuple[str, str, str]]:
     return [(key.namespace, "", ""), *((key.namespace, name, value) for name, value in workload.labels)]
 
 
+def _naming(namespace: str, workload: Workload) -> list[str | tuple[str, str]]:
+    return [namespace, (namespace, workload.address)] if workload.ports else []
+
+
 WORKLOADS: Table[WorkloadKey, Workload] = Table("workloads", stage=1)
 WORKLOADS_BY_LABEL = WORKLOADS.index("label", _labels)
 """Workloads under (namespace, label, value) for each of their labels, and under (namespace, "", "")."""
 WORKLOADS_BY_ADDRESS = WORKLOADS.index("address", lambda key, workload: [workload.address])
+WORKLOADS_NAMING_PORTS = WORKLOADS.index("naming-ports", lambda key, workload: _naming(key.namespace, workload))
+"""Workloads that say which port is meant by a name, under their namespaces and under (namespace, address)."""
 
 ENDPOINTS: Table[EndpointKey, Endpoint] = Table("endpoints", stage=1)
 ENDPOINTS_BY_HOST = ENDPOINTS.index("host", lambda key, endpoint: [key.host])
 ENDPOINTS_BY_ADDRESS = ENDPOINTS.index("address", lambda key, endpoint: [endpoint.address])
+ENDPOINTS_BY_NAMESPACE = ENDPOINTS.index("namespace", lambda key, endpoint: [key.host.namespace])

@@ -1,0 +1,66 @@
+"""What looks at the labels of proxies: an index for each table with facts that choose proxies, or callers, by labels.
+
+Each index has a fact under every pair `(label, value)` that it asks for. Labels that nobody asks for are left out of
+views before anything is compiled (`compiler.reduced`), so that proxies share more.
+
+**A table whose facts choose proxies by labels must have its index here**, else the choice is never seen. Where filters
+of filter chains depend on the choice (or you are not sure), it belongs to `FILTERING`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from fairlead.inc import Index
+from fairlead.ir.attachment import GATEWAY_NAME_LABELS, Target
+from fairlead.ir.authn import REQUEST_POLICIES
+from fairlead.ir.filters import Pairs
+from fairlead.ir.gateway import GATEWAYS
+from fairlead.ir.host import HOSTS
+from fairlead.ir.route import ROUTES, RouteSet
+from fairlead.ir.security import ACCESS_POLICIES, PEER_POLICIES
+from fairlead.ir.telemetry import TELEMETRY
+from fairlead.ir.traffic import TRAFFIC_POLICIES
+
+Label = tuple[str, str]
+"""A label's name and value."""
+
+
+def attached(selector: Pairs, targets: Iterable[Target]) -> Iterator[Label]:
+    """The buckets of a policy: its selector, or the labels of the proxies of the gateways that it names."""
+    yield from selector
+    yield from ((label, target.name) for target in targets for label in GATEWAY_NAME_LABELS)
+
+
+def _callers(routes: RouteSet) -> Iterator[Label]:
+    for rule in (*routes.http, *routes.tls, *routes.tcp):
+        for match in rule.matches:
+            yield from match.source_labels
+
+
+HOSTS_SELECTING = HOSTS.index("selecting", lambda key, host: host.selector or ())
+PEER_POLICIES_SELECTING = PEER_POLICIES.index("selecting", lambda key, policy: policy.selector)
+GATEWAYS_SELECTING = GATEWAYS.index("selecting", lambda key, gateway: gateway.selector)
+ROUTES_SELECTING = ROUTES.index("selecting", lambda key, routes: _callers(routes))
+TRAFFIC_POLICIES_SELECTING = TRAFFIC_POLICIES.index("selecting", lambda key, policy: policy.selector)
+ACCESS_POLICIES_SELECTING = ACCESS_POLICIES.index(
+    "selecting", lambda key, policy: attached(policy.selector, policy.targets)
+)
+REQUEST_POLICIES_SELECTING = REQUEST_POLICIES.index(
+    "selecting", lambda key, policy: attached(policy.selector, policy.targets)
+)
+TELEMETRY_SELECTING = TELEMETRY.index("selecting", lambda key, policy: attached(policy.selector, policy.targets))
+
+FILTERING: tuple[Index[Label, Any, Any], ...] = (ACCESS_POLICIES_SELECTING, REQUEST_POLICIES_SELECTING)
+"""Those on which the filters of a proxy's filter chains may depend."""
+SELECTING: tuple[Index[Label, Any, Any], ...] = (
+    HOSTS_SELECTING,
+    PEER_POLICIES_SELECTING,
+    GATEWAYS_SELECTING,
+    ROUTES_SELECTING,
+    TRAFFIC_POLICIES_SELECTING,
+    TELEMETRY_SELECTING,
+    *FILTERING,
+)
+"""All of them."""
