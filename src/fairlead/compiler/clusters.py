@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, groups_of, identities_of, stands_anywhere
 from fairlead.compiler.hosts import NameKey, PortKey, host, host_keys, host_named, settings
 from fairlead.compiler.inbound import InboundPort, inbound_ports
-from fairlead.compiler.near import Near, placing
+from fairlead.compiler.near import Near, Placing, placing
 from fairlead.compiler.outboundports import PRIVILEGED, bound_hosts
 from fairlead.compiler.policies import PolicyKey, effective, policy_for
 from fairlead.compiler.routes_hosts import http_ports
@@ -145,9 +145,48 @@ def outbound_cluster(r: Reader, key: ClusterKey) -> Resource | None:
     if found is None or port is None:
         return None
     policy, subset = _policy(r, key)
+    said = _said(key, policy, subset)
+    return _with_tls(r, key, found, port, _plan(r, key, found, port, policy, subset), said)
+
+
+@rule
+def named_cluster(r: Reader, key: ClusterKey) -> Resource | None:
+    """The CDS resource of a cluster that a gateway chooses by SNI: bytes of mesh mTLS go on as they are.
+
+    Only endpoints of the gateway's own network are behind it.
+    """
+    found = host(r, key.host)
+    port = found.port(key.port) if found is not None else None
+    if found is None or port is None:
+        return None
+    policy, subset = _policy(r, key)
+    plan = _plan(r, key, found, port, policy, subset)
+    name = names.dns_srv_name(key.port, key.subset, key.host.hostname)
+    said = replace(_said(key, policy, subset), tls=None, proxy_protocol="", tunnel=None)
+    return cluster(replace(plan, name=name, http="none", by_locality=False), said)
+
+
+@rule
+def named_endpoints_key(r: Reader, key: ClusterKey) -> EndpointsKey | None:
+    """Where the endpoints of such a cluster come from, if by EDS."""
+    found = endpoints_key(r, key)
+    if found is None:
+        return None
+    within = Placing(Near(network=key.near.network if key.near is not None else ""), within=True)
+    return found._replace(placing=within, sni_dnat=True)
+
+
+def _said(key: ClusterKey, policy: TrafficPolicy | None, subset: Subset | None) -> Policy:
     said = effective(policy, subset, key.port)
     if key.by_name and said.load_balancer is not None and said.load_balancer.simple == "PASSTHROUGH":
-        said = replace(said, load_balancer=None)  # there is no destination to pass on to
+        return replace(said, load_balancer=None)  # there is no destination to pass on to
+    return said
+
+
+def _plan(
+    r: Reader, key: ClusterKey, found: Host, port: HostPort, policy: TrafficPolicy | None, subset: Subset | None
+) -> ClusterPlan:
+    said = _said(key, policy, subset)
     discovery = _discovery(r, found, key)
     groups: tuple[Group, ...] | None = None
     placed = placing(r, key.near, found, said)
@@ -163,7 +202,7 @@ def outbound_cluster(r: Reader, key: ClusterKey) -> Resource | None:
         subset=key.subset,
         config=_config_path(policy),
     )
-    plan = ClusterPlan(
+    return ClusterPlan(
         name=names.subset_key("outbound", key.port, key.subset, key.host.hostname),
         discovery=discovery,
         http=_http(port.protocol),
@@ -174,7 +213,6 @@ def outbound_cluster(r: Reader, key: ClusterKey) -> Resource | None:
         dns_refresh=mesh.dns_refresh_rate,
         keepalive=mesh.tcp_keepalive,
     )
-    return _with_tls(r, key, found, port, plan, said)
 
 
 @rule

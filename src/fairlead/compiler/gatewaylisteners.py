@@ -19,7 +19,7 @@ from fairlead.envoy import names
 from fairlead.envoy.hcm import Http, connection_manager, outbound_stat_prefix
 from fairlead.envoy.listener import Match, Shape, Socket, build, chain, inspectors, match
 from fairlead.envoy.resource import Resource
-from fairlead.envoy.tcpproxy import forwarding
+from fairlead.envoy.tcpproxy import by_server_name, forwarding
 from fairlead.envoy.tls import gateway_server
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import FilterScope
@@ -103,7 +103,10 @@ def _server_chains(r: Reader, view: View, name: str, bound: BoundServer) -> Iter
         yield from _passed_through(r, view, bound)
         return
     if tls is not None and tls.mode == "AUTO_PASSTHROUGH":
-        r.report(_not_served(server.origin))
+        matching = match(sni=bound.sni_hosts)
+        scope = _scope(view, server.port, tcp=True)
+        made = by_server_name(filters(r, FilterKey(Stage.NETWORK_FILTERS, scope)), loggers(r, scope))
+        yield _Made(matching, chain(matching, made), server.origin)
         return
     http = parses_http(server)
     filter_ = _http(r, view, name, bound) if http else None
@@ -203,14 +206,4 @@ def _repeated(lost: _Made, kept: _Made, name: str) -> Diagnostic:
         f"{what} at listener {name} already goes where {kept.origin.ref} says; this rule is not used",
         lost.origin,
         "Remove one of the two, or give them different sniHosts.",
-    )
-
-
-def _not_served(origin: Origin) -> Diagnostic:
-    return Diagnostic(
-        "FL0313",
-        Severity.WARNING,
-        "TLS mode AUTO_PASSTHROUGH joins networks of one mesh, which this mesh does not do; the server is left out",
-        origin,
-        "Use mode PASSTHROUGH with TLS routes, or ISTIO_MUTUAL.",
     )

@@ -17,7 +17,7 @@ from fairlead.ir.host import HOSTS_NEAR, Host
 from fairlead.ir.locality import NETWORK, REGION, SUBZONE, ZONE, LocalityLb, locality_covers
 from fairlead.ir.network import network_of
 from fairlead.ir.traffic import TRAFFIC_POLICIES_NEAR, Policy, TrafficPolicy
-from fairlead.ir.view import Client
+from fairlead.ir.view import Client, View
 
 REGISTRY = "Kubernetes"
 """Istio's name of the only registry (and cluster)."""
@@ -72,7 +72,7 @@ def near_of(r: Reader, whole: Client) -> Near | None:
     wanted = matters(r, "")
     if not wanted.place and not wanted.network:
         return None
-    network = own_network(r, whole) if wanted.network or NETWORK in wanted.labels else ""
+    network = whole.network if wanted.network or NETWORK in wanted.labels else ""
     labels = dict(whole.labels)
     known = {**topology(whole.locality, network), **labels}
     return Near(
@@ -82,9 +82,9 @@ def near_of(r: Reader, whole: Client) -> Near | None:
     )
 
 
-def own_network(r: Reader, whole: Client) -> str:
-    """The network of a caller: its registry's where it does not say."""
-    return network_of(settings(r).networks, whole.network, "", REGISTRY)
+def own_network(r: Reader, view: View) -> str:
+    """The network of a proxy: that of its address, or its registry's, where it does not say."""
+    return network_of(settings(r).networks, view.network, view.addresses[0] if view.addresses else "", REGISTRY)
 
 
 def placing(r: Reader, near: Near | None, found: Host, said: Policy) -> Placing | None:

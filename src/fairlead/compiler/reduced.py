@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from fairlead.compiler.near import matters, near_of
+from fairlead.compiler.near import matters, near_of, own_network
 from fairlead.compiler.serving import telling_addresses
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
@@ -38,7 +38,7 @@ def is_filtered_by(r: Reader, label: Label) -> bool:
 @rule
 def reduced(r: Reader, view: View) -> View:
     """The view without labels, addresses and place where they cannot matter."""
-    near = near_of(r, view.client)
+    near = near_of(r, replace(view.client, network=own_network(r, view)))
     ordering = matters(r, "").labels if near is not None else frozenset[str]()
     labels = tuple(pair for pair in view.labels if pair[0] in ordering or is_asked_for(r, pair))
     addresses = view.addresses

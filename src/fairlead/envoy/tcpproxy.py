@@ -11,6 +11,7 @@ from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionForm
 from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFilter
 from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
 from envoy.extensions.filters.network.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
+from envoy.extensions.filters.network.sni_cluster.v3.sni_cluster_pb2 import SniCluster
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.type.v3.hash_policy_pb2 import HashPolicy
 
@@ -46,6 +47,12 @@ def to_cluster(name: str) -> TcpTarget:
 
 
 BLACK_HOLE = to_cluster(names.BLACKHOLE_CLUSTER)
+
+
+def by_server_name(fragments: Sequence[Filter], access_logs: Iterable[AccessLog]) -> list[NetworkFilter]:
+    """The filters of a chain that forwards bytes to the cluster that the client's SNI names, if there is one."""
+    chooser = NetworkFilter(name="envoy.filters.network.sni_cluster", typed_config=pack(SniCluster()))
+    return [chooser, *forwarding(BLACK_HOLE, fragments, access_logs)]
 
 
 def tcp_proxy(target: TcpTarget, access_logs: Iterable[AccessLog] = ()) -> NetworkFilter:
