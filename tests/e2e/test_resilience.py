@@ -130,6 +130,28 @@ spec:
     assert 8 < len(app.seen) < 20
 
 
+def test_names_are_looked_up_as_clients_ask(world: World) -> None:
+    port = free_port()
+    entry = f"""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: anywhere, namespace: app}}
+spec:
+  hosts: ["*.localhost"]
+  resolution: DYNAMIC_DNS
+  ports: [{{number: {port}, name: http, protocol: HTTP}}]
+"""
+    app = App("looked-up", "127.0.0.1").serve_http(port)
+    try:
+        with world.mesh.config(entry):
+            for name in ("one.localhost", "two.localhost"):
+                found = world.client.get(f"{name}:{port}", proxied=True)
+                assert (found.status, found.instance) == (200, "looked-up")
+            assert f"outbound|{port}||*.localhost::127.0.0.1:{port}::" in world.client.admin("/clusters")
+    finally:
+        app.close()
+
+
 class _Raw(socketserver.StreamRequestHandler):
     """Answers CONNECT as a proxy that is its own destination; tells the first line that it got to every later one."""
 

@@ -328,6 +328,8 @@ def _discovery(r: Reader, found: Host, key: ClusterKey) -> Discovery:
             return "STRICT_DNS"
         case Resolution.DNS_ROUND_ROBIN:
             return "LOGICAL_DNS"
+        case Resolution.DYNAMIC_DNS:
+            return "FORWARD"
         case Resolution.PASSTHROUGH:
             if not key.by_name:
                 return "ORIGINAL_DST"

@@ -135,7 +135,9 @@ def identities_of(r: Reader, key: HostKey) -> tuple[str, ...]:
 
 
 def stands_anywhere(r: Reader, found: Host) -> bool:
-    """Whether a host names no instances at all (ServiceEntry without resolution): only the client knows where it is."""
+    """Whether a host names no instances at all (a ServiceEntry): only the client knows where it is, or its name."""
+    if found.resolution is Resolution.DYNAMIC_DNS:
+        return True
     listed = found.kubernetes or found.selector is not None or r.find(ENDPOINTS_BY_HOST, found.key)
     return found.resolution is Resolution.PASSTHROUGH and not listed
 

@@ -23,6 +23,7 @@ from fairlead.envoy.tcpproxy import by_server_name, forwarding
 from fairlead.envoy.tls import gateway_server
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import FilterScope
+from fairlead.ir.host import HOSTS_LOOKED_UP
 from fairlead.ir.kind import Stage
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.route import ROUTES_BY_GATEWAY, L4Match, L4Rule, RouteSet
@@ -125,6 +126,7 @@ def _http(r: Reader, view: View, name: str, bound: BoundServer) -> NetworkFilter
         stat_prefix=(bound.server.name if bound.server.tls is not None else "") or outbound_stat_prefix(name),
         routes=bound.route_name,
         filters=filters(r, FilterKey(Stage.HTTP_FILTERS, scope)),
+        forward=bool(r.find(HOSTS_LOOKED_UP, "")),
         grpc_web=bound.server.protocol is Protocol.GRPC_WEB,
         trace=trace(r, scope),
     )

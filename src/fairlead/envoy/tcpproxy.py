@@ -16,6 +16,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.type.v3.hash_policy_pb2 import HashPolicy
 
 from fairlead.envoy import names
+from fairlead.envoy.forwardproxy import sni_forward_filter
 from fairlead.envoy.pack import pack, packed, seconds
 from fairlead.envoy.upstreamtls import TCP_MESH_ALPN
 from fairlead.ir.filters import Filter
@@ -29,7 +30,7 @@ class TcpTarget(msgspec.Struct, frozen=True):
 
     Times are seconds; None leaves Envoy's default. `hash_source_ip` is for consistent hashing by source address.
     `detected` says that the clusters serve HTTP and other bytes alike (see `forwarding`). With `tunnel` the clusters
-    are HTTP proxies that are asked for a tunnel.
+    are HTTP proxies that are asked for a tunnel. With `sni_port` the client's SNI is looked up, and that port dialled.
     """
 
     clusters: tuple[tuple[str, int], ...]
@@ -39,6 +40,7 @@ class TcpTarget(msgspec.Struct, frozen=True):
     hash_source_ip: bool = False
     detected: bool = False
     tunnel: Tunnel | None = None
+    sni_port: int = 0
 
 
 def to_cluster(name: str) -> TcpTarget:
@@ -88,7 +90,8 @@ def forwarding(
     """
     marker = [_mesh_tcp_marker()] if target.detected else []
     made = [NetworkFilter(name=one.name, typed_config=packed(one.type_url, one.config)) for one in fragments]
-    return [*marker, *made, tcp_proxy(target, access_logs)]
+    looked_up = [sni_forward_filter(target.sni_port)] if target.sni_port else []
+    return [*marker, *made, *looked_up, tcp_proxy(target, access_logs)]
 
 
 def _mesh_tcp_marker() -> NetworkFilter:

@@ -22,6 +22,7 @@ class Resolution(StrEnum):
     DNS_LB = "DNSLB"
     DNS_ROUND_ROBIN = "DNSRoundRobin"
     PASSTHROUGH = "Passthrough"
+    DYNAMIC_DNS = "DynamicDNS"
 
 
 class HostKey(NamedTuple):
@@ -130,6 +131,8 @@ HOSTS_ALIASING = HOSTS.index("aliasing", lambda key, host: [key.namespace] if ho
 """Hosts that stand for other names, under their namespaces."""
 HOSTS_NEAR = HOSTS.index("near", lambda key, host: [""] if host.locality else [])
 """Hosts that prefer close endpoints, under ""."""
+HOSTS_LOOKED_UP = HOSTS.index("looked-up", lambda key, host: [""] if host.resolution is Resolution.DYNAMIC_DNS else [])
+"""Hosts whose names are looked up as clients ask for them, under ""."""
 HOSTS_BY_NAMESPACE = HOSTS.index("namespace", lambda key, host: [key.namespace])
 HOSTS_AT_INSTANCES = HOSTS.index("at-instances", lambda key, host: [""] if host.stands_at_instances else [])
 """Hosts without a virtual address whose ports stand at the addresses of their instances, under ""."""
