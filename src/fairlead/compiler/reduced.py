@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from fairlead.compiler.near import matters, near_of, own_network
 from fairlead.compiler.serving import telling_addresses
+from fairlead.compiler.sidecars import SidecarKey, sidecar
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.selecting import FILTERING, PATCHES_ASKING, PROXY_VERSION, SELECTING, Label
@@ -48,7 +49,8 @@ def reduced(r: Reader, view: View) -> View:
     ordering = matters(r, "").labels if near is not None else frozenset[str]()
     labels = tuple(pair for pair in view.labels if pair[0] in ordering or is_asked_for(r, pair))
     addresses = view.addresses
-    if view.capture.mode not in _OWN_ADDRESS:
+    said = sidecar(r, SidecarKey(view.namespace, labels)) if view.type == "sidecar" else None
+    if view.capture.mode not in _OWN_ADDRESS and not (said is not None and said.ingress):
         addresses = telling_addresses(r, view.namespace, addresses)
     place, network = (near.locality, near.network) if near is not None else ("", "")
     return _first(
