@@ -20,6 +20,7 @@ from fairlead.ir.host import HOSTS
 from fairlead.ir.kind import Emission
 from fairlead.ir.mesh import MESHES
 from fairlead.ir.patch import PATCHES
+from fairlead.ir.ratelimit import RATE_POLICIES
 from fairlead.ir.route import ROUTES
 from fairlead.ir.security import ACCESS_POLICIES, PEER_POLICIES
 from fairlead.ir.telemetry import TELEMETRY
@@ -45,6 +46,7 @@ FACTS: tuple[Table[Any, Any], ...] = (
     MESHES,
     TELEMETRY,
     PATCHES,
+    RATE_POLICIES,
 )
 OBJECTS: Table[Ref, Object[Any]] = Table("test-objects")
 
