@@ -19,7 +19,19 @@ from fairlead.compiler.publish import Changes, Publisher
 from fairlead.compiler.reduced import reduced
 from fairlead.envoy.resource import LISTENER, Resource
 from fairlead.inc import Reader
-from fairlead.ir import authn, gateway, host, patch, ratelimit, route, security, selecting, telemetry, traffic
+from fairlead.ir import (
+    authn,
+    extension,
+    gateway,
+    host,
+    patch,
+    ratelimit,
+    route,
+    security,
+    selecting,
+    telemetry,
+    traffic,
+)
 from fairlead.ir.view import View
 from fairlead.model.ref import Ref
 
@@ -68,6 +80,7 @@ def test_every_selector_has_its_index() -> None:
         authn.RequestPolicy: authn.REQUEST_POLICIES,
         telemetry.TelemetryPolicy: telemetry.TELEMETRY,
         patch.PatchSet: patch.PATCHES,
+        extension.Extension: extension.EXTENSIONS,
         ratelimit.RatePolicy: ratelimit.RATE_POLICIES,
     }
     indexed = {one.table for one in selecting.SELECTING}

@@ -15,6 +15,7 @@ import fairlead.kinds
 from fairlead.compiler.registry import registry
 from fairlead.inc import Derivation, Engine, Reader, Table
 from fairlead.ir.authn import JWKS_WANTED, REQUEST_POLICIES
+from fairlead.ir.extension import EXTENSIONS
 from fairlead.ir.gateway import GATEWAYS
 from fairlead.ir.host import HOSTS
 from fairlead.ir.kind import Emission
@@ -46,6 +47,7 @@ FACTS: tuple[Table[Any, Any], ...] = (
     MESHES,
     TELEMETRY,
     PATCHES,
+    EXTENSIONS,
     RATE_POLICIES,
 )
 OBJECTS: Table[Ref, Object[Any]] = Table("test-objects")

@@ -15,6 +15,7 @@ from typing import Any
 from fairlead.inc import Index
 from fairlead.ir.attachment import GATEWAY_NAME_LABELS, Target
 from fairlead.ir.authn import REQUEST_POLICIES
+from fairlead.ir.extension import EXTENSIONS
 from fairlead.ir.filters import Pairs
 from fairlead.ir.gateway import GATEWAYS
 from fairlead.ir.host import HOSTS
@@ -53,6 +54,7 @@ PROXY_VERSION = "FAIRLEAD_VERSION"
 PATCHES_ASKING = PATCHES.index("asking", lambda key, patches: _asked(patches))
 """Patches by the names of the node metadata at which they look."""
 PATCHES_SELECTING = PATCHES.index("selecting", lambda key, patches: attached(patches.selector, patches.targets))
+EXTENSIONS_SELECTING = EXTENSIONS.index("selecting", lambda key, one: attached(one.selector, one.targets))
 RATE_POLICIES_SELECTING = RATE_POLICIES.index(
     "selecting", lambda key, policy: attached(policy.selector, policy.targets)
 )
@@ -73,6 +75,7 @@ FILTERING: tuple[Index[Label, Any, Any], ...] = (
     ACCESS_POLICIES_SELECTING,
     REQUEST_POLICIES_SELECTING,
     RATE_POLICIES_SELECTING,
+    EXTENSIONS_SELECTING,
 )
 """Those on which the filters of a proxy's filter chains may depend."""
 SELECTING: tuple[Index[Label, Any, Any], ...] = (

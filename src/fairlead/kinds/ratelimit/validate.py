@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from envoy.type.v3.http_status_pb2 import StatusCode
+
 from fairlead.kinds.ratelimit.spec import Per, RateLimit, Service, When
 from fairlead.model.diagnostic import Problem
 from fairlead.model.findings import doubtful, duplicate, forbidden, invalid, required
@@ -34,6 +36,8 @@ def validate(obj: Object[RateLimit]) -> Iterator[Problem]:
             yield doubtful(where, "fewer than the requests of a second: these can hardly be reached", "Raise it.")
     if spec.global_ is not None:
         yield from _service(spec.global_, SPEC / "global")
+    if spec.status not in StatusCode.values():
+        yield invalid(SPEC / "status", f"{spec.status} is not a status that Envoy can answer with", "Use 429.")
     if spec.bucket != "SHARED" and not spec.limits:
         yield doubtful(SPEC / "bucket", "counts for local limits only", "Remove it.")
 
