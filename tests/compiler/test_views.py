@@ -29,6 +29,7 @@ from fairlead.ir import (
     route,
     security,
     selecting,
+    sidecar,
     telemetry,
     traffic,
 )
@@ -79,6 +80,7 @@ def test_every_selector_has_its_index() -> None:
         security.AccessPolicy: security.ACCESS_POLICIES,
         authn.RequestPolicy: authn.REQUEST_POLICIES,
         telemetry.TelemetryPolicy: telemetry.TELEMETRY,
+        sidecar.Sidecar: sidecar.SIDECARS,
         patch.PatchSet: patch.PATCHES,
         extension.Extension: extension.EXTENSIONS,
         ratelimit.RatePolicy: ratelimit.RATE_POLICIES,

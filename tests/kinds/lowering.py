@@ -22,8 +22,9 @@ from fairlead.ir.kind import Emission
 from fairlead.ir.mesh import MESHES
 from fairlead.ir.patch import PATCHES
 from fairlead.ir.ratelimit import RATE_POLICIES
-from fairlead.ir.route import ROUTES
+from fairlead.ir.route import WRITTEN_ROUTES
 from fairlead.ir.security import ACCESS_POLICIES, PEER_POLICIES
+from fairlead.ir.sidecar import SIDECARS
 from fairlead.ir.telemetry import TELEMETRY
 from fairlead.ir.traffic import TRAFFIC_POLICIES
 from fairlead.ir.workload import ENDPOINTS, WORKLOADS
@@ -37,7 +38,7 @@ FACTS: tuple[Table[Any, Any], ...] = (
     HOSTS,
     ENDPOINTS,
     WORKLOADS,
-    ROUTES,
+    WRITTEN_ROUTES,
     TRAFFIC_POLICIES,
     GATEWAYS,
     PEER_POLICIES,
@@ -45,6 +46,7 @@ FACTS: tuple[Table[Any, Any], ...] = (
     REQUEST_POLICIES,
     JWKS_WANTED,
     MESHES,
+    SIDECARS,
     TELEMETRY,
     PATCHES,
     EXTENSIONS,
