@@ -25,6 +25,7 @@ class Process:
         self._root = Path(setup["root"]).read_bytes()
         self._keys: dict[str, Any] = {}
         self.fleet = Fleet()
+        self.fleet.digests = bool(setup.get("digests"))
         self._setup = setup
         self._certificates: dict[str, list[str]] = json.loads(Path(setup["certificates"]).read_text())
         self.proxies = [Proxy(self.fleet, one, self._dialler(one)) for one in setup["proxies"]]
@@ -88,11 +89,15 @@ class Process:
         }
 
     def held(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """The versions that each proxy holds, by index, for the comparison with a compile from nothing."""
+        """What each proxy holds, by index: versions, or hashes of bytes to be compared with a compile from nothing."""
         wanted = set(asked["among"])
         return {
             "met": asked["id"],
-            "held": {str(one.index): one.held for one in self.proxies if one.index in wanted},
+            "held": {
+                str(one.index): one.bodies if self.fleet.digests else one.held
+                for one in self.proxies
+                if one.index in wanted
+            },
         }
 
     def say(self, answer: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -101,6 +102,26 @@ class Fleet:
         self.responses = self.bytes = self.acks = self.nacks = self.connections = 0
         self.expected: list[Expectation] = []
         self.errors: dict[str, int] = {}
+        self.digests = False
+        """Whether proxies keep a hash of the bytes of each resource (the soak compares them)."""
+
+
+def claimed(spec: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The node id and the metadata with which a proxy describes itself."""
+    name, namespace, ip = spec["name"], spec["namespace"], spec["address"]
+    metadata = {
+        "NAMESPACE": namespace,
+        "SERVICE_ACCOUNT": spec["account"],
+        "LABELS": {"app": spec["account"]},
+        "INSTANCE_IPS": ip,
+        "NAME": name,
+    }
+    return f"sidecar~{ip}~{name}.{namespace}~{namespace}.svc.cluster.local", metadata
+
+
+def digest(body: bytes) -> str:
+    """What is compared of a resource's bytes."""
+    return hashlib.blake2b(body, digest_size=12).hexdigest()
 
 
 class Proxy:
@@ -113,6 +134,7 @@ class Proxy:
         self._spec = spec
         self._dial = dial
         self.held: dict[str, dict[str, str]] = {CLUSTER: {}, ENDPOINT: {}, LISTENER: {}, ROUTE: {}, NAME_TABLE: {}}
+        self.bodies: dict[str, dict[str, str]] = {}
         self._wanted: dict[str, set[str]] = {ENDPOINT: set(), ROUTE: set()}
         self._stream: Any = None
         self._answered: set[str] = set()
@@ -162,18 +184,8 @@ class Proxy:
         return random.uniform(3, 12) if self.role == "reconnect" else None
 
     def _describe(self, node: Any) -> None:
-        spec = self._spec
-        name, namespace, ip = spec["name"], spec["namespace"], spec["address"]
-        node.id = f"sidecar~{ip}~{name}.{namespace}~{namespace}.svc.cluster.local"
-        node.metadata.update(
-            {
-                "NAMESPACE": namespace,
-                "SERVICE_ACCOUNT": spec["account"],
-                "LABELS": {"app": spec["account"]},
-                "INSTANCE_IPS": ip,
-                "NAME": name,
-            }
-        )
+        node.id, metadata = claimed(self._spec)
+        node.metadata.update(metadata)
 
     async def _subscribe(self, type_url: str, names: Iterable[str], held: dict[str, str] | None = None) -> None:
         request = discovery_pb2.DeltaDiscoveryRequest(type_url=type_url)
@@ -230,6 +242,11 @@ class Proxy:
             held[text.setdefault(one.name, one.name)] = text.setdefault(one.version, one.version)
         for name in response.removed_resources:
             held.pop(name, None)
+        if self.fleet.digests:
+            bodies = self.bodies.setdefault(response.type_url, {})
+            bodies.update((text[one.name], digest(one.resource.value)) for one in response.resources)
+            for name in response.removed_resources:
+                bodies.pop(name, None)
 
     async def _follow_up(self, response: discovery_pb2.DeltaDiscoveryResponse) -> None:
         """Subscribe to what new clusters and listeners need."""
@@ -248,6 +265,7 @@ class Proxy:
             wanted -= gone
             for name in gone:
                 self.held[below].pop(name, None)
+                self.bodies.get(below, {}).pop(name, None)
             request = discovery_pb2.DeltaDiscoveryRequest(type_url=below)
             request.resource_names_unsubscribe.extend(gone)
             await self._stream.write(request.SerializeToString())
