@@ -118,6 +118,14 @@ class Proxies:
         ]
         return {**msgspec.to_builtins(self.counts()), "continue": after, "proxies": found}
 
+    def connections(self) -> list[Connection]:
+        """The proxies that are connected."""
+        return self._live()
+
+    def nodes(self) -> list[str]:
+        """The node ids of connected proxies."""
+        return [known.connection.node.id for known in self._known.values()]
+
     def connection(self, name: str) -> Connection | None:
         """The proxy called `name.namespace`, or with this node id."""
         for known in self._known.values():
