@@ -17,7 +17,16 @@ import msgspec
 from fairlead.agent.certificates import Certificates
 from fairlead.agent.identity import Identity
 from fairlead.agent.sds import SecretServer
-from fairlead.model.report import HOLD_SECONDS, METHOD, AgentReport, PlaintextCaller, ReportAnswer, bundle_id
+from fairlead.agent.traffic import Traffic
+from fairlead.model.report import (
+    HOLD_SECONDS,
+    METHOD,
+    AgentReport,
+    CalledService,
+    PlaintextCaller,
+    ReportAnswer,
+    bundle_id,
+)
 
 _SETTLE_SECONDS = 5.0
 _PAUSE_SECONDS = 0.2
@@ -35,11 +44,13 @@ class Reporter:
         held: Certificates,
         secrets: SecretServer,
         callers: Callable[[], tuple[PlaintextCaller, ...]] = lambda: (),
+        traffic: Traffic | None = None,
     ) -> None:
         self._proxy = proxy
         self._certificates = held
         self._secrets = secrets
         self._callers = callers
+        self._traffic = traffic
         self._asked = ""
         self._changed = asyncio.Event()
         self._channel: grpc.aio.Channel | None = None
@@ -65,7 +76,7 @@ class Reporter:
         """Say that this proxy ends: nobody waits for it any more."""
         if self._channel is None or self._certificates.current is None:
             return
-        report = AgentReport(self._proxy, ending=True, plaintext=self._callers())
+        report = AgentReport(self._proxy, ending=True, plaintext=self._callers(), called=await self._called())
         try:
             await _call(self._channel, report, _GOODBYE_SECONDS)
         except grpc.aio.AioRpcError as error:
@@ -76,15 +87,25 @@ class Reporter:
         current = await self._certificates.ready()
         bundle = bundle_id(current.roots) if await self._settled() else ""
         report = AgentReport(
-            self._proxy, bundle, current.issuer, current.not_after, self._asked, HOLD_SECONDS, plaintext=self._callers()
+            self._proxy,
+            bundle,
+            current.issuer,
+            current.not_after,
+            self._asked,
+            HOLD_SECONDS,
+            plaintext=self._callers(),
+            called=await self._called(),
         )
         answering = asyncio.ensure_future(_call(channel, report, HOLD_SECONDS + 15))
         changing = asyncio.ensure_future(self._changed.wait())
         try:
             await asyncio.wait((answering, changing), return_when=asyncio.FIRST_COMPLETED)
             if not answering.done():
+                self._told()  # it is held there, so it has arrived
                 return True
-            await self._take(answering.result(), current)
+            answer = answering.result()
+            self._told()
+            await self._take(answer, current)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                 return False
@@ -95,6 +116,13 @@ class Reporter:
             changing.cancel()
             await asyncio.gather(answering, changing, return_exceptions=True)
         return True
+
+    async def _called(self) -> tuple[CalledService, ...]:
+        return await self._traffic.called() if self._traffic is not None else ()
+
+    def _told(self) -> None:
+        if self._traffic is not None:
+            self._traffic.told()
 
     async def _take(self, answer: ReportAnswer, current: Identity) -> None:
         if answer.bundle:

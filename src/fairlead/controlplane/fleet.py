@@ -21,8 +21,9 @@ from fairlead.ca.authority import Authority
 from fairlead.ca.files import write_atomic
 from fairlead.ca.rotation import Phase
 from fairlead.controlplane.plaintext import PlaintextLedger
+from fairlead.controlplane.traffic import TrafficLedger
 from fairlead.model.identity import Identity
-from fairlead.model.report import HOLD_SECONDS, SERVICE, AgentReport, ReportAnswer, bundle_id
+from fairlead.model.report import HOLD_SECONDS, MAX_CALLED, SERVICE, AgentReport, ReportAnswer, bundle_id
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[AgentReport, ReportAnswer]
@@ -60,12 +61,15 @@ class Fleet:
         authority: Callable[[], Authority],
         live: Callable[[], Iterable[str]],
         ledger: PlaintextLedger,
+        traffic: TrafficLedger,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._file = file
         self._authority = authority
         self._live = live
         self._ledger = ledger
+        self._traffic = traffic
+        self._recalled: set[str] = set()
         self._clock = clock
         self._known: dict[str, Known] = _load(file)
         self._news = asyncio.Event()
@@ -121,6 +125,19 @@ class Fleet:
         self._news.set()
         self._news = asyncio.Event()
 
+    async def recall(self, wanted: Callable[[str], bool], seconds: float = 3.0) -> None:
+        """Have the agents of these proxies (node ids) report now; returns when they have, or after so long."""
+        asked = {node: self._known[node].seen for node in self._live() if node in self._known and wanted(node)}
+        self._recalled = {*asked}
+        self._news.set()
+        self._news = asyncio.Event()
+        end = self._clock() + seconds
+        while self._clock() < end:
+            left = [node for node, seen in asked.items() if node in self._known and self._known[node].seen == seen]
+            if not left:
+                return
+            await asyncio.sleep(0.05)
+
     async def stop(self) -> None:
         """Write what is known."""
         if self._saving is not None:
@@ -151,6 +168,9 @@ class Fleet:
         end = self._clock() + min(max(report.hold, 0), HOLD_SECONDS)
         while True:
             answer, left = self._answer(report), end - self._clock()
+            if report.proxy in self._recalled:
+                self._recalled.discard(report.proxy)
+                return answer or ReportAnswer()
             if answer is not None or left <= 0:
                 return answer or ReportAnswer()
             try:
@@ -167,6 +187,7 @@ class Fleet:
                 str(identity), report.bundle[:64], report.issuer[:128], report.not_after, self._clock()
             )
         self._ledger.add(_short(report.proxy), identity, report.plaintext)
+        self._traffic.add(report.proxy, report.called[:MAX_CALLED])
         self._dirty = True
         if self._saving is None or self._saving.done():
             self._saving = asyncio.get_running_loop().create_task(self._save_later())
