@@ -26,6 +26,7 @@ from fairlead.ca.service import CertificateEvent, CertificateService, JoinServer
 from fairlead.ca.tokens import API_AUDIENCE, JOIN_AUDIENCE, MAX_TTL, TokenRefused, Tokens
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.registry import registry
+from fairlead.controlplane import memory
 from fairlead.controlplane.allocation import Allocation
 from fairlead.controlplane.authorityroutes import authority_routes
 from fairlead.controlplane.delivery import Delivery
@@ -47,6 +48,8 @@ from fairlead.xds.server import Server
 _log = logging.getLogger(__name__)
 SERVER_NAMES = ("fairlead-controlplane", "istiod.istio-system.svc", "localhost", "127.0.0.1")
 _ADMIN_TTL = timedelta(days=365)
+_STORM = 50
+_TIDY_SECONDS = 5
 
 
 def _now() -> datetime:
@@ -194,6 +197,7 @@ class ControlPlane:
             [service.handler("token", by_token(self.tokens, settings.trust_domain, foreign=foreign))],
         )
         self.feed.start()
+        memory.loaded()
         self._running += [self.profiler.stop, self.feed.stop, self.fetcher.close, self.keys.stop]
         self._running += [self.traffic.stop, self.fleet.stop, self.issuer_keys.stop]
         await self.keys.start()
@@ -206,9 +210,19 @@ class ControlPlane:
         reached = _reached(settings.host)
         found = Endpoints(f"https://{reached}:{api.port}", f"{reached}:{xds.port}", f"{reached}:{join.port}")
         self._write(found)
-        renewing = asyncio.create_task(self._renew(certificates, api, found), name="renew")
-        self._running.append(lambda: _ended(renewing))
+        for task in (self._renew(certificates, api, found), self._tidy(xds)):
+            running = asyncio.create_task(task)
+            self._running.append(lambda running=running: _ended(running))
         return found
+
+    async def _tidy(self, xds: Server) -> None:
+        """After a storm of proxies has passed, see to the memory that it took."""
+        seen = xds.admission.admitted
+        while True:
+            await asyncio.sleep(_TIDY_SECONDS)
+            if xds.admission.admitted - seen >= _STORM and not xds.admission.waiting:
+                seen = xds.admission.admitted
+                memory.grown()
 
     @property
     def server_ends(self) -> datetime | None:

@@ -97,7 +97,7 @@ class Proxies:
                 self.programmed.refused(connection, event)
             else:
                 self._answers["ack"] += 1
-                self.programmed.poke()
+                self.programmed.acknowledged(connection)
 
     def answers(self) -> dict[str, int]:
         """How many answers of each sort proxies have given."""
