@@ -294,15 +294,7 @@ class Proxy:
             for one in fleet.expected
             if one.type_url == type_url and any(one.seen(self.index, found) for found in bodies)
         ]
-        for one in bodies:
-            held[shared.text.setdefault(one.name, one.name)] = shared.text.setdefault(one.version, one.version)
-        for name in response.removed_resources:
-            held.pop(name, None)
-        if fleet.digests:
-            hashes = self.bodies.setdefault(type_url, {})
-            hashes.update((shared.text[one.name], digest(one.value)) for one in bodies)
-            for name in response.removed_resources:
-                hashes.pop(name, None)
+        self._keep(response, bodies, held)
         self._send(answer)
         fleet.acks += 1
         self._answered.add(type_url)
@@ -312,6 +304,16 @@ class Proxy:
         if not self.in_sync.is_set() and self._is_complete():
             self.synced_at = time.monotonic()
             self.in_sync.set()
+
+    def _keep(self, response: discovery_pb2.DeltaDiscoveryResponse, bodies: list[Body], held: dict[str, str]) -> None:
+        text = self.fleet.shared.text
+        held.update((text.setdefault(one.name, one.name), text.setdefault(one.version, one.version)) for one in bodies)
+        hashes = self.bodies.setdefault(response.type_url, {}) if self.fleet.digests else {}
+        if self.fleet.digests:
+            hashes.update((text[one.name], digest(one.value)) for one in bodies)
+        for name in response.removed_resources:
+            held.pop(name, None)
+            hashes.pop(name, None)
 
     def _follow_up(self, type_url: str, bodies: list[Body], removed: Iterable[str]) -> None:
         """Subscribe to what new clusters and listeners need."""
