@@ -40,6 +40,8 @@ import http.client, json, sys
 link = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=5)
 link.request("GET", "/")
 answer = link.getresponse()
+if answer.status != 200:
+    sys.exit("not yet")
 print(json.dumps([answer.read().decode(), answer.getheader("x-through")]))
 """
 
