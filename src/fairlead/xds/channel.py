@@ -258,13 +258,18 @@ class Channel:
         self._dirty.discard(name)
 
     def _remember(self, versions: Mapping[str, str], catalog: Named) -> None:
-        """What a reconnecting delta client says it holds."""
+        """What a reconnecting delta client says it holds. What is as it should be needs no second look."""
         for name, version in versions.items():
-            if self.subscribed(name):
-                known = catalog.get(name)
-                same = known is not None and known.version == version
+            known = catalog.get(name)
+            if not self.subscribed(name):
+                continue
+            if known is not None and known.version == version:
+                self.ledger.acked.put(known.name, known)
+                if name not in self._force:
+                    self._dirty.discard(name)
+            else:
                 name = known.name if known is not None else name
-                self.ledger.acked.put(name, known if known and same else Resource(self.type_url, name, version))
+                self.ledger.acked.put(name, Resource(self.type_url, name, version))
                 self._dirty.add(name)
 
     def _resume(self, version: str, catalog: Named, previous: TypeLedger | None) -> None:
