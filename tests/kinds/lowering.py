@@ -15,12 +15,16 @@ import fairlead.kinds
 from fairlead.compiler.registry import registry
 from fairlead.inc import Derivation, Engine, Reader, Table
 from fairlead.ir.authn import JWKS_WANTED, REQUEST_POLICIES
+from fairlead.ir.extension import EXTENSIONS
 from fairlead.ir.gateway import GATEWAYS
 from fairlead.ir.host import HOSTS
 from fairlead.ir.kind import Emission
 from fairlead.ir.mesh import MESHES
-from fairlead.ir.route import ROUTES
+from fairlead.ir.patch import PATCHES
+from fairlead.ir.ratelimit import RATE_POLICIES
+from fairlead.ir.route import WRITTEN_ROUTES
 from fairlead.ir.security import ACCESS_POLICIES, PEER_POLICIES
+from fairlead.ir.sidecar import SIDECARS
 from fairlead.ir.telemetry import TELEMETRY
 from fairlead.ir.traffic import TRAFFIC_POLICIES
 from fairlead.ir.workload import ENDPOINTS, WORKLOADS
@@ -34,7 +38,7 @@ FACTS: tuple[Table[Any, Any], ...] = (
     HOSTS,
     ENDPOINTS,
     WORKLOADS,
-    ROUTES,
+    WRITTEN_ROUTES,
     TRAFFIC_POLICIES,
     GATEWAYS,
     PEER_POLICIES,
@@ -42,7 +46,11 @@ FACTS: tuple[Table[Any, Any], ...] = (
     REQUEST_POLICIES,
     JWKS_WANTED,
     MESHES,
+    SIDECARS,
     TELEMETRY,
+    PATCHES,
+    EXTENSIONS,
+    RATE_POLICIES,
 )
 OBJECTS: Table[Ref, Object[Any]] = Table("test-objects")
 

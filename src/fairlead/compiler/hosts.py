@@ -14,14 +14,25 @@ from typing import NamedTuple
 import msgspec
 
 from fairlead.compiler.scope import special
+from fairlead.compiler.sidecars import imports_of, is_limited, namespace_of, sees_host
 from fairlead.inc import Reader, rule
-from fairlead.ir.host import HOSTS, HOSTS_ALL, HOSTS_BY_ALIAS, HOSTS_BY_NAME, HOSTS_BY_PORT, Host, HostKey
+from fairlead.ir.host import (
+    HOSTS,
+    HOSTS_ALL,
+    HOSTS_BY_ALIAS,
+    HOSTS_BY_NAME,
+    HOSTS_BY_NAMESPACE,
+    HOSTS_BY_PORT,
+    Host,
+    HostKey,
+)
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
-from fairlead.ir.visibility import is_visible
+from fairlead.ir.sidecar import ANY, EXCEPT, OWN
+from fairlead.ir.visibility import host_matches, is_visible
 
 
 class NameKey(NamedTuple):
-    """A host name as a client namespace sees it."""
+    """A host name as a client namespace sees it (or another scope: see `compiler.sidecars`)."""
 
     client_namespace: str
     hostname: str
@@ -43,8 +54,9 @@ def mesh(r: Reader, _: str) -> Mesh:
 @rule
 def host_named(r: Reader, key: NameKey) -> HostKey | None:
     """The host that speaks for a name in a client namespace, or None if the client does not see it."""
+    own = namespace_of(key.client_namespace)
     seen = [
-        (at.namespace != key.client_namespace, not host.kubernetes, host.created, at)
+        (at.namespace != own, not host.kubernetes, host.created, at)
         for at, host in r.rows(HOSTS_BY_NAME, key.hostname)
         if _sees(r, host, key.client_namespace)
     ]
@@ -54,7 +66,7 @@ def host_named(r: Reader, key: NameKey) -> HostKey | None:
 @rule
 def host_keys(r: Reader, client_namespace: str) -> tuple[HostKey, ...]:
     """Every host that a client namespace sees, in the order of names."""
-    names = sorted({at.hostname for at in r.find(HOSTS_ALL, "")})
+    names = sorted(_imported_names(r, client_namespace))
     seen = special(r, client_namespace)
     found = (host_named(r, NameKey(seen.seen_by(name), name)) for name in names)
     return tuple(one for one in found if one is not None)
@@ -63,6 +75,8 @@ def host_keys(r: Reader, client_namespace: str) -> tuple[HostKey, ...]:
 @rule
 def hosts_on_port(r: Reader, key: PortKey) -> tuple[HostKey, ...]:
     """The hosts that a client namespace sees and that have this port number, in the order of names."""
+    if is_limited(key.client_namespace):
+        return tuple(one for one in host_keys(r, key.client_namespace) if _has_port(r, one, key.port))
     names = sorted({at.hostname for at in r.find(HOSTS_BY_PORT, key.port)})
     seen = special(r, key.client_namespace)
     found = (host_named(r, NameKey(seen.seen_by(name), name)) for name in names)
@@ -124,7 +138,25 @@ def settings(r: Reader) -> Mesh:
 
 def _sees(r: Reader, host: Host, client_namespace: str) -> bool:
     export_to = host.export_to or settings(r).default_service_export_to
-    return is_visible(export_to, host.key.namespace, client_namespace)
+    seen = is_visible(export_to, host.key.namespace, namespace_of(client_namespace))
+    return seen and sees_host(r, client_namespace, host)
+
+
+def _imported_names(r: Reader, scope: str) -> set[str]:
+    """The names of hosts that a scope may see: with a Sidecar, only what it imports is looked at."""
+    if not is_limited(scope):
+        return {at.hostname for at in r.find(HOSTS_ALL, "")}
+    found: set[str] = set()
+    for one in imports_of(r, scope):
+        if one.namespace == EXCEPT:
+            continue
+        if not one.is_pattern:
+            found.update([one.host] if r.find(HOSTS_BY_NAME, one.host) else ())
+            continue
+        where = namespace_of(scope) if one.namespace == OWN else one.namespace
+        keys = r.find(HOSTS_ALL, "") if where == ANY else r.find(HOSTS_BY_NAMESPACE, where)
+        found.update(at.hostname for at in keys if host_matches(one.host, at.hostname))
+    return found
 
 
 def _has_port(r: Reader, key: HostKey, port: int) -> bool:

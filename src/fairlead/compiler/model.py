@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import msgspec
 
+from fairlead.compiler.delegates import DELEGATION
+from fairlead.compiler.patches import unmatched
 from fairlead.compiler.publish import Catalog, Publisher
 from fairlead.compiler.registry import Registry, registry
 from fairlead.inc import Conflict, Derivation, Engine, Reader, Table
@@ -27,7 +29,7 @@ class MeshModel:
 
     def __init__(self, kinds: Registry | None = None) -> None:
         self.kinds = kinds or registry()
-        self.engine = Engine([Derivation("lower", OBJECTS, 1, self._lower)])
+        self.engine = Engine([Derivation("lower", OBJECTS, 1, self._lower), DELEGATION])
         self.publisher = Publisher(self.engine)
 
     def apply(self, changed: Iterable[Object[Any]] = (), deleted: Iterable[Ref] = ()) -> None:
@@ -55,6 +57,7 @@ class MeshModel:
     def diagnostics(self) -> list[Diagnostic]:
         """What the rules have found wrong, in a fixed order; rules that failed are findings too."""
         found = {one for one in self.engine.reports() if isinstance(one, Diagnostic)}
+        found.update(unmatched(self.engine.reports()))
         found.update(one for conflict in self.engine.conflicts() for one in _conflict(conflict))
         for name, key, error in self.engine.failures():
             ref = key if isinstance(key, Ref) else Ref("", "Mesh", "", name)

@@ -7,12 +7,12 @@ common is listed once, however many there are.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from fairlead.compiler.clients import client, seen_as
+from fairlead.compiler.clients import caller, client, seen_as
 from fairlead.compiler.clusters import (
     ClusterKey,
     endpoints_key,
@@ -20,6 +20,8 @@ from fairlead.compiler.clusters import (
     fixed_keys,
     inbound_cluster,
     inbound_keys,
+    named_cluster,
+    named_endpoints_key,
     outbound_cluster,
     outbound_keys,
     tunnel_cluster,
@@ -28,6 +30,7 @@ from fairlead.compiler.clusters import (
 from fairlead.compiler.credentials import secret, secret_keys
 from fairlead.compiler.endpoints import assignment_of
 from fairlead.compiler.gatewaylisteners import gateway_route_names
+from fairlead.compiler.gateways import GatewaysKey, joins_networks
 from fairlead.compiler.listeners import (
     Calls,
     ListenerKey,
@@ -40,13 +43,16 @@ from fairlead.compiler.listeners import (
     own_listener_names,
 )
 from fairlead.compiler.nametable import name_table, name_table_keys
+from fairlead.compiler.near import Near, near_of
 from fairlead.compiler.outbound import outbound_listener
+from fairlead.compiler.patches import Patched, ProxyKey, added, added_keys, patched, touching
 from fairlead.compiler.reduced import reduced
 from fairlead.compiler.routes import GatewayRouteKey, SidecarRouteKey, gateway_route, sidecar_route
 from fairlead.envoy.names import HTTP_PROXY_ROUTE
-from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, SECRET
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, NAME_TABLE, ROUTE, SECRET
 from fairlead.inc import Reader, Rule, rule
 from fairlead.ir.view import Client, View
+from fairlead.model.ref import NamespacedName
 
 
 class Part(NamedTuple):
@@ -65,10 +71,11 @@ class Layer(NamedTuple):
 
 
 class Outside(NamedTuple):
-    """What clusters and endpoints of other services depend on: who calls, and whether they are called by name."""
+    """What clusters and endpoints of other services depend on: who calls, whether by name, from where."""
 
     client: Client
     by_name: bool
+    near: Near | None = None
 
 
 class Routed(NamedTuple):
@@ -83,19 +90,21 @@ class Routed(NamedTuple):
 @rule
 def layers(r: Reader, view: View) -> tuple[Layer, ...]:
     """The layers of a reduced view; of equal names, what stands first is given."""
-    outside = Outside(seen_as(r, view.client), view.capture.mode in ("explicit", "none"))
+    outside = Outside(seen_as(r, caller(r, view)), view.capture.mode in ("explicit", "none"), near_of(r, view.client))
     found = [
         Layer(CLUSTER, own_clusters, view),
         Layer(CLUSTER, outbound_clusters, outside),
         Layer(ENDPOINT, outbound_endpoints, outside),
     ]
+    if view.type == "router" and joins_networks(r, GatewaysKey.of(r, view)):
+        found += [Layer(CLUSTER, named_clusters, outside), Layer(ENDPOINT, named_endpoints, outside)]
     if view.type == "router":
         found += [Layer(LISTENER, own_listeners, view), Layer(ROUTE, gateway_routes, view)]
     else:
         calls = calls_of(r, view) if is_captured(view) else None
         if calls is not None:
             found.append(Layer(LISTENER, called_listeners, calls))
-        who = client(r, view.client)
+        who = client(r, caller(r, view))
         explicit = view.capture.mode == "explicit"
         # Neither filters nor telemetry change which routes a listener has.
         asked = calls._replace(labels=(), caller=replace(calls.caller, telemetry=())) if calls is not None else None
@@ -104,7 +113,58 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
     found.append(Layer(SECRET, own_secrets, view))
     if view.capture.mode in ("netns", "redirect"):
         found.append(Layer(NAME_TABLE, known_names, outside.client.namespace))
-    return tuple(found)
+    proxy = ProxyKey.of(r, view)
+    return tuple(found) if not proxy.sets else tuple(_with_patches(r, proxy, found))
+
+
+class PatchedLayer(NamedTuple):
+    """A layer whose resources objects patch, for proxies of one type."""
+
+    layer: Layer
+    sets: tuple[NamespacedName, ...]
+    proxy: ProxyKey
+
+
+class AddedLayer(NamedTuple):
+    """The resources of one type that objects add."""
+
+    type_url: str
+    proxy: ProxyKey
+
+
+def _with_patches(r: Reader, proxy: ProxyKey, found: list[Layer]) -> Iterator[Layer]:
+    for layer in found:
+        sets = touching(r, proxy, layer.type_url)
+        if not sets:
+            yield layer
+            continue
+        yield Layer(layer.type_url, PATCHED[layer.type_url], PatchedLayer(layer, sets, proxy))
+    for type_url, made_by in ADDED.items():
+        if added_keys(r, proxy, type_url):
+            yield Layer(type_url, made_by, AddedLayer(type_url, proxy))
+
+
+def _patched_parts(r: Reader, key: PatchedLayer) -> tuple[Part, ...]:
+    inner = key.layer.rule(r, key.layer.key)
+    return tuple(
+        Part(patched, Patched(one.rule, one.key, key.layer.type_url, key.proxy.only(key.sets))) for one in inner
+    )
+
+
+def _added_parts(r: Reader, key: AddedLayer) -> tuple[Part, ...]:
+    return tuple(Part(added, one) for one in added_keys(r, key.proxy, key.type_url))
+
+
+PATCHED: Mapping[str, Rule[PatchedLayer, tuple[Part, ...]]] = {
+    CLUSTER: Rule("parts.patched_clusters", _patched_parts),
+    LISTENER: Rule("parts.patched_listeners", _patched_parts),
+    ROUTE: Rule("parts.patched_routes", _patched_parts),
+}
+ADDED: Mapping[str, Rule[AddedLayer, tuple[Part, ...]]] = {
+    CLUSTER: Rule("parts.added_clusters", _added_parts),
+    LISTENER: Rule("parts.added_listeners", _added_parts),
+    EXTENSION: Rule("parts.added_extensions", _added_parts),
+}
 
 
 class PartsKey(NamedTuple):
@@ -142,6 +202,19 @@ def outbound_clusters(r: Reader, key: Outside) -> tuple[Part, ...]:
 def outbound_endpoints(r: Reader, key: Outside) -> tuple[Part, ...]:
     """The endpoints of other services."""
     found = (endpoints_key(r, at) for at in _outbound(r, key))
+    return tuple(Part(assignment_of, at) for at in dict.fromkeys(found) if at is not None)
+
+
+@rule
+def named_clusters(r: Reader, key: Outside) -> tuple[Part, ...]:
+    """The clusters of all services that a gateway between networks chooses by SNI."""
+    return tuple(Part(named_cluster, at) for at in _outbound(r, key))
+
+
+@rule
+def named_endpoints(r: Reader, key: Outside) -> tuple[Part, ...]:
+    """The endpoints of such clusters."""
+    found = (named_endpoints_key(r, at) for at in _outbound(r, key))
     return tuple(Part(assignment_of, at) for at in dict.fromkeys(found) if at is not None)
 
 
@@ -191,15 +264,18 @@ TYPE_OF: Mapping[Rule[Any, Any], str] = {
     own_clusters: CLUSTER,
     outbound_clusters: CLUSTER,
     outbound_endpoints: ENDPOINT,
+    named_clusters: CLUSTER,
+    named_endpoints: ENDPOINT,
     called_listeners: LISTENER,
     own_listeners: LISTENER,
     gateway_routes: ROUTE,
     sidecar_routes: ROUTE,
     own_secrets: SECRET,
     known_names: NAME_TABLE,
+    **{made_by: type_url for type_url, made_by in (*PATCHED.items(), *ADDED.items())},
 }
 """The resource type that each list of parts is of."""
 
 
 def _outbound(r: Reader, key: Outside) -> tuple[ClusterKey, ...]:
-    return outbound_keys(r, (key.client.namespace, key.client.labels, key.by_name))
+    return outbound_keys(r, (key.client.namespace, key.client.labels, key.by_name, key.near))
