@@ -34,6 +34,7 @@ _TAGS = (
 )
 _KEPT_PREFIXES = (
     "istio",
+    "fairlead.",
     "server",
     "cluster_manager",
     "listener_manager",

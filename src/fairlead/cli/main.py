@@ -35,6 +35,7 @@ COMMANDS: dict[str, _Entry] = {
     "explain": _Entry("explain", "explain", "Explain a kind, or a field of it."),
     "get": _Entry("resources", "get", "Show objects."),
     "logs": _Entry("node", "logs", "Show the kept logs of a process."),
+    "mtls": _Entry("mtls", "mtls", "Show who still calls in plaintext."),
     "node": _Entry("node", "node", "Supervise the Processes of this host."),
     "proxy-config": _Entry("proxyconfig", "proxy_config", "Show what an Envoy runs."),
     "proxy-status": _Entry("proxystatus", "proxy_status", "Show whether each proxy has what it should have."),

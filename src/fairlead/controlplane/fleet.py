@@ -20,7 +20,7 @@ import msgspec
 from fairlead.ca.authority import Authority
 from fairlead.ca.files import write_atomic
 from fairlead.ca.rotation import Phase
-from fairlead.controlplane.plaintext import PlaintextLedger
+from fairlead.controlplane.plaintext import Entry, PlaintextLedger
 from fairlead.model.identity import Identity
 from fairlead.model.report import HOLD_SECONDS, SERVICE, AgentReport, ReportAnswer, bundle_id
 
@@ -32,6 +32,11 @@ MAX_PROXIES = 20_000
 _RENEWALS_A_SECOND = 100
 """How fast a fleet is asked to renew: half of what the certificate service grants."""
 _SAVE_SECONDS = 2.0
+
+
+class _Saved(msgspec.Struct, frozen=True):
+    proxies: dict[str, Known] = {}
+    callers: tuple[Entry, ...] = ()
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -59,15 +64,15 @@ class Fleet:
         file: Path,
         authority: Callable[[], Authority],
         live: Callable[[], Iterable[str]],
-        ledger: PlaintextLedger,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._file = file
         self._authority = authority
         self._live = live
-        self._ledger = ledger
         self._clock = clock
-        self._known: dict[str, Known] = _load(file)
+        saved = _load(file)
+        self._known: dict[str, Known] = dict(saved.proxies)
+        self.plaintext = PlaintextLedger(clock, saved.callers)
         self._news = asyncio.Event()
         self._dirty = False
         self._saving: asyncio.Task[None] | None = None
@@ -166,7 +171,7 @@ class Fleet:
             self._known[report.proxy] = Known(
                 str(identity), report.bundle[:64], report.issuer[:128], report.not_after, self._clock()
             )
-        self._ledger.add(_short(report.proxy), identity, report.plaintext)
+        self.plaintext.add(_short(report.proxy), identity, report.plaintext)
         self._dirty = True
         if self._saving is None or self._saving.done():
             self._saving = asyncio.get_running_loop().create_task(self._save_later())
@@ -197,20 +202,21 @@ class Fleet:
             del self._known[node]
         self._dirty = False
         try:
-            write_atomic(self._file, msgspec.json.encode(self._known))
+            saved = _Saved(self._known, tuple(self.plaintext.entries()))
+            write_atomic(self._file, msgspec.json.encode(saved))
         except OSError as error:
             _log.error("%s cannot be written: %s", self._file, error)
 
 
-def _load(file: Path) -> dict[str, Known]:
+def _load(file: Path) -> _Saved:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Known])
+        return msgspec.json.decode(file.read_bytes(), type=_Saved)
     except FileNotFoundError:
-        return {}
+        return _Saved()
     except (OSError, msgspec.DecodeError) as error:
         # Agents report anew within a minute; only those that are away are forgotten.
         _log.warning("%s cannot be read, reports are awaited anew: %s", file, error)
-        return {}
+        return _Saved()
 
 
 def _owns(identity: Identity, proxy: str) -> bool:
