@@ -23,6 +23,7 @@ from fairlead.compiler.routes_rules import (
     default_routes,
     has_routes,
     http_routes,
+    is_known,
     label_names,
     narrowed,
     policy_label_names,
@@ -423,8 +424,8 @@ def _further_names(r: Reader, key: SiteKey) -> list[str]:
 
 def _is_free(r: Reader, key: SiteKey, name: str) -> bool:
     """Whether no other host has the name, whatever it speaks, and no rule makes it a virtual host."""
-    other = SiteKey(key.client_namespace, key.port, name)
-    return host_named(r, NameKey(key.client_namespace, name)) is None and not owners(r, other)
+    other, at = SiteKey(key.client_namespace, key.port, name), NameKey(key.client_namespace, name)
+    return not is_known(r, name) or (host_named(r, at) is None and not owners(r, other))
 
 
 def _owns(r: Reader, key: SiteKey, address: str) -> bool:
@@ -457,7 +458,7 @@ def _service_of(hostname: str, suffix: str) -> tuple[str, str]:
 
 def _taken(r: Reader, key: SiteKey, name: str) -> bool:
     other = SiteKey(key.client_namespace, key.port, name)
-    return name != key.hostname and (serves_http(r, other) or bool(owners(r, other)))
+    return name != key.hostname and is_known(r, name) and (serves_http(r, other) or bool(owners(r, other)))
 
 
 def _first_at(r: Reader, key: SiteKey, address: str) -> bool:
@@ -466,11 +467,8 @@ def _first_at(r: Reader, key: SiteKey, address: str) -> bool:
     for name in rivals:
         at = host_named(r, NameKey(key.client_namespace, name))
         fact = None if at is None else host(r, at)
-        if (
-            fact is not None
-            and address in fact.addresses
-            and serves_http(r, SiteKey(key.client_namespace, key.port, name))
-        ):
+        rival = SiteKey(key.client_namespace, key.port, name)
+        if fact is not None and address in fact.addresses and serves_http(r, rival):
             return False
     return True
 
