@@ -15,7 +15,18 @@ import msgspec
 
 from fairlead.compiler.scope import special
 from fairlead.inc import Reader, rule
-from fairlead.ir.host import HOSTS, HOSTS_ALL, HOSTS_BY_ALIAS, HOSTS_BY_NAME, HOSTS_BY_PORT, Host, HostKey
+from fairlead.ir.host import (
+    HOSTS,
+    HOSTS_ALL,
+    HOSTS_BY_ALIAS,
+    HOSTS_BY_CHUNK,
+    HOSTS_BY_NAME,
+    HOSTS_BY_PORT,
+    HOSTS_BY_PORT_CHUNK,
+    Host,
+    HostKey,
+    chunk_of,
+)
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.ir.visibility import is_visible
 
@@ -32,6 +43,14 @@ class PortKey(NamedTuple):
 
     client_namespace: str
     port: int
+
+
+class ChunkKey(NamedTuple):
+    """Part of the hosts on a port (0: of all hosts) as a client namespace sees them (see `ir.host.chunk_of`)."""
+
+    client_namespace: str
+    port: int
+    chunk: str
 
 
 @rule
@@ -54,19 +73,32 @@ def host_named(r: Reader, key: NameKey) -> HostKey | None:
 @rule
 def host_keys(r: Reader, client_namespace: str) -> tuple[HostKey, ...]:
     """Every host that a client namespace sees, in the order of names."""
-    names = sorted({at.hostname for at in r.find(HOSTS_ALL, "")})
-    seen = special(r, client_namespace)
+    return tuple(sorted(one for chunk in chunks(r, 0) for one in hosts_in(r, ChunkKey(client_namespace, 0, chunk))))
+
+
+@rule
+def chunks(r: Reader, port: int) -> tuple[str, ...]:
+    """The chunks in which there are hosts with a port (0: any hosts), whoever sees them."""
+    found = r.find(HOSTS_BY_PORT, port) if port else r.find(HOSTS_ALL, "")
+    return tuple(sorted({chunk_of(at.hostname) for at in found}))
+
+
+@rule
+def hosts_in(r: Reader, key: ChunkKey) -> tuple[HostKey, ...]:
+    """The hosts of a chunk that a client namespace sees, in the order of names."""
+    at = (key.port, key.chunk)
+    keys = r.find(HOSTS_BY_PORT_CHUNK, at) if key.port else r.find(HOSTS_BY_CHUNK, key.chunk)
+    names = sorted({one.hostname for one in keys})
+    seen = special(r, key.client_namespace)
     found = (host_named(r, NameKey(seen.seen_by(name), name)) for name in names)
-    return tuple(one for one in found if one is not None)
+    return tuple(one for one in found if one is not None and (not key.port or _has_port(r, one, key.port)))
 
 
 @rule
 def hosts_on_port(r: Reader, key: PortKey) -> tuple[HostKey, ...]:
     """The hosts that a client namespace sees and that have this port number, in the order of names."""
-    names = sorted({at.hostname for at in r.find(HOSTS_BY_PORT, key.port)})
-    seen = special(r, key.client_namespace)
-    found = (host_named(r, NameKey(seen.seen_by(name), name)) for name in names)
-    return tuple(one for one in found if one is not None and _has_port(r, one, key.port))
+    chunked = (hosts_in(r, ChunkKey(*key, chunk)) for chunk in chunks(r, key.port))
+    return tuple(sorted(one for found in chunked for one in found))
 
 
 @rule

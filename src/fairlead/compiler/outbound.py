@@ -105,13 +105,13 @@ def entries(r: Reader, at: At) -> tuple[_Entry, ...]:
     first: Protocol | None = None
     detects = False
     for one in _standing(r, at):
-        found = host(r, one.host)
-        port = found.port(at.port) if found is not None else None
-        if found is None or port is None or port.protocol is Protocol.UDP:
+        protocol = one.protocol
+        if protocol is Protocol.UDP:
             continue
-        protocol = port.protocol
         if first is not None and protocol is not first and {first, protocol} & set(_SERVER_FIRST):
-            r.report(_unserved(found, at, f"{first.value} is already served there, and does not mix"))
+            found = host(r, one.host)
+            if found is not None:
+                r.report(_unserved(found, at, f"{first.value} is already served there, and does not mix"))
             continue
         first = first or protocol
         if protocol.is_http:
@@ -213,7 +213,9 @@ def _standing(r: Reader, at: At) -> tuple[Standing, ...]:
         return standing(r, Bind(at.caller.namespace, at.address, at.port))
     if at.address != at.caller.bind or at.port < PRIVILEGED or at.port == at.caller.http_proxy_port:
         return ()
-    return tuple(Standing("", one) for one in bound_hosts(r, PortKey(at.caller.namespace, at.port)))
+    found = ((one, host(r, one)) for one in bound_hosts(r, PortKey(at.caller.namespace, at.port)))
+    ports = ((key, one.port(at.port)) for key, one in found if one is not None)
+    return tuple(Standing("", key, protocol=port.protocol) for key, port in ports if port is not None)
 
 
 def _forwarded(r: Reader, at: At, found: tuple[_Entry, ...]) -> list[TcpChain]:
@@ -240,7 +242,7 @@ def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:
         outbound_stat_prefix(names.listener(at.address, at.port)),
         route,
         key.http_filters,
-        grpc_web=any(_protocol(r, one, at.port) is Protocol.GRPC_WEB for one in entries(r, at)),
+        grpc_web=any(one.standing.protocol is Protocol.GRPC_WEB for one in entries(r, at)),
         trace=trace(r, _scope(at.caller, at.port, tcp=False)),
     )
     return connection_manager(http, settings(r), loggers(r, _scope(at.caller, at.port, tcp=False)))
@@ -248,12 +250,6 @@ def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:
 
 def _tcp(r: Reader, key: OutboundKey, target: TcpTarget) -> list[NetworkFilter]:
     return forwarding(target, key.tcp_filters, loggers(r, _scope(key.at.caller, key.at.port, tcp=True)))
-
-
-def _protocol(r: Reader, entry: _Entry, port: int) -> Protocol | None:
-    found = host(r, entry.standing.host)
-    served = found.port(port) if found is not None else None
-    return served.protocol if served is not None else None
 
 
 def _otherwise(r: Reader, caller: Caller) -> TcpTarget:

@@ -12,21 +12,16 @@ from typing import NamedTuple
 from fairlead.compiler.gateways import GatewaysKey, RouteServersKey
 from fairlead.compiler.hosts import PortKey, settings
 from fairlead.compiler.routes_gateway import gateway_configuration
+from fairlead.compiler.routes_groups import GroupKey, JoinKey, group_names, groups, joined, labels_in
 from fairlead.compiler.routes_hosts import (
     ANY,
     PLAIN,
     TUNNEL,
     WITH_PORT,
-    GroupKey,
-    JoinKey,
     Site,
     SiteKey,
     VirtualHostKey,
-    group_names,
-    groups,
     http_ports,
-    joined,
-    labels_in,
     serves_http,
     sidecar_virtual_host,
     site,

@@ -83,6 +83,19 @@ def _ports(_: HostKey, host: Host) -> list[int]:
     return [port.number for port in host.ports]
 
 
+def chunk_of(hostname: str) -> str:
+    """The chunk of a name: its second label, which is the namespace of a service.
+
+    Rules that list hosts do so by chunks: where one host comes or goes, only its chunk is looked at again.
+    """
+    return hostname.partition(".")[2].partition(".")[0]
+
+
+def _port_chunks(key: HostKey, host: Host) -> list[tuple[int, str]]:
+    chunk = chunk_of(key.hostname)
+    return [(port.number, chunk) for port in host.ports]
+
+
 def _selector(key: HostKey, host: Host) -> list[tuple[str, str, str]]:
     if host.selector is None:
         return []
@@ -116,6 +129,10 @@ HOSTS_ALL = HOSTS.index("all", lambda key, host: [""])
 """Every host, under "": for the few rules that list what a proxy may see."""
 HOSTS_BY_NAME = HOSTS.index("name", lambda key, host: [key.hostname])
 HOSTS_BY_PORT = HOSTS.index("port", _ports)
+HOSTS_BY_CHUNK = HOSTS.index("chunk", lambda key, host: [chunk_of(key.hostname)])
+"""Hosts under the chunks of their names (see `chunk_of`)."""
+HOSTS_BY_PORT_CHUNK = HOSTS.index("port-chunk", _port_chunks)
+"""Hosts under each of their ports and the chunk."""
 HOSTS_BY_ADDRESS = HOSTS.index("address", lambda key, host: host.addresses)
 """Hosts under each of their virtual addresses."""
 HOSTS_CONCERNING = HOSTS.index("concerning", lambda key, host: concerned(host.export_to, key.namespace))
