@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def test_a_burst_is_a_few_passes_and_revisions_only_rise(tmp_path: Path) -> None
             await made.apply(*BASICS)
             async with made.proxy("web-1") as proxy:
                 await quiet(made, proxy)
-                passes = made.plane.feed.passes
+                passes, begun = made.plane.feed.passes, time.monotonic()
                 kinds = made.plane.model.kinds
                 for at in range(200):
                     document = service(f"s{at:03}", clusterIP=f"10.96.7.{at}")
@@ -103,7 +104,8 @@ def test_a_burst_is_a_few_passes_and_revisions_only_rise(tmp_path: Path) -> None
                     made.plane.store.create(kind.ref("shop", f"s{at:03}"), document)
                     await asyncio.sleep(0)
                 await until(lambda: sum("|s" in one for one in proxy.have[CLUSTER]) == 200, "200 clusters")
-                assert made.plane.feed.passes - passes < 50
+                # On a busy machine the writes themselves take long: then it is the pause between passes that bounds.
+                assert made.plane.feed.passes - passes < max(50, (time.monotonic() - begun) / 0.02)
                 assert proxy.versions == sorted(proxy.versions)
                 sent = [name for kind, names, _ in proxy.responses if kind == CLUSTER for name in names]
                 assert len(sent) == len(set(sent)), "nothing is sent twice"

@@ -68,6 +68,9 @@ class Shelf:
     def events(self, connection: Connection, events: Sequence[Event]) -> None:
         self.seen += events
 
+    def settled(self, connection: Connection) -> None:
+        pass
+
     def disconnected(self, connection: Connection) -> None:
         self.live.remove(connection)
 

@@ -13,7 +13,7 @@ import grpc.aio
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
 
 from fairlead.agent import cache, certificates
-from fairlead.agent.backoff import Backoff
+from fairlead.agent.backoff import Backoff, retry_hint
 from fairlead.agent.certificates import Certificates
 from fairlead.agent.relaystate import (
     NAME_TABLE,
@@ -174,6 +174,7 @@ class RelayServer:
                     self._carry(self.machine.upstream_response(body))
                 return "closed the stream"
             except grpc.aio.AioRpcError as error:
+                backoff.hint(retry_hint(error.trailing_metadata() or ()))
                 return f"{error.code().name}: {(error.details() or 'no detail').splitlines()[0][:200]}"
             finally:
                 writing.cancel()

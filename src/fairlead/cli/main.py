@@ -27,6 +27,7 @@ COMMANDS: dict[str, _Entry] = {
     "apply": _Entry("resources", "apply", "Create or change objects from files."),
     "compile": _Entry("compile", "compile_command", "Compile files to a proxy's Envoy configuration, offline."),
     "completion": _Entry("completion", "completion", "Print a completion script for bash, zsh or fish."),
+    "debug": _Entry("debug", "debug", "Look into the running control plane: where its time and memory go."),
     "delete": _Entry("resources", "delete", "Delete objects."),
     "demo": _Entry("demo", "demo", "Bring up a shop in a mesh and show what the mesh does."),
     "explain": _Entry("explain", "explain", "Explain a kind, or a field of it."),

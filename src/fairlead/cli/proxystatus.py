@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import click
 
 from fairlead.cli.printing import complain, print_table, show
 
+if TYPE_CHECKING:
+    from fairlead.cli.client import Client
+
 _TYPES = ("CDS", "LDS", "EDS", "RDS", "SDS")
+_PAGE = 500
+_COMPLAINTS = 20
 _STYLES = {"SYNCED": "green", "STALE": "yellow", "NACKED": "bold red", "NOT SENT": "dim"}
 
 
@@ -19,10 +24,20 @@ _STYLES = {"SYNCED": "green", "STALE": "yellow", "NACKED": "bold red", "NOT SENT
 @click.argument("proxy", required=False)
 @click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="The state directory.")
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Default: $KUBECONFIG, then STATE/kubeconfig.")
+@click.option("-n", "--namespace", default="", help="Only proxies of this namespace.")
+@click.option("--slow", is_flag=True, help="Only proxies that lack something, the one that has waited longest first.")
+@click.option("--limit", type=click.IntRange(0), default=200, show_default=True, help="Rows of the table; 0: all.")
 @click.option("--release", is_flag=True, help="Send what is held back (see below), to PROXY and its like or to all.")
-@click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print data instead of a table.")
+@click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print data of all, not a table.")
 def proxy_status(
-    proxy: str | None, state: Path | None, kubeconfig: Path | None, release: bool, output: str | None
+    proxy: str | None,
+    state: Path | None,
+    kubeconfig: Path | None,
+    namespace: str,
+    slow: bool,
+    limit: int,
+    release: bool,
+    output: str | None,
 ) -> None:
     """Show how far each proxy has acknowledged its configuration, or of one PROXY what is behind and why.
 
@@ -30,9 +45,13 @@ def proxy_status(
     proxy goes on with what it has until enough comes back or until it is released. Deleting a whole namespace is held
     like this too, where a proxy uses little else: release it if it was meant.
 
+    With --slow, BEHIND is the age of the oldest change that a proxy has not acknowledged, LAST how long it took the
+    last time.
+
     \b
     fairlead proxy-status
     fairlead proxy-status web-0.shop
+    fairlead proxy-status --slow
     fairlead proxy-status --release
 
     Exit status: 0 if every proxy is in sync, 1 if one has refused something, if a push is held, or if there is no such
@@ -40,48 +59,129 @@ def proxy_status(
     """
     from fairlead.cli.resources import connected
 
+    if slow and (proxy or release):
+        raise click.UsageError("--slow is about all proxies: it goes with neither PROXY nor --release")
     with connected(kubeconfig, state) as client:
         if release:
-            query = f"?{urlencode({'proxy': proxy})}" if proxy else ""
-            sent: list[str] = client.request("POST", f"/fairlead/v1/release{query}").document["released"]
-            for node in sent:
-                click.echo(f"released: {node.split('~')[2]}")
-            if not sent:
-                click.echo("nothing is held" + (f" for {proxy}" if proxy else ""))
+            _release(client, proxy)
             return
-        found: list[dict[str, Any]] = client.request("GET", "/fairlead/v1/proxies").document["proxies"]
-    if proxy is not None:
-        found = [one for one in found if proxy in (one["name"], f"{one['name']}.{one['namespace']}")]
-        if not found:
+        asked = {"name": proxy or "", "namespace": namespace, "slow": "true" if slow else ""}
+        # Data are of all, and in full; a table is of as many as somebody may want to read.
+        whole = bool(proxy or output)
+        found, counts = _listed(client, {**asked, "brief": "" if whole else "true"}, 0 if whole else limit)
+        if proxy is not None and not found:
             raise click.ClickException(f"no proxy {proxy!r} is connected; `fairlead proxy-status` lists those that are")
+        marked: dict[str, list[dict[str, Any]]] = {"held": found, "refused": found}
+        if not whole:
+            marked = {
+                what: _listed(client, {**asked, "slow": "", "state": what, "brief": "true"}, _COMPLAINTS)[0]
+                for what in marked
+                if counts[what]
+            }
     if output:
         show(found, output)
     elif proxy is not None:
         _one(found[0])
+    elif slow:
+        _slow(found, counts)
     else:
-        print_table(
-            ("NAME", "TYPE", *_TYPES, "IDENTITY", "CONNECTED"),
-            [
-                (
-                    f"{one['name']}.{one['namespace']}",
-                    one["type"],
-                    *(one["types"][name]["state"] for name in _TYPES),
-                    one["identity"].removeprefix("spiffe://"),
-                    _age(one["connectedSeconds"]),
-                )
-                for one in found
-            ],
-            styles=_STYLES,
+        _table(found, counts)
+    _complaints(marked, listing=not whole)
+
+
+def _release(client: Client, proxy: str | None) -> None:
+    query = f"?{urlencode({'proxy': proxy})}" if proxy else ""
+    sent: list[str] = client.request("POST", f"/fairlead/v1/release{query}").document["released"]
+    for node in sent:
+        click.echo(f"released: {node.split('~')[2]}")
+    if not sent:
+        click.echo("nothing is held" + (f" for {proxy}" if proxy else ""))
+
+
+def _listed(client: Client, asked: dict[str, str], limit: int) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Proxies, page by page: the control plane goes on with its work between two pages. And counts over all."""
+    found: list[dict[str, Any]] = []
+    after = ""
+    while True:
+        size = min(_PAGE, limit - len(found)) if limit else _PAGE
+        wanted = {key: value for key, value in {**asked, "continue": after}.items() if value}
+        answer = client.request("GET", f"/fairlead/v1/proxies?{urlencode({**wanted, 'limit': size})}").document
+        found += answer["proxies"]
+        after = answer["continue"]
+        if not after or (limit and len(found) >= limit):
+            return found, {key: answer[key] for key in ("total", "behind", "refused", "held")}
+
+
+def _table(found: list[dict[str, Any]], counts: dict[str, int]) -> None:
+    print_table(
+        ("NAME", "TYPE", *_TYPES, "IDENTITY", "CONNECTED"),
+        [
+            (
+                f"{one['name']}.{one['namespace']}",
+                one["type"],
+                *(one["types"][name]["state"] for name in _TYPES),
+                one["identity"].removeprefix("spiffe://"),
+                _age(one["connectedSeconds"]),
+            )
+            for one in found
+        ],
+        styles=_STYLES,
+    )
+    if len(found) < counts["total"]:
+        said = f"{len(found)} of {counts['total']} proxies; {counts['behind']} are behind"
+        click.echo(f"{said}: --slow shows those, -n those of a namespace, --limit 0 all", err=True)
+
+
+def _slow(found: list[dict[str, Any]], counts: dict[str, int]) -> None:
+    if not found:
+        click.echo(f"none of {counts['total']} proxies waits for anything")
+        return
+    rows = [
+        (
+            f"{one['name']}.{one['namespace']}",
+            _precise(one["behindSeconds"]),
+            _precise(one["lastSeconds"]),
+            _waits(one),
         )
-    held = [one for one in found if one["held"]]
+        for one in found
+    ]
+    print_table(("NAME", "BEHIND", "LAST", "WAITS FOR"), rows, blank="-")
+    if len(found) < counts["behind"]:
+        click.echo(f"{len(found)} of {counts['behind']} that are behind; --limit 0 shows all", err=True)
+
+
+def _waits(one: dict[str, Any]) -> str:
+    """What is due or unanswered: how many of each type, and a name."""
+    if one["held"]:
+        return "release of a push that is held"
+    said: list[str] = []
+    for title in _TYPES:
+        types = one["types"][title]
+        waiting = types.get("behindCount", 0)
+        if waiting:
+            more = f" and {waiting - 1} more" if waiting > 1 else ""
+            said.append(f"{title} {types['behind'][0]['name']}{more}")
+    return "; ".join(said) or "its answer"
+
+
+def _precise(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{seconds * 1000:.0f}ms" if seconds < 1 else f"{seconds:.1f}s" if seconds < 60 else _age(seconds)
+
+
+def _complaints(marked: dict[str, list[dict[str, Any]]], *, listing: bool) -> None:
+    """Say what is wrong, and end with 1 if anything is."""
+    held = [one for one in marked.get("held", ()) if one["held"]]
     for one in held:
         said = f"{one['name']}.{one['namespace']} is held back: {one['held']}"
         complain(f"{said}; `fairlead proxy-status --release` sends it")
-    refused = [one for one in found if any(one["types"][name]["state"] == "NACKED" for name in _TYPES)]
-    if refused and proxy is None and not output:
-        for one in refused:
-            name = f"{one['name']}.{one['namespace']}"
-            complain(f"{name} refused {_refusals(one)}; `fairlead proxy-status {name}` has it whole")
+    refused = [
+        one for one in marked.get("refused", ()) if any(one["types"][name]["state"] == "NACKED" for name in _TYPES)
+    ]
+    for one in refused if listing else ():
+        name = f"{one['name']}.{one['namespace']}"
+        complain(f"{name} refused {_refusals(one)}; `fairlead proxy-status {name}` has it whole")
     if held or refused:
         sys.exit(1)
 

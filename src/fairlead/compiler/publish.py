@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -180,8 +180,11 @@ class Publisher:
         self.failures.pop((reduced, view), None)
         self._engine.unobserve(reduced, view)
 
-    def refresh(self) -> dict[View, Changes]:
-        """Bring every open view up to date; what changed for whom. Views may share a value of what is returned."""
+    def refresh(self, emitted: Callable[[], None] = lambda: None) -> dict[View, Changes]:
+        """Bring every open view up to date; what changed for whom. Views may share a value of what is returned.
+
+        `emitted` is called when all resources are made and before it is found out whose they are.
+        """
         own: _Own = {}
         grouped: dict[_Group, Changes] = {}
         moved: dict[_HeldLayer, Moved] = {}
@@ -204,6 +207,7 @@ class Publisher:
             part = Part(made_by, key)
             if part in self._parts:
                 self._rebuild(part, moved)
+        emitted()
         return _told(own, grouped, {layer: names for layer, names in moved.items() if names})
 
     def _reduced(self, view: View) -> View | None:

@@ -32,11 +32,13 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 0.1
 class Pass(msgspec.Struct, frozen=True):
     """What one pass did: changed resources of each view, and the objects whose meaning was edited.
 
-    `edited` has the generation of each object that was created or whose spec changed; 0 where it was deleted.
+    `edited` has the generation of each object that was created or whose spec changed; 0 where it was deleted. `since`
+    is when the oldest of the changes was committed, on the loop's clock.
     """
 
     changed: dict[View, Changes]
     edited: dict[Ref, int]
+    since: float
 
 
 Listener = Callable[[Pass], None]
@@ -54,8 +56,6 @@ class Feed:
         self.invalid: dict[Ref, list[Problem]] = {}
         self.passes = 0
         self.stages = Stages()
-        self.moved_at = 0.0
-        """When the last pass that changed anything ended, on the loop's clock."""
         self._taken_at = 0.0
         self._pending: dict[Ref, dict[str, Any] | None] = {}
         self._edited: dict[Ref, int] = {}
@@ -106,14 +106,15 @@ class Feed:
             self.stages.observe("queue", begun - self._taken_at)
             self._apply(pending)
         self.revision = max(self.revision, self._newest)
-        lowered = loop.time()
-        made = Pass(self.model.publisher.refresh(), edited)
-        emitted = loop.time()
-        took = emitted - begun
+        times = [loop.time()]
+        changed = self.model.publisher.refresh(lambda: times.append(loop.time()))
+        made = Pass(changed, edited, self._taken_at if pending else begun)
+        compared = loop.time()
+        took = compared - begun
+        lowered, emitted = times[0], times[-1]
         self.stages.observe("lower", lowered - begun)
         self.stages.observe("emit", emitted - lowered)
-        if made.changed:
-            self.moved_at = emitted
+        self.stages.observe("diff", compared - emitted)
         self._not_before = begun + took + min(max(took, _SHORTEST_PAUSE), _LONGEST_PAUSE)
         for listener in self._listeners:
             try:
@@ -121,12 +122,7 @@ class Feed:
             except Exception:
                 # A defect in one listener must not keep the others from their proxies.
                 _log.exception("a listener failed at revision %d", self.revision)
-        self.stages.observe("deliver", loop.time() - emitted)
-
-    def acknowledged(self) -> None:
-        """A proxy has acknowledged something: how long after the last pass that changed anything."""
-        if self.moved_at:
-            self.stages.observe("ack", self._running().time() - self.moved_at)
+        self.stages.observe("deliver", loop.time() - compared)
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:

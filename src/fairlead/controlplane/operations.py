@@ -1,9 +1,11 @@
 """Routes beside the Kubernetes API: what proxies run. Administrators only.
 
-`/fairlead/v1/proxies` lists them; `/fairlead/v1/proxies/NAME.NAMESPACE` gives what the control plane has for one.
-`/fairlead/v1/diagnostics` has the findings, and the pushes that are held; POST `/fairlead/v1/release` sends those, with
-`?proxy=NAME.NAMESPACE` only those of one proxy and the ones like it. `/metrics` is the control
-plane's own Prometheus page.
+`/fairlead/v1/proxies` lists them, with parameters a part of them (`proxylist.Asked`);
+`/fairlead/v1/proxies/NAME.NAMESPACE` gives what the control plane has for one. `/fairlead/v1/diagnostics` has the
+findings, and the pushes that are held; POST `/fairlead/v1/release` sends those, with `?proxy=NAME.NAMESPACE` only those
+of one proxy and the ones like it. `/metrics` is the control plane's own Prometheus page, `/fairlead/v1/memory` tells
+what is held. POST `/fairlead/v1/profile` begins a sampling profile (`?seconds=` and `?rate=`), GET has it when it is
+done (202 until then), and once.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Awaitable, Callable
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -18,16 +21,27 @@ from starlette.routing import BaseRoute, Route
 from fairlead.apiserver.app import user_of
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
-from fairlead.controlplane.metrics import CONTENT_TYPE, page
+from fairlead.controlplane.metrics import CONTENT_TYPE, held, page
+from fairlead.controlplane.profiling import Busy, Profiler
 from fairlead.controlplane.proxies import Proxies
+from fairlead.controlplane.proxylist import asked
 from fairlead.store.store import timestamp
+from fairlead.xds.server import Server
 
 
-def operations(proxies: Proxies, feed: Feed, delivery: Delivery) -> list[BaseRoute]:
-    """The routes."""
+def operations(
+    proxies: Proxies, feed: Feed, delivery: Delivery, xds: Callable[[], Server | None], profiler: Profiler
+) -> list[BaseRoute]:
+    """The routes. `xds` gives the server of the streams, once there is one."""
 
     async def listing(request: Request) -> Response:
-        return JSONResponse({"revision": feed.revision, "proxies": proxies.listing()})
+        try:
+            wanted = asked(request.query_params)
+        except ValueError as error:
+            return _refused(400, str(error))
+        return Response(
+            msgspec.json.encode({"revision": feed.revision, **proxies.page(wanted)}), media_type="application/json"
+        )
 
     async def one(request: Request) -> Response:
         name = request.path_params["name"]
@@ -53,8 +67,8 @@ def operations(proxies: Proxies, feed: Feed, delivery: Delivery) -> list[BaseRou
                     *(str(found) for found in feed.model.diagnostics()),
                 ],
                 "held": [
-                    {"reason": held.reason, "since": timestamp(held.since), "proxies": delivery.members(view)}
-                    for view, held in delivery.held.items()
+                    {"reason": one.reason, "since": timestamp(one.since), "proxies": delivery.members(view)}
+                    for view, one in delivery.held.items()
                 ],
             }
         )
@@ -63,14 +77,47 @@ def operations(proxies: Proxies, feed: Feed, delivery: Delivery) -> list[BaseRou
         return JSONResponse({"released": delivery.release(request.query_params.get("proxy", ""))})
 
     async def metrics(_: Request) -> Response:
-        return Response(page(feed, proxies), headers={"content-type": CONTENT_TYPE})
+        return Response(page(feed, proxies, xds()), headers={"content-type": CONTENT_TYPE})
+
+    async def memory(_: Request) -> Response:
+        return JSONResponse(held(feed, proxies, xds()))
 
     return [
+        *_profiles(profiler),
+        Route("/fairlead/v1/memory", _administrators(memory)),
         Route("/metrics", _administrators(metrics)),
         Route("/fairlead/v1/proxies", _administrators(listing)),
         Route("/fairlead/v1/proxies/{name}", _administrators(one)),
         Route("/fairlead/v1/diagnostics", _administrators(diagnostics)),
         Route("/fairlead/v1/release", _administrators(release), methods=["POST"]),
+    ]
+
+
+def _profiles(profiler: Profiler) -> list[BaseRoute]:
+    async def begin(request: Request) -> Response:
+        try:
+            seconds, rate = (
+                float(request.query_params.get("seconds", "10")),
+                int(request.query_params.get("rate", "100")),
+            )
+            profiler.start(seconds, rate)
+        except ValueError as error:
+            return _refused(400, str(error))
+        except Busy as error:
+            return _refused(409, str(error))
+        return JSONResponse({"seconds": seconds, "rate": rate}, 202)
+
+    async def fetch(_: Request) -> Response:
+        if profiler.running:
+            return JSONResponse({"running": True}, 202)
+        made = profiler.take()
+        if made is None:
+            return _refused(404, "there is no profile; POST to begin one")
+        return Response(msgspec.json.encode(made), media_type="application/json")
+
+    return [
+        Route("/fairlead/v1/profile", _administrators(begin), methods=["POST"]),
+        Route("/fairlead/v1/profile", _administrators(fetch)),
     ]
 
 

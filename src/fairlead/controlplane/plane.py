@@ -30,6 +30,7 @@ from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fetching import KeyFetcher
 from fairlead.controlplane.jwks import REFRESH, KeyKeeper
 from fairlead.controlplane.operations import operations
+from fairlead.controlplane.profiling import Profiler
 from fairlead.controlplane.proxies import Proxies
 from fairlead.controlplane.state import Endpoints, StateDirectory
 from fairlead.store.store import Store, timestamp
@@ -130,7 +131,10 @@ class ControlPlane:
         self.tokens = Tokens(state.ca, f"https://{SERVER_NAMES[0]}", _now)
         self.delivery = Delivery(self.feed)
         self.proxies = Proxies(self.store, self.model, self.delivery)
+        self.feed.listen(self.proxies.passed)
         self.feed.listen(self.proxies.programmed.passed)
+        self.xds: Server | None = None
+        self.profiler = Profiler()
         self.fetcher = KeyFetcher(settings.jwks_blocked, settings.jwks_ca)
         self.keys = KeyKeeper(self.feed, self.store, self.fetcher.fetch, state.keys, settings.jwks_refresh)
         self._running: list[Callable[[], Any]] = []
@@ -145,7 +149,7 @@ class ControlPlane:
         )
         api = self._api(certificates)
         bound = _bracketed(settings.host)
-        xds = Server(
+        xds = self.xds = Server(
             f"{bound}:{settings.xds_port}",
             self.delivery,
             self.proxies,
@@ -159,7 +163,7 @@ class ControlPlane:
             [service.handler("token", by_token(self.tokens, settings.trust_domain))],
         )
         self.feed.start()
-        self._running += [self.feed.stop, self.fetcher.close, self.keys.stop]
+        self._running += [self.profiler.stop, self.feed.stop, self.fetcher.close, self.keys.stop]
         await self.keys.start()
         self.proxies.programmed.start()
         for server in (xds, join, api):
@@ -216,7 +220,7 @@ class ControlPlane:
             host=self.settings.host,
             port=self.settings.api_port,
             token_issuer=self._issue,
-            routes=operations(self.proxies, self.feed, self.delivery),
+            routes=operations(self.proxies, self.feed, self.delivery, lambda: self.xds, self.profiler),
         )
 
     async def stop(self) -> None:

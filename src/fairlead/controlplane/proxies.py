@@ -7,11 +7,16 @@ import time
 from collections.abc import Sequence
 from typing import Any, cast
 
+import msgspec
+
 from fairlead.compiler.model import MeshModel
 from fairlead.controlplane.conditions import Outcome, set_condition
 from fairlead.controlplane.delivery import Delivery, view_of
+from fairlead.controlplane.feed import Pass
 from fairlead.controlplane.programmed import Programmed
-from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
+from fairlead.controlplane.progress import Progress, Standing
+from fairlead.controlplane.proxylist import Asked, Counts, Known, chosen, counts, described
+from fairlead.ir.view import View
 from fairlead.model.ref import Ref
 from fairlead.store.errors import StoreError
 from fairlead.store.store import Store
@@ -20,7 +25,6 @@ from fairlead.xds.server import Connection
 
 _log = logging.getLogger(__name__)
 _ENTRY_GROUP = "networking.istio.io"
-_TITLES = {"CDS": CLUSTER, "LDS": LISTENER, "EDS": ENDPOINT, "RDS": ROUTE, "SDS": SECRET}
 
 
 class Proxies:
@@ -29,52 +33,97 @@ class Proxies:
     def __init__(self, store: Store, model: MeshModel, delivery: Delivery, revision: str = "default") -> None:
         self._store = store
         self._revision = revision
-        self._connections: dict[int, tuple[Connection, float]] = {}
+        self._known: dict[int, Known] = {}
+        self._of_view: dict[View, dict[int, Known]] = {}
         self._delivery = delivery
         self._answers = {"ack": 0, "nack": 0}
+        self.progress = Progress(delivery.feed.stages, time.monotonic)
         self.programmed = Programmed(store, model, self._live)
 
     def connected(self, connection: Connection) -> None:
         """A proxy was admitted."""
-        self._connections[connection.id] = (connection, time.time())
+        known = self._known[connection.id] = Known(connection, view_of(connection.node))
+        self._of_view.setdefault(known.view, {})[connection.id] = known
+        self.progress.began(known.standing)
         _log.info("proxy %s connected as %s", connection.node.id, connection.peer)
 
     def disconnected(self, connection: Connection) -> None:
         """The stream has ended."""
-        self._connections.pop(connection.id, None)
+        known = self._known.pop(connection.id, None)
+        if known is not None:
+            members = self._of_view[known.view]
+            del members[connection.id]
+            if not members:
+                del self._of_view[known.view]
+            self.progress.left(known.standing)
         self.programmed.left(connection)
         _log.info("proxy %s disconnected", connection.node.id)
+
+    def passed(self, made: Pass) -> None:
+        """A pass is over, and streams have been told: who must now be sent something."""
+        for_all: list[Standing] = []
+        for view in made.changed:
+            if view not in self._delivery.held:
+                for one in self._of_view.get(view, {}).values():
+                    if not one.connection.session.settled:
+                        for_all.append(one.standing)
+        self.progress.changed(made.since, for_all)
+
+    def settled(self, connection: Connection) -> None:
+        """A proxy has everything that it asked for so far."""
+        known = self._known.get(connection.id)
+        if known is not None and known.standing.behind_since is not None:
+            self.progress.caught_up(known.standing)
 
     def events(self, connection: Connection, events: Sequence[Event]) -> None:
         """Acknowledgements, refusals, health."""
         for event in events:
             if isinstance(event, Health):
                 self._health(connection, event)
-            elif isinstance(event, Nacked):
+                continue
+            known = self._known.get(connection.id)
+            if known is not None:
+                self.progress.answered(known.standing)
+            if isinstance(event, Nacked):
                 kind = event.type_url.rpartition(".")[2]
                 _log.warning("proxy %s refused %s %s: %s", connection.node.id, kind, event.name, event.message)
                 self._answers["nack"] += 1
                 self.programmed.refused(connection, event)
             else:
                 self._answers["ack"] += 1
-                self._delivery.feed.acknowledged()
                 self.programmed.poke()
 
-    def counters(self) -> dict[str, int]:
-        """How many proxies are `connected`, and how many answers of each sort they have given."""
-        return {"connected": len(self._connections), **self._answers}
+    def answers(self) -> dict[str, int]:
+        """How many answers of each sort proxies have given."""
+        return dict(self._answers)
 
-    def listing(self) -> list[dict[str, Any]]:
-        """Each proxy and how each type stands, JSON-shaped, in the order of names."""
-        found = [self._describe(connection, since) for connection, since in self._connections.values()]
-        return sorted(found, key=lambda one: (one["namespace"], one["name"]))
+    def counts(self) -> Counts:
+        """How many proxies there are, and how they stand."""
+        return counts(self._known.values(), self._delivery.held)
+
+    def page(self, wanted: Asked) -> dict[str, Any]:
+        """The proxies that are asked for and counts of all, JSON-shaped."""
+        held = self._delivery.held
+        page, after = chosen(self._known.values(), held, wanted)
+        now = self.progress.clock()
+        found = [
+            described(
+                one,
+                now,
+                held[one.view].reason if held and one.view in held else "",
+                self._revision,
+                brief=wanted.brief and not wanted.slow,
+            )
+            for one in page
+        ]
+        return {**msgspec.to_builtins(self.counts()), "continue": after, "proxies": found}
 
     def connection(self, name: str) -> Connection | None:
         """The proxy called `name.namespace`, or with this node id."""
-        for connection, _ in self._connections.values():
-            node = connection.node.id
+        for known in self._known.values():
+            node = known.connection.node.id
             if name == node or name == node.split("~")[2]:
-                return connection
+                return known.connection
         return None
 
     def catalog(self, connection: Connection) -> dict[str, dict[str, bytes]]:
@@ -83,42 +132,7 @@ class Proxies:
         return {type_url: {name: one.body for name, one in sorted(rows.items())} for type_url, rows in found.items()}
 
     def _live(self) -> list[Connection]:
-        return [connection for connection, _ in self._connections.values()]
-
-    def _describe(self, connection: Connection, since: float) -> dict[str, Any]:
-        statuses = {one.type_url: one for one in connection.status()}
-        kind, address, name, _ = (*connection.node.id.split("~"), "", "", "", "")[:4]
-        types: dict[str, Any] = {}
-        for title, type_url in _TITLES.items():
-            one = statuses.get(type_url)
-            if one is None:
-                types[title] = {"state": "NOT SENT"}
-                continue
-            types[title] = {
-                "state": str(one.state),
-                "resources": one.acked_resources,
-                "sent": one.sent,
-                "acked": one.acked,
-                "nacked": one.nacked,
-                "lastAcked": one.last_acked,
-                "behind": [
-                    {"name": entry.name, "error": entry.nacked.message if entry.nacked else ""}
-                    for entry in one.entries[:20]
-                ],
-            }
-        held = self._delivery.held.get(view_of(connection.node))
-        return {
-            "name": name.partition(".")[0],
-            "namespace": name.partition(".")[2] or connection.peer.namespace,
-            "type": kind,
-            "address": address,
-            "identity": str(connection.peer),
-            "version": connection.node.agent,
-            "revision": self._revision,
-            "held": held.reason if held is not None else "",
-            "connectedSeconds": round(time.time() - since, 1),
-            "types": types,
-        }
+        return [known.connection for known in self._known.values()]
 
     def _health(self, connection: Connection, event: Health) -> None:
         entry = str(connection.node.metadata.get("FAIRLEAD_ENTRY") or "")

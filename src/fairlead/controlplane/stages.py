@@ -1,8 +1,9 @@
 """How long changes take on their way to the proxies, stage by stage.
 
 Times are seconds. `queue` runs from the commit until a pass takes the change, `lower` turns objects into facts, `emit`
-facts into resources and their difference, `deliver` wakes the streams; `ack` runs from the end of the last pass that
-changed anything to an acknowledgement.
+facts into resources, `diff` finds out whose resources have changed, `deliver` tells the streams; `ack` runs, for each
+proxy, from the commit of the oldest change that it lacks until it has acknowledged all. The age of a revision runs from
+its commit until the last proxy that had to be told of it has.
 """
 
 from __future__ import annotations
@@ -27,25 +28,34 @@ class Histogram:
         self.counts[bisect_left(_BOUNDS, seconds)] += 1
         self.total += seconds
 
-    def lines(self, name: str, labels: str) -> Iterator[str]:
+    def lines(self, name: str, labels: str = "") -> Iterator[str]:
         """The samples."""
         seen = 0
         for bound, count in zip((*_BOUNDS, "+Inf"), self.counts, strict=True):
             seen += count
-            yield f'{name}_bucket{{{labels},le="{bound}"}} {seen}'
-        yield f"{name}_sum{{{labels}}} {self.total:.6f}"
-        yield f"{name}_count{{{labels}}} {seen}"
+            yield f'{name}_bucket{{{labels}{"," if labels else ""}le="{bound}"}} {seen}'
+        braced = f"{{{labels}}}" if labels else ""
+        yield f"{name}_sum{braced} {self.total:.6f}"
+        yield f"{name}_count{braced} {seen}"
+
+
+STAGES = ("queue", "lower", "emit", "diff", "deliver", "ack")
 
 
 class Stages:
     """How long changes stay in each stage."""
 
     def __init__(self) -> None:
-        self._histograms = {name: Histogram() for name in ("queue", "lower", "emit", "deliver", "ack")}
+        self._histograms = {name: Histogram() for name in STAGES}
+        self._age = Histogram()
 
     def observe(self, stage: str, seconds: float) -> None:
         """A stage took this long."""
         self._histograms[stage].observe(max(seconds, 0.0))
+
+    def observe_age(self, seconds: float) -> None:
+        """Everybody who had to be told of a revision has it, so long after its commit."""
+        self._age.observe(max(seconds, 0.0))
 
     def lines(self) -> Iterator[str]:
         """The samples."""
@@ -53,3 +63,7 @@ class Stages:
         yield "# TYPE fairlead_stage_seconds histogram"
         for stage, histogram in self._histograms.items():
             yield from histogram.lines("fairlead_stage_seconds", f'stage="{stage}"')
+        said = "Seconds from a commit until the last proxy that had to be told of it has acknowledged it."
+        yield f"# HELP fairlead_revision_age_seconds {said}"
+        yield "# TYPE fairlead_revision_age_seconds histogram"
+        yield from self._age.lines("fairlead_revision_age_seconds")

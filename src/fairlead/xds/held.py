@@ -61,6 +61,9 @@ class Held:
         rows = self._rows
         return len(self._base) + sum((held is not None) - (name in self._base) for name, held in rows.items())
 
+    def __bool__(self) -> bool:
+        return next(iter(self), None) is not None
+
     def put(self, name: str, resource: Resource) -> None:
         """The client has this now."""
         if self._base is not None and self._base.get(name) == resource:

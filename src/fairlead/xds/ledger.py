@@ -108,20 +108,22 @@ class TypeLedger:
         sent = flight.version if flight else nack.version if nack else have
         return Entry(name, sent, have, nack)
 
+    def state(self, *, open_: bool) -> SyncState:
+        """The type's standing in a word; `open_` tells whether anything is yet to be sent or answered."""
+        if self.nacked:
+            return SyncState.NACKED
+        if not self.sent_count and not self.acked:
+            return SyncState.NOT_SENT
+        if open_ or self.acked_count + self.nacked_count < self.sent_count:
+            return SyncState.STALE
+        return SyncState.SYNCED
+
     def status(self, type_url: str, waiting: Iterable[str]) -> TypeStatus:
         """The type's standing; `waiting` are resources that differ and are yet to be sent."""
         open_names = sorted({*waiting, *self.flight, *self.flight_removed, *self.nacked})
-        if self.nacked:
-            state = SyncState.NACKED
-        elif not self.sent_count and not len(self.acked):
-            state = SyncState.NOT_SENT
-        elif open_names or self.acked_count + self.nacked_count < self.sent_count:
-            state = SyncState.STALE
-        else:
-            state = SyncState.SYNCED
         return TypeStatus(
             type_url,
-            state,
+            self.state(open_=bool(open_names)),
             self.sent_count,
             self.acked_count,
             self.nacked_count,

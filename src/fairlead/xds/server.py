@@ -35,6 +35,8 @@ REFUSAL_SECONDS = 0.1
 MAX_WAITING = 64
 """Requests of a client that are kept while it waits to be admitted."""
 _REMEMBERED = 1024
+_COME_LATER = (("grpc-retry-pushback-ms", "10000"),)
+"""Told to a client for which there is no room: agents wait so long, and a random part of it more."""
 
 
 class Refused(Exception):
@@ -95,6 +97,10 @@ class Observer(Protocol):
 
     def events(self, connection: Connection, events: Sequence[Event]) -> None:
         """Acknowledgements, refusals, health."""
+        ...
+
+    def settled(self, connection: Connection) -> None:
+        """The proxy has everything that it asked for so far. Told again and again: it must cost nothing."""
         ...
 
     def disconnected(self, connection: Connection) -> None:
@@ -423,7 +429,10 @@ class _Stream:
             parts = server.encoder.delta(response) if self.delta else server.encoder.sotw(response)
             server.count(response.type_url, sum(map(len, parts)))
             call.send(*parts)
-        if self._filling and session.settled:
+        if not session.settled:
+            return
+        server.observer.settled(connection)
+        if self._filling:
             self._filling = False
             server.admission.leave(self)
 
@@ -432,10 +441,11 @@ class _Stream:
         call = self._call
         if call is None:
             return
+        hint = _COME_LATER if code is grpc.StatusCode.RESOURCE_EXHAUSTED else ()
         if self._connection is not None or code is grpc.StatusCode.OK:
-            call.finish(code, details)
+            call.finish(code, details, hint)
             return
         self._refused = True
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(REFUSAL_SECONDS, call.finish, code, details)
+        self._timer = asyncio.get_running_loop().call_later(REFUSAL_SECONDS, call.finish, code, details, hint)

@@ -25,7 +25,7 @@ import msgspec
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, MAKE_BEFORE_BREAK, ROUTE, Resource
 from fairlead.xds.channel import Channel
 from fairlead.xds.held import Before
-from fairlead.xds.ledger import Entry, TypeLedger, TypeStatus
+from fairlead.xds.ledger import Entry, SyncState, TypeLedger, TypeStatus
 from fairlead.xds.messages import (
     HEALTH,
     Catalog,
@@ -219,6 +219,15 @@ class Session:
                 channel.ledger.acked.detach()
                 whole[key] = channel.ledger
         return Residue(whole, unsure)
+
+    def states(self) -> dict[str, SyncState]:
+        """How each type stands, without the names. Costs nothing; STALE may stand for a moment too long."""
+        return {key: channel.ledger.state(open_=not channel.quiet) for key, channel in self._channels.items()}
+
+    @property
+    def refused(self) -> bool:
+        """Whether the proxy refuses something."""
+        return any(channel.ledger.nacked for channel in self._order)
 
     def status(self) -> tuple[TypeStatus, ...]:
         """How each type that the proxy asked for stands, in delivery order."""
