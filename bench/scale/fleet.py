@@ -7,11 +7,10 @@ import gc
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
-import grpc
-import grpc.aio
 import uvloop
 
 from bench.scale.proxy import Expectation, Fleet, Proxy
@@ -21,26 +20,18 @@ class Process:
     """The proxies of this process and what is asked of them."""
 
     def __init__(self, setup: dict[str, Any]) -> None:
-        self._target: str = setup["target"]
-        self._root = Path(setup["root"]).read_bytes()
-        self._keys: dict[str, Any] = {}
-        self.fleet = Fleet()
-        self._setup = setup
-        self._certificates: dict[str, list[str]] = json.loads(Path(setup["certificates"]).read_text())
-        self.proxies = [Proxy(self.fleet, one, self._dialler(one)) for one in setup["proxies"]]
+        host, _, port = setup["target"].rpartition(":")
+        self.fleet = Fleet(host, int(port), setup["root"])
+        certificates: dict[str, list[str]] = json.loads(Path(setup["certificates"]).read_text())
+        with tempfile.TemporaryDirectory(prefix="fairlead-fleet-") as kept:
+            paths = {
+                identity: _written(Path(kept) / f"{number}.pem", "".join(pair))
+                for number, (identity, pair) in enumerate(certificates.items())
+            }
+            self.proxies = [
+                Proxy(self.fleet, one, paths[f"{one['namespace']}/{one['account']}"]) for one in setup["proxies"]
+            ]
         self._tasks: list[asyncio.Task[None]] = []
-
-    def _dialler(self, spec: dict[str, Any]) -> Any:
-        identity = f"{spec['namespace']}/{spec['account']}"
-        key, chain = self._certificates[identity]
-        credentials = grpc.ssl_channel_credentials(self._root, key.encode(), chain.encode())
-        options = [
-            # Each proxy has a connection of its own, as each Envoy has.
-            ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.enable_retries", 0),
-        ]
-        return lambda: grpc.aio.secure_channel(self._target, credentials, options=options)
 
     async def connect(self, rate: float) -> None:
         """Start all proxies, `rate` a second (0: at once)."""
@@ -126,6 +117,13 @@ class Process:
                 self.say(self.held(asked))
             case _:
                 self.say({"met": asked["id"], **self.counters()})
+
+
+def _written(path: Path, text: str) -> str:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    return str(path)
 
 
 def main() -> None:

@@ -1,16 +1,25 @@
-"""One simulated proxy: what Envoy asks for over delta ADS, and honest answers."""
+"""One simulated proxy: what an agent with its Envoy asks for over delta ADS, and honest answers.
+
+As an agent does, it takes differences of large resources, applies them to what it has acknowledged, and knows all
+that it holds by name and version.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
-import grpc.aio
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.service.discovery.v3 import discovery_pb2
+
+from bench.scale.link import Link, context
+from fairlead.xds.patch import METADATA as PATCHES
+from fairlead.xds.patch import PATCH, NotApplicable, apply
+from fairlead.xds.patch_pb2 import Patch
 
 _PREFIX = "type.googleapis.com/"
 CLUSTER = _PREFIX + "envoy.config.cluster.v3.Cluster"
@@ -23,20 +32,56 @@ POISON = b"refuse-this"
 """A proxy that refuses does so to any resource with these bytes."""
 
 
+KEPT = 4096
+"""Resources of at least so many bytes may come as differences: their bytes are kept."""
+
+
+class Body(NamedTuple):
+    """A resource as it was received, whole."""
+
+    name: str
+    version: str
+    value: bytes
+
+
 class Shared:
-    """What proxies of one process have in common: names, versions, and what a resource's bytes lead to."""
+    """What proxies of one process have in common: names, versions, and what a resource's bytes lead to.
+
+    What one proxy has worked out of a message (a difference applied, a message parsed) the others do not repeat: in
+    earnest each has a machine of its own.
+    """
 
     def __init__(self) -> None:
         self.text: dict[str, str] = {}
         self.known: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._bodies: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
 
-    def leads_to(self, resource: discovery_pb2.Resource, type_url: str) -> tuple[str, ...]:
+    def bodies(self, response: discovery_pb2.DeltaDiscoveryResponse, held: dict[str, str]) -> list[Body]:
+        """The resources of a response, whole. Raises NotApplicable."""
+        return [self._body(response.type_url, one, held.get(one.name, "")) for one in response.resources]
+
+    def _body(self, type_url: str, one: discovery_pb2.Resource, held: str) -> Body:
+        value, key = one.resource.value, (type_url, one.name, one.version)
+        if one.resource.type_url == PATCH:
+            patch = Patch.FromString(value)
+            if patch.base != held:
+                raise NotApplicable(f"{one.name}: against {patch.base}, but {held} is held")
+            value = self._bodies.get(key)
+            if value is None:
+                value = apply(patch, held, self._bodies[type_url, one.name, held])
+        if len(value) >= KEPT:
+            self._bodies[key] = value
+            self._bodies.move_to_end(key)
+            while len(self._bodies) > 3000:
+                self._bodies.popitem(last=False)
+        return Body(one.name, one.version, value)
+
+    def leads_to(self, resource: Body, type_url: str) -> tuple[str, ...]:
         """The endpoint sets that a cluster needs, or the routes that a listener needs."""
         key = (resource.name, resource.version)
         found = self.known.get(key)
         if found is None:
-            body = resource.resource.value
-            found = _assignment(body) if type_url == CLUSTER else _routes(body)
+            found = _assignment(resource.value) if type_url == CLUSTER else _routes(resource.value)
             self.known[key] = found
         return found
 
@@ -73,17 +118,22 @@ class Expectation:
         self.mark = mark
         self.waiting = set(among)
         self.times: list[float] = []
+        self._found: dict[str, bool] = {}
         self.done = asyncio.Event()
         if not self.waiting:
             self.done.set()
 
-    def seen(self, proxy: int, resource: discovery_pb2.Resource) -> bool:
+    def seen(self, proxy: int, resource: Body) -> bool:
         """Whether this resource is what is expected of this proxy."""
-        return (
-            proxy in self.waiting
-            and (not self.name or resource.name == self.name)
-            and self.mark in resource.resource.value
-        )
+        return proxy in self.waiting and (not self.name or resource.name == self.name) and self._marked(resource)
+
+    def _marked(self, resource: Body) -> bool:
+        if not self.mark:
+            return True
+        found = self._found.get(resource.version)
+        if found is None:
+            found = self._found[resource.version] = self.mark in resource.value
+        return found
 
     def met(self, proxy: int) -> None:
         """The proxy has acknowledged it."""
@@ -96,25 +146,30 @@ class Expectation:
 class Fleet:
     """What all proxies of a process count and wait for."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str, port: int, roots: str) -> None:
+        self.host, self.port, self.roots = host, port, roots
         self.shared = Shared()
         self.responses = self.bytes = self.acks = self.nacks = self.connections = 0
         self.expected: list[Expectation] = []
         self.errors: dict[str, int] = {}
 
+    def failed(self, said: str) -> None:
+        """Count why a stream ended."""
+        self.errors[said[:200]] = self.errors.get(said[:200], 0) + 1
+
 
 class Proxy:
     """A proxy's life: connect, follow, and connect again when the stream ends."""
 
-    def __init__(self, fleet: Fleet, spec: dict[str, Any], dial: Callable[[], grpc.aio.Channel]) -> None:
+    def __init__(self, fleet: Fleet, spec: dict[str, Any], identity: str) -> None:
         self.fleet = fleet
         self.index: int = spec["index"]
         self.role: str = spec.get("role", "prompt")
         self._spec = spec
-        self._dial = dial
+        self._tls = context(fleet.roots, identity)
         self.held: dict[str, dict[str, str]] = {CLUSTER: {}, ENDPOINT: {}, LISTENER: {}, ROUTE: {}, NAME_TABLE: {}}
         self._wanted: dict[str, set[str]] = {ENDPOINT: set(), ROUTE: set()}
-        self._stream: Any = None
+        self._link: Link | None = None
         self._answered: set[str] = set()
         self.in_sync = asyncio.Event()
         self.synced_at = 0.0
@@ -126,40 +181,38 @@ class Proxy:
             begun = time.monotonic()
             try:
                 await self._connect()
-            except grpc.aio.AioRpcError as error:
-                said = f"{error.code().name}: {error.details()}"[:200]
-                self.fleet.errors[said] = self.fleet.errors.get(said, 0) + 1
+            except OSError as error:
+                self.fleet.failed(str(error))
             self.in_sync.clear()
             delay = 0.1 if time.monotonic() - begun > 5 else min(delay * 2, 2.0)
             await asyncio.sleep(delay * (0.5 + random.random()))
 
     async def _connect(self) -> None:
-        channel = self._dial()
+        fleet = self.fleet
+        _, link = await asyncio.get_running_loop().create_connection(
+            lambda: Link(METHOD, "localhost", self), fleet.host, fleet.port, ssl=self._tls, server_hostname="localhost"
+        )
+        self._link = link
+        self._answered.clear()
+        fleet.connections += 1
         try:
-            call = channel.stream_stream(METHOD)
-            self._stream = call(wait_for_ready=False)
-            self._answered.clear()
-            self.fleet.connections += 1
             first = discovery_pb2.DeltaDiscoveryRequest()
             self._describe(first.node)
             for type_url in (CLUSTER, LISTENER, NAME_TABLE):
                 first.type_url = type_url
                 first.initial_resource_versions.update(self.held[type_url])
-                await self._stream.write(first.SerializeToString())
+                link.send(first.SerializeToString())
                 first = discovery_pb2.DeltaDiscoveryRequest()
             for type_url, names in self._wanted.items():
                 if names:
-                    await self._subscribe(type_url, names, self.held[type_url])
-            async with asyncio.timeout(self._lifetime()):
-                await self._follow()
+                    self._subscribe(type_url, names, self.held[type_url])
+            async with asyncio.timeout(random.uniform(3, 12) if self.role == "reconnect" else None):
+                fleet.failed(await asyncio.shield(link.over))
         except TimeoutError:
             pass
         finally:
-            self._stream = None
-            await channel.close()
-
-    def _lifetime(self) -> float | None:
-        return random.uniform(3, 12) if self.role == "reconnect" else None
+            self._link = None
+            link.close()
 
     def _describe(self, node: Any) -> None:
         spec = self._spec
@@ -172,87 +225,94 @@ class Proxy:
                 "LABELS": {"app": spec["account"]},
                 "INSTANCE_IPS": ip,
                 "NAME": name,
+                PATCHES: True,
             }
         )
 
-    async def _subscribe(self, type_url: str, names: Iterable[str], held: dict[str, str] | None = None) -> None:
+    def _send(self, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
+        if self._link is not None:
+            self._link.send(request.SerializeToString())
+
+    def _subscribe(self, type_url: str, names: Iterable[str], held: dict[str, str] | None = None) -> None:
         request = discovery_pb2.DeltaDiscoveryRequest(type_url=type_url)
         request.resource_names_subscribe.extend(names)
         if held:
             request.initial_resource_versions.update(held)
-        await self._stream.write(request.SerializeToString())
+        self._send(request)
 
-    async def _follow(self) -> None:
-        while True:
-            data = await self._stream.read()
-            if data is grpc.aio.EOF:
-                return
-            if self.role == "slow":
-                await asyncio.sleep(1)
-            response = discovery_pb2.DeltaDiscoveryResponse.FromString(data)
-            if self.role in ("prompt", "nack"):
-                # Those that come and go are told everything anew at any time, and the slow take things late.
-                self.fleet.responses += 1
-                self.fleet.bytes += len(data)
-            await self._take(response)
+    def received(self, body: bytes) -> None:
+        """A response has come."""
+        if self.role == "slow":
+            asyncio.get_running_loop().call_later(1, self._take, body, self._link)
+        else:
+            self._take(body, self._link)
 
-    async def _take(self, response: discovery_pb2.DeltaDiscoveryResponse) -> None:
+    def _take(self, data: bytes, link: Link | None) -> None:
+        if link is not self._link:
+            return
+        fleet, shared = self.fleet, self.fleet.shared
+        response = discovery_pb2.DeltaDiscoveryResponse.FromString(data)
+        if self.role in ("prompt", "nack"):
+            # Those that come and go are told everything anew at any time, and the slow take things late.
+            fleet.responses += 1
+            fleet.bytes += len(data)
         type_url = response.type_url
+        held = self.held.setdefault(type_url, {})
+        try:
+            bodies = shared.bodies(response, held)
+        except (NotApplicable, KeyError) as error:
+            # As an agent does: it comes again and says what it has; what it cannot name it is sent whole.
+            fleet.failed(f"difference: {error}")
+            held.clear()
+            if link is not None:
+                link.close()
+            return
         answer = discovery_pb2.DeltaDiscoveryRequest(type_url=type_url, response_nonce=response.nonce)
         if self.role == "nack":
-            bad = [one.name for one in response.resources if POISON in one.resource.value]
+            bad = [one.name for one in bodies if POISON in one.value]
             if bad:
                 answer.error_detail.code = 13
                 answer.error_detail.message = "; ".join(f"{name}: will not have it" for name in bad[:10])
-                self.fleet.nacks += 1
-                await self._stream.write(answer.SerializeToString())
+                fleet.nacks += 1
+                self._send(answer)
                 return
         met = [
             one
-            for one in self.fleet.expected
-            if one.type_url == type_url and any(one.seen(self.index, found) for found in response.resources)
+            for one in fleet.expected
+            if one.type_url == type_url and any(one.seen(self.index, found) for found in bodies)
         ]
-        self._keep(response)
-        await self._stream.write(answer.SerializeToString())
-        self.fleet.acks += 1
+        for one in bodies:
+            held[shared.text.setdefault(one.name, one.name)] = shared.text.setdefault(one.version, one.version)
+        for name in response.removed_resources:
+            held.pop(name, None)
+        self._send(answer)
+        fleet.acks += 1
         self._answered.add(type_url)
         for one in met:
             one.met(self.index)
-        await self._follow_up(response)
+        self._follow_up(type_url, bodies, response.removed_resources)
         if not self.in_sync.is_set() and self._is_complete():
             self.synced_at = time.monotonic()
             self.in_sync.set()
 
-    def _keep(self, response: discovery_pb2.DeltaDiscoveryResponse) -> None:
-        text = self.fleet.shared.text
-        held = self.held.setdefault(response.type_url, {})
-        for one in response.resources:
-            held[text.setdefault(one.name, one.name)] = text.setdefault(one.version, one.version)
-        for name in response.removed_resources:
-            held.pop(name, None)
-
-    async def _follow_up(self, response: discovery_pb2.DeltaDiscoveryResponse) -> None:
+    def _follow_up(self, type_url: str, bodies: list[Body], removed: Iterable[str]) -> None:
         """Subscribe to what new clusters and listeners need."""
-        below = {CLUSTER: ENDPOINT, LISTENER: ROUTE}.get(response.type_url)
+        below = {CLUSTER: ENDPOINT, LISTENER: ROUTE}.get(type_url)
         if below is None:
             return
         shared, wanted = self.fleet.shared, self._wanted[below]
-        new = {
-            shared.text.setdefault(name, name)
-            for one in response.resources
-            for name in shared.leads_to(one, response.type_url)
-        } - wanted
+        new = {shared.text.setdefault(name, name) for one in bodies for name in shared.leads_to(one, type_url)} - wanted
         wanted |= new
-        gone = wanted.intersection(response.removed_resources) if below == ENDPOINT else set()
+        gone = wanted.intersection(removed) if below == ENDPOINT else set[str]()
         if gone:
             wanted -= gone
             for name in gone:
                 self.held[below].pop(name, None)
             request = discovery_pb2.DeltaDiscoveryRequest(type_url=below)
             request.resource_names_unsubscribe.extend(gone)
-            await self._stream.write(request.SerializeToString())
+            self._send(request)
         if new:
-            await self._subscribe(below, new)
+            self._subscribe(below, new)
 
     def _is_complete(self) -> bool:
         """Whether everything that was asked for is there, and the server has spoken since the connection began."""

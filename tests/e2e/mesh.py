@@ -262,10 +262,16 @@ class ControlPlane:
         self.endpoints: Json = json.loads(found.read_text())
         self.api = Api(self.state / "kubeconfig")
 
+    def reconnect(self) -> None:
+        """Talk to the API with what the kubeconfig says now."""
+        self.api.close()
+        self.api = Api(self.state / "kubeconfig")
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End it."""
         if self.process is not None:
-            self.api.close()
+            if hasattr(self, "api"):
+                self.api.close()
             self.process.stop(number)
 
 

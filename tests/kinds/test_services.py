@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lowering import check, inputs
+from lowering import check, engine, inputs, read
 
 from fairlead.compiler import offline
 from fairlead.compiler.endpoints import EndpointsKey, endpoints_of
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.registry import registry
+from fairlead.envoy.resource import CLUSTER
 from fairlead.ir.host import HOSTS, HostKey
+from fairlead.ir.protocol import Protocol
+from fairlead.ir.view import View
 from fairlead.kinds.service.allocate import allocate
+from fairlead.model.launch import Capture
 from fairlead.model.yaml import parse_documents
 
 
@@ -118,3 +122,15 @@ def test_entries_of_one_host_are_joined_and_keep_their_own_endpoints() -> None:
     assert got == {80: ["10.0.0.1"], 8080: ["10.0.0.2"]}
     [said] = model.diagnostics()
     assert (said.code, said.origin.ref.name) == ("FL0009", "c")
+
+
+def test_one_number_for_udp_and_tcp() -> None:
+    ports = "[{name: dns, port: 53, protocol: UDP}, {name: dns-tcp, port: 53, protocol: TCP}]"
+    spec = f"{{clusterIP: 10.0.0.1, ports: {ports}}}"
+    found = read(f"apiVersion: v1\nkind: Service\nmetadata: {{name: dns}}\nspec: {spec}")
+    (host,) = (one for _, one in engine(found).items(HOSTS))
+    assert [(one.name, one.protocol) for one in host.ports] == [("dns-tcp", Protocol.TCP)]
+    model = MeshModel()
+    model.apply(found)
+    view = View("sidecar", "default", addresses=("10.0.0.2",), capture=Capture("redirect"))
+    assert "outbound|53||dns.default.svc.cluster.local" in model.compile(view)[CLUSTER]

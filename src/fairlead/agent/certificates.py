@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 
 import grpc
 import grpc.aio
+import msgspec
 
 from fairlead.agent import identity, messages
 from fairlead.agent.backoff import Backoff
@@ -125,6 +126,9 @@ class Certificates:
         self._wanted = identity.spiffe_id(config)
         self._listeners: list[Callable[[Identity], None]] = []
         self._ready = asyncio.Event()
+        self._bundle = b""
+        self._soon = asyncio.Event()
+        self._renew_within = 0.0
         self.current: Identity | None = None
         self.problem = ""
 
@@ -138,8 +142,23 @@ class Certificates:
         assert self.current is not None
         return self.current
 
+    def renew(self, within: float) -> None:
+        """Renew at a random time within so many seconds, whatever is left of the certificate."""
+        self._renew_within = within
+        self._soon.set()
+
+    async def trust(self, bundle: bytes) -> None:
+        """Trust these roots (PEM) and no others from now on. Raises OSError or IdentityError."""
+        await asyncio.to_thread(identity.save_bundle, self._directory, bundle)
+        self._bundle = bundle
+        if self.current is not None:
+            fresh = msgspec.structs.replace(self.current, roots=bundle)
+            await asyncio.to_thread(identity.save, self._directory, fresh)
+            self._use(fresh)
+
     async def run(self) -> None:
         """Load, fetch and renew until cancelled."""
+        self._bundle = await asyncio.to_thread(identity.load_bundle, self._directory)
         kept = await asyncio.to_thread(identity.load, self._directory, self._wanted)
         if kept is not None and kept.valid(self._clock()):
             log.info("using the certificate on disk, valid for another %d s", kept.not_after - self._clock())
@@ -166,8 +185,14 @@ class Certificates:
             return
         life = self.current.not_after - self.current.not_before
         due = self.current.not_before + life * (0.5 + random.uniform(-0.1, 0.1))  # noqa: S311 (spread, not a secret)
-        while (left := due - self._clock()) > 0:  # noqa: ASYNC110 - in steps: a suspended host's clock jumps
-            await asyncio.sleep(min(left, 60))
+        while (left := due - self._clock()) > 0:  # in steps: a suspended host's clock jumps
+            try:
+                async with asyncio.timeout(min(left, 60)):
+                    await self._soon.wait()
+            except TimeoutError:
+                continue
+            self._soon.clear()
+            due = min(due, self._clock() + random.uniform(0, self._renew_within))  # noqa: S311
 
     async def _fetch(self) -> Identity:
         key = identity.new_key()
@@ -180,6 +205,8 @@ class Certificates:
         return fresh
 
     def _trusted(self) -> bytes:
+        if self._bundle:
+            return self._bundle
         path = Path(self._config.root_cert_file)
         return path.read_bytes() if path.exists() else b""
 

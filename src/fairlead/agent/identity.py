@@ -18,6 +18,8 @@ from fairlead.model.launch import AgentConfig
 
 IDENTITY_FILE = "identity.pem"
 ROOTS_FILE = "roots.pem"
+BUNDLE_FILE = "bundle.pem"
+"""The trust bundle that the control plane last gave; from then on it takes the place of the file of roots."""
 _MARK = b"-----BEGIN CERTIFICATE-----"
 
 
@@ -26,7 +28,10 @@ class IdentityError(Exception):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A key (PEM), its certificate chain (PEM, leaf first), the roots to trust (PEM) and the leaf's times (epoch s)."""
+    """A key (PEM), its certificate chain (PEM, leaf first), the roots to trust (PEM) and the leaf's times (epoch s).
+
+    `issuer` is the key id (hex) of who signed it, empty where the certificate does not say.
+    """
 
     key: bytes
     chain: bytes
@@ -34,6 +39,7 @@ class Identity(msgspec.Struct, frozen=True):
     not_before: float
     not_after: float
     serial: str
+    issuer: str = ""
 
     def valid(self, now: float) -> bool:
         """Whether the certificate can be shown at this time, with a little to spare."""
@@ -104,7 +110,31 @@ def _identity(key: bytes, chain: bytes, roots: bytes, wanted: str) -> Identity:
     if found != [wanted]:
         raise IdentityError(f"the certificate is for {', '.join(found) or 'no SPIFFE identity'}, not for {wanted}")
     not_before, not_after = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
-    return Identity(key, chain, roots, not_before, not_after, format(leaf.serial_number, "x"))
+    return Identity(key, chain, roots, not_before, not_after, format(leaf.serial_number, "x"), _issuer(leaf))
+
+
+def _issuer(leaf: x509.Certificate) -> str:
+    try:
+        found = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    except x509.ExtensionNotFound:
+        return ""
+    return found.hex() if found else ""
+
+
+def load_bundle(directory: Path) -> bytes:
+    """The trust bundle kept on disk, empty if there is none."""
+    try:
+        content = (directory / BUNDLE_FILE).read_bytes()
+    except OSError:
+        return b""
+    return content if _certificates(content) else b""
+
+
+def save_bundle(directory: Path, bundle: bytes) -> None:
+    """Keep the trust bundle. Raises OSError, and IdentityError if it holds no certificate."""
+    if not _certificates(bundle):
+        raise IdentityError("the control plane sent a trust bundle without a certificate")
+    write_private(directory / BUNDLE_FILE, bundle)
 
 
 def _certificates(bundle: bytes) -> list[bytes]:

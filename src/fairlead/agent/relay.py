@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,6 +50,8 @@ class RelayServer:
         self._silence: asyncio.TimerHandle | None = None
         self._stream = 0
         self._table_listeners: list[Callable[[], None]] = []
+        self.alongside: Callable[[grpc.aio.Channel], Awaitable[None]] | None = None
+        """Runs while a stream to the control plane is open, on the same connection."""
         self.health_seen = asyncio.Event()
         self.refusals = 0
         self.last_refusal = ""
@@ -167,7 +169,9 @@ class RelayServer:
             self._to_upstream = asyncio.Queue()
             self._carry(self.machine.upstream_opened())
             self.problem = ""
-            writing = asyncio.create_task(_write(call, self._to_upstream))
+            working = [asyncio.create_task(_write(call, self._to_upstream))]
+            if self.alongside is not None:
+                working.append(asyncio.ensure_future(self.alongside(channel)))
             try:
                 async for body in call:
                     backoff.reset()
@@ -177,8 +181,9 @@ class RelayServer:
                 backoff.hint(retry_hint(error.trailing_metadata() or ()))
                 return f"{error.code().name}: {(error.details() or 'no detail').splitlines()[0][:200]}"
             finally:
-                writing.cancel()
-                await asyncio.gather(writing, return_exceptions=True)
+                for one in working:
+                    one.cancel()
+                await asyncio.gather(*working, return_exceptions=True)
 
 
 async def _reached(channel: grpc.aio.Channel) -> bool:

@@ -14,13 +14,14 @@ import grpc.aio
 
 from fairlead.agent import http, memory, probes
 from fairlead.agent.application import Application
-from fairlead.agent.bootstrap import XDS_SOCKET
+from fairlead.agent.bootstrap import XDS_SOCKET, node_id
 from fairlead.agent.certificates import CertificateClient, Certificates, GrpcCertificates
 from fairlead.agent.files import lock, private_directory, socket_path, unlink
 from fairlead.agent.messages import name_table
 from fairlead.agent.proxy import POLL_SECONDS, Proxy
 from fairlead.agent.relay import RelayServer
 from fairlead.agent.relaystate import NAME_TABLE, Unhealthy
+from fairlead.agent.reporter import Reporter
 from fairlead.agent.sds import SecretServer
 from fairlead.agent.status import CONTROL_SOCKET, Status
 from fairlead.model.launch import AgentConfig
@@ -49,6 +50,8 @@ class Agent:
         self._secrets = SecretServer()
         self._certificates.on_change(self._secrets.update)
         self._relay = RelayServer(config.xds_address, self._certificates, directory / "config")
+        self._reporter = Reporter(node_id(config), self._certificates, self._secrets)
+        self._relay.alongside = self._reporter.run
         self._proxy = Proxy(config)
         self._app = Application(config) if config.command else None
         self._end = asyncio.Event()
@@ -255,6 +258,7 @@ class Agent:
         if application is not None:
             with contextlib.suppress(Exception):  # its failure has been logged by _ended
                 status = await application
+        await self._reporter.goodbye()
         await self._proxy.stop(ENVOY_GRACE)
         log.info("ended with status %d", status)
         return status

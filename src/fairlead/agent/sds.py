@@ -41,18 +41,44 @@ def secrets(identity: Identity) -> dict[str, discovery.Resource]:
     return found
 
 
+class _Stream:
+    """A stream of Envoy: what it asks and, as None, that the secrets changed; and which answer is acknowledged."""
+
+    __slots__ = ("acknowledged", "queue", "sent")
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.sent = 0
+        self.acknowledged = 0
+
+    def answered(self, nonce: str, refused: bool) -> None:
+        if nonce and not refused:
+            self.acknowledged = int(nonce)
+
+    def next(self) -> str:
+        self.sent += 1
+        return str(self.sent)
+
+
 class SecretServer:
     """The secret discovery service; `update` pushes a new identity to every open stream."""
 
     def __init__(self) -> None:
         self._secrets: dict[str, discovery.Resource] = {}
-        self._streams: set[asyncio.Queue[bytes | None]] = set()
+        self._streams: set[_Stream] = set()
+        self.refusal = ""
+        """What Envoy said of the last secret that it refused."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether Envoy has acknowledged everything."""
+        return all(one.queue.empty() and one.sent == one.acknowledged for one in self._streams)
 
     def update(self, identity: Identity) -> None:
         """Use a new identity."""
         self._secrets = secrets(identity)
-        for queue in self._streams:
-            queue.put_nowait(None)
+        for stream in self._streams:
+            stream.queue.put_nowait(None)
 
     def handler(self) -> grpc.GenericRpcHandler:
         """For a grpc.aio server."""
@@ -62,9 +88,9 @@ class SecretServer:
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
-    async def _events(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes | None]:
+    async def _events(self, requests: AsyncIterator[bytes], stream: _Stream) -> AsyncIterator[bytes | None]:
         """Requests as they come, and None whenever the secrets changed."""
-        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        queue = stream.queue
 
         async def pump() -> None:
             async for body in requests:
@@ -72,24 +98,31 @@ class SecretServer:
 
         pumping = asyncio.create_task(pump())
         pumping.add_done_callback(lambda _: queue.put_nowait(b""))
-        self._streams.add(queue)
+        self._streams.add(stream)
         try:
             while not (pumping.done() and queue.empty()):
                 event = await queue.get()
                 if event != b"":
                     yield event
         finally:
-            self._streams.discard(queue)
+            self._streams.discard(stream)
             pumping.cancel()
+
+    def _answered(self, stream: _Stream, request: discovery.DeltaDiscoveryRequest | discovery.DiscoveryRequest) -> None:
+        refused = request.HasField("error_detail")
+        if refused:
+            self.refusal = request.error_detail.message[:300]
+            log.error("Envoy refused a secret: %s", self.refusal)
+        stream.answered(request.response_nonce, refused)
 
     async def _delta(self, requests: AsyncIterator[bytes], _: object) -> AsyncIterator[bytes]:
         names: set[str] = set()
         has: dict[str, str] = {}
-        nonce = 0
-        async for event in self._events(requests):
+        stream = _Stream()
+        async for event in self._events(requests, stream):
             if event is not None:
                 request = discovery.DeltaDiscoveryRequest.FromString(event)
-                _complain(request.HasField("error_detail"), request.error_detail.message)
+                self._answered(stream, request)
                 has.update(request.initial_resource_versions)
                 for name in request.resource_names_subscribe:
                     names.add(name)
@@ -100,35 +133,28 @@ class SecretServer:
                 self._secrets[n] for n in sorted(names & self._secrets.keys()) if has.get(n) != self._secrets[n].version
             ]
             if new:
-                nonce += 1
                 has.update({one.name: one.version for one in new})
                 yield discovery.DeltaDiscoveryResponse(
-                    type_url=SECRET, nonce=str(nonce), resources=new
+                    type_url=SECRET, nonce=stream.next(), resources=new
                 ).SerializeToString()
 
     async def _whole(self, requests: AsyncIterator[bytes], _: object) -> AsyncIterator[bytes]:
         names: tuple[str, ...] = ()
         sent = ""
-        nonce = 0
-        async for event in self._events(requests):
+        stream = _Stream()
+        async for event in self._events(requests, stream):
             if event is not None:
                 request = discovery.DiscoveryRequest.FromString(event)
-                _complain(request.HasField("error_detail"), request.error_detail.message)
+                self._answered(stream, request)
                 if set(request.resource_names) != set(names):
                     names, sent = tuple(request.resource_names), ""
             found = [self._secrets[name] for name in names if name in self._secrets]
             version = "-".join(one.version for one in found)
             if found and version != sent:
                 sent = version
-                nonce += 1
                 yield discovery.DiscoveryResponse(
                     type_url=SECRET,
                     version_info=version,
-                    nonce=str(nonce),
+                    nonce=stream.next(),
                     resources=[one.resource for one in found],
                 ).SerializeToString()
-
-
-def _complain(refused: bool, message: str) -> None:
-    if refused:
-        log.error("Envoy refused a secret: %s", message[:300])

@@ -203,8 +203,13 @@ def _constant(text: str) -> Any:
 
 def _json(raw: bytes) -> Any:
     try:
-        return json.loads(raw, object_pairs_hook=_unique, parse_constant=_constant)
+        found = json.loads(raw, object_pairs_hook=_unique, parse_constant=_constant)
+        if b"\\u" in raw:
+            json.dumps(found, ensure_ascii=False).encode()
     except RecursionError:
         raise bad_request("the body is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise bad_request("the body holds half of a surrogate pair, which is no character") from None
     except ValueError as error:
         raise bad_request(f"the body is not JSON: {error}") from None
+    return found

@@ -123,7 +123,24 @@ class Authority:
         self._chain = tuple(chain)
         self._roots = tuple(roots)
         self._clock = clock
+        self.issuer_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()
+        """The key id of the signing key: what certificates signed here carry as their authority's."""
         self.not_after = min(item.not_valid_after_utc for item in (issuer, *chain, _anchor(issuer, chain, roots)))
+
+    @property
+    def issuer(self) -> x509.Certificate:
+        """The signing certificate."""
+        return self._issuer
+
+    @property
+    def intermediates(self) -> tuple[x509.Certificate, ...]:
+        """What stands between the signing certificate and the roots."""
+        return tuple(one for one in self._chain if one != self._issuer)
+
+    @property
+    def roots(self) -> tuple[x509.Certificate, ...]:
+        """The trusted roots."""
+        return self._roots
 
     @property
     def root_pem(self) -> str:
@@ -254,17 +271,22 @@ def open_authority(directory: Path, trust_domain: str, clock: Clock, supplied: S
             ROOT_CERT: _read(supplied.root),
             CA_KEY: _read(supplied.key),
         }
-        authority = _assemble(content, str(supplied.cert.parent), clock)
+        authority = assemble(content, str(supplied.cert.parent), clock)
         _keep(directory, content)
         return authority
     if not (directory / ROOT_CERT).exists():
         _keep(directory, _new_root(directory, trust_domain, clock))
+    return assemble(read_authority(directory), str(directory), clock)
+
+
+def read_authority(directory: Path) -> dict[str, bytes]:
+    """The files of an authority, by name. Raises AuthorityError."""
     for name in (CA_KEY, CA_CERT):
         if not (directory / name).exists():
             raise AuthorityError(f"{directory / name} is missing beside {ROOT_CERT}: restore it from a backup")
     content = {name: _read(directory / name) for name in (CA_CERT, ROOT_CERT, CA_KEY)}
     content[CERT_CHAIN] = _read(directory / CERT_CHAIN) if (directory / CERT_CHAIN).exists() else b""
-    return _assemble(content, str(directory), clock)
+    return content
 
 
 def _keep(directory: Path, content: dict[str, bytes]) -> None:
@@ -338,8 +360,8 @@ def _load_key(content: bytes, where: str) -> SigningKey:
     return key
 
 
-def _assemble(content: dict[str, bytes], where: str, clock: Clock) -> Authority:
-    """Check that the files belong together. Raises AuthorityError."""
+def assemble(content: dict[str, bytes], where: str, clock: Clock) -> Authority:
+    """An authority of the content of its files, by name, if they belong together. Raises AuthorityError."""
     issuers = _certificates(content[CA_CERT], CA_CERT, where)
     roots = _certificates(content[ROOT_CERT], ROOT_CERT, where)
     if not issuers or not roots:

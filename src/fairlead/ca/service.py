@@ -13,6 +13,7 @@ import msgspec
 
 from fairlead.ca import istio_ca_pb2 as pb
 from fairlead.ca.authority import MAX_TTL, Authority, Issued, RequestRefused
+from fairlead.ca.oidc import ForeignTokens
 from fairlead.ca.rate import Rate
 from fairlead.ca.tokens import JOIN_AUDIENCE, TokenRefused, Tokens
 from fairlead.model.identity import Identity
@@ -59,8 +60,10 @@ class Admit(Protocol):
         ...
 
 
-def by_token(tokens: Tokens, trust_domain: str, audience: str = JOIN_AUDIENCE) -> Authenticate:
-    """Callers prove themselves with `authorization: Bearer JOIN-TOKEN`."""
+def by_token(
+    tokens: Tokens, trust_domain: str, audience: str = JOIN_AUDIENCE, foreign: ForeignTokens | None = None
+) -> Authenticate:
+    """Callers prove themselves with `authorization: Bearer TOKEN`: a join token, or one of a `foreign` issuer."""
 
     def authenticate(context: Context) -> Identity:
         values = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
@@ -70,26 +73,34 @@ def by_token(tokens: Tokens, trust_domain: str, audience: str = JOIN_AUDIENCE) -
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer":
             raise NotAuthenticated("metadata `authorization` is not `Bearer TOKEN`")
+        token = token.strip()
         try:
-            claims = tokens.verify(token.strip(), audience)
+            issuer = foreign.issued(token) if foreign is not None else None
+            if foreign is not None and issuer is not None:
+                return foreign.identity(issuer, token, trust_domain)
+            claims = tokens.verify(token, audience)
         except TokenRefused as error:
             raise NotAuthenticated(str(error)) from None
         if not claims.service_account:
             raise NotAuthenticated(f"the token of {claims.subject} is not bound to a service account")
+        tokens.registry.used(claims.token_id)
         return Identity(trust_domain, claims.namespace, claims.service_account)
 
     return authenticate
 
 
-def by_certificate(trust_domain: str) -> Authenticate:
-    """Callers prove themselves with the client certificate that the TLS handshake has verified: renewal."""
+def by_certificate(trust_domain: str, aliases: Sequence[str] = ()) -> Authenticate:
+    """Callers prove themselves with the client certificate that the TLS handshake has verified: renewal.
+
+    Those of an alias keep the trust domain that they have, until they join anew.
+    """
 
     def authenticate(context: Context) -> Identity:
         try:
             identity = Identity.of_peer(cast("Mapping[str, Sequence[bytes]]", context.auth_context()))
         except ValueError as error:
             raise NotAuthenticated(str(error)) from None
-        if identity.trust_domain != trust_domain:
+        if identity.trust_domain not in (trust_domain, *aliases):
             raise NotAuthenticated(f"{identity} is not of this mesh's trust domain {trust_domain}")
         return identity
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fairlead.ca.files import ensure_directory, write_atomic
+from fairlead.ca.registry import IssuedToken, TokenRegistry
 from fairlead.model.identity import Identity
 
 JOIN_AUDIENCE = "istio-ca"
@@ -65,6 +66,8 @@ class Tokens:
         self._key_id = hashlib.sha256(spki).hexdigest()[:32]
         self._issuer = issuer
         self._clock = clock
+        self.registry = TokenRegistry(directory, clock)
+        """Of the tokens of service accounts."""
 
     def service_account(
         self, namespace: str, service_account: str, ttl: timedelta = JOIN_TTL, audience: str = JOIN_AUDIENCE
@@ -75,7 +78,12 @@ class Tokens:
         """
         Identity("cluster.local", namespace, service_account).checked()
         extra = {"kubernetes.io": {"namespace": namespace, "serviceaccount": {"name": service_account}}}
-        return self._sign(f"{_PREFIX}{namespace}:{service_account}", audience, ttl, extra)
+        token_id = secrets.token_hex(16)
+        made = self._sign(f"{_PREFIX}{namespace}:{service_account}", audience, ttl, extra, token_id)
+        now = int(self._clock().timestamp())
+        end = now + ttl.total_seconds()
+        self.registry.issued(IssuedToken(token_id, namespace, service_account, audience, now, end))
+        return made
 
     def user(
         self,
@@ -87,9 +95,9 @@ class Tokens:
         """A bearer token of a person or tool at the API; by default an administrator's. Raises ValueError."""
         if not name or name.startswith(_PREFIX):
             raise ValueError(f"{name!r} cannot be a user's name")
-        return self._sign(name, audience, ttl, {"groups": list(groups)})
+        return self._sign(name, audience, ttl, {"groups": list(groups)}, secrets.token_hex(16))
 
-    def _sign(self, subject: str, audience: str, ttl: timedelta, extra: dict[str, Any]) -> str:
+    def _sign(self, subject: str, audience: str, ttl: timedelta, extra: dict[str, Any], token_id: str) -> str:
         if not _SHORTEST <= ttl <= MAX_TTL:
             raise ValueError(f"a token's lifetime is {_SHORTEST.seconds} s to {MAX_TTL.days} days, not {ttl}")
         now = int(self._clock().timestamp())
@@ -100,7 +108,7 @@ class Tokens:
             "iat": now,
             "nbf": now,
             "exp": now + int(ttl.total_seconds()),
-            "jti": secrets.token_hex(16),
+            "jti": token_id,
             **extra,
         }
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM, headers={"kid": self._key_id})
@@ -156,6 +164,10 @@ class Tokens:
         if audience not in audiences:
             raise TokenRefused(f"the token is meant for {', '.join(audiences) or 'nobody'}, not for {audience}")
         namespace, account = _account(payload)
+        if account:
+            refused = self.registry.refusal(str(payload["jti"]), namespace, account, times["iat"].timestamp())
+            if refused:
+                raise TokenRefused(refused)
         groups = payload.get("groups", [])
         return Claims(
             subject=str(payload["sub"]),

@@ -25,6 +25,8 @@ COMMANDS: dict[str, _Entry] = {
     "agent": _Entry("agent", "agent", "Run one workload's agent: identity, Envoy, application."),
     "api-resources": _Entry("resources", "api_resources", "List the kinds that the API serves."),
     "apply": _Entry("resources", "apply", "Create or change objects from files."),
+    "ca": _Entry("authority", "ca", "Show and rotate the certificate authority."),
+    "capture": _Entry("capture", "capture", "Print the rules that capture traffic."),
     "compile": _Entry("compile", "compile_command", "Compile files to a proxy's Envoy configuration, offline."),
     "completion": _Entry("completion", "completion", "Print a completion script for bash, zsh or fish."),
     "debug": _Entry("debug", "debug", "Look into the running control plane: where its time and memory go."),

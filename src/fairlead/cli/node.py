@@ -79,7 +79,7 @@ def node(
     async def supervise() -> None:
         access = read_kubeconfig(kubeconfig or home / "kubeconfig", server)
         config = NodeConfig(home, find_mesh(home, xds, join, root_cert), _node_name(name), loopback)
-        async with Client(access) as client:
+        async with Client(access, lambda: read_kubeconfig(kubeconfig or home / "kubeconfig", server)) as client:
             task = asyncio.create_task(Supervisor(config, client).run())
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, task.cancel)

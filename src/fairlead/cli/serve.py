@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 if TYPE_CHECKING:
+    from fairlead.ca.oidc import JoinIssuer
     from fairlead.controlplane.plane import ControlPlane, Settings
     from fairlead.controlplane.state import StateDirectory
 
@@ -39,6 +40,22 @@ def _server_options(function: F) -> F:
         click.option("--ca-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its private key."),
         click.option(
             "--ca-root", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its root, if another."
+        ),
+        click.option(
+            "--ca-chain",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Certificates between the signing certificate and its root.",
+        ),
+        click.option(
+            "--join-issuers",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="File (YAML) of token issuers whose tokens join the mesh.",
+        ),
+        click.option(
+            "--trust-domain-alias",
+            "trust_domain_aliases",
+            multiple=True,
+            help="A former trust domain, whose proxies go on while they move to the new one.",
         ),
         click.option(
             "--jwks-block",
@@ -138,8 +155,20 @@ def _settings(options: dict[str, Any]) -> Settings:
                 ipaddress.ip_network(text, strict=option == "--service-range")
         except ValueError as error:
             raise click.UsageError(f"{option}: {error}") from None
-    supplied = Supplied(certificate, key, root or certificate) if certificate is not None else None
-    return Settings(**options, supplied=supplied)
+    chain, issuers = options.pop("ca_chain"), options.pop("join_issuers")
+    supplied = Supplied(certificate, key, root or certificate, chain) if certificate is not None else None
+    return Settings(**options, supplied=supplied, join_issuers=_issuers(issuers) if issuers is not None else ())
+
+
+def _issuers(file: Path) -> tuple[JoinIssuer, ...]:
+    import yaml
+
+    from fairlead.ca.oidc import read_issuers
+
+    try:
+        return read_issuers(yaml.safe_load(file.read_text()))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError) as error:
+        raise click.UsageError(f"--join-issuers {file}: {error} [FL2603]") from None
 
 
 async def _until_signalled(plane: ControlPlane, directory: StateDirectory, work: Callable[[ControlPlane], Any]) -> None:
@@ -175,7 +204,8 @@ async def _everything(plane: ControlPlane, loopback: str, gateway: bool, files: 
     from fairlead.node.supervisor import NodeConfig, Supervisor
 
     home = plane.state.path
-    async with Client(read_kubeconfig(plane.state.kubeconfig)) as client:
+    access = read_kubeconfig(plane.state.kubeconfig)
+    async with Client(access, lambda: read_kubeconfig(plane.state.kubeconfig)) as client:
         config = NodeConfig(home, find_mesh(home), socket.gethostname().split(".")[0].lower() or "node", loopback)
         supervisor = Supervisor(config, client)
         running = asyncio.create_task(supervisor.run())

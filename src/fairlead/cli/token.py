@@ -11,7 +11,7 @@ from fairlead.cli.printing import show
 
 @click.group()
 def token() -> None:
-    """Make join tokens: what lets a workload ask for its first certificate."""
+    """Make, list and revoke join tokens: what lets a workload ask for its first certificate."""
 
 
 @token.command()
@@ -52,3 +52,67 @@ def create(
         show(made, output)
     else:
         click.echo(made["token"])
+
+
+_STATE = click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="The state directory.")
+_KUBECONFIG = click.option(
+    "--kubeconfig", type=click.Path(path_type=Path), help="Default: $KUBECONFIG, then STATE/kubeconfig."
+)
+
+
+@token.command("list")
+@_STATE
+@_KUBECONFIG
+@click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print data instead of a table.")
+def list_(state: Path | None, kubeconfig: Path | None, output: str | None) -> None:
+    """List the tokens that have not ended, without their secret. USED counts the certificates that each has fetched."""
+    from fairlead.cli.printing import print_table
+    from fairlead.cli.resources import connected
+
+    with connected(kubeconfig, state) as client:
+        found = client.request("GET", "/fairlead/v1/tokens").document["tokens"]
+    if output:
+        show(found, output)
+        return
+    print_table(
+        ("ID", "NAMESPACE", "SERVICE ACCOUNT", "AUDIENCE", "ENDS", "USED", "REVOKED"),
+        [
+            (
+                one["id"],
+                one["namespace"],
+                one["service_account"],
+                one["audience"],
+                one["expires"],
+                one["used"],
+                "yes" if one["revoked"] else "",
+            )
+            for one in found
+        ],
+        blank="",
+    )
+
+
+@token.command()
+@click.argument("ids", nargs=-1)
+@click.option("-n", "--namespace", default="default", show_default=True)
+@click.option("--service-account", help="Revoke every token of this service account that was made until now.")
+@_STATE
+@_KUBECONFIG
+def revoke(
+    ids: tuple[str, ...], namespace: str, service_account: str | None, state: Path | None, kubeconfig: Path | None
+) -> None:
+    """Refuse tokens from now on: by ID, or all of a service account.
+
+    Certificates that they have fetched go on and renew themselves.
+    """
+    from fairlead.cli.printing import complain
+    from fairlead.cli.resources import connected
+
+    if bool(ids) == bool(service_account):
+        raise click.UsageError("name token ids (`fairlead token list`), or a --service-account")
+    body = {"ids": ids, "namespace": namespace, "serviceAccount": service_account or ""}
+    with connected(kubeconfig, state) as client:
+        found = client.request("POST", "/fairlead/v1/tokens/revoke", body).document
+    for unknown in found["unknown"]:
+        complain(f"warning: no token {unknown} is in the list; it is refused in any case")
+    click.echo(f"revoked {found['revoked']}")

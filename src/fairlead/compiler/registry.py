@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib import import_module
+from itertools import islice
 from pkgutil import iter_modules
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ import msgspec
 
 import fairlead.kinds
 from fairlead.ir.kind import Kind
-from fairlead.model.decode import decode
+from fairlead.model.decode import MOST, decode
 from fairlead.model.diagnostic import Diagnostic, Problem, Severity
 from fairlead.model.manifest import Json, Manifest
 from fairlead.model.names import is_dns_label, is_dns_subdomain, nearest
@@ -20,6 +21,7 @@ from fairlead.model.object import Metadata, Object
 from fairlead.model.path import METADATA, FieldPath
 from fairlead.model.ref import Ref
 
+_LONGEST_MESSAGE = 1000
 _TOP = frozenset({"apiVersion", "kind", "metadata", "status"})
 
 
@@ -90,15 +92,15 @@ class Registry:
         spec, found = decode(kind.spec, {} if body is None else body, kind.base)
         problems.extend(found)
         if not kind.inline:
-            problems.extend(_stray(data))
+            problems.extend(islice(_stray(data), MOST))
         if spec is None or meta is None:
-            return None, problems
+            return None, [_bounded(one) for one in problems]
         home = (meta.namespace or namespace) if kind.namespaced else ""
         status = decode(kind.status, data["status"])[0] if kind.status is not None and "status" in data else None
         obj = Object(kind.ref(home, meta.name), meta, spec, status)
         if not _has_errors(problems) and kind.validate is not None:
             problems.extend(kind.validate(obj))
-        return (None if _has_errors(problems) else obj), problems
+        return (None if _has_errors(problems) else obj), [_bounded(one) for one in problems]
 
     def read_manifest(
         self, manifest: Manifest, namespace: str = "default"
@@ -118,6 +120,15 @@ class Registry:
 
 def _shaped(kind: Kind[Any], data: Json) -> bool:
     return kind.inline or isinstance(data.get("spec", {}), dict)
+
+
+def _bounded(problem: Problem) -> Problem:
+    """The problem with a message that can be shown, however long the value is that it quotes."""
+    text = problem.message
+    if len(text) <= _LONGEST_MESSAGE:
+        return problem
+    half = _LONGEST_MESSAGE // 2
+    return msgspec.structs.replace(problem, message=f"{text[:half]} ... {text[-half:]}")
 
 
 def _has_errors(problems: Iterable[Problem]) -> bool:

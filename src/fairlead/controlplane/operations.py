@@ -38,7 +38,7 @@ def operations(
         try:
             wanted = asked(request.query_params)
         except ValueError as error:
-            return _refused(400, str(error))
+            return refused(400, str(error))
         return Response(
             msgspec.json.encode({"revision": feed.revision, **proxies.page(wanted)}), media_type="application/json"
         )
@@ -47,7 +47,7 @@ def operations(
         name = request.path_params["name"]
         connection = proxies.connection(name)
         if connection is None:
-            return _refused(404, f"no proxy {name!r} is connected; `fairlead proxy-status` lists those that are")
+            return refused(404, f"no proxy {name!r} is connected; `fairlead proxy-status` lists those that are")
         catalog = proxies.catalog(connection)
         return JSONResponse(
             {
@@ -84,12 +84,12 @@ def operations(
 
     return [
         *_profiles(profiler),
-        Route("/fairlead/v1/memory", _administrators(memory)),
-        Route("/metrics", _administrators(metrics)),
-        Route("/fairlead/v1/proxies", _administrators(listing)),
-        Route("/fairlead/v1/proxies/{name}", _administrators(one)),
-        Route("/fairlead/v1/diagnostics", _administrators(diagnostics)),
-        Route("/fairlead/v1/release", _administrators(release), methods=["POST"]),
+        Route("/fairlead/v1/memory", administrators(memory)),
+        Route("/metrics", administrators(metrics)),
+        Route("/fairlead/v1/proxies", administrators(listing)),
+        Route("/fairlead/v1/proxies/{name}", administrators(one)),
+        Route("/fairlead/v1/diagnostics", administrators(diagnostics)),
+        Route("/fairlead/v1/release", administrators(release), methods=["POST"]),
     ]
 
 
@@ -102,9 +102,9 @@ def _profiles(profiler: Profiler) -> list[BaseRoute]:
             )
             profiler.start(seconds, rate)
         except ValueError as error:
-            return _refused(400, str(error))
+            return refused(400, str(error))
         except Busy as error:
-            return _refused(409, str(error))
+            return refused(409, str(error))
         return JSONResponse({"seconds": seconds, "rate": rate}, 202)
 
     async def fetch(_: Request) -> Response:
@@ -112,28 +112,31 @@ def _profiles(profiler: Profiler) -> list[BaseRoute]:
             return JSONResponse({"running": True}, 202)
         made = profiler.take()
         if made is None:
-            return _refused(404, "there is no profile; POST to begin one")
+            return refused(404, "there is no profile; POST to begin one")
         return Response(msgspec.json.encode(made), media_type="application/json")
 
     return [
-        Route("/fairlead/v1/profile", _administrators(begin), methods=["POST"]),
-        Route("/fairlead/v1/profile", _administrators(fetch)),
+        Route("/fairlead/v1/profile", administrators(begin), methods=["POST"]),
+        Route("/fairlead/v1/profile", administrators(fetch)),
     ]
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def _administrators(serve: Endpoint) -> Endpoint:
+def administrators(serve: Endpoint) -> Endpoint:
+    """The same, for administrators only."""
+
     async def endpoint(request: Request) -> Response:
         if not user_of(request).is_admin:
-            return _refused(403, f"{request.url.path} is for administrators only")
+            return refused(403, f"{request.url.path} is for administrators only")
         return await serve(request)
 
     return endpoint
 
 
-def _refused(code: int, message: str) -> Response:
+def refused(code: int, message: str) -> Response:
+    """A Kubernetes Status that says no."""
     return JSONResponse(
         {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}, code
     )

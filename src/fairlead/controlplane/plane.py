@@ -18,18 +18,25 @@ from fairlead.apiserver.admission import Admission
 from fairlead.apiserver.auth import User
 from fairlead.apiserver.reviews import Token
 from fairlead.apiserver.server import ApiServer
-from fairlead.ca.authority import Authority, RequestRefused, ServerCertificate, Supplied, open_authority
+from fairlead.ca.authority import Authority, RequestRefused, ServerCertificate, Supplied
 from fairlead.ca.files import write_atomic
+from fairlead.ca.oidc import ForeignTokens, JoinIssuer
+from fairlead.ca.rotation import Rotation
 from fairlead.ca.service import CertificateEvent, CertificateService, JoinServer, by_certificate, by_token
 from fairlead.ca.tokens import API_AUDIENCE, JOIN_AUDIENCE, MAX_TTL, TokenRefused, Tokens
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.registry import registry
+from fairlead.controlplane import memory
 from fairlead.controlplane.allocation import Allocation
+from fairlead.controlplane.authorityroutes import authority_routes
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fetching import KeyFetcher
+from fairlead.controlplane.fleet import Fleet
+from fairlead.controlplane.issuers import IssuerKeys
 from fairlead.controlplane.jwks import REFRESH, KeyKeeper
 from fairlead.controlplane.operations import operations
+from fairlead.controlplane.plaintext import PlaintextLedger
 from fairlead.controlplane.profiling import Profiler
 from fairlead.controlplane.proxies import Proxies
 from fairlead.controlplane.state import Endpoints, StateDirectory
@@ -39,6 +46,8 @@ from fairlead.xds.server import Server
 _log = logging.getLogger(__name__)
 SERVER_NAMES = ("fairlead-controlplane", "istiod.istio-system.svc", "localhost", "127.0.0.1")
 _ADMIN_TTL = timedelta(days=365)
+_STORM = 50
+_TIDY_SECONDS = 5
 
 
 def _now() -> datetime:
@@ -50,7 +59,8 @@ class Settings(msgspec.Struct, frozen=True):
 
     `certificate_ttl` is the life of the servers' own certificate, which is renewed at half of it. `jwks_blocked` are
     networks from which keys of token issuers are never fetched, `jwks_ca` is a file of authorities that are trusted for
-    that beside the system's, `jwks_refresh` is the time between two fetches (seconds).
+    that beside the system's, `jwks_refresh` is the time between two fetches (seconds). `join_issuers` are trusted for
+    tokens to join with; proxies of `trust_domain_aliases` go on while the trust domain is migrated.
     """
 
     host: str = "127.0.0.1"
@@ -65,12 +75,14 @@ class Settings(msgspec.Struct, frozen=True):
     jwks_blocked: tuple[str, ...] = ()
     jwks_ca: Path | None = None
     jwks_refresh: float = REFRESH
+    join_issuers: tuple[JoinIssuer, ...] = ()
+    trust_domain_aliases: tuple[str, ...] = ()
 
 
 class _ServerCertificates:
     """The servers' certificate, renewed at half of its life; asked from gRPC threads before each handshake."""
 
-    def __init__(self, authority: Authority, names: tuple[str, ...], lifetime: timedelta) -> None:
+    def __init__(self, authority: Callable[[], Authority], names: tuple[str, ...], lifetime: timedelta) -> None:
         self._authority = authority
         self._names = names
         self._lifetime = lifetime
@@ -81,7 +93,7 @@ class _ServerCertificates:
     def current(self) -> ServerCertificate:
         with self._lock:
             if self._current is None or time.time() >= self.renew_at:
-                self._current = self._authority.issue_server(self._names, self._lifetime)
+                self._current = self._authority().issue_server(self._names, self._lifetime)
                 left = (self._current.not_after - datetime.now(UTC)).total_seconds()
                 self.renew_at = time.time() + left / 2
             return self._current
@@ -91,7 +103,7 @@ class _ServerCertificates:
         return made.key, made.chain
 
     def with_roots(self) -> tuple[bytes, bytes, bytes]:
-        return (*self.pair(), self._authority.root_pem.encode())
+        return (*self.pair(), self._authority().root_pem.encode())
 
 
 class _Authenticator:
@@ -127,7 +139,9 @@ class ControlPlane:
         self.store = Store(state.store)
         self.model = MeshModel(registry())
         self.feed = Feed(self.store, self.model)
-        self.authority = open_authority(state.ca, settings.trust_domain, _now, settings.supplied)
+        self.rotation = Rotation(state.ca, settings.trust_domain, _now, settings.supplied)
+        if self.rotation.ignored:
+            _log.warning("%s is not taken over: a rotation has replaced it", self.rotation.ignored)
         self.tokens = Tokens(state.ca, f"https://{SERVER_NAMES[0]}", _now)
         self.delivery = Delivery(self.feed)
         self.proxies = Proxies(self.store, self.model, self.delivery)
@@ -137,16 +151,27 @@ class ControlPlane:
         self.profiler = Profiler()
         self.fetcher = KeyFetcher(settings.jwks_blocked, settings.jwks_ca)
         self.keys = KeyKeeper(self.feed, self.store, self.fetcher.fetch, state.keys, settings.jwks_refresh)
+        self.plaintext = PlaintextLedger()
+        self.fleet = Fleet(state.ca / "fleet.json", lambda: self.authority, self.proxies.nodes, self.plaintext)
+        self.issuer_keys = IssuerKeys(settings.join_issuers, self.fetcher.fetch, settings.jwks_refresh)
+        self._certificates: _ServerCertificates | None = None
         self._running: list[Callable[[], Any]] = []
         self._renew_now = asyncio.Event()
+
+    @property
+    def authority(self) -> Authority:
+        """Who signs now."""
+        return self.rotation.authority
 
     async def start(self) -> Endpoints:
         """Load the state and listen. Raises ServerError or OSError with a message for people."""
         settings = self.settings
         service = CertificateService(lambda: self.authority, observer=_Certificates())
-        certificates = _ServerCertificates(
-            self.authority, (*SERVER_NAMES, settings.host, *settings.names), settings.certificate_ttl
-        )
+        names = (*SERVER_NAMES, settings.host, *settings.names)
+        certificates = _ServerCertificates(lambda: self.authority, names, settings.certificate_ttl)
+        self._certificates = certificates
+        self.issuer_keys.start()
+        foreign = ForeignTokens(settings.join_issuers, self.issuer_keys.keys, self.issuer_keys.missing, _now)
         api = self._api(certificates)
         bound = _bracketed(settings.host)
         xds = self.xds = Server(
@@ -155,15 +180,21 @@ class ControlPlane:
             self.proxies,
             certificates.with_roots,
             settings.trust_domain,
-            handlers=[service.handler("certificate", by_certificate(settings.trust_domain))],
+            handlers=[
+                service.handler("certificate", by_certificate(settings.trust_domain, settings.trust_domain_aliases)),
+                self.fleet.handler(),
+            ],
+            aliases=settings.trust_domain_aliases,
         )
         join = JoinServer(
             f"{bound}:{settings.join_port}",
             certificates.pair,
-            [service.handler("token", by_token(self.tokens, settings.trust_domain))],
+            [service.handler("token", by_token(self.tokens, settings.trust_domain, foreign=foreign))],
         )
         self.feed.start()
+        memory.loaded()
         self._running += [self.profiler.stop, self.feed.stop, self.fetcher.close, self.keys.stop]
+        self._running += [self.fleet.stop, self.issuer_keys.stop]
         await self.keys.start()
         self.proxies.programmed.start()
         for server in (xds, join, api):
@@ -174,9 +205,29 @@ class ControlPlane:
         reached = _reached(settings.host)
         found = Endpoints(f"https://{reached}:{api.port}", f"{reached}:{xds.port}", f"{reached}:{join.port}")
         self._write(found)
-        renewing = asyncio.create_task(self._renew(certificates, api, found), name="renew")
-        self._running.append(lambda: _ended(renewing))
+        for task in (self._renew(certificates, api, found), self._tidy(xds)):
+            running = asyncio.create_task(task)
+            self._running.append(lambda running=running: _ended(running))
         return found
+
+    async def _tidy(self, xds: Server) -> None:
+        """After a storm of proxies has passed, see to the memory that it took."""
+        seen = xds.admission.admitted
+        while True:
+            await asyncio.sleep(_TIDY_SECONDS)
+            if xds.admission.admitted - seen >= _STORM and not xds.admission.waiting:
+                seen = xds.admission.admitted
+                memory.grown()
+
+    @property
+    def server_ends(self) -> datetime | None:
+        """When the servers' certificate ends."""
+        return self._certificates.current().not_after if self._certificates is not None else None
+
+    def trust_changed(self) -> None:
+        """The authority is in another phase: tell proxies, renew the servers' certificate and the kubeconfig."""
+        self.renew()
+        self.fleet.changed()
 
     def renew(self) -> None:
         """Have the servers' certificate and the kubeconfig's token renewed now."""
@@ -220,7 +271,10 @@ class ControlPlane:
             host=self.settings.host,
             port=self.settings.api_port,
             token_issuer=self._issue,
-            routes=operations(self.proxies, self.feed, self.delivery, lambda: self.xds, self.profiler),
+            routes=[
+                *operations(self.proxies, self.feed, self.delivery, lambda: self.xds, self.profiler),
+                *authority_routes(self),
+            ],
         )
 
     async def stop(self) -> None:
@@ -229,6 +283,7 @@ class ControlPlane:
             done = self._running.pop()()
             if asyncio.iscoroutine(done):
                 await done
+        self.tokens.registry.close()
         self.store.close()
 
     def _write(self, found: Endpoints) -> None:

@@ -30,7 +30,6 @@ from fairlead.ir.view import View
 from fairlead.model.ref import Ref
 from fairlead.store.errors import StoreError
 from fairlead.store.store import Store
-from fairlead.xds.ledger import SyncState
 from fairlead.xds.messages import Nacked
 from fairlead.xds.server import Connection
 
@@ -39,6 +38,7 @@ CONDITION = "Programmed"
 _GROUPS = ("networking.istio.io", "security.istio.io", "telemetry.istio.io", "extensions.istio.io")
 _NO_POLICY = ("WorkloadEntry", "WorkloadGroup")
 _PAUSE = 0.25
+_ALL_PAUSE, _ALL = 2.0, "all"
 """Seconds between news and the writing of what follows from it."""
 _AFTER_START = 10.0
 """Seconds in which proxies come back to a control plane that was started anew."""
@@ -90,6 +90,9 @@ class Programmed:
         self._outcomes: dict[Ref, Outcome] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._views: dict[int, View] = {}
+        self._news: dict[int, Connection] = {}
+        """Connections that have said something since the last look, or are new to a wave."""
 
     def start(self) -> None:
         """Begin, on the running loop. What was not programmed when the last control plane ended is looked at later."""
@@ -113,25 +116,38 @@ class Programmed:
             for wave in self._waves:
                 wave.refs.pop(ref, None)
         if refs:
-            names = {view: {kind: set(rows) for kind, rows in found.items()} for view, found in made.changed.items()}
+            # Views that share what changed share one description of it.
+            same: dict[int, dict[str, set[str]]] = {}
+            names: dict[View, dict[str, set[str]]] = {}
+            for view, found in made.changed.items():
+                if id(found) not in same:
+                    same[id(found)] = {kind: set(rows) for kind, rows in found.items()}
+                names[view] = same[id(found)]
             self._add(_Wave(refs, names))
         elif made.changed and (self._waves or self._blames):
-            self.poke()
+            # Perhaps something is wanted no longer.
+            self._settle_in(_ALL_PAUSE, _ALL)
 
-    def poke(self) -> None:
+    def acknowledged(self, connection: Connection) -> None:
         """A proxy has acknowledged something."""
         if self._waves or self._blames or self._outcomes:
+            self._news[connection.id] = connection
             self._settle_in(_PAUSE)
 
     def left(self, connection: Connection) -> None:
         """A proxy has gone."""
+        self._views.pop(connection.id, None)
+        self._news.pop(connection.id, None)
+        for wave in self._waves:
+            wave.waiting.pop(connection.id, None)
         blames = [blame for key, blame in self._blames.items() if key[0] == connection.node.id]
         if blames and self._loop is not None:
             for blame in blames:
                 blame.away_since = self._loop.time()
             # One timer for each proxy that leaves: whoever leaves later is looked at later.
             self._settle_in(_ABSENT + _PAUSE, f"absent {connection.node.id}")
-        self.poke()
+        if self._waves or self._blames or self._outcomes:
+            self._settle_in(_PAUSE)
 
     def refused(self, connection: Connection, event: Nacked) -> None:
         """A proxy has refused a resource."""
@@ -147,7 +163,7 @@ class Programmed:
     # Who is to blame
 
     def _suspects(self, connection: Connection, event: Nacked) -> list[Ref]:
-        view = view_of(connection.node)
+        view = self._view(connection)
         behind = self._behind(view, event)
         edited = {
             ref
@@ -196,8 +212,9 @@ class Programmed:
     def _add(self, wave: _Wave) -> None:
         names = wave.names
         for connection in self._connections():
-            if names is None or view_of(connection.node) in names:
+            if names is None or self._view(connection) in names:
                 wave.waiting[connection.id] = None
+                self._news[connection.id] = connection
         wave.concerned = len(wave.waiting)
         if len(self._waves) >= _MANY_WAVES:
             # A proxy is slow: what came last waits together, so that this stays small.
@@ -241,13 +258,15 @@ class Programmed:
 
     def _settle(self, name: str) -> None:
         self._timers.pop(name, None)
-        live = {connection.id: connection for connection in self._connections()}
-        self._forgive({connection.node.id: connection for connection in live.values()})
+        if self._blames:
+            self._forgive({connection.node.id: connection for connection in self._connections()})
         blamed = self._accuse()
+        if name == _ALL:
+            self._news = {connection.id: connection for connection in self._connections()}
+        news, self._news = self._news, {}
         for wave in list(self._waves):
-            for at in list(wave.waiting):
-                connection = live.get(at)
-                if connection is None or self._has(wave, connection):
+            for at, connection in news.items():
+                if at in wave.waiting and self._has(wave, connection):
                     del wave.waiting[at]
             if not wave.waiting:
                 self._waves.remove(wave)
@@ -278,7 +297,7 @@ class Programmed:
                 over = self._loop.time() - blame.away_since >= _ABSENT
             else:
                 blame.away_since = None
-                state = self._state(connection, view_of(connection.node), key[1], key[2])
+                state = self._state(connection, self._view(connection), key[1], key[2])
                 over = state is _State.OK or (state is _State.UNASKED and self._in_sync(connection))
             if over:
                 del self._blames[key]
@@ -298,12 +317,18 @@ class Programmed:
             self._outcomes[ref] = Outcome(False, "RefusedByProxy", f"{said[0][:1900]}{more}")
         return set(found)
 
+    def _view(self, connection: Connection) -> View:
+        found = self._views.get(connection.id)
+        if found is None:
+            found = self._views[connection.id] = view_of(connection.node)
+        return found
+
     # How a proxy stands
 
     def _has(self, wave: _Wave, connection: Connection) -> bool:
         if wave.names is None:
             return self._in_sync(connection)
-        view = view_of(connection.node)
+        view = self._view(connection)
         return all(
             self._state(connection, view, kind, name) is not _State.PENDING
             for kind, names in wave.names.get(view, {}).items()
@@ -312,12 +337,7 @@ class Programmed:
 
     @staticmethod
     def _in_sync(connection: Connection) -> bool:
-        for one in connection.status():
-            if one.state is SyncState.STALE:
-                return False
-            if any(entry.nacked is None for entry in one.entries):
-                return False
-        return True
+        return connection.session.settled
 
     def _state(self, connection: Connection, view: View, kind: str, name: str) -> _State:
         """How a proxy stands with a resource. It is compared with the newest there is, also where a push is held."""

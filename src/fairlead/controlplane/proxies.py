@@ -91,7 +91,7 @@ class Proxies:
                 self.programmed.refused(connection, event)
             else:
                 self._answers["ack"] += 1
-                self.programmed.poke()
+                self.programmed.acknowledged(connection)
 
     def answers(self) -> dict[str, int]:
         """How many answers of each sort proxies have given."""
@@ -117,6 +117,14 @@ class Proxies:
             for one in page
         ]
         return {**msgspec.to_builtins(self.counts()), "continue": after, "proxies": found}
+
+    def connections(self) -> list[Connection]:
+        """The proxies that are connected."""
+        return self._live()
+
+    def nodes(self) -> list[str]:
+        """The node ids of connected proxies."""
+        return [known.connection.node.id for known in self._known.values()]
 
     def connection(self, name: str) -> Connection | None:
         """The proxy called `name.namespace`, or with this node id."""

@@ -37,7 +37,7 @@ class Resource:
     are joined when they are asked for. Immutable.
     """
 
-    __slots__ = ("_whole", "name", "pieces", "type_url", "version")
+    __slots__ = ("_whole", "framing", "name", "pieces", "size", "type_url", "version")
 
     def __init__(
         self, type_url: str, name: str, version: str, body: bytes = b"", pieces: tuple[Piece, ...] = ()
@@ -46,6 +46,10 @@ class Resource:
         self.name = name
         self.version = version
         self.pieces = pieces
+        self.size = sum([len(piece.body) for piece in pieces]) if pieces else len(body)
+        """Bytes of the serialised message."""
+        self.framing: tuple[bytes, bytes] | None = None
+        """What a sender puts around the bytes, kept here for the next one who needs it."""
         self._whole = body
 
     @staticmethod
@@ -69,11 +73,6 @@ class Resource:
     def body(self) -> bytes:
         """The serialised message. Empty where only the version is known."""
         return b"".join([piece.body for piece in self.pieces]) if self.pieces else self._whole
-
-    @property
-    def size(self) -> int:
-        """Bytes of the serialised message."""
-        return sum(len(piece.body) for piece in self.pieces) if self.pieces else len(self._whole)
 
     def __eq__(self, other: object) -> bool:
         """The same name and version; one of which only the version is known differs from one with bytes."""

@@ -97,7 +97,7 @@ def port_protocol(number: int, name: str, app_protocol: str = "", transport: str
     Ports of well-known server-first protocols (SMTP, DNS, MySQL, MongoDB) are TCP unless they say otherwise, since
     detection would wait for a client that waits for the server (Istio `kube.ConvertProtocol`).
     """
-    if transport == "UDP":
+    if transport in ("UDP", "SCTP"):  # Envoy forwards neither for us.
         return Protocol.UDP
     if app_protocol:
         known = _APP_PROTOCOLS.get(app_protocol.lower())

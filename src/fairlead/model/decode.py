@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -19,13 +20,17 @@ from fairlead.model.path import ROOT, FieldPath
 
 T = TypeVar("T")
 
+_LARGEST = 1 << 64
+MOST = 100
+"""Problems of one value that are told: nobody reads more, and each looks for near misses."""
+
 
 def decode(kind: type[T], value: object, path: FieldPath = ROOT) -> tuple[T | None, list[Problem]]:
     """The typed value, or None and the problems (never both empty)."""
     try:
         return msgspec.convert(value, kind, strict=True), []
-    except msgspec.ValidationError as error:
-        problems = list(_walk(_info(kind), value, path))
+    except (msgspec.ValidationError, OverflowError) as error:
+        problems = list(islice(_walk(_info(kind), value, path), MOST))
         return None, problems or [Problem(path, _plain(str(error)), code="FL0002", reason="FieldValueInvalid")]
 
 
@@ -53,7 +58,7 @@ def _kind_of(value: object) -> str:
     if isinstance(value, bool):
         return f"the boolean {str(value).lower()}"
     if isinstance(value, int | float):
-        return f"the number {value}"
+        return f"the number {value}" if abs(value) < _LARGEST else "a huge number"
     if isinstance(value, str):
         return f"the string {value!r}" if len(value) < 60 else "a string"
     return "a list" if isinstance(value, list) else "an object"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+_LONGEST = 300
+"""Characters of a field's name that are shown."""
 _PLAIN = re.compile(r"^[A-Za-z_$][A-Za-z0-9_\-$]*$")
 
 
@@ -22,6 +24,8 @@ class FieldPath(tuple[str | int, ...]):
     def __str__(self) -> str:
         out: list[str] = []
         for part in self:
+            if isinstance(part, str) and len(part) > _LONGEST:
+                part = part[:_LONGEST] + "..."
             if isinstance(part, int):
                 out.append(f"[{part}]")
             elif _PLAIN.match(part):

@@ -19,10 +19,18 @@ from fairlead.model.manifest import Json, Manifest
 MAX_BYTES = 64 << 20
 MAX_DEPTH = 100
 MAX_NODES = 2_000_000
+MAX_ALIASED = 100_000
+"""Values that stand in a text only by reference: each costs memory, and a few lines can ask for any number."""
+
+# Without the C extension (an odd platform) the Python parser delivers the same events, slowly.
+PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+"""A character that JSON writes as two surrogates, which YAML does not know."""
 
 _TRUE = {"y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "true", "True", "TRUE"}
 _FALSE = {"n", "N", "no", "No", "NO", "off", "Off", "OFF", "false", "False", "FALSE"}
 _NULL = {"", "~", "null", "Null", "NULL"}
+_LONGEST_INTEGER = 80
 _DEC = re.compile(r"^[-+]?[0-9][0-9_]*$")
 _OCT = re.compile(r"^[-+]?0[0-7_]+$")
 _OCT12 = re.compile(r"^[-+]?0o[0-7_]+$")
@@ -40,7 +48,23 @@ class YAMLError(Exception):
         self.position = position
 
 
+def _joined(found: re.Match[str]) -> str:
+    high, low = int(found[2], 16), int(found[3], 16)
+    return f"{found[1]}\\U{0x10000 + ((high - 0xD800) << 10) + low - 0xDC00:08x}"
+
+
 def _integer(text: str) -> int | None:
+    """The integer of a text, or None if it is none of 64 bits."""
+    if len(text) > _LONGEST_INTEGER:
+        return None
+    try:
+        found = _whole(text)
+    except ValueError:
+        return None
+    return found if found is not None and -(1 << 63) <= found < 1 << 64 else None
+
+
+def _whole(text: str) -> int | None:
     plain = text.replace("_", "")
     if _OCT12.match(text):
         return int(plain.replace("0o", "", 1), 8)
@@ -81,10 +105,10 @@ class _Builder:
     """Builds values from parser events; keeps the position of every value by path."""
 
     def __init__(self, text: str, file: str) -> None:
-        # Without the C extension (an odd platform) the Python parser delivers the same events, slowly.
-        parser: Any = getattr(yaml, "CParser", None)
-        self._parser: Any = parser(text) if parser is not None else yaml.SafeLoader(text)
+        self._text = _PAIR.sub(_joined, text) if "\\u" in text else text
+        self._parser: Any = None
         self._file = file
+        self._aliased = 0
         self._nodes = 0
         self._anchors: dict[str, tuple[object, dict[tuple[str | int, ...], tuple[int, int]]]] = {}
         self.marks: dict[tuple[str | int, ...], tuple[int, int]] = {}
@@ -92,8 +116,21 @@ class _Builder:
     def fail(self, message: str, mark: Any) -> YAMLError:
         return YAMLError(message, Position(self._file, mark.line + 1, mark.column + 1))
 
+    def _position(self, error: yaml.YAMLError) -> Position:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        if mark is not None:
+            # The C parser puts what is missing at the end onto a line behind the last one.
+            last = self._text.rstrip("\n").count("\n")
+            return Position(self._file, min(mark.line, last) + 1, mark.column + 1 if mark.line <= last else 1)
+        at = getattr(error, "position", None)
+        if not isinstance(at, int):
+            return Position(self._file, 1, 1)
+        before = self._text[:at]
+        return Position(self._file, before.count("\n") + 1, at - before.rfind("\n"))
+
     def documents(self) -> Iterator[tuple[object, Any]]:
         try:
+            self._parser = PARSER(self._text)
             self._parser.get_event()
             while not self._parser.check_event(yaml.StreamEndEvent):
                 start = self._parser.get_event()
@@ -102,12 +139,10 @@ class _Builder:
                 self._parser.get_event()
                 yield value, start.start_mark
         except yaml.MarkedYAMLError as error:
-            mark = cast("Any", error.problem_mark or error.context_mark)
-            at = Position(self._file, 1, 1) if mark is None else Position(self._file, mark.line + 1, mark.column + 1)
             said = " ".join(part for part in (error.context, error.problem) if part)
-            raise YAMLError(said or "not YAML", at) from None
+            raise YAMLError(said or "not YAML", self._position(error)) from None
         except yaml.YAMLError as error:
-            raise YAMLError(str(error).splitlines()[0], Position(self._file, 1, 1)) from None
+            raise YAMLError(str(error).splitlines()[0], self._position(error)) from None
 
     def _value(self, path: tuple[str | int, ...], event: Any, depth: int) -> object:
         self._nodes += 1
@@ -135,9 +170,9 @@ class _Builder:
         if event.anchor not in self._anchors:
             raise self.fail(f"unknown anchor {event.anchor!r}", event.start_mark)
         value, inside = self._anchors[event.anchor]
-        self._nodes += len(inside)
-        if self._nodes > MAX_NODES:
-            raise self.fail(f"more than {MAX_NODES} values in one text", event.start_mark)
+        self._aliased += len(inside)
+        if self._aliased > MAX_ALIASED:
+            raise self.fail(f"more than {MAX_ALIASED} values by aliases in one text", event.start_mark)
         for at, mark in inside.items():
             self.marks[path + at] = mark
         return value

@@ -14,7 +14,7 @@ import msgspec
 
 from fairlead.model.manifest import Json
 from fairlead.model.ref import NamespacedName
-from fairlead.node.kubeconfig import Access
+from fairlead.node.kubeconfig import Access, KubeconfigError
 
 MANAGER = "fairlead-node"
 """The field manager of everything that a node applies."""
@@ -63,15 +63,17 @@ class Event(NamedTuple):
 
 
 class Client:
-    """The client. Use as an async context manager, or `close` it; one event loop."""
+    """The client. Use as an async context manager, or `close` it; one event loop.
 
-    def __init__(self, access: Access) -> None:
+    `again` reads the kubeconfig anew: it is asked when the server's certificate is not accepted any more,
+    because the mesh's root was rotated.
+    """
+
+    def __init__(self, access: Access, again: Callable[[], Access] | None = None) -> None:
         self.access = access
-        headers = {"user-agent": MANAGER, "accept": "application/json"}
-        if access.token:
-            headers["authorization"] = f"Bearer {access.token}"
-        self._headers = headers
+        self._again = again
         self._session: aiohttp.ClientSession | None = None
+        self._outdated: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Client:
         return self
@@ -142,12 +144,33 @@ class Client:
                 async for line in _lines(answer.content):
                     yield _event(line)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._renew(error)
             raise ApiError(0, f"{self.access.server}: {_reason(error)}") from None
+
+    def _renew(self, error: BaseException) -> None:
+        """Read the kubeconfig anew where the server's certificate is not trusted: the next call goes out with it."""
+        if self._again is None or not isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return
+        try:
+            fresh = self._again()
+        except KubeconfigError:
+            return
+        if fresh == self.access:
+            return
+        self.access = fresh
+        session, self._session = self._session, None
+        if session is not None:
+            closing = asyncio.get_running_loop().create_task(session.close())
+            self._outdated.add(closing)
+            closing.add_done_callback(self._outdated.discard)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=self.access.tls(), limit=64)
-            self._session = aiohttp.ClientSession(connector=connector, headers=self._headers, timeout=_TIMEOUT)
+            headers = {"user-agent": MANAGER, "accept": "application/json"}
+            if self.access.token:
+                headers["authorization"] = f"Bearer {self.access.token}"
+            self._session = aiohttp.ClientSession(connector=connector, headers=headers, timeout=_TIMEOUT)
         return self._session
 
     async def _call(
@@ -165,6 +188,7 @@ class Client:
             async with self._opened().request(method, url, data=data, headers=headers, params=params) as answer:
                 text = await _bounded(answer.content, MAX_BODY)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._renew(error)
             raise ApiError(0, f"{self.access.server}: {_reason(error)}") from None
         if answer.status >= 400:
             raise _refusal(answer.status, text, f"{method} {path}")

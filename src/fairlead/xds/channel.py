@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 
 import msgspec
@@ -126,6 +126,8 @@ class Channel:
 
     def moved(self, catalog: Named, before: Before) -> None:
         """The catalog has changed, and is perhaps another mapping now."""
+        if not before and self.ledger.acked.follows_only(catalog) and self.names.follows_only(catalog):
+            return
         self.names.moved(catalog, before)
         self.ledger.acked.moved(catalog, before)
         self._dirty.update(name for name in before if self.wildcard or name in self.names or name in self.ledger.acked)
@@ -151,7 +153,7 @@ class Channel:
         `unsure` is left over from the proxy's last stream. Envoy runs the good part of a response that it refused,
         but does not name it in `initial_resource_versions`.
         """
-        events = self._answer(request.nonce, request.error)
+        events = self._answer(request.nonce, request.error, catalog)
         first, self.requested = not self.requested, True
         if len(self.names) + len(request.subscribe) > MAX_NAMES or len(request.initial_versions) > MAX_NAMES:
             raise ProtocolError(f"more than {MAX_NAMES} names of {self.type_url} on one stream")
@@ -192,7 +194,7 @@ class Channel:
             return []
         if len(request.names) > MAX_NAMES:
             raise ProtocolError(f"more than {MAX_NAMES} names of {self.type_url} on one stream")
-        events = self._answer(request.nonce, request.error)
+        events = self._answer(request.nonce, request.error, catalog)
         first, self.requested = not self.requested, True
         names = set(request.names)
         self._named_once = self._named_once or bool(names)
@@ -293,7 +295,8 @@ class Channel:
                     self._forget(name)
                     continue
                 asked = name in self._force
-                if name in self.ledger.acked and not (asked and self.type_url not in WHOLE):
+                held = name in self.ledger.acked or name in self.unsure
+                if held and not (asked and self.type_url not in WHOLE):
                     removes.append(name)
                 elif asked:
                     # The client waits for this answer (a cluster warms until it comes): it does not wait its turn.
@@ -349,14 +352,14 @@ class Channel:
         """Let the next response go out even if there is nothing in it."""
         self._owed = True
 
-    def compose(self, catalog: Named, nonce: str, version: str, *, may_remove: bool) -> Response | None:
+    def compose(self, catalog: Named, nonce: str, version: str, may_remove: Callable[[str], bool]) -> Response | None:
         """The next response, which is then in flight; None if there is none to send now."""
         if self.flight is not None or self.quiet:
             return None
         due = self.due(catalog)
         adds, blame = self._next_adds(due.adds)
         testing = bool(self._trials) or len(adds) < len(due.adds)
-        removes = due.removes if may_remove and not testing else ()
+        removes = due.removes if due.removes and not testing and may_remove(self.type_url) else ()
         absent = () if testing else due.absent
         if not (adds or removes or absent or self._owed):
             return None
@@ -365,7 +368,7 @@ class Channel:
         if self.whole:
             content = {**dict(self.ledger.acked.items()), **{resource.name: resource for resource in adds}}
             for name in removes:
-                del content[name]
+                content.pop(name, None)
             resources = tuple(content[name] for name in sorted(content))
             version = set_version(resources)
         gone = (*removes, *absent)
@@ -408,13 +411,17 @@ class Channel:
 
     # Answers.
 
-    def _answer(self, nonce: str, error: str | None) -> list[Event]:
+    def _answer(self, nonce: str, error: str | None, catalog: Named) -> list[Event]:
         flight = self.flight
         if flight is None or not nonce or nonce != flight.nonce:
             return []
         self.flight = None
-        self._dirty.update(flight.sent, flight.removed)
-        if error is not None:
+        self._dirty.update(flight.removed)
+        if error is None:
+            # What is still as it was sent needs no second look.
+            self._dirty.update([name for name, sent in flight.sent.items() if catalog.get(name) is not sent])
+        else:
+            self._dirty.update(flight.sent)
             self.ledger.landed(None)
             return self._refused(flight, error[:MAX_MESSAGE])
         self.ledger.landed(flight.version)
@@ -473,6 +480,5 @@ class Channel:
         self.ledger.nacked[name] = nack
         self._force.discard(name)
         self._dirty.add(name)
-        self.unsure.discard(name)
         held = self.ledger.acked.get(name)
         return Nacked(self.type_url, name, nack.version, nack.message, held.version if held else "")

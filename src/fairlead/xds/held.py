@@ -36,6 +36,10 @@ class Held:
         """Whether only differences from the catalog are kept."""
         return self._base is not None
 
+    def follows_only(self, catalog: Named) -> bool:
+        """Whether no other mapping than this is followed."""
+        return self._base is None or self._base is catalog
+
     @property
     def exceptions(self) -> int:
         """How many names are kept one by one."""
@@ -142,6 +146,10 @@ class Wanted:
 
     def __bool__(self) -> bool:
         return bool(self._rows) or bool(self._base)
+
+    def follows_only(self, catalog: Named) -> bool:
+        """Whether no other mapping than this is followed."""
+        return self._base is None or self._base is catalog
 
     def add(self, name: str) -> None:
         """It asks for this."""

@@ -106,6 +106,8 @@ class Admission:
         self._most = most
         self._waiting: OrderedDict[object, Callable[[], None]] = OrderedDict()
         self._inside: dict[object, asyncio.TimerHandle] = {}
+        self.admitted = 0
+        """How many clients were let in since the start."""
 
     @property
     def waiting(self) -> int:
@@ -129,4 +131,5 @@ class Admission:
         while self._waiting and len(self._inside) < self._most:
             client, admit = self._waiting.popitem(last=False)
             self._inside[client] = asyncio.get_running_loop().call_later(self.PATIENCE, self.leave, client)
+            self.admitted += 1
             admit()

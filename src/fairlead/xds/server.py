@@ -120,10 +120,10 @@ def claimed(node: Node) -> tuple[str, str]:
     return namespace, str(node.metadata.get("SERVICE_ACCOUNT") or "")
 
 
-def check_claim(peer: Identity, node: Node, trust_domain: str) -> None:
+def check_claim(peer: Identity, node: Node, trust_domain: str, aliases: Sequence[str] = ()) -> None:
     """A node is who its certificate says, or gets nothing. Raises Refused."""
     namespace, account = claimed(node)
-    if peer.trust_domain != trust_domain:
+    if peer.trust_domain not in (trust_domain, *aliases):
         raise Refused(f"{peer} is not of this mesh's trust domain {trust_domain}")
     if not namespace or not account:
         raise Refused("the node has no metadata NAMESPACE and SERVICE_ACCOUNT: start the proxy with an agent")
@@ -145,6 +145,8 @@ class ServerCertificate(Protocol):
 class Server:
     """The `xds` port. `handlers` are further gRPC services of unary methods on it, such as certificate renewal.
 
+    Proxies of the trust domains `aliases` are taken as if they were of this one.
+
     `filling` proxies at once are told everything for the first time; the others wait their turn, so that a storm of
     reconnects costs memory for few of them and the first ones are served soon.
     """
@@ -158,6 +160,7 @@ class Server:
         trust_domain: str,
         *,
         handlers: Sequence[grpc.GenericRpcHandler] = (),
+        aliases: Sequence[str] = (),
         max_streams: int = 10_000,
         filling: int = 16,
     ) -> None:
@@ -165,6 +168,7 @@ class Server:
         self.source = source
         self.observer = observer
         self.trust_domain = trust_domain
+        self.aliases = tuple(aliases)
         self._handlers = tuple(handlers)
         self.max_streams = max_streams
         self._listener = Listener(self._open, certificate, MAX_REQUEST_BYTES)
@@ -361,7 +365,7 @@ class _Stream:
             raise _Ended(grpc.StatusCode.UNAUTHENTICATED, str(error)) from error
         if node is None:
             raise ProtocolError("the first request on a stream must describe the node")
-        check_claim(self._peer, node, server.trust_domain)
+        check_claim(self._peer, node, server.trust_domain, server.aliases)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -42,6 +42,10 @@ MAX_TYPES = 64
 _NOTHING: Mapping[str, Resource] = {}
 
 
+def _never(_type_url: str) -> bool:
+    return False
+
+
 class Residue(msgspec.Struct, frozen=True):
     """What must be known of a proxy's last stream when it connects again; falsy if that is nothing.
 
@@ -136,7 +140,7 @@ class Session:
                 self._named(channel.type_url),
                 nonce,
                 self._version,
-                may_remove=self._may_remove(channel.type_url),
+                self._may_remove,
             )
             if response is None and not self._answered and channel.type_url in (CLUSTER, ENDPOINT):
                 response = self._ask(channel, nonce)
@@ -155,7 +159,7 @@ class Session:
         if not channel.due(catalog).removes:
             return None
         channel.owe()
-        return channel.compose(catalog, nonce, self._version, may_remove=False)
+        return channel.compose(catalog, nonce, self._version, _never)
 
     def _named(self, type_url: str) -> Mapping[str, Resource]:
         return self._catalog.get(type_url, _NOTHING)

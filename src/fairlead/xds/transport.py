@@ -87,7 +87,18 @@ class Peer:
 class Call:
     """One call of a client. Messages go out in order; `finish` ends it."""
 
-    __slots__ = ("_connection", "_got", "_out", "_status", "handler", "metadata", "method", "stream")
+    __slots__ = (
+        "_begun",
+        "_connection",
+        "_got",
+        "_out",
+        "_status",
+        "blocked",
+        "handler",
+        "metadata",
+        "method",
+        "stream",
+    )
 
     def __init__(self, connection: Connection, stream: int, method: str, metadata: Sequence[tuple[str, str]]) -> None:
         self._connection: Connection | None = connection
@@ -95,8 +106,11 @@ class Call:
         self.method = method
         self.metadata = metadata
         self.handler: Handler | None = None
+        self.blocked = False
+        """Whether its handler waits to be told that it may send."""
         self._got = b""
         self._out: deque[bytes] | None = None
+        self._begun = 0
         self._status: tuple[grpc.StatusCode, str, Sequence[tuple[str, str]]] | None = None
 
     @property
@@ -158,11 +172,13 @@ class Call:
         out = self._out
         if not out:
             return b""
-        part = out.popleft()
-        if len(part) > most:
-            out.appendleft(part[most:])
-            part = part[:most]
-        return part
+        part, begin = out[0], self._begun
+        if len(part) - begin > most:
+            self._begun += most
+            return part[begin : begin + most]
+        self._begun = 0
+        out.popleft()
+        return part[begin:] if begin else part
 
     def sent(self) -> None:
         """Everything has gone out."""
@@ -292,8 +308,9 @@ class Connection(asyncio.Protocol):
             self._drain(call)
         self._flush()
         for call in list(self._calls.values()):
-            if call.handler is not None and call.ready:
-                call.handler.writable()
+            if call.blocked and call.ready:
+                call.blocked = False
+                _writable(call)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, DataReceived):
@@ -357,8 +374,11 @@ class Connection(asyncio.Protocol):
             self._flush()
         if not call.pending():
             call.sent()
-        if call.handler is not None and call.ready:
+        if call.blocked and call.ready:
+            call.blocked = False
             self._loop.call_soon(_writable, call)
+        elif not call.ready:
+            call.blocked = True
 
     def end(self, stream: int, code: grpc.StatusCode, details: str, metadata: Sequence[tuple[str, str]]) -> None:
         """End a stream with a status."""

@@ -50,18 +50,24 @@ def _length(value: int) -> bytes:
 
 def _delta_resource(resource: Resource, base: Resource | None) -> list[bytes]:
     """One envoy.service.discovery.v3.Resource, framed; a difference from `base` where that is less."""
-    type_url, body = resource.type_url, None
     if base is not None:
         difference = between(base, resource)
         if len(difference) * 2 < resource.size:
-            type_url, body = PATCH, [difference]
-    if body is None:
-        body = [piece.body for piece in resource.pieces] or [resource.body]
-    length = sum(map(len, body))
+            before, after = _around(resource, PATCH, len(difference))
+            return [before, difference, after]
+    framing = resource.framing
+    if framing is None:
+        framing = resource.framing = _around(resource, resource.type_url, resource.size)
+    body = [piece.body for piece in resource.pieces] or [resource.body]
+    return [framing[0], *body, framing[1]]
+
+
+def _around(resource: Resource, type_url: str, length: int) -> tuple[bytes, bytes]:
+    """What stands before and after the bytes of a resource."""
     head = _field(_ONE, type_url.encode()) + _TWO + _length(length)
     before = _field(_ONE, resource.version.encode()) + _TWO + _length(len(head) + length) + head
     after = _field(_THREE, resource.name.encode())
-    return [_TWO, _length(len(before) + length + len(after)), before, *body, after]
+    return _TWO + _length(len(before) + length + len(after)) + before, after
 
 
 def _sotw_resource(resource: Resource) -> list[bytes]:

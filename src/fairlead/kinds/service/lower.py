@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from fairlead.inc import Reader
 from fairlead.ir.host import HOSTS, Host, HostKey, HostPort, Resolution
 from fairlead.ir.kind import Emission
-from fairlead.ir.protocol import port_protocol
+from fairlead.ir.protocol import Protocol, port_protocol
 from fairlead.ir.view import pairs
 from fairlead.ir.visibility import DOMAIN_SUFFIX
 from fairlead.ir.workload import ENDPOINTS, Endpoint, EndpointKey
@@ -39,15 +39,7 @@ def lower(_: Reader, obj: Object[Service]) -> Iterator[Emission]:
         Host(
             key=key,
             origin=Origin(obj.ref),
-            ports=tuple(
-                HostPort(
-                    port.port,
-                    port.name,
-                    port_protocol(port.port, port.name, port.app_protocol, port.protocol),
-                    0 if port.target_port in (None, port.port) else port.target_port,
-                )
-                for port in spec.ports
-            ),
+            ports=_ports(spec),
             resolution=_resolution(spec),
             addresses=_addresses(spec),
             external=alias,
@@ -63,6 +55,18 @@ def lower(_: Reader, obj: Object[Service]) -> Iterator[Emission]:
     if alias:
         at = EndpointKey(key, 0)
         yield ENDPOINTS, at, Endpoint(at, Origin(obj.ref, SPEC / "externalName"), spec.external_name)
+
+
+def _ports(spec: Service) -> tuple[HostPort, ...]:
+    """The ports by number. One number may stand for UDP and TCP (DNS): the proxies serve the latter."""
+    found: dict[int, HostPort] = {}
+    for port in spec.ports:
+        protocol = port_protocol(port.port, port.name, port.app_protocol, port.protocol)
+        target = 0 if port.target_port in (None, port.port) else port.target_port
+        kept = found.get(port.port)
+        if kept is None or (kept.protocol is Protocol.UDP and protocol is not Protocol.UDP):
+            found[port.port] = HostPort(port.port, port.name, protocol, target)
+    return tuple(found.values())
 
 
 def _resolution(spec: Service) -> Resolution:

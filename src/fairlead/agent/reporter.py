@@ -1,0 +1,125 @@
+"""Reports to the control plane: the roots that Envoy trusts, who signed the certificate, who called in plaintext.
+
+The answer brings new roots, and the wish to renew. It runs beside the configuration stream, on the same connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import grpc
+import grpc.aio
+import msgspec
+
+from fairlead.agent.certificates import Certificates
+from fairlead.agent.identity import Identity
+from fairlead.agent.sds import SecretServer
+from fairlead.model.report import HOLD_SECONDS, METHOD, AgentReport, PlaintextCaller, ReportAnswer, bundle_id
+
+_SETTLE_SECONDS = 5.0
+_PAUSE_SECONDS = 0.2
+_GOODBYE_SECONDS = 2.0
+
+log = logging.getLogger("reporter")
+
+
+class Reporter:
+    """Keeps one report with the control plane at any time. `callers` gives (and forgets) the plaintext callers."""
+
+    def __init__(
+        self,
+        proxy: str,
+        held: Certificates,
+        secrets: SecretServer,
+        callers: Callable[[], tuple[PlaintextCaller, ...]] = lambda: (),
+    ) -> None:
+        self._proxy = proxy
+        self._certificates = held
+        self._secrets = secrets
+        self._callers = callers
+        self._asked = ""
+        self._changed = asyncio.Event()
+        self._channel: grpc.aio.Channel | None = None
+        held.on_change(lambda _: self._changed.set())
+
+    def wake(self) -> None:
+        """There is something new to report."""
+        self._changed.set()
+
+    async def run(self, channel: grpc.aio.Channel) -> None:
+        """Report until cancelled, or until the control plane turns out not to know reports."""
+        self._channel = channel
+        try:
+            while True:
+                self._changed.clear()
+                if not await self._round(channel):
+                    return
+                await asyncio.sleep(_PAUSE_SECONDS)
+        finally:
+            self._channel = None
+
+    async def goodbye(self) -> None:
+        """Say that this proxy ends: nobody waits for it any more."""
+        if self._channel is None or self._certificates.current is None:
+            return
+        report = AgentReport(self._proxy, ending=True, plaintext=self._callers())
+        try:
+            await _call(self._channel, report, _GOODBYE_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            log.debug("the control plane was not told: %s", error.code())
+
+    async def _round(self, channel: grpc.aio.Channel) -> bool:
+        """One report and what its answer asks for; False if reports are not known there."""
+        current = await self._certificates.ready()
+        bundle = bundle_id(current.roots) if await self._settled() else ""
+        report = AgentReport(
+            self._proxy, bundle, current.issuer, current.not_after, self._asked, HOLD_SECONDS, plaintext=self._callers()
+        )
+        answering = asyncio.ensure_future(_call(channel, report, HOLD_SECONDS + 15))
+        changing = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait((answering, changing), return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                return True
+            await self._take(answering.result(), current)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                return False
+            log.debug("report: %s %s", error.code(), error.details())
+            await asyncio.sleep(1)
+        finally:
+            answering.cancel()
+            changing.cancel()
+            await asyncio.gather(answering, changing, return_exceptions=True)
+        return True
+
+    async def _take(self, answer: ReportAnswer, current: Identity) -> None:
+        if answer.bundle:
+            await self._certificates.trust(answer.bundle.encode())
+            log.info("trusting %s from now on", bundle_id(answer.bundle))
+        self._asked = answer.renew_from or self._asked
+        if answer.renew_from and answer.renew_from != current.issuer:
+            log.info("asked to renew from another issuer, within %.0f s", answer.within)
+            self._certificates.renew(answer.within)
+
+    async def _settled(self) -> bool:
+        """Whether Envoy has acknowledged the newest secrets; asked for some seconds."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _SETTLE_SECONDS
+        while not self._secrets.settled:
+            if loop.time() > end:
+                log.warning(
+                    "Envoy has not taken the newest certificate or roots: %s", self._secrets.refusal or "silent"
+                )
+                return False
+            await asyncio.sleep(0.05)
+        return True
+
+
+async def _call(channel: grpc.aio.Channel, report: AgentReport, seconds: float) -> ReportAnswer:
+    call = cast("Callable[..., Awaitable[bytes]]", channel.unary_unary(METHOD))
+    answer = await call(msgspec.json.encode(report), timeout=seconds)
+    return msgspec.json.decode(answer, type=ReportAnswer)

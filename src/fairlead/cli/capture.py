@@ -1,0 +1,80 @@
+"""`fairlead capture`: the rules by which a pod's or VM's traffic meets its sidecar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def capture() -> None:
+    """Rules that turn a workload's traffic to its sidecar, as Istio's init container makes them."""
+
+
+@capture.command()
+@click.option(
+    "-f", "--file", "file", type=click.Path(dir_okay=False, path_type=Path), help="Settings, or a Pod (YAML)."
+)
+@click.option("--set", "chosen", multiple=True, metavar="NAME=VALUE", help="A setting; goes before those of the file.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["nftables", "iptables", "ip6tables"]),
+    default="nftables",
+    show_default=True,
+    help="For `nft -f`, `iptables-restore` or `ip6tables-restore`.",
+)
+def rules(file: Path | None, chosen: tuple[str, ...], form: str) -> None:
+    """Print the rules; nothing is changed.
+
+    Settings have the names of Istio's flags. A Pod's `traffic.sidecar.istio.io` annotations are settings too; what they
+    leave out is then as Istio's injector has it: everything is captured but the ports of the proxy itself.
+
+    \b
+    fairlead capture rules --set inbound-ports-include='*' --set outbound-ip-ranges-include='*' | nft -f -
+    fairlead capture rules -f pod.yaml --format iptables
+    """
+    from fairlead.node.capture import iptables, nftables
+    from fairlead.node.capture.rules import capture_rules
+    from fairlead.node.capture.settings import CaptureError, settings
+
+    try:
+        values = _read(file) if file else {}
+        for one in chosen:
+            name, mark, value = one.partition("=")
+            if not mark:
+                raise click.BadParameter(f"{one!r} is not NAME=VALUE", param_hint="--set")
+            values[name] = value
+        made = settings(values)
+    except CaptureError as error:
+        raise click.ClickException(f"{error} [FL2600]") from None
+    if form == "nftables":
+        lines = nftables.render(capture_rules(made))
+    else:
+        lines = iptables.render(capture_rules(made, "iptables"), "ip" if form == "iptables" else "ip6")
+    for line in lines:
+        click.echo(line)
+
+
+def _read(file: Path) -> dict[str, object]:
+    """The settings of a file; of a Pod, those that its annotations stand for over the injector's defaults."""
+    from typing import Any, cast
+
+    import yaml
+
+    from fairlead.node.capture.settings import INJECTED, CaptureError, of_annotations
+
+    try:
+        found: object = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CaptureError(f"{file}: {error}") from None
+    if not isinstance(found, dict):
+        raise CaptureError(f"{file}: neither settings nor a Pod")
+    document = cast("dict[str, Any]", found)
+    if document.get("kind") != "Pod":
+        return {str(name): value for name, value in document.items()}
+    metadata = document.get("metadata")
+    annotations = cast("dict[str, Any]", metadata).get("annotations") if isinstance(metadata, dict) else None
+    given = cast("dict[str, Any]", annotations) if isinstance(annotations, dict) else {}
+    return {**INJECTED, **of_annotations({name: str(value) for name, value in given.items()})}

@@ -1,0 +1,232 @@
+"""What agents report: the roots that each proxy trusts, who signed its certificate, who called it in plaintext.
+
+The service stands on the xds port. A report is held until there is news for its agent, so a change of trust reaches
+every proxy at once. What is known is kept on disk: a proxy that is away counts until its certificate ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import grpc
+import grpc.aio
+import msgspec
+
+from fairlead.ca.authority import Authority
+from fairlead.ca.files import write_atomic
+from fairlead.ca.rotation import Phase
+from fairlead.controlplane.plaintext import PlaintextLedger
+from fairlead.model.identity import Identity
+from fairlead.model.report import HOLD_SECONDS, SERVICE, AgentReport, ReportAnswer, bundle_id
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[AgentReport, ReportAnswer]
+
+_log = logging.getLogger(__name__)
+MAX_PROXIES = 20_000
+_RENEWALS_A_SECOND = 100
+"""How fast a fleet is asked to renew: half of what the certificate service grants."""
+_SAVE_SECONDS = 2.0
+
+
+class Known(msgspec.Struct, frozen=True):
+    """The last report of a proxy, who sent it, and when (Unix seconds)."""
+
+    identity: str
+    bundle: str
+    issuer: str
+    not_after: float
+    seen: float
+
+
+class Lagging(msgspec.Struct, frozen=True):
+    """A proxy that a rotation waits for (NAME.NAMESPACE), and why."""
+
+    proxy: str
+    reason: str
+
+
+class Fleet:
+    """Reports by node id. `authority` gives the present authority, `live` the node ids of connected proxies."""
+
+    def __init__(
+        self,
+        file: Path,
+        authority: Callable[[], Authority],
+        live: Callable[[], Iterable[str]],
+        ledger: PlaintextLedger,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._file = file
+        self._authority = authority
+        self._live = live
+        self._ledger = ledger
+        self._clock = clock
+        self._known: dict[str, Known] = _load(file)
+        self._news = asyncio.Event()
+        self._dirty = False
+        self._saving: asyncio.Task[None] | None = None
+        self._bundle = ("", "")
+
+    # Questions.
+
+    def lagging(self, phase: Phase, target: Authority | None) -> list[Lagging]:
+        """Whom the step after `phase` waits for, in the order of names."""
+        if phase == "stable" or target is None:
+            return []
+        bundle = bundle_id(self._authority().root_pem)
+        issuer = target.issuer_id if phase == "issuing" else ""
+        return self._behind(bundle, issuer)
+
+    def behind_present(self) -> list[Lagging]:
+        """Who has not the present roots, or a certificate of another issuer than the present one."""
+        authority = self._authority()
+        return self._behind(bundle_id(authority.root_pem), authority.issuer_id)
+
+    def _behind(self, bundle: str, issuer: str) -> list[Lagging]:
+        now, live = self._clock(), set(self._live())
+        found = [Lagging(_short(node), "it has not reported yet") for node in live if node not in self._known]
+        for node, known in self._known.items():
+            if node not in live and known.not_after <= now:
+                continue  # its certificate has ended: it must join again, and then gets the present roots
+            where = "" if node in live else f"; it is away, its certificate ends in {_span(known.not_after - now)}"
+            if bundle and known.bundle != bundle:
+                said = "it has not taken the trust bundle" if known.bundle else "it has reported no trust bundle"
+                found.append(Lagging(_short(node), f"{said} (last heard {_span(now - known.seen)} ago){where}"))
+            elif issuer and known.issuer != issuer:
+                heard = f"(last heard {_span(now - known.seen)} ago)"
+                found.append(Lagging(_short(node), f"its certificate is of another issuer {heard}{where}"))
+        return sorted(found, key=lambda one: one.proxy)
+
+    def endings(self, most: int = 10) -> list[tuple[str, float]]:
+        """The proxies whose certificates end first: NAME.NAMESPACE and Unix seconds."""
+        now = self._clock()
+        alive = [(known.not_after, _short(node)) for node, known in self._known.items() if known.not_after > now]
+        return [(name, end) for end, name in sorted(alive)[:most]]
+
+    def count(self) -> int:
+        """How many proxies are known."""
+        return len(self._known)
+
+    # News.
+
+    def changed(self) -> None:
+        """The authority changed: remember whom to wait for, and answer who waits."""
+        self._save()
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def stop(self) -> None:
+        """Write what is known."""
+        if self._saving is not None:
+            self._saving.cancel()
+            await asyncio.gather(self._saving, return_exceptions=True)
+        if self._dirty:
+            self._save()
+
+    # The service.
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """The report method, for the xds port."""
+        method = grpc.unary_unary_rpc_method_handler(
+            self._report,  # pyright: ignore[reportArgumentType]  # the stubs know synchronous methods only
+            request_deserializer=msgspec.json.Decoder(AgentReport).decode,
+            response_serializer=msgspec.json.encode,
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, {"Report": method})
+
+    async def _report(self, report: AgentReport, context: Context) -> ReportAnswer:
+        try:
+            identity = Identity.of_peer(cast("Mapping[str, Sequence[bytes]]", context.auth_context()))
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        if not _owns(identity, report.proxy):
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"{identity} cannot report for {report.proxy[:200]}")
+        self.receive(identity, report)
+        end = self._clock() + min(max(report.hold, 0), HOLD_SECONDS)
+        while True:
+            answer, left = self._answer(report), end - self._clock()
+            if answer is not None or left <= 0:
+                return answer or ReportAnswer()
+            try:
+                await asyncio.wait_for(self._news.wait(), left)
+            except TimeoutError:
+                continue
+
+    def receive(self, identity: Identity, report: AgentReport) -> None:
+        """Take a report of an authenticated agent."""
+        if report.ending:
+            self._known.pop(report.proxy, None)
+        elif report.proxy in self._known or len(self._known) < MAX_PROXIES:
+            self._known[report.proxy] = Known(
+                str(identity), report.bundle[:64], report.issuer[:128], report.not_after, self._clock()
+            )
+        self._ledger.add(_short(report.proxy), identity, report.plaintext)
+        self._dirty = True
+        if self._saving is None or self._saving.done():
+            self._saving = asyncio.get_running_loop().create_task(self._save_later())
+
+    def _answer(self, report: AgentReport) -> ReportAnswer | None:
+        """What there is to say to the agent, None for nothing."""
+        if report.ending:
+            return ReportAnswer()
+        authority = self._authority()
+        pem = authority.root_pem
+        if self._bundle[0] != pem:
+            self._bundle = (pem, bundle_id(pem))
+        stale = report.bundle != self._bundle[1]
+        renew = authority.issuer_id not in (report.issuer, report.asked)
+        if not stale and not renew:
+            return None
+        within = len(self._known) / _RENEWALS_A_SECOND if renew else 0.0
+        return ReportAnswer(pem if stale else "", authority.issuer_id if renew else "", within)
+
+    async def _save_later(self) -> None:
+        await asyncio.sleep(_SAVE_SECONDS)
+        self._save()
+
+    def _save(self) -> None:
+        now = self._clock()
+        live = set(self._live())
+        for node in [node for node, known in self._known.items() if known.not_after <= now and node not in live]:
+            del self._known[node]
+        self._dirty = False
+        try:
+            write_atomic(self._file, msgspec.json.encode(self._known))
+        except OSError as error:
+            _log.error("%s cannot be written: %s", self._file, error)
+
+
+def _load(file: Path) -> dict[str, Known]:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, Known])
+    except FileNotFoundError:
+        return {}
+    except (OSError, msgspec.DecodeError) as error:
+        # Agents report anew within a minute; only those that are away are forgotten.
+        _log.warning("%s cannot be read, reports are awaited anew: %s", file, error)
+        return {}
+
+
+def _owns(identity: Identity, proxy: str) -> bool:
+    """Whether the node id is of the identity's namespace."""
+    parts = proxy.split("~")
+    return len(proxy) < 512 and len(parts) == 4 and parts[2].partition(".")[2] == identity.namespace
+
+
+def _short(node: str) -> str:
+    parts = node.split("~")
+    return parts[2] if len(parts) == 4 else node
+
+
+def _span(seconds: float) -> str:
+    whole = max(int(seconds), 0)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if whole >= size:
+            return f"{whole // size} {unit}"
+    return f"{whole} s"

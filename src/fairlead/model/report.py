@@ -1,0 +1,73 @@
+"""What an agent and the control plane tell each other beside configuration: trust, certificates, plaintext callers.
+
+One unary gRPC method on the xds port, bodies are JSON. A report is held by the control plane until there is something
+to say, so that news reach every agent at once and an idle agent costs one call a minute.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from hashlib import sha256
+
+import msgspec
+
+SERVICE = "fairlead.v1.Agents"
+METHOD = f"/{SERVICE}/Report"
+HOLD_SECONDS = 60.0
+MAX_CALLERS = 256
+"""Callers in one report; the next report brings the rest."""
+_BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
+
+
+class PlaintextCaller(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Connections that came to `port` without mutual TLS from one address: how many since the last report.
+
+    `last` is Unix seconds of the newest.
+    """
+
+    port: int
+    address: str
+    count: int
+    last: float
+
+
+class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a proxy stands. `proxy` is its node id.
+
+    `bundle` is the id of the trust bundle that Envoy has acknowledged; `issuer` the key id (hex) of who signed its
+    certificate, `not_after` its end (Unix seconds); `asked` the issuer that it was last told to renew from. `hold`: for
+    how many seconds the answer may be held. `ending`: the proxy goes, and is not waited for any more.
+    """
+
+    proxy: str
+    bundle: str = ""
+    issuer: str = ""
+    not_after: float = 0
+    asked: str = ""
+    hold: float = 0
+    ending: bool = False
+    plaintext: tuple[PlaintextCaller, ...] = ()
+
+
+class ReportAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`bundle`: the roots (PEM) to trust from now on, empty where the agent has them.
+
+    `renew_from`: renew the certificate, from this issuer, at a random time within `within` seconds.
+    """
+
+    bundle: str = ""
+    renew_from: str = ""
+    within: float = 0
+
+
+def bundle_id(pem: str | bytes) -> str:
+    """The name of a set of certificates: the same for any order and any repetition."""
+    text = pem.decode("ascii", "replace") if isinstance(pem, bytes) else pem
+    found: set[bytes] = set()
+    for block in _BLOCK.findall(text):
+        try:
+            found.add(sha256(base64.b64decode("".join(block.split()), validate=True)).digest())
+        except ValueError:
+            continue
+    return sha256(b"".join(sorted(found))).hexdigest()[:16] if found else ""
