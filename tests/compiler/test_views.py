@@ -19,7 +19,7 @@ from fairlead.compiler.publish import Changes, Publisher
 from fairlead.compiler.reduced import reduced
 from fairlead.envoy.resource import LISTENER, Resource
 from fairlead.inc import Reader
-from fairlead.ir import authn, gateway, host, route, security, selecting, telemetry, traffic
+from fairlead.ir import authn, gateway, host, patch, route, security, selecting, telemetry, traffic
 from fairlead.ir.view import View
 from fairlead.model.ref import Ref
 
@@ -48,8 +48,8 @@ def test_what_is_left_out_changes_nothing(documents: list[Json]) -> None:
     whole.apply(objects)
     for view in MORE:
         model.publisher.open(view)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reduced, "run", lambda r, view: view)
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(reduced, "run", lambda r, view: view)
         for view in MORE:
             whole.publisher.open(view)
             assert _shown(model.publisher, view) == _shown(whole.publisher, view), view
@@ -67,6 +67,7 @@ def test_every_selector_has_its_index() -> None:
         security.AccessPolicy: security.ACCESS_POLICIES,
         authn.RequestPolicy: authn.REQUEST_POLICIES,
         telemetry.TelemetryPolicy: telemetry.TELEMETRY,
+        patch.PatchSet: patch.PATCHES,
     }
     indexed = {one.table for one in selecting.SELECTING}
     for found in pkgutil.iter_modules(fairlead.ir.__path__):

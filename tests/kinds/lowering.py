@@ -19,6 +19,7 @@ from fairlead.ir.gateway import GATEWAYS
 from fairlead.ir.host import HOSTS
 from fairlead.ir.kind import Emission
 from fairlead.ir.mesh import MESHES
+from fairlead.ir.patch import PATCHES
 from fairlead.ir.route import ROUTES
 from fairlead.ir.security import ACCESS_POLICIES, PEER_POLICIES
 from fairlead.ir.telemetry import TELEMETRY
@@ -43,6 +44,7 @@ FACTS: tuple[Table[Any, Any], ...] = (
     JWKS_WANTED,
     MESHES,
     TELEMETRY,
+    PATCHES,
 )
 OBJECTS: Table[Ref, Object[Any]] = Table("test-objects")
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
+from fairlead.compiler.patches import unmatched
 from fairlead.compiler.publish import Catalog, Publisher
 from fairlead.compiler.registry import Registry, registry
 from fairlead.inc import Conflict, Derivation, Engine, Reader, Table
@@ -55,6 +56,7 @@ class MeshModel:
     def diagnostics(self) -> list[Diagnostic]:
         """What the rules have found wrong, in a fixed order; rules that failed are findings too."""
         found = {one for one in self.engine.reports() if isinstance(one, Diagnostic)}
+        found.update(unmatched(self.engine.reports()))
         found.update(one for conflict in self.engine.conflicts() for one in _conflict(conflict))
         for name, key, error in self.engine.failures():
             ref = key if isinstance(key, Ref) else Ref("", "Mesh", "", name)

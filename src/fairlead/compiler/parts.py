@@ -7,7 +7,7 @@ common is listed once, however many there are.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -41,12 +41,14 @@ from fairlead.compiler.listeners import (
 )
 from fairlead.compiler.nametable import name_table, name_table_keys
 from fairlead.compiler.outbound import outbound_listener
+from fairlead.compiler.patches import Patched, ProxyKey, added, added_keys, patched, touching
 from fairlead.compiler.reduced import reduced
 from fairlead.compiler.routes import GatewayRouteKey, SidecarRouteKey, gateway_route, sidecar_route
 from fairlead.envoy.names import HTTP_PROXY_ROUTE
-from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, SECRET
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, NAME_TABLE, ROUTE, SECRET
 from fairlead.inc import Reader, Rule, rule
 from fairlead.ir.view import Client, View
+from fairlead.model.ref import NamespacedName
 
 
 class Part(NamedTuple):
@@ -104,7 +106,58 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
     found.append(Layer(SECRET, own_secrets, view))
     if view.capture.mode in ("netns", "redirect"):
         found.append(Layer(NAME_TABLE, known_names, outside.client.namespace))
-    return tuple(found)
+    proxy = ProxyKey.of(r, view)
+    return tuple(found) if not proxy.sets else tuple(_with_patches(r, proxy, found))
+
+
+class PatchedLayer(NamedTuple):
+    """A layer whose resources objects patch, for proxies of one type."""
+
+    layer: Layer
+    sets: tuple[NamespacedName, ...]
+    proxy: ProxyKey
+
+
+class AddedLayer(NamedTuple):
+    """The resources of one type that objects add."""
+
+    type_url: str
+    proxy: ProxyKey
+
+
+def _with_patches(r: Reader, proxy: ProxyKey, found: list[Layer]) -> Iterator[Layer]:
+    for layer in found:
+        sets = touching(r, proxy, layer.type_url)
+        if not sets:
+            yield layer
+            continue
+        yield Layer(layer.type_url, PATCHED[layer.type_url], PatchedLayer(layer, sets, proxy))
+    for type_url, made_by in ADDED.items():
+        if added_keys(r, proxy, type_url):
+            yield Layer(type_url, made_by, AddedLayer(type_url, proxy))
+
+
+def _patched_parts(r: Reader, key: PatchedLayer) -> tuple[Part, ...]:
+    inner = key.layer.rule(r, key.layer.key)
+    return tuple(
+        Part(patched, Patched(one.rule, one.key, key.layer.type_url, key.proxy.only(key.sets))) for one in inner
+    )
+
+
+def _added_parts(r: Reader, key: AddedLayer) -> tuple[Part, ...]:
+    return tuple(Part(added, one) for one in added_keys(r, key.proxy, key.type_url))
+
+
+PATCHED: Mapping[str, Rule[PatchedLayer, tuple[Part, ...]]] = {
+    CLUSTER: Rule("parts.patched_clusters", _patched_parts),
+    LISTENER: Rule("parts.patched_listeners", _patched_parts),
+    ROUTE: Rule("parts.patched_routes", _patched_parts),
+}
+ADDED: Mapping[str, Rule[AddedLayer, tuple[Part, ...]]] = {
+    CLUSTER: Rule("parts.added_clusters", _added_parts),
+    LISTENER: Rule("parts.added_listeners", _added_parts),
+    EXTENSION: Rule("parts.added_extensions", _added_parts),
+}
 
 
 class PartsKey(NamedTuple):
@@ -197,6 +250,7 @@ TYPE_OF: Mapping[Rule[Any, Any], str] = {
     sidecar_routes: ROUTE,
     own_secrets: SECRET,
     known_names: NAME_TABLE,
+    **{made_by: type_url for type_url, made_by in (*PATCHED.items(), *ADDED.items())},
 }
 """The resource type that each list of parts is of."""
 

@@ -9,11 +9,11 @@ import msgspec
 
 from fairlead.compiler.parts import TYPE_OF, Layer, Part, layers
 from fairlead.compiler.reduced import reduced
-from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, SECRET, Resource
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, NAME_TABLE, ROUTE, SECRET, Resource
 from fairlead.inc import Engine, Failure, Rule
 from fairlead.ir.view import View
 
-TYPES = (CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, NAME_TABLE)
+TYPES = (CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EXTENSION, NAME_TABLE)
 
 Catalog = dict[str, dict[str, Resource]]
 """Resources by type URL and name."""

@@ -5,7 +5,7 @@ only if something stands at them or is said of them. When that changes (a new po
 concerned are reduced to other views; the publisher moves them.
 
 Whoever makes a result depend on a further attribute of a view must see to it that it is still there: `service_account`
-and `workload_name` are dropped, as nothing depends on them.
+and `workload_name` are dropped, as only patches look at them; what these ask for stands in `metadata`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from fairlead.compiler.serving import telling_addresses
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
-from fairlead.ir.selecting import FILTERING, SELECTING, Label
+from fairlead.ir.selecting import FILTERING, PATCHES_ASKING, PROXY_VERSION, SELECTING, Label
 from fairlead.ir.view import View
 
 _OWN_ADDRESS = ("netns", "explicit")
@@ -35,19 +35,50 @@ def is_filtered_by(r: Reader, label: Label) -> bool:
 
 
 @rule
+def is_looked_at(r: Reader, name: str) -> bool:
+    """Whether some patch looks at this name of the proxy's node metadata."""
+    return r.has(PATCHES_ASKING, name)
+
+
+@rule
 def reduced(r: Reader, view: View) -> View:
     """The view without labels and addresses that cannot matter."""
     labels = tuple(pair for pair in view.labels if is_asked_for(r, pair))
     addresses = view.addresses
     if view.capture.mode not in _OWN_ADDRESS:
         addresses = telling_addresses(r, view.namespace, addresses)
-    return _first(r, replace(view, labels=labels, addresses=addresses, service_account="", workload_name=""))
+    return _first(
+        r,
+        replace(
+            view,
+            labels=labels,
+            addresses=addresses,
+            service_account="",
+            workload_name="",
+            version=view.version if is_looked_at(r, PROXY_VERSION) else "",
+            metadata=tuple(pair for pair in _said(view) if is_looked_at(r, pair[0])),
+        ),
+    )
 
 
 @rule
 def _first(_: Reader, view: View) -> View:
     """The first of equal views: one object for all proxies that are alike."""
     return view
+
+
+def _said(view: View) -> Pairs:
+    """What Istio's node metadata would say of the proxy, in words."""
+    known = {
+        "NAMESPACE": view.namespace,
+        "SERVICE_ACCOUNT": view.service_account,
+        "CLUSTER_ID": view.cluster_id,
+        "NETWORK": view.network,
+        "WORKLOAD_NAME": view.workload_name,
+        "INTERCEPTION_MODE": "REDIRECT" if view.capture.mode in ("redirect", "netns") else "NONE",
+        **dict(view.metadata),
+    }
+    return tuple(sorted((name, value) for name, value in known.items() if value))
 
 
 def filter_labels(r: Reader, labels: Pairs) -> Pairs:

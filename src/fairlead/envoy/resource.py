@@ -12,6 +12,7 @@ ROUTE = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
 CLUSTER = _PREFIX + "envoy.config.cluster.v3.Cluster"
 ENDPOINT = _PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 SECRET = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
+EXTENSION = _PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
 NAME_TABLE = _PREFIX + "istio.networking.nds.v1.NameTable"
 
 MAKE_BEFORE_BREAK = (CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET)

@@ -18,6 +18,7 @@ from fairlead.ir.authn import REQUEST_POLICIES
 from fairlead.ir.filters import Pairs
 from fairlead.ir.gateway import GATEWAYS
 from fairlead.ir.host import HOSTS
+from fairlead.ir.patch import PATCHES, PatchSet
 from fairlead.ir.route import ROUTES, RouteSet
 from fairlead.ir.security import ACCESS_POLICIES, PEER_POLICIES
 from fairlead.ir.telemetry import TELEMETRY
@@ -39,6 +40,18 @@ def _callers(routes: RouteSet) -> Iterator[Label]:
             yield from match.source_labels
 
 
+def _asked(patches: PatchSet) -> Iterator[str]:
+    for patch in patches.patches:
+        yield from (name for name, _ in patch.metadata)
+        if patch.version:
+            yield PROXY_VERSION
+
+
+PROXY_VERSION = "FAIRLEAD_VERSION"
+"""The metadata by which a proxy says its agent's version."""
+PATCHES_ASKING = PATCHES.index("asking", lambda key, patches: _asked(patches))
+"""Patches by the names of the node metadata at which they look."""
+PATCHES_SELECTING = PATCHES.index("selecting", lambda key, patches: attached(patches.selector, patches.targets))
 HOSTS_SELECTING = HOSTS.index("selecting", lambda key, host: host.selector or ())
 PEER_POLICIES_SELECTING = PEER_POLICIES.index("selecting", lambda key, policy: policy.selector)
 GATEWAYS_SELECTING = GATEWAYS.index("selecting", lambda key, gateway: gateway.selector)
@@ -61,6 +74,7 @@ SELECTING: tuple[Index[Label, Any, Any], ...] = (
     ROUTES_SELECTING,
     TRAFFIC_POLICIES_SELECTING,
     TELEMETRY_SELECTING,
+    PATCHES_SELECTING,
     *FILTERING,
 )
 """All of them."""

@@ -9,11 +9,18 @@ import msgspec
 from fairlead.ir.filters import Pairs
 from fairlead.model.launch import AppPort, Capture
 
+_OWN = ("NAME", "INSTANCE_IPS", "MESH_ID", "INTERCEPTION_MODE")
+_FIELDS = ("NAMESPACE", "LABELS", "SERVICE_ACCOUNT", "WORKLOAD_NAME", "CLUSTER_ID", "NETWORK", "LOCALITY")
+_FURTHER = ("FAIRLEAD_CAPTURE", "FAIRLEAD_PORTS", "FAIRLEAD_ENTRY", "FAIRLEAD_VERSION", "ISTIO_VERSION")
+_KNOWN = frozenset((*_OWN, *_FIELDS, *_FURTHER))
+"""Metadata that stands in fields of its own, or is the proxy's alone."""
+
 
 class View(msgspec.Struct, frozen=True, cache_hash=True):
     """The attributes of a proxy on which its configuration may depend.
 
-    `addresses` are the proxy's own; `labels` are sorted pairs.
+    `addresses` are the proxy's own; `labels` are sorted pairs. `version` is the agent's, and `metadata` what else its
+    node says in words (for patches that ask).
     """
 
     type: Literal["sidecar", "router"]
@@ -28,6 +35,8 @@ class View(msgspec.Struct, frozen=True, cache_hash=True):
     capture: Capture = Capture("redirect")
     ports: tuple[AppPort, ...] = ()
     domain_suffix: str = "cluster.local"
+    version: str = ""
+    metadata: Pairs = ()
 
     @property
     def client(self) -> Client:
@@ -80,4 +89,6 @@ def view_of_node(node_id: str, metadata: dict[str, Any]) -> View:
         capture=msgspec.convert(capture, Capture, strict=False),
         ports=tuple(msgspec.convert(one, AppPort, strict=False) for one in metadata.get("FAIRLEAD_PORTS") or ()),
         domain_suffix=suffix or "cluster.local",
+        version=str(metadata.get("FAIRLEAD_VERSION") or metadata.get("ISTIO_VERSION") or ""),
+        metadata=pairs({key: one for key, one in metadata.items() if key not in _KNOWN and isinstance(one, str)}),
     )
