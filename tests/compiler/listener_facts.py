@@ -20,6 +20,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from msgspec.structs import replace
 
+from fairlead.compiler.delegates import DELEGATION
 from fairlead.compiler.parts import Part, PartsKey, parts
 from fairlead.envoy.resource import LISTENER, ROUTE, Resource
 from fairlead.inc import Derivation, Engine, Reader, Table
@@ -28,7 +29,7 @@ from fairlead.ir.host import HOSTS, Host, HostKey, HostPort, Resolution
 from fairlead.ir.kind import Emission
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.ir.protocol import Protocol
-from fairlead.ir.route import MESH, ROUTES, Destination, L4Match, L4Rule, RouteSet, WeightedDestination
+from fairlead.ir.route import MESH, WRITTEN_ROUTES, Destination, L4Match, L4Rule, RouteSet, WeightedDestination
 from fairlead.ir.security import PEER_POLICIES, MtlsMode, PeerPolicy
 from fairlead.ir.view import View, pairs
 from fairlead.ir.workload import ENDPOINTS, WORKLOADS, Endpoint, EndpointKey, Workload, WorkloadKey
@@ -48,7 +49,7 @@ class World:
     """An engine with facts."""
 
     def __init__(self, *emissions: Emission) -> None:
-        self.engine = Engine([Derivation("test-emit", _EMISSIONS, 1, _emit)])
+        self.engine = Engine([Derivation("test-emit", _EMISSIONS, 1, _emit), DELEGATION])
         self._count = 0
         self.put(*emissions)
 
@@ -179,7 +180,7 @@ def routes(
     where = origin("VirtualService", namespace, name)
     tls, tcp = (tuple(replace(one, origin=where) for one in rules) for rules in (tls, tcp))
     fact = RouteSet(key, where, tuple(hosts), tuple(gateways), tls=tls, tcp=tcp)
-    return ROUTES, key, fact
+    return WRITTEN_ROUTES, key, fact
 
 
 def workload(

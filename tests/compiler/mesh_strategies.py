@@ -225,5 +225,91 @@ access = document(
         },
     ).filter(lambda spec: spec["action"] == "ALLOW" or spec.get("rules")),
 )
-anything = st.one_of(services, workloads, entries, routes, policies, gateways, peers, access)
+imports = some(
+    st.sampled_from(("*/*", "./*", "one/a.one.svc.cluster.local", "*/*.wild.example", "~/b.two.svc.cluster.local"))
+)
+ingress = st.sampled_from(
+    (
+        {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "defaultEndpoint": "127.0.0.1:8080"},
+        {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "defaultEndpoint": "unix:///tmp/app"},
+        {"port": {"number": 9443, "name": "tls", "protocol": "TLS"}, "captureMode": "NONE", "bind": "127.0.0.8"},
+        {
+            "port": {"number": 9443, "name": "https", "protocol": "HTTPS"},
+            "tls": {"mode": "SIMPLE", "serverCertificate": "/c", "privateKey": "/k"},
+            "connectionPool": {"http": {"maxRetries": 2}},
+        },
+    )
+)
+egress = st.one_of(
+    st.fixed_dictionaries({"hosts": imports}).map(lambda one: [one]),
+    st.tuples(imports, imports, st.sampled_from(("DEFAULT", "NONE")), st.sampled_from(("", "127.0.0.7"))).map(
+        lambda four: [
+            {
+                "port": {"number": 9000, "name": "tcp", "protocol": "TCP"},
+                "hosts": four[0],
+                "captureMode": four[2],
+                "bind": four[3],
+            },
+            {"hosts": four[1]},
+        ]
+    ),
+)
+sidecars = document(
+    "networking.istio.io/v1",
+    "Sidecar",
+    st.fixed_dictionaries(
+        {"egress": egress},
+        optional={
+            "workloadSelector": labels.map(lambda one: {"labels": one}),
+            "ingress": ingress.map(lambda one: [one]),
+            "inboundConnectionPool": st.just({"tcp": {"maxConnections": 9}}),
+            "outboundTrafficPolicy": st.sampled_from(
+                (
+                    {"mode": "REGISTRY_ONLY"},
+                    {"mode": "ALLOW_ANY_DYNAMIC_DNS"},
+                    {"mode": "ALLOW_ANY", "egressProxy": {"host": "a.one.svc.cluster.local", "port": {"number": 80}}},
+                )
+            ),
+        },
+    ),
+)
+backend = st.fixed_dictionaries(
+    {"name": name, "port": st.sampled_from(sorted(PORTS.values()))},
+    optional={"weight": st.integers(0, 3), "namespace": space},
+)
+route_filters = st.sampled_from(
+    (
+        {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "x-a", "value": "1"}]}},
+        {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "a", "port": 80}, "percent": 20}},
+        {"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}},
+        {"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/x"}}},
+        {"type": "CORS", "cors": {"allowOrigins": ["https://*.wild.example"]}},
+    )
+)
+http_routes = document(
+    "gateway.networking.k8s.io/v1",
+    "HTTPRoute",
+    st.builds(
+        lambda parent, namespace, rules: {
+            "parentRefs": [{"group": "", "kind": "Service", "name": parent, "namespace": namespace}],
+            "rules": rules,
+        },
+        name,
+        space,
+        some(
+            st.fixed_dictionaries(
+                {"backendRefs": some(backend)},
+                optional={
+                    "filters": route_filters.map(lambda one: [one]),
+                    "matches": st.sampled_from(("/", "/api", "/x/")).map(
+                        lambda one: [{"path": {"type": "PathPrefix", "value": one}, "method": "GET"}]
+                    ),
+                    "timeouts": st.just({"request": "2s", "backendRequest": "1s"}),
+                    "retry": st.just({"codes": [503], "attempts": 3}),
+                },
+            )
+        ),
+    ),
+)
+anything = st.one_of(services, workloads, entries, routes, policies, gateways, peers, access, sidecars, http_routes)
 meshes = st.lists(anything, min_size=1, max_size=14)

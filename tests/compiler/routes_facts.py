@@ -7,6 +7,7 @@ from typing import Any
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 
+from fairlead.compiler.delegates import DELEGATION
 from fairlead.compiler.gateways import GatewaysKey
 from fairlead.compiler.routes import GatewayRouteKey, SidecarRouteKey, gateway_route, sidecar_route
 from fairlead.inc import Derivation, Engine, Reader, Table
@@ -14,7 +15,7 @@ from fairlead.ir.gateway import GATEWAYS, Gateway, GatewayServer, ServerTls
 from fairlead.ir.host import HOSTS, Host, HostKey, HostPort, Resolution
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.ir.protocol import Protocol
-from fairlead.ir.route import MESH, ROUTES, Destination, HttpMatch, HttpRule, RouteSet, WeightedDestination
+from fairlead.ir.route import MESH, WRITTEN_ROUTES, Destination, HttpMatch, HttpRule, RouteSet, WeightedDestination
 from fairlead.ir.traffic import TRAFFIC_POLICIES, TrafficPolicy
 from fairlead.ir.view import Client, View, pairs
 from fairlead.model.diagnostic import Origin
@@ -32,7 +33,7 @@ def _emit(r: Reader, name: str, fact: Fact) -> Iterable[tuple[Table[Any, Any], A
     elif isinstance(fact, Host):
         yield HOSTS, fact.key, fact
     elif isinstance(fact, RouteSet):
-        yield ROUTES, fact.key, fact
+        yield WRITTEN_ROUTES, fact.key, fact
     elif isinstance(fact, Gateway):
         yield GATEWAYS, fact.key, fact
     else:
@@ -43,7 +44,7 @@ class World:
     """An engine with facts, which tests read routes from."""
 
     def __init__(self, *facts: Fact) -> None:
-        self.engine = Engine([Derivation("test-emit", _EMISSIONS, 1, _emit)])
+        self.engine = Engine([Derivation("test-emit", _EMISSIONS, 1, _emit), DELEGATION])
         self.put(*facts)
 
     def put(self, *facts: Fact) -> None:

@@ -85,9 +85,53 @@ def routes(draw: st.DrawFn) -> Json:
         match["sourceLabels"] = {"app": "web"}
     to = {"route": [{"destination": {"host": draw(HOSTS.filter(lambda one: "*" not in one))}}]}
     spec = {"hosts": [draw(HOSTS)], "http": [{"match": [match], **to}, {"timeout": "3s", **to}]}
+    if draw(st.booleans()):
+        # `z` is a delegate: what it says holds where another one names it.
+        spec["http"].insert(0, {"match": [{"uri": {"prefix": "/a"}}], "delegate": {"name": "z"}})
+        if draw(st.booleans()):
+            delegated = _with({"http": [{"timeout": "4s", **to}]}, draw(EXPORTS))
+            return _document(_NETWORKING, "VirtualService", draw(WHERE), "z", delegated)
     return _document(
         _NETWORKING, "VirtualService", draw(WHERE), draw(st.sampled_from("xy")), _with(spec, draw(EXPORTS))
     )
+
+
+IMPORTS = st.sampled_from(
+    [
+        "*/*",
+        "./*",
+        "a/*",
+        "b/web.b.svc.cluster.local",
+        "*/*.example.com",
+        "~/db.a.svc.cluster.local",
+        "*/api.example.com",
+    ]
+)
+
+
+@st.composite
+def sidecars(draw: st.DrawFn) -> Json:
+    hosts = st.lists(IMPORTS, min_size=1, max_size=3)
+    egress: list[Json] = [{"hosts": draw(hosts)}]
+    if draw(st.booleans()):
+        egress.insert(0, {"port": {"number": 9000, "protocol": "TCP", "name": "tcp"}, "hosts": draw(hosts)})
+    spec: Json = {"egress": egress}
+    if draw(st.booleans()):
+        spec["workloadSelector"] = {"labels": {"app": draw(st.sampled_from(["web", "db"]))}}
+    if draw(st.booleans()):
+        spec["outboundTrafficPolicy"] = {"mode": draw(st.sampled_from(["REGISTRY_ONLY", "ALLOW_ANY_DYNAMIC_DNS"]))}
+    return _document(_NETWORKING, "Sidecar", draw(WHERE), draw(st.sampled_from("xy")), spec)
+
+
+@st.composite
+def http_routes(draw: st.DrawFn) -> Json:
+    parent = {"group": "", "kind": "Service", "name": draw(st.sampled_from(["web", "db"])), "namespace": draw(WHERE)}
+    if draw(st.booleans()):
+        parent["port"] = 80
+    match = {"path": {"type": "PathPrefix", "value": draw(st.sampled_from(["/", "/a", "/a/b"]))}}
+    backend = {"name": draw(st.sampled_from(["web", "db"])), "port": draw(st.sampled_from([80, 8080]))}
+    spec = {"parentRefs": [parent], "rules": [{"matches": [match], "backendRefs": [backend]}]}
+    return _document("gateway.networking.k8s.io/v1", "HTTPRoute", draw(WHERE), draw(st.sampled_from("xy")), spec)
 
 
 @st.composite
@@ -168,7 +212,8 @@ def test_a_wildcard_covers_what_some_namespaces_see(alone: Any) -> None:
     assert b"*.b.svc" in names["b"]
 
 
-_MESHES = st.lists(st.one_of(services(), services(), aliases(), entries(), routes(), policies()), max_size=10)
+_OBJECTS = (services(), services(), aliases(), entries(), routes(), policies(), sidecars(), http_routes())
+_MESHES = st.lists(st.one_of(*_OBJECTS), max_size=11)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

@@ -19,7 +19,7 @@ from fairlead.compiler.publish import Changes, Publisher
 from fairlead.compiler.reduced import reduced
 from fairlead.envoy.resource import LISTENER, Resource
 from fairlead.inc import Reader
-from fairlead.ir import authn, gateway, host, patch, route, security, selecting, telemetry, traffic
+from fairlead.ir import authn, gateway, host, patch, route, security, selecting, sidecar, telemetry, traffic
 from fairlead.ir.view import View
 from fairlead.model.ref import Ref
 
@@ -67,6 +67,7 @@ def test_every_selector_has_its_index() -> None:
         security.AccessPolicy: security.ACCESS_POLICIES,
         authn.RequestPolicy: authn.REQUEST_POLICIES,
         telemetry.TelemetryPolicy: telemetry.TELEMETRY,
+        sidecar.Sidecar: sidecar.SIDECARS,
         patch.PatchSet: patch.PATCHES,
     }
     indexed = {one.table for one in selecting.SELECTING}

@@ -206,7 +206,7 @@ def _handshake(chain: FilterChain, call: Call) -> str:
         return TLS_ERROR
     context = _unpacked(chain.transport_socket.typed_config, DownstreamTlsContext)
     secrets = [one.name for one in context.common_tls_context.tls_certificate_sds_secret_configs]
-    wants = bool(secrets) and secrets[0] == call.certificate
+    wants = context.require_client_certificate.value and secrets[:1] == [call.certificate]
     return MTLS_ERROR if wants != (call.tls == "mtls") else ""
 
 

@@ -20,8 +20,9 @@ from fairlead.ir.host import HOSTS
 from fairlead.ir.kind import Emission
 from fairlead.ir.mesh import MESHES
 from fairlead.ir.patch import PATCHES
-from fairlead.ir.route import ROUTES
+from fairlead.ir.route import WRITTEN_ROUTES
 from fairlead.ir.security import ACCESS_POLICIES, PEER_POLICIES
+from fairlead.ir.sidecar import SIDECARS
 from fairlead.ir.telemetry import TELEMETRY
 from fairlead.ir.traffic import TRAFFIC_POLICIES
 from fairlead.ir.workload import ENDPOINTS, WORKLOADS
@@ -35,7 +36,7 @@ FACTS: tuple[Table[Any, Any], ...] = (
     HOSTS,
     ENDPOINTS,
     WORKLOADS,
-    ROUTES,
+    WRITTEN_ROUTES,
     TRAFFIC_POLICIES,
     GATEWAYS,
     PEER_POLICIES,
@@ -43,6 +44,7 @@ FACTS: tuple[Table[Any, Any], ...] = (
     REQUEST_POLICIES,
     JWKS_WANTED,
     MESHES,
+    SIDECARS,
     TELEMETRY,
     PATCHES,
 )

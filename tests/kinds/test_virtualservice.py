@@ -133,8 +133,6 @@ def test_error(spec: dict[str, Any], path: str) -> None:
 
 
 WARNINGS: list[tuple[str, dict[str, Any], str, str]] = [
-    ("delegate", {"hosts": ["a"], "http": [{"delegate": {"name": "b"}}]}, "spec.http[0].delegate", "FL0100"),
-    ("delegated", {"http": [{"route": ROUTE}]}, "spec.hosts", "FL0100"),
     (
         "source subnet",
         {"hosts": ["a"], "tcp": [{"match": [{"sourceSubnet": "10.0.0.0/8"}], "route": ROUTE}]},
@@ -196,7 +194,8 @@ spec:
     )
     assert KIND.lower is not None
     [(_, _, routes)] = list(KIND.lower(None, obj))  # type: ignore[arg-type]  # lowering reads nothing
-    [rule] = routes.http  # type: ignore[attr-defined]
+    to, rule = routes.http  # type: ignore[attr-defined]
+    assert to.delegate == ("shop", "t")
     assert str(rule.origin.path) == "spec.http[1]"
     assert str(rule.routes[1].origin.path) == "spec.http[1].route[1]"
 

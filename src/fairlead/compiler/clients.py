@@ -6,11 +6,20 @@ Labels count only if some object looks at them: callers that differ in other lab
 from __future__ import annotations
 
 from fairlead.compiler.scope import scope
+from fairlead.compiler.sidecars import SidecarKey, proxy_scope
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.route import ROUTES_WITH_SOURCE_LABELS
 from fairlead.ir.traffic import TRAFFIC_POLICIES_WITH_SELECTOR
-from fairlead.ir.view import Client
+from fairlead.ir.view import Client, View
+
+
+def caller(r: Reader, view: View) -> Client:
+    """A view as a caller: `namespace` is its scope where a Sidecar decides what it sees (`compiler.sidecars`)."""
+    if view.type != "sidecar":
+        return view.client
+    where = proxy_scope(r, SidecarKey(view.namespace, view.labels))
+    return Client(where, view.labels, view.network, view.locality)
 
 
 @rule

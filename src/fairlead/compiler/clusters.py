@@ -6,13 +6,16 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from fairlead.compiler.clients import caller
 from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, identities_of, stands_anywhere
-from fairlead.compiler.hosts import NameKey, PortKey, host, host_keys, host_named, settings
+from fairlead.compiler.hosts import NameKey, PortKey, destination_name, host, host_keys, host_named, settings
 from fairlead.compiler.inbound import InboundPort, inbound_ports
 from fairlead.compiler.outboundports import PRIVILEGED, bound_hosts
 from fairlead.compiler.policies import PolicyKey, effective, policy_for
 from fairlead.compiler.routes_hosts import http_ports
+from fairlead.compiler.routes_rules import destinations_of
 from fairlead.compiler.scope import scope, special
+from fairlead.compiler.sidecars import is_limited, mesh_hosts, namespace_of, on_port, outbound_of
 from fairlead.envoy import names
 from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, blackhole, cluster
 from fairlead.envoy.endpoint import LbEndpoint
@@ -30,6 +33,7 @@ from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
+from fairlead.ir.sidecar import Endpoint
 from fairlead.ir.traffic import Policy, Subset, TrafficPolicy
 from fairlead.ir.view import View
 from fairlead.model.launch import CaptureMode
@@ -95,11 +99,27 @@ def outbound_keys(r: Reader, key: tuple[str, Pairs, bool]) -> tuple[ClusterKey, 
     """Every outbound cluster of a client, in the order of hosts, ports and subsets."""
     namespace, labels, by_name = key
     found: list[ClusterKey] = []
-    seen = special(r, namespace)
-    for at in host_keys(r, namespace):
+    # A policy speaks to the clients of a namespace, whatever their Sidecars let them see.
+    seen = special(r, namespace_of(namespace))
+    for at in reached(r, namespace):
         near = seen.seen_by(at.hostname)
         found.extend(clusters_of(r, OutboundKey(near, labels if near else (), at, by_name)))
     return tuple(found)
+
+
+@rule
+def reached(r: Reader, scope: str) -> tuple[HostKey, ...]:
+    """The hosts that clients of a scope may come to call: those they see, and those to which a Sidecar leads them."""
+    found = host_keys(r, scope)
+    if not is_limited(scope):
+        return found
+    own = namespace_of(scope)
+    names_of = {at.hostname for at in found}
+    proxy = outbound_of(r, scope).proxy
+    wanted = {*destinations_of(r, scope), *mesh_hosts(r, ""), *([proxy.host] if proxy is not None else ())}
+    more = (host_named(r, NameKey(own, destination_name(r, one))) for one in sorted(wanted))
+    led = {at for at in more if at is not None and at.hostname not in names_of}
+    return tuple(sorted((*found, *led)))
 
 
 @rule
@@ -161,10 +181,13 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
     """The CDS resource of one of a workload's own ports: it dials the application."""
     view, port = key
     number = port.port
-    if view.capture.mode == "redirect":
+    said = port.ingress.endpoint if port.ingress is not None else None
+    if said is not None and said.address:
+        discovery: Discovery = "STATIC"
+        endpoints: tuple[LbEndpoint, ...] = (_ingress_endpoint(view, said),)
+    elif view.capture.mode == "redirect":
         # Istio dials the address that the peer dialled, so that applications bound to their own address are reached.
-        discovery: Discovery = "ORIGINAL_DST"
-        endpoints: tuple[LbEndpoint, ...] = ()
+        discovery, endpoints = "ORIGINAL_DST", ()
         if settings(r).inbound_policy == "LOCALHOST":
             discovery, endpoints = "STATIC", (LbEndpoint("", "127.0.0.1", number),)
     else:
@@ -176,6 +199,7 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         described = Described(
             found.key.hostname, found.name or found.key.hostname, found.key.namespace, port.service_port
         )
+    socket = said is not None and said.address.startswith("unix://")
     plan = ClusterPlan(
         name=names.inbound_cluster(number),
         discovery=discovery,
@@ -183,10 +207,21 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         described=described,
         connect_timeout=settings(r).connect_timeout,
         endpoints=endpoints,
-        bind_address=_APPLICATION_BIND if view.capture.mode in ("redirect", "netns") else "",
-        bind_netns=view.capture.netns,
+        bind_address=_APPLICATION_BIND if view.capture.mode in ("redirect", "netns") and not socket else "",
+        bind_netns="" if socket else view.capture.netns,
     )
-    return cluster(plan, Policy())
+    return cluster(plan, Policy(tcp=port.tcp, http=port.http))
+
+
+def _ingress_endpoint(view: View, said: Endpoint) -> LbEndpoint:
+    """Where a Sidecar says that the application listens. Without redirection both names of it are its address."""
+    if said.address.startswith("unix://"):
+        return LbEndpoint("", said.address, 0)
+    if view.capture.mode != "redirect":
+        return LbEndpoint("", view.capture.app_address, said.port)
+    if said.address in ("0.0.0.0", "::"):  # noqa: S104 - Istio's name for the workload's own address
+        return LbEndpoint("", view.addresses[0] if view.addresses else "127.0.0.1", said.port)
+    return LbEndpoint("", said.address, said.port)
 
 
 @rule
@@ -198,7 +233,7 @@ def fixed_cluster(r: Reader, key: FixedKey) -> Resource:
     plan = ClusterPlan(
         key.name,
         # An application that calls its proxy by address has no other destination than the proxy itself.
-        "FORWARD" if key.mode == "explicit" else "ORIGINAL_DST",
+        "FORWARD" if key.mode == "explicit" or key.name == names.DYNAMIC_CLUSTER else "ORIGINAL_DST",
         "downstream",
         Described(),
         settings(r).connect_timeout,
@@ -228,19 +263,21 @@ def tunnel_keys(r: Reader, view: View) -> tuple[Socket, ...]:
     capture = view.capture
     if capture.mode != "explicit" or not capture.outbound_address:
         return ()
-    where = scope(r, view.namespace)
+    where = scope(r, caller(r, view).namespace)
     return tuple(
         Socket(capture.outbound_address, port)
         for port in http_ports(r, where)
-        if port >= PRIVILEGED and bound_hosts(r, PortKey(where, port))
+        if port >= PRIVILEGED and bound_hosts(r, PortKey(on_port(r, where, port), port))
     )
 
 
 @rule
-def fixed_keys(_: Reader, view: View) -> tuple[FixedKey, ...]:
+def fixed_keys(r: Reader, view: View) -> tuple[FixedKey, ...]:
     """The clusters that a proxy has whatever hosts there are."""
     mode = view.capture.mode
     wanted = [names.BLACKHOLE_CLUSTER, names.PASSTHROUGH_CLUSTER]
+    if view.type == "sidecar" and outbound_of(r, caller(r, view).namespace).mode == "ALLOW_ANY_DYNAMIC_DNS":
+        wanted.append(names.DYNAMIC_CLUSTER)
     if view.type == "sidecar" and mode in ("redirect", "netns"):
         wanted.append(names.INBOUND_PASSTHROUGH_CLUSTER)
     return tuple(FixedKey(name, mode, view.capture.netns) for name in wanted)

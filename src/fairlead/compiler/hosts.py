@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from fairlead.compiler.scope import special
+from fairlead.compiler.sidecars import imports_of, is_limited, namespace_of, sees_host
 from fairlead.inc import Reader, rule
 from fairlead.ir.host import (
     HOSTS,
@@ -21,6 +22,7 @@ from fairlead.ir.host import (
     HOSTS_BY_ALIAS,
     HOSTS_BY_CHUNK,
     HOSTS_BY_NAME,
+    HOSTS_BY_NAMESPACE,
     HOSTS_BY_PORT,
     HOSTS_BY_PORT_CHUNK,
     Host,
@@ -28,11 +30,15 @@ from fairlead.ir.host import (
     chunk_of,
 )
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
-from fairlead.ir.visibility import is_visible
+from fairlead.ir.sidecar import ANY, EXCEPT, OWN
+from fairlead.ir.visibility import host_matches, is_visible
+
+WHOLE = "*"
+"""The chunk that has all hosts."""
 
 
 class NameKey(NamedTuple):
-    """A host name as a client namespace sees it."""
+    """A host name as a client namespace sees it (or another scope: see `compiler.sidecars`)."""
 
     client_namespace: str
     hostname: str
@@ -62,8 +68,9 @@ def mesh(r: Reader, _: str) -> Mesh:
 @rule
 def host_named(r: Reader, key: NameKey) -> HostKey | None:
     """The host that speaks for a name in a client namespace, or None if the client does not see it."""
+    own = namespace_of(key.client_namespace)
     seen = [
-        (at.namespace != key.client_namespace, not host.kubernetes, host.created, at)
+        (at.namespace != own, not host.kubernetes, host.created, at)
         for at, host in r.rows(HOSTS_BY_NAME, key.hostname)
         if _sees(r, host, key.client_namespace)
     ]
@@ -73,7 +80,8 @@ def host_named(r: Reader, key: NameKey) -> HostKey | None:
 @rule
 def host_keys(r: Reader, client_namespace: str) -> tuple[HostKey, ...]:
     """Every host that a client namespace sees, in the order of names."""
-    return tuple(sorted(one for chunk in chunks(r, 0) for one in hosts_in(r, ChunkKey(client_namespace, 0, chunk))))
+    chunked = (hosts_in(r, ChunkKey(client_namespace, 0, chunk)) for chunk in chunks_seen(r, client_namespace, 0))
+    return tuple(sorted(one for found in chunked for one in found))
 
 
 @rule
@@ -83,12 +91,15 @@ def chunks(r: Reader, port: int) -> tuple[str, ...]:
     return tuple(sorted({chunk_of(at.hostname) for at in found}))
 
 
+def chunks_seen(r: Reader, client_namespace: str, port: int) -> tuple[str, ...]:
+    """The chunks by which to list hosts; a scope that a Sidecar limits has few hosts, and they are one chunk."""
+    return (WHOLE,) if is_limited(client_namespace) else chunks(r, port)
+
+
 @rule
 def hosts_in(r: Reader, key: ChunkKey) -> tuple[HostKey, ...]:
     """The hosts of a chunk that a client namespace sees, in the order of names."""
-    at = (key.port, key.chunk)
-    keys = r.find(HOSTS_BY_PORT_CHUNK, at) if key.port else r.find(HOSTS_BY_CHUNK, key.chunk)
-    names = sorted({one.hostname for one in keys})
+    names = sorted(_names_in(r, key))
     seen = special(r, key.client_namespace)
     found = (host_named(r, NameKey(seen.seen_by(name), name)) for name in names)
     return tuple(one for one in found if one is not None and (not key.port or _has_port(r, one, key.port)))
@@ -97,7 +108,7 @@ def hosts_in(r: Reader, key: ChunkKey) -> tuple[HostKey, ...]:
 @rule
 def hosts_on_port(r: Reader, key: PortKey) -> tuple[HostKey, ...]:
     """The hosts that a client namespace sees and that have this port number, in the order of names."""
-    chunked = (hosts_in(r, ChunkKey(*key, chunk)) for chunk in chunks(r, key.port))
+    chunked = (hosts_in(r, ChunkKey(*key, chunk)) for chunk in chunks_seen(r, *key))
     return tuple(sorted(one for found in chunked for one in found))
 
 
@@ -156,7 +167,35 @@ def settings(r: Reader) -> Mesh:
 
 def _sees(r: Reader, host: Host, client_namespace: str) -> bool:
     export_to = host.export_to or settings(r).default_service_export_to
-    return is_visible(export_to, host.key.namespace, client_namespace)
+    seen = is_visible(export_to, host.key.namespace, namespace_of(client_namespace))
+    return seen and sees_host(r, client_namespace, host)
+
+
+def _names_in(r: Reader, key: ChunkKey) -> set[str]:
+    if key.chunk == WHOLE:
+        if key.port:
+            return {one.hostname for one in host_keys(r, key.client_namespace)}
+        return _imported_names(r, key.client_namespace)
+    at = (key.port, key.chunk)
+    found = r.find(HOSTS_BY_PORT_CHUNK, at) if key.port else r.find(HOSTS_BY_CHUNK, key.chunk)
+    return {one.hostname for one in found}
+
+
+def _imported_names(r: Reader, scope: str) -> set[str]:
+    """The names of hosts that a scope may see: with a Sidecar, only what it imports is looked at."""
+    if not is_limited(scope):
+        return {at.hostname for at in r.find(HOSTS_ALL, "")}
+    found: set[str] = set()
+    for one in imports_of(r, scope):
+        if one.namespace == EXCEPT:
+            continue
+        if not one.is_pattern:
+            found.update([one.host] if r.find(HOSTS_BY_NAME, one.host) else ())
+            continue
+        where = namespace_of(scope) if one.namespace == OWN else one.namespace
+        keys = r.find(HOSTS_ALL, "") if where == ANY else r.find(HOSTS_BY_NAMESPACE, where)
+        found.update(at.hostname for at in keys if host_matches(one.host, at.hostname))
+    return found
 
 
 def _has_port(r: Reader, key: HostKey, port: int) -> bool:

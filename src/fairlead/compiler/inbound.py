@@ -23,12 +23,15 @@ from fairlead.envoy.hcm import Http, InboundRoute, connection_manager, inbound_s
 from fairlead.envoy.listener import PLAINTEXT_HTTP, Match, Shape, Socket, build, chain, inspectors, match
 from fairlead.envoy.resource import Resource
 from fairlead.envoy.tcpproxy import BLACK_HOLE, forwarding, tcp_proxy, to_cluster
-from fairlead.envoy.tls import ALPN_HTTP, ALPN_TCP, mesh_server
+from fairlead.envoy.tls import ALPN_HTTP, ALPN_TCP, gateway_server, mesh_server
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import FilterScope
+from fairlead.ir.gateway import ServerTls
 from fairlead.ir.kind import Stage
 from fairlead.ir.protocol import Protocol
+from fairlead.ir.sidecar import IngressListener
 from fairlead.ir.view import View
+from fairlead.model.diagnostic import Diagnostic, Severity
 
 CATCH_ALL_HTTP = "virtualInbound-catchall-http"
 BLACK_HOLE_CHAIN = "virtualInbound-blackhole"
@@ -79,11 +82,13 @@ class _Target(NamedTuple):
     number: int
     """The port to match; 0: any."""
 
+    address: str = "0.0.0.0"  # noqa: S104 - Istio's name for a port of any address
+
     def name(self, *, http: bool) -> str:
         """The name of a filter chain."""
         if self.port is None:
             return CATCH_ALL_HTTP if http else names.VIRTUAL_INBOUND
-        return names.listener("0.0.0.0", self.number)  # noqa: S104 - Istio's name for a port of any address
+        return names.listener(self.address, self.number)
 
 
 class _Made(NamedTuple):
@@ -100,7 +105,7 @@ def inbound_listener(r: Reader, view: View) -> Resource | None:
     redirected = mode == "redirect"
     if not redirected and not view.addresses:
         return None
-    ports = inbound_ports(r, view)
+    ports = tuple(one for one in inbound_ports(r, view) if not is_own(view, one))
     mtls = workload_mtls(r, (view.namespace, view.labels))
     made = [_black_hole(r, view)]
     if redirected:
@@ -110,8 +115,7 @@ def inbound_listener(r: Reader, view: View) -> Resource | None:
             target = _Target(names.INBOUND_PASSTHROUGH_CLUSTER, None, number)
             made.extend(_chains(r, view, target, "auto", mtls.on(number)))
     for port in ports:
-        target = _Target(names.inbound_cluster(port.port), port, port.port)
-        made.extend(_chains(r, view, target, _protocol(port.protocol), mtls.on(port.port)))
+        made.extend(_chains(r, view, _target(view, port), _protocol(port.protocol), mtls.on(port.port)))
     mesh = settings(r)
     return build(
         _shape(view, ports, mesh.protocol_detection_timeout),
@@ -119,6 +123,53 @@ def inbound_listener(r: Reader, view: View) -> Resource | None:
         inspectors=inspectors(one.matching for one in made),
         access_logs=listener_loggers(r, _scope(view, names.INBOUND_PORT, tcp=True)),
     )
+
+
+@rule
+def ingress_listener(r: Reader, key: tuple[View, InboundPort]) -> Resource:
+    """A listener that a Sidecar has bound at an address of its own."""
+    view, port = key
+    mode = workload_mtls(r, (view.namespace, view.labels)).on(port.port)
+    made = list(_chains(r, view, _target(view, port), _protocol(port.protocol), mode))
+    mesh = settings(r)
+    address = ingress_address(view, port)
+    return build(
+        Shape(
+            names.listener(address, port.port),
+            Socket(address, port.port),
+            "inbound",
+            detection_timeout=mesh.protocol_detection_timeout,
+        ),
+        [one.chain for one in made],
+        inspectors=inspectors(one.matching for one in made),
+        access_logs=listener_loggers(r, _scope(view, port.port, tcp=True)),
+    )
+
+
+def own_ingress(r: Reader, view: View) -> tuple[InboundPort, ...]:
+    """The ports that a Sidecar has bound at addresses of their own."""
+    if view.type != "sidecar" or view.capture.mode == "none":
+        return ()
+    return tuple(one for one in inbound_ports(r, view) if is_own(view, one))
+
+
+def is_own(view: View, port: InboundPort) -> bool:
+    """Whether a port has a listener of its own. Without redirection all are bound at the workload's address."""
+    said = port.ingress
+    if said is None or said.captured or not view.addresses:
+        return False
+    return view.capture.mode == "redirect" or said.bind not in ("", view.addresses[0])
+
+
+def ingress_address(view: View, port: InboundPort) -> str:
+    """Where a Sidecar's ingress listener is: the workload's address unless it says so."""
+    bind = port.ingress.bind if port.ingress is not None else ""
+    return bind or (view.addresses[0] if view.addresses else "0.0.0.0")  # noqa: S104 - a proxy without an address
+
+
+def _target(view: View, port: InboundPort) -> _Target:
+    made = _Target(names.inbound_cluster(port.port), port, port.port)
+    return made if port.ingress is None else made._replace(address=ingress_address(view, port))
 
 
 def _shape(view: View, ports: tuple[InboundPort, ...], timeout: float) -> Shape:
@@ -150,11 +201,36 @@ def _black_hole(r: Reader, view: View) -> _Made:
 
 
 def _chains(r: Reader, view: View, target: _Target, protocol: str, mode: Mode) -> Iterator[_Made]:
+    said = target.port.ingress if target.port is not None else None
+    if said is not None and said.tls is not None and mode == "DISABLE":
+        yield _terminated(r, view, target, said.tls)
+        return
+    if said is not None and said.tls is not None:
+        r.report(_not_terminated(said, mode))
     for way in _WAYS[protocol, mode]:
         matching = match(port=target.number, transport=way.transport, alpn=way.alpn)
         tls = mesh_server(ALPN_HTTP if way.http else ALPN_TCP) if way.mtls else None
         terminal = _http(r, view, target) if way.http else _tcp(r, view, target)
         yield _Made(matching, chain(matching, terminal, target.name(http=way.http), tls))
+
+
+def _terminated(r: Reader, view: View, target: _Target, tls: ServerTls) -> _Made:
+    """TLS of the application's own that the proxy terminates for it."""
+    http = target.port is not None and (target.port.protocol.is_http or target.port.protocol is Protocol.HTTPS)
+    matching = match(port=target.number, transport="tls")
+    terminal = _http(r, view, target) if http else _tcp(r, view, target)
+    context = gateway_server(tls, tcp=not http)
+    return _Made(matching, chain(matching, terminal, target.name(http=http), context))
+
+
+def _not_terminated(said: IngressListener, mode: Mode) -> Diagnostic:
+    return Diagnostic(
+        "FL2001",
+        Severity.WARNING,
+        f"the TLS settings of port {said.port} are not used: its mesh mTLS mode is {mode}",
+        said.origin,
+        f"Set portLevelMtls {said.port} to DISABLE in a PeerAuthentication, or remove tls.",
+    )
 
 
 def _http(r: Reader, view: View, target: _Target) -> list[NetworkFilter]:

@@ -9,13 +9,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from fairlead.compiler.endpoints import target_port
 from fairlead.compiler.serving import ProxyKey, serving_hosts
+from fairlead.compiler.sidecars import SidecarKey, sidecar
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host
 from fairlead.ir.protocol import Protocol, port_protocol
+from fairlead.ir.sidecar import IngressListener
+from fairlead.ir.traffic import HttpPool, TcpPool
 from fairlead.ir.view import View
 from fairlead.model.diagnostic import Diagnostic, Severity
 from fairlead.model.launch import AppPort
@@ -25,13 +29,17 @@ class InboundPort(msgspec.Struct, frozen=True, order=True):
     """A port on which the application serves.
 
     `port` is the application's own number, `service_port` the one that clients call, `hostname` the host through which
-    they do ("" where no host does).
+    they do ("" where no host does). `ingress` is the Sidecar's listener that serves it; `tcp` and `http` limit
+    connections to the application.
     """
 
     port: int
     protocol: Protocol
     service_port: int
     hostname: str = ""
+    ingress: IngressListener | None = None
+    tcp: TcpPool | None = None
+    http: HttpPool | None = None
 
 
 class ServedKey(NamedTuple):
@@ -75,7 +83,28 @@ def served_ports(r: Reader, key: ServedKey) -> tuple[InboundPort, ...]:
 
 def inbound_ports(r: Reader, view: View) -> tuple[InboundPort, ...]:
     """The ports that a proxy serves for its application."""
-    return served_ports(r, ServedKey.of(view))
+    return sidecar_ports(r, (ServedKey.of(view), view.type == "sidecar"))
+
+
+@rule
+def sidecar_ports(r: Reader, key: tuple[ServedKey, bool]) -> tuple[InboundPort, ...]:
+    """The ports in the order of numbers; those of a Sidecar's ingress, if it has any, take the place of all others."""
+    wanted, limited = key
+    served = served_ports(r, wanted)
+    said = sidecar(r, SidecarKey(wanted.namespace, wanted.labels)) if limited else None
+    if said is None:
+        return served
+    if not said.ingress:
+        return tuple(replace(one, tcp=said.tcp, http=said.http) for one in served)
+    by_number = {one.port: one for one in served}
+    made: list[InboundPort] = []
+    for one in said.ingress:
+        # Clients still know the port by the host that leads to it.
+        led = by_number.get(one.port) or InboundPort(one.port, one.protocol, one.port)
+        pooled = one.tcp is not None or one.http is not None
+        tcp, http = (one.tcp, one.http) if pooled else (said.tcp, said.http)
+        made.append(replace(led, protocol=one.protocol, ingress=one, tcp=tcp, http=http))
+    return tuple(sorted(made, key=lambda one: one.port))
 
 
 def _disagreement(taken: InboundPort, lost: InboundPort, found: Host) -> Diagnostic:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fairlead.compiler.clients import seen_as
+from msgspec.structs import replace
+
+from fairlead.compiler.clients import caller, seen_as
 from fairlead.compiler.filters import FilterKey, filters
 from fairlead.compiler.gatewaylisteners import gateway_listener, gateway_listener_names
 from fairlead.compiler.hosts import settings
-from fairlead.compiler.inbound import inbound_listener
+from fairlead.compiler.inbound import inbound_listener, ingress_address, ingress_listener, own_ingress
 from fairlead.compiler.outbound import (
     At,
     OutboundKey,
@@ -25,6 +27,7 @@ from fairlead.compiler.outbound import (
 from fairlead.compiler.outboundports import Caller
 from fairlead.compiler.reduced import filter_labels
 from fairlead.compiler.serving import stands_at
+from fairlead.compiler.sidecars import binds_itself, on_port
 from fairlead.compiler.telemetry import WorkloadKey, applying
 from fairlead.envoy import names
 from fairlead.envoy.resource import Resource
@@ -45,13 +48,14 @@ class Calls(NamedTuple):
     """What of a proxy its outbound listeners depend on, but the ones of its own.
 
     `labels` are those at which filters look. `excluded` are addresses of its own: a headless host of which the proxy
-    itself is an instance has no listener there.
+    itself is an instance has no listener there. `netns` is where the application is, if a Sidecar has listeners bound.
     """
 
     caller: Caller
     namespace: str
     labels: Pairs = ()
     excluded: tuple[str, ...] = ()
+    netns: str = ""
 
 
 @rule
@@ -67,6 +71,7 @@ def own_listener_names(r: Reader, view: View) -> tuple[str, ...]:
         found.append(names.VIRTUAL_OUTBOUND)
     if inbound_listener(r, view) is not None:
         found.append(names.VIRTUAL_INBOUND)
+    found.extend(names.listener(ingress_address(view, one), one.port) for one in own_ingress(r, view))
     return tuple(dict.fromkeys(found))
 
 
@@ -79,7 +84,10 @@ def own_listener(r: Reader, key: ListenerKey) -> Resource | None:
     if name == names.VIRTUAL_INBOUND:
         return inbound_listener(r, view)
     if name == names.VIRTUAL_OUTBOUND:
-        return virtual_outbound(r, VirtualKey(caller_of(r, view), view.capture.netns)) if _is_redirected(view) else None
+        return _virtual_outbound(r, view) if _is_redirected(view) else None
+    for one in own_ingress(r, view):
+        if name == names.listener(ingress_address(view, one), one.port):
+            return ingress_listener(r, (view, one))
     proxy = http_proxy(r, view)
     if proxy is None or name != names.listener(*proxy):
         return None
@@ -90,25 +98,27 @@ def own_listener(r: Reader, key: ListenerKey) -> Resource | None:
 @rule
 def outbound_listeners(r: Reader, calls: Calls) -> tuple[OutboundKey, ...]:
     """The listeners at which calls of other hosts arrive, in the order in which they are sent."""
-    return tuple(_filtered(r, calls, At(calls.caller, *socket)) for socket in _sockets(r, calls))
+    return tuple(_filtered(r, calls, At(_on(r, calls, socket), *socket)) for socket in _sockets(r, calls))
 
 
 @rule
 def outbound_routes(r: Reader, calls: Calls) -> tuple[str, ...]:
     """The names of all route configurations to which outbound listeners refer."""
-    found = (outbound_route(r, At(calls.caller, *socket)) for socket in _sockets(r, calls))
+    found = (outbound_route(r, At(_on(r, calls, socket), *socket)) for socket in _sockets(r, calls))
     return tuple(dict.fromkeys(name for name in found if name))
 
 
 def calls_of(r: Reader, view: View) -> Calls:
     """What of a view its outbound listeners depend on."""
     excluded = tuple(one for one in view.addresses if stands_at(r, one))
-    return Calls(caller_of(r, view), view.namespace, filter_labels(r, view.labels), excluded)
+    asking = caller_of(r, view)
+    netns = view.capture.netns if binds_itself(r, asking.namespace) else ""
+    return Calls(asking, view.namespace, filter_labels(r, view.labels), excluded, netns)
 
 
 def caller_of(r: Reader, view: View) -> Caller:
     """What of a view its outbound listeners depend on."""
-    seen = seen_as(r, view.client)
+    seen = seen_as(r, caller(r, view))
     telemetry = applying(r, WorkloadKey(view.namespace, view.labels))
     if view.capture.mode == "explicit":
         bind, port = view.capture.outbound_address, view.capture.http_proxy_port
@@ -129,6 +139,17 @@ def http_proxy(r: Reader, view: View) -> tuple[str, int] | None:
     return ("127.0.0.1", port) if port and _is_redirected(view) else None
 
 
+def _virtual_outbound(r: Reader, view: View) -> Resource:
+    calls = calls_of(r, view)
+    added = filters(r, FilterKey(Stage.HTTP_FILTERS, _scope(calls, names.OUTBOUND_PORT, tcp=False)))
+    return virtual_outbound(r, VirtualKey(calls.caller, view.capture.netns, added))
+
+
+def _on(r: Reader, calls: Calls, socket: tuple[str, int]) -> Caller:
+    """The caller on a port: a Sidecar may let it see something else there."""
+    return replace(calls.caller, namespace=on_port(r, calls.caller.namespace, socket[1]))
+
+
 def _sockets(r: Reader, calls: Calls) -> tuple[tuple[str, int], ...]:
     found = outbound_sockets(r, calls.caller)
     return tuple(one for one in found if one[0] not in calls.excluded) if calls.excluded else found
@@ -140,6 +161,7 @@ def _filtered(r: Reader, calls: Calls, at: At) -> OutboundKey:
         at,
         filters(r, FilterKey(Stage.HTTP_FILTERS, _scope(calls, at.port, tcp=False))),
         filters(r, FilterKey(Stage.NETWORK_FILTERS, _scope(calls, at.port, tcp=True))),
+        calls.netns,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
+from fairlead.compiler.delegates import DELEGATION
 from fairlead.compiler.patches import unmatched
 from fairlead.compiler.publish import Catalog, Publisher
 from fairlead.compiler.registry import Registry, registry
@@ -28,7 +29,7 @@ class MeshModel:
 
     def __init__(self, kinds: Registry | None = None) -> None:
         self.kinds = kinds or registry()
-        self.engine = Engine([Derivation("lower", OBJECTS, 1, self._lower)])
+        self.engine = Engine([Derivation("lower", OBJECTS, 1, self._lower), DELEGATION])
         self.publisher = Publisher(self.engine)
 
     def apply(self, changed: Iterable[Object[Any]] = (), deleted: Iterable[Ref] = ()) -> None:

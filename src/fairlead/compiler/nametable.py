@@ -40,7 +40,7 @@ def name_entry(r: Reader, key: HostKey) -> NameEntry | None:
     for at in r.find(HOSTS_BY_NAME, target)[:1] if target else ():
         entry = name_entry(r, at)
         return entry._replace(hostname=key.hostname, shortname=found.name, namespace=key.namespace) if entry else None
-    addresses = tuple(one for one in found.addresses if "/" not in one)
+    addresses = tuple(one for one in found.addresses if "/" not in one) or found.allocated
     if not addresses and found.selector is not None and found.ports:
         endpoints = endpoints_of(r, EndpointsKey(key, found.ports[0].number))
         addresses = tuple(dict.fromkeys(one.address for one in endpoints))

@@ -23,11 +23,14 @@ from fairlead.compiler.outboundports import (
     binds,
     bound_hosts,
     caller_ports,
+    own_sockets,
     standing,
 )
 from fairlead.compiler.outboundtcp import ChainsKey, TcpChain, tcp_chains
+from fairlead.compiler.sidecars import bound_address, listeners_of, namespace_of
+from fairlead.compiler.unknown import unknown
 from fairlead.envoy import names
-from fairlead.envoy.hcm import Http, connection_manager, outbound_stat_prefix
+from fairlead.envoy.hcm import Http, UnknownRoute, connection_manager, outbound_stat_prefix
 from fairlead.envoy.listener import (
     PASSTHROUGH_CHAIN,
     PLAINTEXT_HTTP,
@@ -40,6 +43,7 @@ from fairlead.envoy.listener import (
     match,
 )
 from fairlead.envoy.resource import Resource
+from fairlead.envoy.route import Unknown, unknown_route
 from fairlead.envoy.tcpproxy import BLACK_HOLE, TcpTarget, forwarding, tcp_proxy, to_cluster
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Filter, FilterScope
@@ -48,6 +52,7 @@ from fairlead.ir.protocol import Protocol
 from fairlead.model.diagnostic import Diagnostic, Severity
 
 CATCH_ALL_TCP = "virtualOutbound-catchall-tcp"
+CATCH_ALL_HTTP = "virtualOutbound-catchall-http"
 BLACK_HOLE_CHAIN = "virtualOutbound-blackhole"
 
 _SERVER_FIRST = (Protocol.MONGO, Protocol.MYSQL)
@@ -64,11 +69,15 @@ class At(NamedTuple):
 
 
 class OutboundKey(NamedTuple):
-    """A listener of a caller with the filters that kinds contribute to its chains."""
+    """A listener of a caller with the filters that kinds contribute to its chains.
+
+    `netns` is where the application is; it matters to listeners that a Sidecar has bound ("": Envoy's own namespace).
+    """
 
     at: At
     http_filters: tuple[Filter, ...] = ()
     tcp_filters: tuple[Filter, ...] = ()
+    netns: str = ""
 
 
 class VirtualKey(NamedTuple):
@@ -76,6 +85,7 @@ class VirtualKey(NamedTuple):
 
     caller: Caller
     netns: str = ""
+    http_filters: tuple[Filter, ...] = ()
 
 
 class _Entry(NamedTuple):
@@ -91,7 +101,7 @@ def outbound_sockets(r: Reader, caller: Caller) -> tuple[tuple[str, int], ...]:
     """Addresses and ports of a caller's listeners, without the virtual one and the HTTP proxy."""
     if not caller.bind:
         return binds(r, caller.namespace)
-    return tuple((caller.bind, port) for port in caller_ports(r, caller))
+    return (*((caller.bind, port) for port in caller_ports(r, caller)), *own_sockets(r, caller))
 
 
 @rule
@@ -104,10 +114,11 @@ def entries(r: Reader, at: At) -> tuple[_Entry, ...]:
     accepted: list[_Entry] = []
     first: Protocol | None = None
     detects = False
+    declared = _declared(r, at)
     for one in _standing(r, at):
-        protocol = one.protocol
-        if protocol is Protocol.UDP:
+        if one.protocol is Protocol.UDP:
             continue
+        protocol = declared or one.protocol
         if first is not None and protocol is not first and {first, protocol} & set(_SERVER_FIRST):
             found = host(r, one.host)
             if found is not None:
@@ -160,12 +171,13 @@ def outbound_listener(r: Reader, key: OutboundKey) -> Resource | None:
     if default is None:
         default = FilterChain(name=PASSTHROUGH_CHAIN, filters=_tcp(r, key, _otherwise(r, at.caller)))
     chains = [one for _, one in chosen] or [default]
+    bound = bound_address(r, at.caller.namespace)[1]
     return build(
         Shape(
             names.listener(at.address, at.port),
-            Socket(at.address, at.port),
+            Socket(at.address, at.port, key.netns if bound else ""),
             "outbound",
-            bound=bool(at.caller.bind),
+            bound=bool(at.caller.bind) or bound,
             detection_timeout=mesh.protocol_detection_timeout if any(one.alpn for one, _ in chosen) else 0,
         ),
         chains,
@@ -179,13 +191,40 @@ def virtual_outbound(r: Reader, key: VirtualKey) -> Resource:
     """`virtualOutbound`: receives redirected connections and passes them to the listener of their destination."""
     logs = loggers(r, _scope(key.caller, names.OUTBOUND_PORT, tcp=True))
     own = match(port=names.OUTBOUND_PORT)
-    chains = [
-        chain(own, [tcp_proxy(BLACK_HOLE, logs)], BLACK_HOLE_CHAIN),
-        chain(_EVERYTHING, [tcp_proxy(_otherwise(r, key.caller), logs)], CATCH_ALL_TCP),
-    ]
+    chains = [chain(own, [tcp_proxy(BLACK_HOLE, logs)], BLACK_HOLE_CHAIN)]
+    found = unknown(r, key.caller.namespace)
+    parsed = found.http == names.DYNAMIC_CLUSTER
+    if parsed:
+        # Requests go to the hosts that they name, which only their headers say.
+        chains.append(chain(_HTTP, [_unknown_http(r, key, found)], CATCH_ALL_HTTP))
+    rest = chain(_EVERYTHING, [tcp_proxy(_otherwise(r, key.caller), logs)], CATCH_ALL_TCP)
     address = "127.0.0.1" if key.netns else ANYWHERE
-    shape = Shape(names.VIRTUAL_OUTBOUND, Socket(address, names.OUTBOUND_PORT, key.netns), "outbound", hands_off=True)
-    return build(shape, chains, access_logs=listener_loggers(r, _scope(key.caller, names.OUTBOUND_PORT, tcp=True)))
+    shape = Shape(
+        names.VIRTUAL_OUTBOUND,
+        Socket(address, names.OUTBOUND_PORT, key.netns),
+        "outbound",
+        hands_off=True,
+        detection_timeout=settings(r).protocol_detection_timeout if parsed else 0,
+    )
+    looks = inspectors([_HTTP], always_tls=True) if parsed else ()
+    # Beside a chain that asks for HTTP, one that asks for nothing would never be tried: it is the default then.
+    default = rest if parsed else None
+    chains.extend([] if parsed else [rest])
+    opened = listener_loggers(r, _scope(key.caller, names.OUTBOUND_PORT, tcp=True))
+    return build(shape, chains, default=default, inspectors=looks, access_logs=opened)
+
+
+def _unknown_http(r: Reader, key: VirtualKey, found: Unknown) -> NetworkFilter:
+    scope = _scope(key.caller, names.OUTBOUND_PORT, tcp=False)
+    http = Http(
+        "outbound",
+        outbound_stat_prefix(names.VIRTUAL_OUTBOUND),
+        UnknownRoute(names.ALLOW_ANY, unknown_route(found)),
+        key.http_filters,
+        forward=True,
+        trace=trace(r, scope),
+    )
+    return connection_manager(http, settings(r), loggers(r, scope))
 
 
 @rule
@@ -200,7 +239,7 @@ def http_proxy_listener(r: Reader, key: tuple[OutboundKey, str]) -> Resource:
         names.HTTP_PROXY_ROUTE,
         wanted.http_filters,
         proxy=True,
-        forward=bool(at.caller.bind),
+        forward=bool(at.caller.bind) or _is_dynamic(r, at),
         trace=trace(r, _scope(at.caller, at.port, tcp=False)),
     )
     manager = connection_manager(http, settings(r), loggers(r, _scope(at.caller, at.port, tcp=False), tunnels=False))
@@ -209,7 +248,7 @@ def http_proxy_listener(r: Reader, key: tuple[OutboundKey, str]) -> Resource:
 
 
 def _standing(r: Reader, at: At) -> tuple[Standing, ...]:
-    if not at.caller.bind:
+    if not at.caller.bind or bound_address(r, at.caller.namespace)[0]:
         return standing(r, Bind(at.caller.namespace, at.address, at.port))
     if at.address != at.caller.bind or at.port < PRIVILEGED or at.port == at.caller.http_proxy_port:
         return ()
@@ -243,6 +282,7 @@ def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:
         route,
         key.http_filters,
         grpc_web=any(one.standing.protocol is Protocol.GRPC_WEB for one in entries(r, at)),
+        forward=_is_dynamic(r, at),
         trace=trace(r, _scope(at.caller, at.port, tcp=False)),
     )
     return connection_manager(http, settings(r), loggers(r, _scope(at.caller, at.port, tcp=False)))
@@ -254,14 +294,27 @@ def _tcp(r: Reader, key: OutboundKey, target: TcpTarget) -> list[NetworkFilter]:
 
 def _otherwise(r: Reader, caller: Caller) -> TcpTarget:
     """Where connections go that no host claims; one to our own address has nowhere else to go."""
-    if caller.bind or settings(r).outbound_policy == "REGISTRY_ONLY":
+    cluster = unknown(r, caller.namespace).tcp
+    if not cluster or (caller.bind and cluster == names.PASSTHROUGH_CLUSTER):
         return BLACK_HOLE
-    return to_cluster(names.PASSTHROUGH_CLUSTER)
+    return to_cluster(cluster)
+
+
+def _is_dynamic(r: Reader, at: At) -> bool:
+    """Whether requests to hosts that the mesh does not know go to the hosts that they name."""
+    return unknown(r, at.caller.namespace).http == names.DYNAMIC_CLUSTER
+
+
+def _declared(r: Reader, at: At) -> Protocol | None:
+    """The protocol that a Sidecar's listener has, whatever those of its hosts are; None if none says."""
+    for one in listeners_of(r, at.caller.namespace) if at.caller.namespace.count("/") == 3 else ():
+        return one.protocol if one.port and one.protocol is not Protocol.AUTO else None
+    return None
 
 
 def _scope(caller: Caller, port: int, *, tcp: bool) -> FilterScope:
     direction: Literal["outbound"] = "outbound"
-    return FilterScope(direction, caller.namespace, caller.labels, port, tcp, caller.telemetry)
+    return FilterScope(direction, namespace_of(caller.namespace), caller.labels, port, tcp, caller.telemetry)
 
 
 def _unserved(found: Host, at: At, why: str) -> Diagnostic:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import msgspec
 
 from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, stands_anywhere
-from fairlead.compiler.hosts import ChunkKey, PortKey, chunks, host, host_keys, hosts_in, hosts_on_port
+from fairlead.compiler.hosts import ChunkKey, PortKey, chunks_seen, host, host_keys, hosts_in, hosts_on_port
+from fairlead.compiler.sidecars import bound_address, on_port, scopes_of
 from fairlead.inc import Reader, rule
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
@@ -79,14 +80,15 @@ def binds_of(r: Reader, key: HostPortKey) -> tuple[tuple[str, str], ...]:
         return tuple(dict.fromkeys(_bind(one) for one in addresses))
     if found.resolution is Resolution.PASSTHROUGH:
         return _instances(r, found, port)
-    return ((ANYWHERE, ""),)
+    # Clients that look names up elsewhere do not know the address that the host was given.
+    return (*((one, "") for one in found.allocated), (ANYWHERE, ""))
 
 
 @rule
 def binds_on_port(r: Reader, key: PortKey) -> dict[str, tuple[Standing, ...]]:
     """The hosts at each address for one port, the oldest first. The value is never changed."""
     found: dict[str, list[Standing]] = {}
-    for chunk in chunks(r, key.port):
+    for chunk in chunks_seen(r, *key):
         for address, one in binds_in(r, ChunkKey(*key, chunk)):
             found.setdefault(address, []).append(one)
     return {address: tuple(sorted(found[address])) for address in sorted(found)}
@@ -96,11 +98,13 @@ def binds_on_port(r: Reader, key: PortKey) -> dict[str, tuple[Standing, ...]]:
 def binds_in(r: Reader, key: ChunkKey) -> tuple[tuple[str, Standing], ...]:
     """The hosts of a chunk with the addresses at which they stand."""
     found: list[tuple[str, Standing]] = []
+    own, bound = bound_address(r, key.client_namespace)
+    own = own or ("127.0.0.1" if bound else "")
     for at in hosts_in(r, key):
         one = host(r, at)
         port = one.port(key.port) if one is not None else None
         if one is not None and port is not None:
-            for address, subnet in binds_of(r, HostPortKey(at, key.port)):
+            for address, subnet in ((own, ""),) if own else binds_of(r, HostPortKey(at, key.port)):
                 found.append((address, Standing(one.created, at, subnet, port.protocol)))
     return tuple(found)
 
@@ -121,6 +125,13 @@ def ports_of(r: Reader, key: HostKey) -> tuple[int, ...]:
 @rule
 def called_ports(r: Reader, client_namespace: str) -> tuple[int, ...]:
     """Every port number that some visible host has, in order."""
+    if client_namespace.count("/") == 2:
+        scopes = scopes_of(r, client_namespace)
+        special = {port for port, _ in scopes if port}
+        on_all = {port for own, one in scopes if not own for port in called_ports(r, one)}
+        return tuple(
+            sorted((on_all - special) | {port for port, one in scopes if port and hosts_on_port(r, PortKey(one, port))})
+        )
     return tuple(sorted({port for at in host_keys(r, client_namespace) for port in ports_of(r, at)}))
 
 
@@ -130,7 +141,7 @@ def binds(r: Reader, client_namespace: str) -> tuple[tuple[str, int], ...]:
     return tuple(
         (address, port)
         for port in called_ports(r, client_namespace)
-        for address in binds_on_port(r, PortKey(client_namespace, port))
+        for address in binds_on_port(r, PortKey(on_port(r, client_namespace, port), port))
     )
 
 
@@ -140,6 +151,8 @@ def bound_hosts(r: Reader, key: PortKey) -> tuple[HostKey, ...]:
 
     A host of which only clients know where it is does not: it is reached through the HTTP proxy.
     """
+    if bound_address(r, key.client_namespace)[0]:
+        return ()  # A Sidecar gives them an address of their own.
     found = ((at, host(r, at)) for at in hosts_on_port(r, key))
     return tuple(at for at, one in found if one is not None and not stands_anywhere(r, one))
 
@@ -177,5 +190,14 @@ def _is_ip(text: str) -> bool:
 def caller_ports(r: Reader, caller: Caller) -> Iterator[int]:
     """The ports that an explicitly captured client can bind without privileges, but the one of its HTTP proxy."""
     for port in called_ports(r, caller.namespace):
-        if port >= PRIVILEGED and port != caller.http_proxy_port and bound_hosts(r, PortKey(caller.namespace, port)):
+        where = on_port(r, caller.namespace, port)
+        if port >= PRIVILEGED and port != caller.http_proxy_port and bound_hosts(r, PortKey(where, port)):
             yield port
+
+
+def own_sockets(r: Reader, caller: Caller) -> Iterator[tuple[str, int]]:
+    """The addresses of their own that a Sidecar gives listeners of an explicitly captured client."""
+    for port, scope in scopes_of(r, caller.namespace) if caller.namespace.count("/") == 2 else ():
+        address, bound = bound_address(r, scope)
+        if port and address and bound and hosts_on_port(r, PortKey(scope, port)):
+            yield address, port

@@ -14,6 +14,8 @@ import msgspec
 from fairlead.compiler.hosts import NameKey, destination_name, host, host_named, settings
 from fairlead.compiler.outboundports import Caller
 from fairlead.compiler.policies import PolicyKey, patterns, policy_for
+from fairlead.compiler.scope import special
+from fairlead.compiler.sidecars import namespace_of, sees_routes
 from fairlead.envoy import names
 from fairlead.envoy.listener import Match, match
 from fairlead.envoy.tcpproxy import TcpTarget
@@ -64,7 +66,7 @@ def destination_port(r: Reader, client_namespace: str, to: Destination, called_p
     """The port of a destination: the one that it names, else its host's only one, else the one that was called."""
     if to.port:
         return to.port
-    at = host_named(r, NameKey(client_namespace, destination_name(r, to.host)))
+    at = host_named(r, NameKey(namespace_of(client_namespace), destination_name(r, to.host)))
     found = host(r, at) if at is not None else None
     return found.ports[0].number if found is not None and len(found.ports) == 1 else called_port
 
@@ -85,7 +87,7 @@ def rule_target(r: Reader, caller: Caller, said: L4Rule, called_port: int, stat_
         r,
         caller,
         TcpTarget(tuple(clusters), stat_prefix if len(clusters) > 1 else ""),
-        host_named(r, NameKey(caller.namespace, destination_name(r, first.host))),
+        host_named(r, NameKey(namespace_of(caller.namespace), destination_name(r, first.host))),
         first.subset,
         destination_port(r, caller.namespace, first, called_port),
     )
@@ -97,7 +99,7 @@ def holds(caller: Caller, condition: L4Match, port: int, gateway: str = MESH) ->
         (not condition.gateways or gateway in condition.gateways)
         and selects(condition.source_labels, caller.labels)
         and condition.port in (0, port)
-        and condition.source_namespace in ("", caller.namespace)
+        and condition.source_namespace in ("", namespace_of(caller.namespace))
     )
 
 
@@ -110,10 +112,13 @@ def _routes(r: Reader, caller: Caller, found: Host) -> Iterator[RouteSet]:
         rows.extend(
             row for row in r.rows(ROUTES_MESH, "") if any(host_matches(found.key.hostname, one) for one in row[1].hosts)
         )
+    own = namespace_of(caller.namespace)
     seen = {
         at: routes
         for at, routes in rows
-        if (routes.tls or routes.tcp) and is_visible(routes.export_to or default, at.namespace, caller.namespace)
+        if (routes.tls or routes.tcp)
+        and is_visible(routes.export_to or default, at.namespace, own)
+        and sees_routes(r, caller.namespace, routes.hosts, at.namespace, exact=routes.gateway_api)
     }
     yield from sorted(seen.values(), key=lambda one: (one.created, one.key))
 
@@ -177,7 +182,9 @@ def _with_policy(r: Reader, caller: Caller, target: TcpTarget, at: HostKey | Non
     found = host(r, at) if at is not None else None
     if at is None or found is None:
         return target
-    said = effective_policy(policy_for(r, PolicyKey(caller.namespace, caller.labels, at)), subset, port)
+    near = special(r, namespace_of(caller.namespace)).seen_by(at.hostname)
+    client_labels = caller.labels if near else ()
+    said = effective_policy(policy_for(r, PolicyKey(near, client_labels, at)), subset, port)
     balancer = said.load_balancer
     served = found.port(port)
     over_mesh = not found.external and (said.tls is None or said.tls.mode == "ISTIO_MUTUAL")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from fairlead.compiler.clients import client, seen_as
+from fairlead.compiler.clients import caller, client, seen_as
 from fairlead.compiler.clusters import (
     ClusterKey,
     endpoints_key,
@@ -85,7 +85,7 @@ class Routed(NamedTuple):
 @rule
 def layers(r: Reader, view: View) -> tuple[Layer, ...]:
     """The layers of a reduced view; of equal names, what stands first is given."""
-    outside = Outside(seen_as(r, view.client), view.capture.mode in ("explicit", "none"))
+    outside = Outside(seen_as(r, caller(r, view)), view.capture.mode in ("explicit", "none"))
     found = [
         Layer(CLUSTER, own_clusters, view),
         Layer(CLUSTER, outbound_clusters, outside),
@@ -97,7 +97,7 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
         calls = calls_of(r, view) if is_captured(view) else None
         if calls is not None:
             found.append(Layer(LISTENER, called_listeners, calls))
-        who = client(r, view.client)
+        who = client(r, caller(r, view))
         explicit = view.capture.mode == "explicit"
         # Neither filters nor telemetry change which routes a listener has.
         asked = calls._replace(labels=(), caller=replace(calls.caller, telemetry=())) if calls is not None else None

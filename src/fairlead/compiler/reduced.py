@@ -13,6 +13,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from fairlead.compiler.serving import telling_addresses
+from fairlead.compiler.sidecars import SidecarKey, sidecar
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.selecting import FILTERING, PATCHES_ASKING, PROXY_VERSION, SELECTING, Label
@@ -45,7 +46,8 @@ def reduced(r: Reader, view: View) -> View:
     """The view without labels and addresses that cannot matter."""
     labels = tuple(pair for pair in view.labels if is_asked_for(r, pair))
     addresses = view.addresses
-    if view.capture.mode not in _OWN_ADDRESS:
+    said = sidecar(r, SidecarKey(view.namespace, labels)) if view.type == "sidecar" else None
+    if view.capture.mode not in _OWN_ADDRESS and not (said is not None and said.ingress):
         addresses = telling_addresses(r, view.namespace, addresses)
     return _first(
         r,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from fairlead.compiler.gateways import GatewaysKey, RouteServersKey
-from fairlead.compiler.hosts import PortKey, settings
+from fairlead.compiler.hosts import PortKey
 from fairlead.compiler.routes_gateway import gateway_configuration
 from fairlead.compiler.routes_groups import GroupKey, JoinKey, group_names, groups, joined, labels_in
 from fairlead.compiler.routes_hosts import (
@@ -29,6 +29,8 @@ from fairlead.compiler.routes_hosts import (
 )
 from fairlead.compiler.routes_rules import ClientKey, narrowed
 from fairlead.compiler.scope import EVERYWHERE, scope, special
+from fairlead.compiler.sidecars import on_port
+from fairlead.compiler.unknown import unknown
 from fairlead.envoy.names import HTTP_PROXY_ROUTE
 from fairlead.envoy.resource import ROUTE, Piece, Resource
 from fairlead.envoy.route import configuration_head, unknown_hosts
@@ -79,9 +81,11 @@ def sidecar_route(r: Reader, key: SidecarRouteKey) -> Resource | None:
     For a port or host that is gone the configuration is there and knows no host: Envoy may still ask for it while the
     listener drains.
     """
-    if _port_of(key.name) is None:
+    port = _port_of(key.name)
+    if port is None:
         return None
-    client = ClientKey(key.client.namespace, key.client.labels)
+    where = on_port(r, key.client.namespace, port) if port else key.client.namespace
+    client = ClientKey(where, key.client.labels)
     asked = route_labels(r, _NameKey(client.namespace, key.name))
     return shared_route(r, _SharedKey(narrowed(client, asked), key.name, key.explicit))
 
@@ -126,7 +130,7 @@ def shared_route(r: Reader, key: _SharedKey) -> Resource:
         return Resource.of(ROUTE, key.name, head + host)
     pieces = list(_pieces(r, key.client, key.name, form))
     tail = list(tunnel_hosts(r, namespace)) if form == TUNNEL else []
-    tail.append(unknown_hosts(settings(r).outbound_policy, connect=form == TUNNEL))
+    tail.append(unknown_hosts(unknown(r, namespace), connect=form == TUNNEL))
     return Resource.joined(ROUTE, key.name, (Piece.of(head), *pieces, Piece.of(b"".join(tail))))
 
 
@@ -181,7 +185,7 @@ def _groups(r: Reader, namespace: str, name: str) -> Iterator[tuple[GroupKey, st
     port = _port_of(name)
     if name == HTTP_PROXY_ROUTE:
         for one in http_ports(r, scope(r, namespace)):
-            yield from groups(r, PortKey(namespace, one))
+            yield from groups(r, PortKey(on_port(r, namespace, one), one))
     elif ":" not in name and port is not None:
         yield from groups(r, PortKey(namespace, port))
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fairlead.compiler.hosts import ChunkKey, PortKey, chunks, hosts_in, settings
+from fairlead.compiler.hosts import ChunkKey, PortKey, chunks_seen, hosts_in, settings
 from fairlead.compiler.routes_hosts import (
     Site,
     SiteKey,
@@ -43,7 +43,7 @@ class JoinKey(NamedTuple):
 def sites(r: Reader, key: PortKey) -> tuple[Site, ...]:
     """The virtual hosts of a port, in the order of their names."""
     seen = special(r, key.client_namespace)
-    found = {one.name: one for chunk in chunks(r, key.port) for one in sites_of_hosts(r, ChunkKey(*key, chunk))}
+    found = {one.name: one for chunk in chunks_seen(r, *key) for one in sites_of_hosts(r, ChunkKey(*key, chunk))}
     for hostname in unclaimed(r, key):
         one = site(r, SiteKey(seen.seen_by(hostname), key.port, hostname))
         found[one.name] = one

@@ -17,7 +17,7 @@ from fairlead.compiler.hosts import (
     NameKey,
     PortKey,
     aliases_of,
-    chunks,
+    chunks_seen,
     host,
     host_keys,
     host_named,
@@ -27,14 +27,12 @@ from fairlead.compiler.hosts import (
 )
 from fairlead.compiler.outboundports import is_bound
 from fairlead.compiler.routes_rules import (
-    MESH,
     ClientKey,
     DefaultKey,
-    RoutesKey,
     RouteSummary,
+    candidate_routes,
     default_routes,
-    has_routes,
-    http_routes,
+    first_routes,
     is_known,
     label_names,
     narrowed,
@@ -42,12 +40,13 @@ from fairlead.compiler.routes_rules import (
     summary,
 )
 from fairlead.compiler.scope import scope, special
+from fairlead.compiler.sidecars import namespace_of, on_port
 from fairlead.envoy import names
 from fairlead.envoy.route import RouteList, connect_route, virtual_host
 from fairlead.inc import Reader, rule
 from fairlead.ir.host import HOSTS_BY_ADDRESS, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
-from fairlead.ir.route import ROUTES_BY_MESH_HOST, ROUTES_MESH, ROUTES_WILDCARD
+from fairlead.ir.route import ROUTES_BY_MESH_HOST, ROUTES_WILDCARD
 from fairlead.ir.visibility import host_matches, most_specific
 from fairlead.model.ref import NamespacedName
 
@@ -132,7 +131,7 @@ def route_sets_for(r: Reader, key: NameKey) -> tuple[NamespacedName, ...]:
     exact = _ranked(r, key.client_namespace, r.find(ROUTES_BY_MESH_HOST, key.hostname))
     if exact:
         at = host_named(r, key)
-        near = (key.client_namespace, "" if at is None else at.namespace)
+        near = (namespace_of(key.client_namespace), "" if at is None else at.namespace)
         return tuple(one.key for one in exact if not one.gateway_api or one.key.namespace in near)
     wild = _ranked(r, key.client_namespace, r.find(ROUTES_WILDCARD, ""))
     pattern = most_specific((name for one in wild for name in one.hosts if name.startswith("*")), key.hostname)
@@ -144,9 +143,9 @@ def unclaimed(r: Reader, key: PortKey) -> tuple[str, ...]:
     """The names that only routing rules know and that are virtual hosts of this port."""
     seen = special(r, key.client_namespace)
     if key.port == HTTP_PORT:
-        sets = set(r.find(ROUTES_MESH, ""))
+        sets = set(candidate_routes(r, key.client_namespace))
     else:
-        sets = {one for chunk in chunks(r, key.port) for one in applying_in(r, ChunkKey(*key, chunk))}
+        sets = {one for chunk in chunks_seen(r, *key) for one in applying_in(r, ChunkKey(*key, chunk))}
     found: set[str] = set()
     for one in sets:
         known = summary(r, one)
@@ -218,12 +217,12 @@ def sidecar_virtual_host(r: Reader, key: VirtualHostKey) -> bytes:
     """One virtual host, serialised and framed; empty if no rule applies to this client or all its names are taken."""
     at = SiteKey(key.client.namespace, key.port, key.hostname)
     # The names are those of the client's namespace; where they lead is the same for others, if nothing is special.
-    near = as_seen(r, NameKey(key.client.namespace, key.hostname))
+    near = as_seen(r, NameKey(namespace_of(key.client.namespace), key.hostname))
     alike = key._replace(client=key.client._replace(namespace=near))
     if serves_http(r, at):
-        domains, routes = _names(r, at), _host_routes(r, alike)
+        domains, routes = _names(r, at), _host_routes(r, alike, at)
     else:
-        domains, routes = [_literal(key.hostname)], _first(r, alike, owners(r, at))
+        domains, routes = [_literal(key.hostname)], first_routes(r, alike.client, alike.port, owners(r, at))
     if routes is None or not domains:
         return b""
     tunnels = [connect_route(_tunnelled(r, at))] if key.form == TUNNEL and serves_http(r, at) else []
@@ -233,7 +232,7 @@ def sidecar_virtual_host(r: Reader, key: VirtualHostKey) -> bytes:
 def _tunnelled(r: Reader, key: SiteKey) -> str:
     """The cluster for CONNECT to an HTTP host: what comes through is routed where all HTTP to the port is, if it is."""
     at = host_named(r, NameKey(key.client_namespace, key.hostname))
-    if at is not None and is_bound(r, PortKey(scope(r, key.client_namespace), key.port), at):
+    if at is not None and is_bound(r, PortKey(on_port(r, scope(r, key.client_namespace), key.port), key.port), at):
         return names.tunnel_cluster(key.port)
     return names.subset_key("outbound", key.port, "", key.hostname)
 
@@ -254,7 +253,7 @@ def tunnel_hosts(r: Reader, client_namespace: str) -> Iterator[bytes]:
     seen = special(r, client_namespace)
     suffix = settings(r).domain_suffix
     for one in tunnel_sites(r, scope(r, client_namespace)):
-        own = service_of(one.hostname, suffix)[1] == client_namespace
+        own = service_of(one.hostname, suffix)[1] == namespace_of(client_namespace)
         near = client_namespace if own else seen.seen_by(one.hostname)
         yield tunnel_virtual_host(r, one._replace(client_namespace=near))
 
@@ -269,29 +268,23 @@ def tunnel_virtual_host(r: Reader, key: SiteKey) -> bytes:
     return virtual_host(f"{_literal(key.hostname)}:{key.port}", domains, [connect_route(cluster)])
 
 
-def _host_routes(r: Reader, key: VirtualHostKey) -> RouteList:
+def _host_routes(r: Reader, key: VirtualHostKey, site: SiteKey) -> RouteList:
     """The routes of the first rule set that has any for this client; else the default route."""
-    found = _first(r, key, route_sets_for(r, NameKey(key.client.namespace, key.hostname)))
+    name = NameKey(site.client_namespace, key.hostname)
+    found = first_routes(r, key.client, key.port, route_sets_for(r, name))
     if found is not None:
         return found
-    at = host_named(r, NameKey(key.client.namespace, key.hostname))
+    at = host_named(r, name)
     assert at is not None
     client = narrowed(key.client, policy_label_names(r, key.hostname))
     return default_routes(r, DefaultKey(client, at, key.port))
 
 
-def _first(r: Reader, key: VirtualHostKey, sets: tuple[NamespacedName, ...]) -> RouteList | None:
-    for one in sets:
-        at = RoutesKey(narrowed(key.client, label_names(r, one)), MESH, key.port, one)
-        if has_routes(r, at):
-            return http_routes(r, at)
-    return None
-
-
 def _ranked(r: Reader, namespace: str, keys: tuple[NamespacedName, ...]) -> list[RouteSummary]:
     found = (summary(r, key) for key in keys)
+    own = namespace_of(namespace)
     return sorted(
-        (one for one in found if one is not None and one.visible(namespace)), key=lambda one: one.rank(namespace)
+        (one for one in found if one is not None and one.seen_in(r, namespace)), key=lambda one: one.rank(own)
     )
 
 
@@ -311,7 +304,7 @@ def _names(r: Reader, key: SiteKey) -> list[str]:
     if fact is None:
         return []
     answered = [key.hostname]
-    short = _short_names(key.hostname, key.client_namespace, settings(r).domain_suffix)
+    short = _short_names(key.hostname, namespace_of(key.client_namespace), settings(r).domain_suffix)
     answered.extend(one for one in short if not _taken(r, key, one))
     if fact.resolution is Resolution.PASSTHROUGH and fact.kubernetes:
         # A headless service's pods have names of their own below the service's.
@@ -320,6 +313,7 @@ def _names(r: Reader, key: SiteKey) -> list[str]:
     for address in fact.addresses:
         if "/" not in address and not _taken(r, key, address) and _first_at(r, key, address):
             answered.append(_literal(address))
+    answered.extend(fact.allocated)
     return answered
 
 
@@ -330,7 +324,7 @@ def _tunnel_names(r: Reader, key: SiteKey) -> list[str]:
     if fact is None:
         return []
     answered = [key.hostname]
-    short = _short_names(key.hostname, key.client_namespace, settings(r).domain_suffix)
+    short = _short_names(key.hostname, namespace_of(key.client_namespace), settings(r).domain_suffix)
     answered.extend(one for one in short if _is_free(r, key, one))
     if fact.resolution is Resolution.PASSTHROUGH and fact.kubernetes:
         answered.extend([f"*.{one}" for one in answered if _is_free(r, key, f"*.{one}")])
@@ -345,8 +339,9 @@ def _tunnel_names(r: Reader, key: SiteKey) -> list[str]:
 def _further_names(r: Reader, key: SiteKey) -> list[str]:
     """The names, long and short, that stand for a host (ExternalName)."""
     suffix = settings(r).domain_suffix
+    own = namespace_of(key.client_namespace)
     names_of = aliases_of(r, NameKey(key.client_namespace, key.hostname))
-    return [name for one in names_of for name in (one, *_short_names(one, key.client_namespace, suffix))]
+    return [name for one in names_of for name in (one, *_short_names(one, own, suffix))]
 
 
 def _is_free(r: Reader, key: SiteKey, name: str) -> bool:

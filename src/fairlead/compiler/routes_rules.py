@@ -13,6 +13,7 @@ import msgspec
 
 from fairlead.compiler.hosts import NameKey, destination_name, host, host_named, settings
 from fairlead.compiler.policies import PolicyKey, patterns, policy_for
+from fairlead.compiler.sidecars import imports_of, is_limited, namespace_of, sees_routes
 from fairlead.envoy import names
 from fairlead.envoy.route import RouteList, Serving, default_route, http_route, route_list
 from fairlead.envoy.routeaction import Forwarding, MirrorTarget, Target
@@ -23,13 +24,18 @@ from fairlead.ir.route import (
     MESH,
     ROUTES,
     ROUTES_BY_MESH_HOST,
+    ROUTES_BY_NAMESPACE,
+    ROUTES_MESH,
+    ROUTES_WILDCARD,
     Destination,
     HttpMatch,
     HttpRule,
     Mirror,
     RouteSet,
     WeightedDestination,
+    specificity,
 )
+from fairlead.ir.sidecar import ANY, EXCEPT, OWN
 from fairlead.ir.traffic import TRAFFIC_POLICIES_BY_HOST, HashPolicy, effective_policy
 from fairlead.ir.view import selects
 from fairlead.ir.visibility import is_visible
@@ -75,6 +81,12 @@ class RouteSummary(msgspec.Struct, frozen=True):
         """Whether clients of a namespace see the rules."""
         return is_visible(self.export_to, self.key.namespace, namespace)
 
+    def seen_in(self, r: Reader, scope: str) -> bool:
+        """Whether clients of a scope see the rules."""
+        return self.visible(namespace_of(scope)) and sees_routes(
+            r, scope, self.hosts, self.key.namespace, exact=self.gateway_api
+        )
+
     def rank(self, namespace: str) -> tuple[int, str, str, str]:
         """Where the rules stand among others for the same host: the lowest wins.
 
@@ -101,6 +113,46 @@ def summary(r: Reader, key: NamespacedName) -> RouteSummary | None:
 
 
 @rule
+def candidate_routes(r: Reader, scope: str) -> tuple[NamespacedName, ...]:
+    """The rule sets for sidecars that a scope may see: all, or with a Sidecar those of hosts that it imports."""
+    if not is_limited(scope):
+        return r.find(ROUTES_MESH, "")
+    found: set[NamespacedName] = set()
+    for one in imports_of(r, scope):
+        if one.namespace == EXCEPT:
+            continue
+        if not one.is_pattern:
+            found.update(r.find(ROUTES_BY_MESH_HOST, one.host), r.find(ROUTES_WILDCARD, ""))
+        elif one.namespace == ANY:
+            found.update(r.find(ROUTES_MESH, ""))
+        else:
+            where = namespace_of(scope) if one.namespace == OWN else one.namespace
+            found.update(r.find(ROUTES_BY_NAMESPACE, where))
+    return tuple(sorted(found))
+
+
+@rule
+def destinations_of(r: Reader, scope: str) -> tuple[str, ...]:
+    """The hosts to which the rules that a Sidecar imports lead, whether it imports these or not."""
+    found: set[str] = set()
+    for at in candidate_routes(r, scope):
+        known = summary(r, at)
+        if known is not None and known.seen_in(r, scope):
+            found.update(leads_to(r, at))
+    return tuple(sorted(found))
+
+
+@rule
+def leads_to(r: Reader, key: NamespacedName) -> tuple[str, ...]:
+    """The hosts to which a rule set leads or mirrors."""
+    found = r.get(ROUTES, key)
+    if found is None:
+        return ()
+    to = {one.destination.host for said in (*found.http, *found.tls, *found.tcp) for one in said.routes}
+    return tuple(sorted(to | {one.destination.host for said in found.http for one in said.mirrors}))
+
+
+@rule
 def http_routes(r: Reader, key: RoutesKey) -> RouteList:
     """The serialised routes of a rule set; empty if no rule applies to this client and port."""
     found = r.get(ROUTES, key.routes)
@@ -109,6 +161,35 @@ def http_routes(r: Reader, key: RoutesKey) -> RouteList:
     at = Serving(key.port, key.tls, found.key.name, found.origin, found.gateway_api)
     return route_list(
         http_route(one, match, at, _forwarding(r, key, found, one)) for one, match in _applicable(key, found)
+    )
+
+
+class MergedKey(NamedTuple):
+    """Rule sets of the Gateway API that hold together, for a client on a port."""
+
+    client: ClientKey
+    port: int
+    routes: tuple[NamespacedName, ...]
+
+
+@rule
+def merged_routes(r: Reader, key: MergedKey) -> RouteList:
+    """The serialised routes of rule sets of the Gateway API: the more special match first, then the older object."""
+    found: list[tuple[RoutesKey, RouteSet, HttpRule, HttpMatch | None]] = []
+    for one in key.routes:
+        said = r.get(ROUTES, one)
+        at = RoutesKey(key.client, MESH, key.port, one)
+        if said is not None:
+            found.extend((at, said, rule_, match) for rule_, match in _applicable(at, said))
+    found.sort(key=lambda one: specificity(one[3]), reverse=True)
+    return route_list(
+        http_route(
+            rule_,
+            match,
+            Serving(key.port, False, said.origin.ref.name, said.origin, said.gateway_api),
+            _forwarding(r, at, said, rule_),
+        )
+        for at, said, rule_, match in found
     )
 
 
@@ -157,6 +238,30 @@ def policy_label_names(r: Reader, hostname: str) -> tuple[str, ...]:
 def is_known(r: Reader, name: str) -> bool:
     """Whether any host or rule has a name. Most short names are nobody's, and this is cheap to know of many."""
     return r.has(HOSTS_BY_NAME, name) or r.has(ROUTES_BY_MESH_HOST, name)
+
+
+def first_routes(r: Reader, client: ClientKey, port: int, sets: tuple[NamespacedName, ...]) -> RouteList | None:
+    """The routes of the first of some rule sets that has any for a client of a sidecar on a port."""
+    for position, one in enumerate(sets):
+        first = summary(r, one)
+        if first is not None and first.gateway_api:
+            # What comes from one namespace in the Gateway API holds together.
+            alike = [at for at in sets[position:] if at.namespace == one.namespace and is_gateway_api(r, at)]
+            asked = tuple(sorted({name for at in alike for name in label_names(r, at)}))
+            merged = merged_routes(r, MergedKey(narrowed(client, asked), port, tuple(alike)))
+            if not merged.empty:
+                return merged
+            continue
+        at = RoutesKey(narrowed(client, label_names(r, one)), MESH, port, one)
+        if has_routes(r, at):
+            return http_routes(r, at)
+    return None
+
+
+def is_gateway_api(r: Reader, key: NamespacedName) -> bool:
+    """Whether a rule set was written in the Gateway API."""
+    found = summary(r, key)
+    return found is not None and found.gateway_api
 
 
 def narrowed(client: ClientKey, asked: tuple[str, ...]) -> ClientKey:
@@ -275,12 +380,17 @@ __all__ = [
     "MESH",
     "ClientKey",
     "DefaultKey",
+    "MergedKey",
     "RouteSummary",
     "RoutesKey",
+    "candidate_routes",
     "default_routes",
+    "destinations_of",
+    "first_routes",
     "has_routes",
     "http_routes",
     "label_names",
+    "merged_routes",
     "narrowed",
     "policy_label_names",
     "summary",

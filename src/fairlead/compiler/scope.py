@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from fairlead.compiler.sidecars import is_limited
 from fairlead.inc import Reader, rule
 from fairlead.ir.host import (
     HOSTS,
@@ -52,7 +53,9 @@ class Special(msgspec.Struct, frozen=True):
 
 @rule
 def special(r: Reader, namespace: str) -> Special:
-    """What is special in a client namespace."""
+    """What is special in a client namespace; everything, where a Sidecar decides what is seen."""
+    if is_limited(namespace):
+        return Special(namespace, every=True)
     mesh = r.get(MESHES, MESH_KEY) or Mesh()
     defaults = (mesh.default_service_export_to, mesh.default_route_export_to, mesh.default_policy_export_to)
     if namespace == EVERYWHERE or any(one and "*" not in one for one in defaults):

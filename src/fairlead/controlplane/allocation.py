@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ class Allocation:
     def __init__(self, store: Store, kinds: Registry, network: str) -> None:
         self._kinds = kinds
         self._network = network
-        self._holders: dict[str, Ref] = {}
+        self._holders: Counter[str] = Counter()
         self._held: dict[Ref, tuple[str, ...]] = {}
         documents, _ = store.snapshot()
         for ref, document in documents.items():
@@ -32,8 +33,9 @@ class Allocation:
             return document
         meta = cast("dict[str, Any]", document.get("metadata") or {})
         ref = kind.ref(str(meta.get("namespace") or "default"), str(meta.get("name") or ""))
-        own = self._held.get(ref, ())
-        made, problems = kind.allocate(document, self._holders.keys() - set(own), self._network)
+        own = Counter(self._held.get(ref, ()))
+        others = {one for one, times in self._holders.items() if times > own[one]}
+        made, problems = kind.allocate(document, others, self._network)
         if problems:
             raise Unallocatable(*problems)
         return made
@@ -44,11 +46,13 @@ class Allocation:
 
     def _note(self, ref: Ref, document: dict[str, Any] | None) -> None:
         for address in self._held.pop(ref, ()):
-            self._holders.pop(address, None)
+            self._holders[address] -= 1
+            if not self._holders[address]:
+                del self._holders[address]
         kind = self._kinds.kind(ref.group, ref.kind)
         if document is None or kind is None or kind.addresses is None:
             return
         found = kind.addresses(document)
         if found:
             self._held[ref] = found
-            self._holders.update(dict.fromkeys(found, ref))
+            self._holders.update(found)

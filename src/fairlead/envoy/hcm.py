@@ -59,6 +59,13 @@ class InboundRoute(msgspec.Struct, frozen=True):
     operation: str
 
 
+class UnknownRoute(msgspec.Struct, frozen=True):
+    """What a connection manager routes to that no virtual host is for: one route, whatever the request."""
+
+    name: str
+    route: Route
+
+
 class Http(msgspec.Struct, frozen=True):
     """What tells one connection manager from another.
 
@@ -67,7 +74,7 @@ class Http(msgspec.Struct, frozen=True):
 
     role: Role
     stat_prefix: str
-    routes: str | InboundRoute
+    routes: str | InboundRoute | UnknownRoute
     filters: tuple[Filter, ...] = ()
     grpc_web: bool = False
     http2: bool = False
@@ -94,6 +101,11 @@ def connection_manager(http: Http, mesh: Mesh, access_logs: Iterable[AccessLog] 
     _identify(made, http.role, mesh)
     if isinstance(http.routes, InboundRoute):
         made.route_config.CopyFrom(inbound_routes(http.routes))
+    elif isinstance(http.routes, UnknownRoute):
+        only = VirtualHost(name=http.routes.name, domains=["*"], routes=[http.routes.route])
+        made.route_config.name = http.routes.name
+        made.route_config.virtual_hosts.append(only)
+        made.route_config.validate_clusters.CopyFrom(_FALSE)
     else:
         made.rds.CopyFrom(_over_ads(http.routes))
     if http.trace is not None:

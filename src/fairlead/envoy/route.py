@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Literal
 
 import msgspec
 from envoy.config.route.v3 import route_components_pb2 as routes
@@ -127,13 +126,20 @@ def connect_route(cluster: str) -> RouteList:
     return route_list([out])
 
 
-def unknown_hosts(policy: Literal["ALLOW_ANY", "REGISTRY_ONLY"], *, connect: bool = False) -> bytes:
+class Unknown(msgspec.Struct, frozen=True):
+    """The clusters for hosts that a client does not see: of its HTTP requests, and of all else; "": nowhere."""
+
+    http: str
+    tcp: str = ""
+
+
+def unknown_hosts(policy: Unknown, *, connect: bool = False) -> bytes:
     """The virtual host of requests to hosts that the mesh does not know, framed; `connect`: tunnels to them, too."""
     made = [_unknown(policy)]
     if connect:
         tunnel = _unknown(policy)
         tunnel.match.connect_matcher.SetInParent()
-        if policy == "ALLOW_ANY":
+        if policy.http:
             _terminate(tunnel)
         made.insert(0, tunnel)
     return virtual_host(made[-1].name, ["*"], [route_list(made)])
@@ -145,11 +151,16 @@ def _terminate(out: routes.Route) -> None:
     out.route.upgrade_configs.add(upgrade_type="CONNECT").connect_config.SetInParent()
 
 
-def _unknown(policy: Literal["ALLOW_ANY", "REGISTRY_ONLY"]) -> routes.Route:
+def unknown_route(policy: Unknown) -> routes.Route:
+    """The route of requests to hosts that the mesh does not know."""
+    return _unknown(policy)
+
+
+def _unknown(policy: Unknown) -> routes.Route:
     out = routes.Route(match=route_match(None))
-    if policy == "ALLOW_ANY":
+    if policy.http:
         out.name = names.ALLOW_ANY
-        out.route.cluster = names.PASSTHROUGH_CLUSTER
+        out.route.cluster = policy.http
         set_timeout(out.route, 0)
         out.request_headers_to_remove.append(names.PEER_HEADER)
         out.response_headers_to_remove.append(names.PEER_HEADER)

@@ -44,6 +44,7 @@ class Host(msgspec.Struct, frozen=True):
 
     `addresses` are virtual addresses (or CIDRs); none for headless hosts. `selector` chooses workloads of the
     namespace; None where endpoints are listed by the object itself. `created` orders objects that claim one name.
+    `allocated` are addresses that a host without any was given, to be called at by clients that look its name up here.
     `alias` is the name for which the host merely stands (ExternalName). `joined` names the objects that have added
     ports to it, besides `name` (see `join_hosts`).
     """
@@ -64,6 +65,7 @@ class Host(msgspec.Struct, frozen=True):
     publish_not_ready: bool = False
     alias: str = ""
     joined: tuple[str, ...] = ()
+    allocated: tuple[str, ...] = ()
 
     @property
     def stands_at_instances(self) -> bool:
@@ -119,6 +121,7 @@ def join_hosts(one: Host, other: Host) -> Host | None:
         addresses=tuple(dict.fromkeys((*one.addresses, *other.addresses))),
         subject_alt_names=tuple(dict.fromkeys((*one.subject_alt_names, *other.subject_alt_names))),
         created=min(one.created, other.created),
+        allocated=tuple(dict.fromkeys((*one.allocated, *other.allocated))),
         joined=(*one.joined, other.name, *other.joined),
     )
 

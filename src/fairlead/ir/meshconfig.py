@@ -131,7 +131,7 @@ def mesh_of(config: MeshConfig) -> Mesh:
         root_namespace=config.root_namespace or default.root_namespace,
         trust_domain=config.trust_domain or default.trust_domain,
         trust_domain_aliases=config.trust_domain_aliases,
-        outbound_policy="REGISTRY_ONLY" if outbound and outbound.mode == "REGISTRY_ONLY" else "ALLOW_ANY",
+        outbound_policy=outbound.mode if outbound else "ALLOW_ANY",
         inbound_policy=config.inbound_traffic_policy.mode if config.inbound_traffic_policy else "PASSTHROUGH",
         auto_mtls=config.enable_auto_mtls is not False,
         access_log_file=config.access_log_file,
@@ -289,11 +289,6 @@ def _without_effect(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
         said = "enableTracing has no effect: neither defaultConfig.tracing nor defaultProviders names a tracer"
         remedy = "Name one, and have a Telemetry object use it."
         yield Problem(base / "enableTracing", said, Severity.WARNING, remedy, "FL0100")
-    outbound = config.outbound_traffic_policy
-    if outbound is not None and outbound.mode == "ALLOW_ANY_DYNAMIC_DNS":
-        path = base.child("outboundTrafficPolicy", "mode")
-        said = "ALLOW_ANY_DYNAMIC_DNS works as ALLOW_ANY"
-        yield Problem(path, said, Severity.WARNING, "Use ALLOW_ANY.", "FL0100")
     locality = config.locality_lb_setting
     if locality is not None and (locality.distribute or locality.failover or locality.failover_priority):
         said = "only enabled has an effect mesh-wide"

@@ -46,6 +46,19 @@ class HttpMatch(msgspec.Struct, frozen=True):
     stat_prefix: str = ""
 
 
+def specificity(match: HttpMatch | None) -> tuple[int, int, bool, int, int]:
+    """How much a match asks for, by the Gateway API's order: what asks for more is tried first."""
+    if match is None:
+        return 0, 0, False, 0, 0
+    kinds = {"exact": 3, "prefix": 2, "regex": 1}
+    uri = match.uri
+    further = match.method is not None, len(match.headers), len(match.query)
+    if uri is None and not any(further):
+        return 0, 0, *further  # Every request: after regular expressions, too.
+    kind, length = (kinds.get(uri.kind, 0), len(uri.value)) if uri is not None else (kinds["prefix"], 1)
+    return kind, length, *further
+
+
 class HeaderOperations(msgspec.Struct, frozen=True):
     """Changes to headers, applied in the order remove, set, add."""
 
@@ -136,7 +149,10 @@ class Cors(msgspec.Struct, frozen=True):
 
 
 class HttpRule(msgspec.Struct, frozen=True):
-    """One rule: if any match holds (or there is none), do this. Exactly one of routes, redirect, direct is set."""
+    """One rule: if any match holds (or there is none), do this.
+
+    Exactly one of routes, redirect, direct is set, or `delegate` names the rule set whose rules stand here.
+    """
 
     origin: Origin
     name: str = ""
@@ -151,6 +167,7 @@ class HttpRule(msgspec.Struct, frozen=True):
     fault: Fault | None = None
     mirrors: tuple[Mirror, ...] = ()
     cors: Cors | None = None
+    delegate: NamespacedName | None = None
 
 
 class L4Match(msgspec.Struct, frozen=True):
@@ -220,11 +237,16 @@ def _destinations(_: NamespacedName, routes: RouteSet) -> set[str]:
     return {to.destination.host for rule in rules for to in rule.routes}
 
 
-ROUTES: Table[NamespacedName, RouteSet] = Table("routes", stage=1)
+WRITTEN_ROUTES: Table[NamespacedName, RouteSet] = Table("routes", stage=1)
+"""Rule sets as objects have them. Those without hosts are for others that delegate to them."""
+ROUTES: Table[NamespacedName, RouteSet] = Table("effective-routes", stage=2)
+"""Rule sets that hold: with the rules of those to which they delegate."""
 ROUTES_BY_MESH_HOST = ROUTES.index("mesh-host", _mesh_hosts)
 """Route sets for sidecars, under each host they name (wildcards as they are)."""
 ROUTES_MESH = ROUTES.index("mesh", lambda key, routes: [""] if MESH in routes.gateways else [])
 """Every route set for sidecars, under ""."""
+ROUTES_BY_NAMESPACE = ROUTES.index("namespace", lambda key, routes: [key.namespace] if MESH in routes.gateways else [])
+"""Route sets for sidecars, under the namespace of their object."""
 ROUTES_WILDCARD = ROUTES.index("wildcard", _wildcards)
 ROUTES_CONCERNING = ROUTES.index("concerning", _concerning)
 """Route sets for sidecars that are not for the clients of all namespaces alike, under the namespaces that differ."""

@@ -21,6 +21,7 @@ from fairlead.ir.host import HOSTS
 from fairlead.ir.patch import PATCHES, PatchSet
 from fairlead.ir.route import ROUTES, RouteSet
 from fairlead.ir.security import ACCESS_POLICIES, PEER_POLICIES
+from fairlead.ir.sidecar import SIDECARS
 from fairlead.ir.telemetry import TELEMETRY
 from fairlead.ir.traffic import TRAFFIC_POLICIES
 
@@ -63,6 +64,7 @@ ACCESS_POLICIES_SELECTING = ACCESS_POLICIES.index(
 REQUEST_POLICIES_SELECTING = REQUEST_POLICIES.index(
     "selecting", lambda key, policy: attached(policy.selector, policy.targets)
 )
+SIDECARS_SELECTING = SIDECARS.index("selecting", lambda key, sidecar: sidecar.selector)
 TELEMETRY_SELECTING = TELEMETRY.index("selecting", lambda key, policy: attached(policy.selector, policy.targets))
 
 FILTERING: tuple[Index[Label, Any, Any], ...] = (ACCESS_POLICIES_SELECTING, REQUEST_POLICIES_SELECTING)
@@ -73,6 +75,7 @@ SELECTING: tuple[Index[Label, Any, Any], ...] = (
     GATEWAYS_SELECTING,
     ROUTES_SELECTING,
     TRAFFIC_POLICIES_SELECTING,
+    SIDECARS_SELECTING,
     TELEMETRY_SELECTING,
     PATCHES_SELECTING,
     *FILTERING,

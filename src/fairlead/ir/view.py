@@ -45,7 +45,7 @@ class View(msgspec.Struct, frozen=True, cache_hash=True):
 
 
 class Client(msgspec.Struct, frozen=True, cache_hash=True):
-    """A view as a caller of other services."""
+    """A view as a caller of other services. `namespace` may be another scope (`compiler.sidecars`)."""
 
     namespace: str
     labels: Pairs = ()

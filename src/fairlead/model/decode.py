@@ -75,16 +75,30 @@ def _walk(info: inspect.Type, value: object, path: FieldPath) -> Iterator[Proble
         if not isinstance(value, dict):
             yield _wrong(path, "an object", value)
             return
-        for key, item in cast("dict[str, object]", value).items():
+        held = cast("dict[str, object]", value)
+        yield from _walk_size(info, len(held), path)
+        for key, item in held.items():
             yield from _walk(info.value_type, item, path / key)
     elif isinstance(info, inspect.ListType | inspect.VarTupleType):
         if not isinstance(value, list):
             yield _wrong(path, "a list", value)
             return
-        for at, item in enumerate(cast("list[object]", value)):
+        items = cast("list[object]", value)
+        yield from _walk_size(info, len(items), path)
+        for at, item in enumerate(items):
             yield from _walk(info.item_type, item, path / at)
     else:
         yield from _walk_leaf(info, value, path)
+
+
+def _walk_size(
+    info: inspect.DictType | inspect.ListType | inspect.VarTupleType, size: int, path: FieldPath
+) -> Iterator[Problem]:
+    """Bounds on how many entries a list or map may have."""
+    if info.max_length is not None and size > info.max_length:
+        yield Problem(path, f"{size} entries are more than {info.max_length}", code="FL0006")
+    if info.min_length is not None and size < info.min_length:
+        yield Problem(path, f"{size} entries are fewer than {info.min_length}", code="FL0006")
 
 
 def _walk_struct(info: inspect.StructType, value: object, path: FieldPath) -> Iterator[Problem]:

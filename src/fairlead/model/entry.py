@@ -33,16 +33,21 @@ class EntrySpec(Spec, frozen=True):
     """Where one instance of a service is reached."""
 
     address: Annotated[
-        str, Meta(description="IP address, DNS name, or unix:///path; may be empty where network is set.")
+        str,
+        Meta(max_length=256, description="IP address, DNS name, or unix:///path; may be empty where network is set."),
     ] = ""
     ports: Annotated[
         dict[str, int], Meta(description="Port number by port name, where it differs from the service's target port.")
     ] = {}
-    labels: Annotated[dict[str, str], Meta(description="Labels of the instance.")] = {}
-    network: Annotated[str, Meta(description="Network in which the address is reachable.")] = ""
-    locality: Annotated[str, Meta(description="REGION/ZONE/SUBZONE.")] = ""
-    weight: Annotated[int, Meta(description="Share of the traffic, relative to the other instances.", ge=0)] = 0
-    service_account: Annotated[str, Meta(description="Service account of the instance, in its namespace.")] = ""
+    labels: Annotated[dict[str, str], Meta(max_length=256, description="Labels of the instance.")] = {}
+    network: Annotated[str, Meta(max_length=2048, description="Network in which the address is reachable.")] = ""
+    locality: Annotated[str, Meta(max_length=2048, description="REGION/ZONE/SUBZONE.")] = ""
+    weight: Annotated[
+        int, Meta(description="Share of the traffic, relative to the other instances.", ge=0, le=4294967295)
+    ] = 0
+    service_account: Annotated[
+        str, Meta(max_length=253, description="Service account of the instance, in its namespace.")
+    ] = ""
 
 
 def entry_problems(

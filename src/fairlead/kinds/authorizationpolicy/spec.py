@@ -26,9 +26,11 @@ class Source(Spec, frozen=True):
     namespaces: Annotated[Strings, Meta(description="Namespaces, from the caller's certificate.")] = ()
     not_namespaces: Annotated[Strings, Meta(description="Namespaces that the caller must not come from.")] = ()
     service_accounts: Annotated[
-        Strings, Meta(description="NAMESPACE/ACCOUNT, or ACCOUNT in the policy's own namespace.")
+        Strings, Meta(max_length=16, description="NAMESPACE/ACCOUNT, or ACCOUNT in the policy's own namespace.")
     ] = ()
-    not_service_accounts: Annotated[Strings, Meta(description="Service accounts that the caller must not have.")] = ()
+    not_service_accounts: Annotated[
+        Strings, Meta(max_length=16, description="Service accounts that the caller must not have.")
+    ] = ()
     trust_domains: Annotated[Strings, Meta(description="Trust domains, from the caller's certificate.")] = ()
     not_trust_domains: Annotated[Strings, Meta(description="Trust domains the caller must not belong to.")] = ()
     ip_blocks: Annotated[Strings, Meta(description="Addresses or networks of the connection's other end.")] = ()

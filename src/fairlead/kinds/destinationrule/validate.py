@@ -191,6 +191,9 @@ def _balancer(path: FieldPath, settings: api.LoadBalancerSettings | None, *, out
         yield from check_failover(path.child("zoneAwareLbSetting", "failover"), settings.zone_aware_lb_setting.failover)
         yield no_effect(path / "zoneAwareLbSetting")
     yield from _time(path / "warmupDurationSecs", settings.warmup_duration_secs)
+    if settings.warmup_duration_secs is not None and settings.warmup is not None:
+        said = "only one of warmupDurationSecs or warmup can be set"
+        yield forbidden(path / "warmup", said, "Remove warmupDurationSecs.")
     if settings.warmup_duration_secs is not None:
         yield deprecated(path / "warmupDurationSecs", "warmup.duration")
     if settings.warmup is not None:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from fairlead.ir.kind import Column, Kind
+from fairlead.kinds.serviceentry.allocate import addresses, allocate
 from fairlead.kinds.serviceentry.lower import lower
 from fairlead.kinds.serviceentry.spec import ServiceEntry
+from fairlead.kinds.serviceentry.status import ServiceEntryStatus
 from fairlead.kinds.serviceentry.validate import validate
 
 
@@ -38,6 +40,9 @@ KIND: Kind[ServiceEntry] = Kind(
             description="How an endpoint is found.",
         ),
     ),
+    status=ServiceEntryStatus,
     validate=validate,
+    allocate=allocate,
+    addresses=addresses,
     lower=lower,
 )

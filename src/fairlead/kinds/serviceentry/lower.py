@@ -12,11 +12,13 @@ from fairlead.ir.protocol import Protocol, parse_protocol
 from fairlead.ir.view import pairs
 from fairlead.ir.workload import ENDPOINTS, Endpoint, EndpointKey
 from fairlead.kinds.serviceentry.spec import ServiceEntry, ServicePort
+from fairlead.kinds.serviceentry.status import ServiceEntryStatus
 from fairlead.model.diagnostic import Origin
 from fairlead.model.entry import EntrySpec, accepts_mesh_mtls
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC
 from fairlead.model.ref import Ref
+from fairlead.model.syntax import is_ip
 
 _RESOLUTIONS = {
     "NONE": Resolution.PASSTHROUGH,
@@ -56,9 +58,17 @@ def lower(_: Reader, obj: Object[ServiceEntry]) -> Iterator[Emission]:
                 created=obj.meta.creation_timestamp or "",
                 subject_alt_names=spec.subject_alt_names,
                 kubernetes=False,
+                allocated=_allocated(obj, hostname),
             ),
         )
         yield from _endpoints(obj.ref, spec, key)
+
+
+def _allocated(obj: Object[ServiceEntry], hostname: str) -> tuple[str, ...]:
+    """The addresses that a host was given when the object was stored."""
+    if obj.spec.addresses or not isinstance(obj.status, ServiceEntryStatus):
+        return ()
+    return tuple(one.value for one in obj.status.addresses if one.host == hostname and is_ip(one.value))
 
 
 def _selector(spec: ServiceEntry) -> Pairs | None:

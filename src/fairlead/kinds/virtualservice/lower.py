@@ -20,10 +20,8 @@ from fairlead.model.ref import NamespacedName, Ref
 
 
 def lower(_: Reader, obj: Object[api.VirtualServiceSpec]) -> Iterable[Emission]:
-    """One `RouteSet`, or none for a delegate (an object without hosts, which only another one may refer to)."""
+    """One `RouteSet`; one without hosts for a delegate, which only another one may refer to."""
     spec = obj.spec
-    if not spec.hosts:
-        return
     key = NamespacedName(obj.ref.namespace, obj.ref.name)
     scope = _Scope(obj.ref)
     routes = ir.RouteSet(
@@ -31,15 +29,13 @@ def lower(_: Reader, obj: Object[api.VirtualServiceSpec]) -> Iterable[Emission]:
         origin=Origin(obj.ref),
         hosts=tuple(scope.host(host) for host in spec.hosts),
         gateways=scope.gateways(spec.gateways) or (ir.MESH,),
-        http=tuple(
-            scope.http(route, SPEC.child("http", at)) for at, route in enumerate(spec.http) if not route.delegate
-        ),
+        http=tuple(scope.http(route, SPEC.child("http", at)) for at, route in enumerate(spec.http)),
         tls=tuple(scope.tls(route, SPEC.child("tls", at)) for at, route in enumerate(spec.tls)),
         tcp=tuple(scope.tcp(route, SPEC.child("tcp", at)) for at, route in enumerate(spec.tcp)),
         export_to=spec.export_to,
         created=obj.meta.creation_timestamp or "",
     )
-    yield ir.ROUTES, key, routes
+    yield ir.WRITTEN_ROUTES, key, routes
 
 
 def gateway_name(name: str, namespace: str) -> str:
@@ -91,7 +87,11 @@ class _Scope:
             fault=_fault(route.fault),
             mirrors=self._mirrors(route),
             cors=_cors(route.cors_policy),
+            delegate=self._delegate(route.delegate),
         )
+
+    def _delegate(self, to: api.Delegate | None) -> NamespacedName | None:
+        return None if to is None else NamespacedName(to.namespace or self._ref.namespace, to.name)
 
     def tls(self, route: api.TLSRoute, path: FieldPath) -> ir.L4Rule:
         matches = tuple(

@@ -59,7 +59,6 @@ def _delegate(spec: VirtualServiceSpec) -> Iterator[Problem]:
         if given:
             message = f"a virtual service without hosts is a delegate, which must have no {name}"
             yield forbidden(SPEC / name, message, "Give hosts, or remove it.")
-    yield no_effect(SPEC / "hosts", "A virtual service without hosts is a delegate, and delegates are not merged yet.")
 
 
 def _hosts(spec: VirtualServiceSpec) -> Iterator[Problem]:

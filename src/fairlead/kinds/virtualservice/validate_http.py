@@ -11,7 +11,7 @@ from fairlead.kinds.virtualservice import spec as api
 from fairlead.kinds.virtualservice.headers import check_headers, check_match_header, is_authority, is_claim
 from fairlead.kinds.virtualservice.resilience import check_cors, check_fault, check_percent, check_retries, check_time
 from fairlead.model.diagnostic import Problem
-from fairlead.model.findings import deprecated, doubtful, forbidden, invalid, no_effect, required
+from fairlead.model.findings import deprecated, doubtful, forbidden, invalid, required
 from fairlead.model.names import is_dns_label
 from fairlead.model.path import FieldPath
 from fairlead.model.regex import regex_fault
@@ -56,7 +56,6 @@ def _action(path: FieldPath, route: api.HTTPRoute, *, delegate: bool) -> Iterato
                 yield forbidden(path / name, f"a route with delegate must not specify {name}", "Leave one of them.")
         if not route.delegate.name:
             yield required(where / "name", "the delegate's name is missing")
-        yield no_effect(where, "The rule is left out: put the delegate's rules here.")
         return
     answers = (("redirect", route.redirect), ("directResponse", route.direct_response))
     for name, answer in answers:

@@ -1,0 +1,146 @@
+"""Sidecar to its fact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from fairlead.inc import Reader
+from fairlead.ir import sidecar as ir
+from fairlead.ir.gateway import ServerTls
+from fairlead.ir.kind import Emission
+from fairlead.ir.protocol import Protocol, parse_protocol
+from fairlead.ir.route import Destination
+from fairlead.ir.traffic import HttpPool, TcpKeepalive, TcpPool
+from fairlead.ir.visibility import DOMAIN_SUFFIX, full_name
+from fairlead.kinds.sidecar import spec as api
+from fairlead.model.diagnostic import Origin
+from fairlead.model.duration import parse_duration
+from fairlead.model.object import Object
+from fairlead.model.path import SPEC
+from fairlead.model.ref import NamespacedName
+from fairlead.model.syntax import UNIX_PREFIX
+
+
+def lower(_: Reader, obj: Object[api.SidecarSpec]) -> Iterable[Emission]:
+    """One `Sidecar`; egress listeners on Unix sockets are left out."""
+    spec = obj.spec
+    key = NamespacedName(obj.ref.namespace, obj.ref.name)
+    tcp, http = _pools(spec.inbound_connection_pool)
+    policy = spec.outbound_traffic_policy
+    fact = ir.Sidecar(
+        key=key,
+        origin=Origin(obj.ref),
+        selector=tuple(sorted(spec.workload_selector.labels.items())) if spec.workload_selector else (),
+        egress=tuple(_egress(obj)),
+        ingress=tuple(_ingress(obj)),
+        outbound_mode=policy.mode if policy is not None else "",
+        egress_proxy=_egress_proxy(policy, obj.ref.namespace),
+        tcp=tcp,
+        http=http,
+        created=obj.meta.creation_timestamp or "",
+    )
+    yield ir.SIDECARS, key, fact
+
+
+def imported(text: str) -> ir.Import:
+    """`NAMESPACE/HOST` of an egress listener."""
+    namespace, _, host = text.partition("/")
+    return ir.Import(namespace, host)
+
+
+def _egress(obj: Object[api.SidecarSpec]) -> Iterator[ir.EgressListener]:
+    for at, one in enumerate(obj.spec.egress):
+        if one.bind.startswith(UNIX_PREFIX):
+            continue
+        port = one.port or api.SidecarPort()
+        # `~/*` imports nothing: it is there so that the list is not empty.
+        hosts = sorted(imported(host) for host in one.hosts if host != "~/*")
+        yield ir.EgressListener(
+            origin=Origin(obj.ref, SPEC.child("egress", at)),
+            imports=tuple(hosts),
+            port=port.number,
+            protocol=parse_protocol(port.protocol) if port.protocol else Protocol.AUTO,
+            bind=one.bind if port.number else "",
+            captured=one.capture_mode != "NONE" or not port.number,
+        )
+
+
+def _ingress(obj: Object[api.SidecarSpec]) -> Iterator[ir.IngressListener]:
+    for at, one in enumerate(obj.spec.ingress):
+        if one.port is None:
+            continue
+        tcp, http = _pools(one.connection_pool)
+        yield ir.IngressListener(
+            origin=Origin(obj.ref, SPEC.child("ingress", at)),
+            port=one.port.number,
+            name=one.port.name,
+            protocol=parse_protocol(one.port.protocol) if one.port.protocol else Protocol.AUTO,
+            bind=one.bind,
+            captured=one.capture_mode != "NONE",
+            endpoint=_endpoint(one.default_endpoint),
+            tls=_tls(one.tls),
+            tcp=tcp,
+            http=http,
+        )
+
+
+def _endpoint(text: str) -> ir.Endpoint:
+    if text.startswith(UNIX_PREFIX) or not text:
+        return ir.Endpoint(text)
+    address, _, port = text.rpartition(":")
+    return ir.Endpoint(address.strip("[]"), int(port))
+
+
+def _egress_proxy(policy: api.OutboundTrafficPolicy | None, namespace: str) -> Destination | None:
+    if policy is None or policy.egress_proxy is None:
+        return None
+    to = policy.egress_proxy
+    return Destination(full_name(to.host, namespace, DOMAIN_SUFFIX), to.subset, to.port.number if to.port else 0)
+
+
+def _tls(tls: api.IngressTls | None) -> ServerTls | None:
+    if tls is None:
+        return None
+    return ServerTls(
+        mode=tls.mode,
+        server_certificate=tls.server_certificate,
+        private_key=tls.private_key,
+        ca_certificates=tls.ca_certificates,
+        min_version="" if tls.min_protocol_version == "TLS_AUTO" else tls.min_protocol_version,
+        max_version="" if tls.max_protocol_version == "TLS_AUTO" else tls.max_protocol_version,
+        cipher_suites=tuple(dict.fromkeys(tls.cipher_suites)),
+        spki_pins=tls.verify_certificate_spki,
+        certificate_hashes=tls.verify_certificate_hash,
+    )
+
+
+def _pools(pool: api.InboundPool | None) -> tuple[TcpPool | None, HttpPool | None]:
+    if pool is None:
+        return None, None
+    tcp, http = pool.tcp or api.PoolTcp(), pool.http or api.PoolHttp()
+    alive = tcp.tcp_keepalive
+    return (
+        TcpPool(
+            max_connections=tcp.max_connections or None,
+            connect_timeout=_seconds(tcp.connect_timeout),
+            keepalive=TcpKeepalive(alive.probes, _seconds(alive.time) or 0, _seconds(alive.interval) or 0)
+            if alive
+            else None,
+            idle_timeout=_seconds(tcp.idle_timeout),
+            max_connection_duration=_seconds(tcp.max_connection_duration),
+        ),
+        HttpPool(
+            max_pending_requests=http.http1_max_pending_requests or None,
+            max_requests=http.http2_max_requests or None,
+            max_requests_per_connection=http.max_requests_per_connection or None,
+            max_retries=http.max_retries or None,
+            idle_timeout=_seconds(http.idle_timeout),
+            h2_upgrade=http.h2_upgrade_policy,
+            use_client_protocol=http.use_client_protocol,
+            max_concurrent_streams=http.max_concurrent_streams or None,
+        ),
+    )
+
+
+def _seconds(text: str | None) -> float | None:
+    return None if text is None else parse_duration(text)

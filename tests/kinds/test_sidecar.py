@@ -1,0 +1,68 @@
+"""Sidecar: goldens and exact problem paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lowering import check, inputs
+
+from fairlead.compiler.registry import registry
+from fairlead.model.diagnostic import Problem, Severity
+
+
+@pytest.mark.parametrize("path", inputs("sidecar"), ids=lambda path: path.stem)
+def test_golden(path: Path) -> None:
+    check(path)
+
+
+def problems(spec: dict[str, Any]) -> list[Problem]:
+    meta = {"name": "x", "namespace": "shop"}
+    return registry().read({"apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": meta, "spec": spec})[
+        1
+    ]
+
+
+def ingress(**over: Any) -> dict[str, Any]:
+    return {"ingress": [{"port": {"number": 90, "protocol": "HTTP", "name": "http"}, **over}]}
+
+
+def egress(**over: Any) -> dict[str, Any]:
+    return {"egress": [{"hosts": ["*/*"], **over}]}
+
+
+FOUND: list[tuple[str, dict[str, Any], str, str]] = [
+    ("nothing", {}, "spec", "FL0004"),
+    ("no hosts", {"egress": [{}]}, "spec.egress[0].hosts", "FL0004"),
+    ("no namespace", egress(hosts=["a.b"]), "spec.egress[0].hosts[0]", "FL0001"),
+    ("bad namespace", egress(hosts=["A_b/a.b"]), "spec.egress[0].hosts[0]", "FL0001"),
+    ("bind without port", egress(bind="127.0.0.1"), "spec.egress[0].bind", "FL0001"),
+    ("capture without port", egress(captureMode="NONE"), "spec.egress[0].captureMode", "FL0100"),
+    ("socket", egress(port={"protocol": "HTTP", "name": "a"}, bind="unix:///a"), "spec.egress[0].bind", "FL0100"),
+    ("catch-all first", {"egress": [{"hosts": ["./*"]}, {"hosts": ["*/*"]}]}, "spec.egress[0]", "FL0001"),
+    ("no port", {"ingress": [{}]}, "spec.ingress[0].port", "FL0004"),
+    ("elsewhere", ingress(defaultEndpoint="10.0.0.1:1"), "spec.ingress[0].defaultEndpoint", "FL0001"),
+    ("bind of a captured port", ingress(bind="10.0.0.1"), "spec.ingress[0].bind", "FL0103"),
+    ("tls mode", ingress(tls={"mode": "ISTIO_MUTUAL"}), "spec.ingress[0].tls.mode", "FL0001"),
+    ("tls without files", ingress(tls={"mode": "SIMPLE"}), "spec.ingress[0].tls.serverCertificate", "FL0004"),
+    (
+        "proxy needs ALLOW_ANY",
+        {"outboundTrafficPolicy": {"egressProxy": {"host": "a.b", "port": {"number": 1}}}},
+        "spec.outboundTrafficPolicy.egressProxy",
+        "FL0001",
+    ),
+    ("empty pool", {"inboundConnectionPool": {}}, "spec.inboundConnectionPool", "FL0004"),
+    ("unknown", {"egress": [{"host": ["*/*"]}]}, "spec.egress[0].host", "FL0003"),
+]
+
+
+@pytest.mark.parametrize(("name", "spec", "path", "code"), FOUND, ids=[one[0] for one in FOUND])
+def test_problem(name: str, spec: dict[str, Any], path: str, code: str) -> None:
+    found = problems(spec)
+    assert (path, code) in [(str(one.path), one.code) for one in found], [(str(one.path), one.code) for one in found]
+    assert all(one.message for one in found)
+
+
+def test_what_is_right_has_no_problem() -> None:
+    assert [one for one in problems(egress()) if one.severity is not Severity.INFO] == []
