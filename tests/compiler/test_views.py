@@ -19,7 +19,20 @@ from fairlead.compiler.publish import Changes, Publisher
 from fairlead.compiler.reduced import reduced
 from fairlead.envoy.resource import LISTENER, Resource
 from fairlead.inc import Reader
-from fairlead.ir import authn, gateway, host, patch, route, security, selecting, sidecar, telemetry, traffic
+from fairlead.ir import (
+    authn,
+    extension,
+    gateway,
+    host,
+    patch,
+    ratelimit,
+    route,
+    security,
+    selecting,
+    sidecar,
+    telemetry,
+    traffic,
+)
 from fairlead.ir.view import View
 from fairlead.model.ref import Ref
 
@@ -69,6 +82,8 @@ def test_every_selector_has_its_index() -> None:
         telemetry.TelemetryPolicy: telemetry.TELEMETRY,
         sidecar.Sidecar: sidecar.SIDECARS,
         patch.PatchSet: patch.PATCHES,
+        extension.Extension: extension.EXTENSIONS,
+        ratelimit.RatePolicy: ratelimit.RATE_POLICIES,
     }
     indexed = {one.table for one in selecting.SELECTING}
     for found in pkgutil.iter_modules(fairlead.ir.__path__):

@@ -15,11 +15,13 @@ import fairlead.kinds
 from fairlead.compiler.registry import registry
 from fairlead.inc import Derivation, Engine, Reader, Table
 from fairlead.ir.authn import JWKS_WANTED, REQUEST_POLICIES
+from fairlead.ir.extension import EXTENSIONS
 from fairlead.ir.gateway import GATEWAYS
 from fairlead.ir.host import HOSTS
 from fairlead.ir.kind import Emission
 from fairlead.ir.mesh import MESHES
 from fairlead.ir.patch import PATCHES
+from fairlead.ir.ratelimit import RATE_POLICIES
 from fairlead.ir.route import WRITTEN_ROUTES
 from fairlead.ir.security import ACCESS_POLICIES, PEER_POLICIES
 from fairlead.ir.sidecar import SIDECARS
@@ -47,6 +49,8 @@ FACTS: tuple[Table[Any, Any], ...] = (
     SIDECARS,
     TELEMETRY,
     PATCHES,
+    EXTENSIONS,
+    RATE_POLICIES,
 )
 OBJECTS: Table[Ref, Object[Any]] = Table("test-objects")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import Protocol, cast
 
 import grpc
 import grpc.aio
@@ -17,7 +17,16 @@ import msgspec
 from fairlead.agent.certificates import Certificates
 from fairlead.agent.identity import Identity
 from fairlead.agent.sds import SecretServer
-from fairlead.model.report import HOLD_SECONDS, METHOD, AgentReport, PlaintextCaller, ReportAnswer, bundle_id
+from fairlead.agent.traffic import Traffic
+from fairlead.model.report import (
+    HOLD_SECONDS,
+    METHOD,
+    AgentReport,
+    CalledService,
+    PlaintextCaller,
+    ReportAnswer,
+    bundle_id,
+)
 
 _SETTLE_SECONDS = 5.0
 _PAUSE_SECONDS = 0.2
@@ -26,20 +35,34 @@ _GOODBYE_SECONDS = 2.0
 log = logging.getLogger("reporter")
 
 
+class Callers(Protocol):
+    """Where plaintext callers come from."""
+
+    def take(self) -> tuple[PlaintextCaller, ...]:
+        """Those to report."""
+        ...
+
+    def give_back(self, callers: tuple[PlaintextCaller, ...]) -> None:
+        """They were not reported."""
+        ...
+
+
 class Reporter:
-    """Keeps one report with the control plane at any time. `callers` gives (and forgets) the plaintext callers."""
+    """Keeps one report with the control plane at any time."""
 
     def __init__(
         self,
         proxy: str,
         held: Certificates,
         secrets: SecretServer,
-        callers: Callable[[], tuple[PlaintextCaller, ...]] = lambda: (),
+        traffic: Traffic | None = None,
     ) -> None:
         self._proxy = proxy
         self._certificates = held
         self._secrets = secrets
-        self._callers = callers
+        self._traffic = traffic
+        self.callers: Callers | None = None
+        """Gives who called in plaintext, and takes back what did not arrive."""
         self._asked = ""
         self._changed = asyncio.Event()
         self._channel: grpc.aio.Channel | None = None
@@ -65,7 +88,8 @@ class Reporter:
         """Say that this proxy ends: nobody waits for it any more."""
         if self._channel is None or self._certificates.current is None:
             return
-        report = AgentReport(self._proxy, ending=True, plaintext=self._callers())
+        callers = self.callers.take() if self.callers else ()
+        report = AgentReport(self._proxy, ending=True, plaintext=callers, called=await self._called())
         try:
             await _call(self._channel, report, _GOODBYE_SECONDS)
         except grpc.aio.AioRpcError as error:
@@ -75,17 +99,34 @@ class Reporter:
         """One report and what its answer asks for; False if reports are not known there."""
         current = await self._certificates.ready()
         bundle = bundle_id(current.roots) if await self._settled() else ""
+        found = self.callers.take() if self.callers is not None else ()
         report = AgentReport(
-            self._proxy, bundle, current.issuer, current.not_after, self._asked, HOLD_SECONDS, plaintext=self._callers()
+            self._proxy,
+            bundle,
+            current.issuer,
+            current.not_after,
+            self._asked,
+            HOLD_SECONDS,
+            plaintext=found,
+            called=await self._called(),
         )
+        if found:
+            # Not held: whether they arrived must be known before anything interrupts this.
+            report = msgspec.structs.replace(report, hold=0)
         answering = asyncio.ensure_future(_call(channel, report, HOLD_SECONDS + 15))
         changing = asyncio.ensure_future(self._changed.wait())
         try:
             await asyncio.wait((answering, changing), return_when=asyncio.FIRST_COMPLETED)
-            if not answering.done():
+            if not answering.done() and not found:
+                self._told()  # it is held there, so it has arrived
                 return True
-            await self._take(answering.result(), current)
+            await asyncio.wait((answering,))
+            answer = answering.result()
+            self._told()
+            await self._take(answer, current)
         except grpc.aio.AioRpcError as error:
+            if self.callers is not None:
+                self.callers.give_back(found)
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                 return False
             log.debug("report: %s %s", error.code(), error.details())
@@ -95,6 +136,13 @@ class Reporter:
             changing.cancel()
             await asyncio.gather(answering, changing, return_exceptions=True)
         return True
+
+    async def _called(self) -> tuple[CalledService, ...]:
+        return await self._traffic.called() if self._traffic is not None else ()
+
+    def _told(self) -> None:
+        if self._traffic is not None:
+            self._traffic.told()
 
     async def _take(self, answer: ReportAnswer, current: Identity) -> None:
         if answer.bundle:

@@ -18,12 +18,14 @@ from fairlead.agent.bootstrap import XDS_SOCKET, node_id
 from fairlead.agent.certificates import CertificateClient, Certificates, GrpcCertificates
 from fairlead.agent.files import lock, private_directory, socket_path, unlink
 from fairlead.agent.messages import name_table
+from fairlead.agent.plaintext import PlaintextWatch
 from fairlead.agent.proxy import POLL_SECONDS, Proxy
 from fairlead.agent.relay import RelayServer
 from fairlead.agent.relaystate import NAME_TABLE, Unhealthy
 from fairlead.agent.reporter import Reporter
 from fairlead.agent.sds import SecretServer
 from fairlead.agent.status import CONTROL_SOCKET, Status
+from fairlead.agent.traffic import Traffic
 from fairlead.model.launch import AgentConfig
 
 PROPAGATION_SECONDS = 1.0
@@ -50,9 +52,12 @@ class Agent:
         self._secrets = SecretServer()
         self._certificates.on_change(self._secrets.update)
         self._relay = RelayServer(config.xds_address, self._certificates, directory / "config")
-        self._reporter = Reporter(node_id(config), self._certificates, self._secrets)
-        self._relay.alongside = self._reporter.run
         self._proxy = Proxy(config)
+        traffic = Traffic(lambda: self._proxy.workload, self._proxy.admin)
+        self._reporter = Reporter(node_id(config), self._certificates, self._secrets, traffic=traffic)
+        self._relay.alongside = self._reporter.run
+        self._plaintext = PlaintextWatch(self._proxy, self._reporter.wake)
+        self._reporter.callers = self._plaintext
         self._app = Application(config) if config.command else None
         self._end = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -188,6 +193,8 @@ class Agent:
         while not await self._status.ready():  # noqa: ASYNC110 - Envoy is asked, it does not tell
             await asyncio.sleep(POLL_SECONDS)
         log.info("the proxy is ready")
+        if self._config.proxy_type == "sidecar":
+            self._spawn(self._plaintext.run(), "plaintext")
         memory.give_back()
 
     def _watch(self, app: Application) -> None:

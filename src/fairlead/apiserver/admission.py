@@ -84,11 +84,16 @@ def _keep(document: Json, store: Store) -> Json:
     return document
 
 
+def _silent(document: Json) -> tuple[str, ...]:
+    return ()
+
+
 class Admission:
     """The only way by which objects get into the store.
 
     `allocate(document, store)` fills in what needs the state of others (a Service's address) and may raise
-    `Unallocatable`; it sees the object before the write by asking the store. `clock` gives Unix seconds.
+    `Unallocatable`; it sees the object before the write by asking the store.
+    `advise(document)` gives warnings that depend on what the mesh is doing. `clock` gives Unix seconds.
     """
 
     def __init__(
@@ -97,6 +102,7 @@ class Admission:
         registry: Registry,
         *,
         allocate: Allocate = _keep,
+        advise: Callable[[Json], tuple[str, ...]] = _silent,
         root_namespace: str = "istio-system",
         clock: Callable[[], float] = time.time,
         suffix: Callable[[], str] = _suffix,
@@ -104,6 +110,7 @@ class Admission:
         self.store = store
         self.registry = registry
         self._allocate = allocate
+        self._advise = advise
         self._permanent = (namespaces.DEFAULT, root_namespace)
         self._clock = clock
         self._suffix = suffix
@@ -370,11 +377,12 @@ class Admission:
             document = self._allocate(document, self.store)
         except Unallocatable as error:
             raise invalid(kind, ref.name, error.problems) from None
-        return document, tuple(
+        own = (
             f"{one.path}: {one.message}" + (f". {one.remedy}" if one.remedy else "")
             for one in problems
             if one.severity is Severity.WARNING
         )
+        return document, (*own, *self._advise(document))
 
     def _account(self, made: Transaction, namespace: str) -> None:
         if self.registry.kind(*namespaces.ACCOUNT) is not None and made.get(namespaces.account_of(namespace)) is None:

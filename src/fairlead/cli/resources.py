@@ -5,6 +5,7 @@ Exit status: 0 done, 1 refused or failed, 2 wrong usage. Files are checked whole
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ Json = dict[str, Any]
 F = TypeVar("F", bound=Callable[..., Any])
 
 MANAGER = "fairlead"
+_CODED = re.compile(r"\[FL\d{4}\]$")
 _APPLY = "application/apply-patch+yaml"
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 
@@ -195,7 +197,11 @@ def _apply_one(client: Client, entry: Entry, *, dry: bool, force: bool) -> tuple
     target = address(entry.kind, entry.version, entry.ref.namespace, entry.ref.name, **query)
     body = {key: value for key, value in entry.manifest.data.items() if key != "status" or not entry.kind.has_status}
     answer = client.request("PATCH", target, body, content_type=_APPLY)
-    # Warnings of validation were printed with their place before; the server's own would repeat them.
+    # Warnings of validation were printed with their place before, and the server's would repeat them. What it says of
+    # the running mesh ends with a code.
+    for said in answer.warnings:
+        if _CODED.search(said):
+            printing.complain(f"warning: {entry.kind.kind} {entry.ref.namespace}/{entry.ref.name} {said}")
     if before is None:
         return answer.document, "created"
     return answer.document, "unchanged" if _same(before, answer.document) else "configured"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFilter
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 
@@ -21,6 +22,7 @@ from fairlead.compiler.mtls import Mode, workload_mtls
 from fairlead.envoy import names
 from fairlead.envoy.hcm import Http, InboundRoute, connection_manager, inbound_stat_prefix
 from fairlead.envoy.listener import PLAINTEXT_HTTP, Match, Shape, Socket, build, chain, inspectors, match
+from fairlead.envoy.plaintext import plaintext_access_log
 from fairlead.envoy.resource import Resource
 from fairlead.envoy.tcpproxy import BLACK_HOLE, forwarding, tcp_proxy, to_cluster
 from fairlead.envoy.tls import ALPN_HTTP, ALPN_TCP, gateway_server, mesh_server
@@ -210,7 +212,8 @@ def _chains(r: Reader, view: View, target: _Target, protocol: str, mode: Mode) -
     for way in _WAYS[protocol, mode]:
         matching = match(port=target.number, transport=way.transport, alpn=way.alpn)
         tls = mesh_server(ALPN_HTTP if way.http else ALPN_TCP) if way.mtls else None
-        terminal = _http(r, view, target) if way.http else _tcp(r, view, target)
+        counted = () if way.mtls else (plaintext_access_log(tcp=not way.http),)
+        terminal = _http(r, view, target, counted) if way.http else _tcp(r, view, target, counted)
         yield _Made(matching, chain(matching, terminal, target.name(http=way.http), tls))
 
 
@@ -233,7 +236,7 @@ def _not_terminated(said: IngressListener, mode: Mode) -> Diagnostic:
     )
 
 
-def _http(r: Reader, view: View, target: _Target) -> list[NetworkFilter]:
+def _http(r: Reader, view: View, target: _Target, counted: tuple[AccessLog, ...] = ()) -> list[NetworkFilter]:
     port = target.port
     scope = _scope(view, target.number, tcp=False)
     called = port.service_port if port is not None else 0
@@ -247,13 +250,13 @@ def _http(r: Reader, view: View, target: _Target) -> list[NetworkFilter]:
         http2=port is not None and port.protocol.is_http2,
         trace=trace(r, scope),
     )
-    return [connection_manager(http, settings(r), loggers(r, scope))]
+    return [connection_manager(http, settings(r), (*loggers(r, scope), *counted))]
 
 
-def _tcp(r: Reader, view: View, target: _Target) -> list[NetworkFilter]:
+def _tcp(r: Reader, view: View, target: _Target, counted: tuple[AccessLog, ...] = ()) -> list[NetworkFilter]:
     scope = _scope(view, target.number, tcp=True)
     fragments = filters(r, FilterKey(Stage.NETWORK_FILTERS, scope))
-    return forwarding(to_cluster(target.cluster), fragments, loggers(r, scope))
+    return forwarding(to_cluster(target.cluster), fragments, (*loggers(r, scope), *counted))
 
 
 def _scope(view: View, port: int, *, tcp: bool) -> FilterScope:

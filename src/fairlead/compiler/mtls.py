@@ -16,6 +16,7 @@ from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.security import PEER_POLICIES_BY_NAMESPACE, PeerPolicy
 from fairlead.ir.view import selects
+from fairlead.model.diagnostic import Diagnostic, Severity
 
 Mode = Literal["DISABLE", "PERMISSIVE", "STRICT"]
 
@@ -51,7 +52,7 @@ def workload_mtls(r: Reader, key: tuple[str, Pairs]) -> WorkloadMtls:
     special = [one for one in _policies(r, namespace) if one.selector and selects(one.selector, labels)]
     if not special:
         return WorkloadMtls(mode)
-    chosen = _oldest(special)
+    chosen = _oldest(r, special)
     mode = _said(chosen.mode, mode)
     return WorkloadMtls(mode, tuple(sorted((port, _said(said, mode)) for port, said in chosen.ports)))
 
@@ -64,15 +65,22 @@ def inbound_mtls(r: Reader, key: MtlsKey) -> Mode:
 
 def _general(r: Reader, namespace: str, inherited: Mode) -> Mode:
     found = [one for one in _policies(r, namespace) if not one.selector]
-    return _said(_oldest(found).mode, inherited) if found else inherited
+    return _said(_oldest(r, found).mode, inherited) if found else inherited
 
 
 def _policies(r: Reader, namespace: str) -> list[PeerPolicy]:
     return [policy for _, policy in r.rows(PEER_POLICIES_BY_NAMESPACE, namespace)]
 
 
-def _oldest(policies: list[PeerPolicy]) -> PeerPolicy:
-    return min(policies, key=lambda one: (one.created, one.key))
+def _oldest(r: Reader, policies: list[PeerPolicy]) -> PeerPolicy:
+    """The policy that stands; reports those of the same level that it leaves without effect."""
+    chosen = min(policies, key=lambda one: (one.created, one.key))
+    for one in policies:
+        if one is not chosen:
+            said = f"PeerAuthentication {chosen.key} is older and speaks for the same workloads: this one has no effect"
+            remedy = "Delete one of the two, or give them selectors that do not meet."
+            r.report(Diagnostic("FL2611", Severity.WARNING, said, one.origin, remedy))
+    return chosen
 
 
 def _said(mode: Literal["UNSET", "DISABLE", "PERMISSIVE", "STRICT"], inherited: Mode) -> Mode:

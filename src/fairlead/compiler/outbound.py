@@ -252,9 +252,13 @@ def _standing(r: Reader, at: At) -> tuple[Standing, ...]:
         return standing(r, Bind(at.caller.namespace, at.address, at.port))
     if at.address != at.caller.bind or at.port < PRIVILEGED or at.port == at.caller.http_proxy_port:
         return ()
-    found = ((one, host(r, one)) for one in bound_hosts(r, PortKey(at.caller.namespace, at.port)))
-    ports = ((key, one.port(at.port)) for key, one in found if one is not None)
-    return tuple(Standing("", key, protocol=port.protocol) for key, port in ports if port is not None)
+    out: list[Standing] = []
+    for key in bound_hosts(r, PortKey(at.caller.namespace, at.port)):
+        one = host(r, key)
+        port = one.port(at.port) if one is not None else None
+        if one is not None and port is not None:
+            out.append(Standing("", key, protocol=port.protocol, looked_up=one.is_looked_up))
+    return tuple(out)
 
 
 def _forwarded(r: Reader, at: At, found: tuple[_Entry, ...]) -> list[TcpChain]:
@@ -282,7 +286,7 @@ def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:
         route,
         key.http_filters,
         grpc_web=any(one.standing.protocol is Protocol.GRPC_WEB for one in entries(r, at)),
-        forward=_is_dynamic(r, at),
+        forward=_is_dynamic(r, at) or any(one.standing.looked_up for one in entries(r, at)),
         trace=trace(r, _scope(at.caller, at.port, tcp=False)),
     )
     return connection_manager(http, settings(r), loggers(r, _scope(at.caller, at.port, tcp=False)))

@@ -64,6 +64,8 @@ class Standing(NamedTuple):
     host: HostKey
     subnet: str = ""
     protocol: Protocol = Protocol.AUTO
+    looked_up: bool = False
+    """Whether Envoy looks the host's name up for each request."""
 
 
 @rule
@@ -105,7 +107,7 @@ def binds_in(r: Reader, key: ChunkKey) -> tuple[tuple[str, Standing], ...]:
         port = one.port(key.port) if one is not None else None
         if one is not None and port is not None:
             for address, subnet in ((own, ""),) if own else binds_of(r, HostPortKey(at, key.port)):
-                found.append((address, Standing(one.created, at, subnet, port.protocol)))
+                found.append((address, Standing(one.created, at, subnet, port.protocol, one.is_looked_up)))
     return tuple(found)
 
 

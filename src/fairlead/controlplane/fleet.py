@@ -20,9 +20,10 @@ import msgspec
 from fairlead.ca.authority import Authority
 from fairlead.ca.files import write_atomic
 from fairlead.ca.rotation import Phase
-from fairlead.controlplane.plaintext import PlaintextLedger
+from fairlead.controlplane.plaintext import Entry, PlaintextLedger
+from fairlead.controlplane.traffic import TrafficLedger
 from fairlead.model.identity import Identity
-from fairlead.model.report import HOLD_SECONDS, SERVICE, AgentReport, ReportAnswer, bundle_id
+from fairlead.model.report import HOLD_SECONDS, MAX_CALLED, SERVICE, AgentReport, ReportAnswer, bundle_id
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[AgentReport, ReportAnswer]
@@ -32,6 +33,11 @@ MAX_PROXIES = 20_000
 _RENEWALS_A_SECOND = 100
 """How fast a fleet is asked to renew: half of what the certificate service grants."""
 _SAVE_SECONDS = 2.0
+
+
+class _Saved(msgspec.Struct, frozen=True):
+    proxies: dict[str, Known] = {}
+    callers: tuple[Entry, ...] = ()
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -59,15 +65,18 @@ class Fleet:
         file: Path,
         authority: Callable[[], Authority],
         live: Callable[[], Iterable[str]],
-        ledger: PlaintextLedger,
+        traffic: TrafficLedger,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._file = file
         self._authority = authority
         self._live = live
-        self._ledger = ledger
+        self._traffic = traffic
+        self._recalled: set[str] = set()
         self._clock = clock
-        self._known: dict[str, Known] = _load(file)
+        saved = _load(file)
+        self._known: dict[str, Known] = dict(saved.proxies)
+        self.plaintext = PlaintextLedger(clock, saved.callers)
         self._news = asyncio.Event()
         self._dirty = False
         self._saving: asyncio.Task[None] | None = None
@@ -121,6 +130,19 @@ class Fleet:
         self._news.set()
         self._news = asyncio.Event()
 
+    async def recall(self, wanted: Callable[[str], bool], seconds: float = 3.0) -> None:
+        """Have the agents of these proxies (node ids) report now; returns when they have, or after so long."""
+        asked = {node: self._known[node].seen for node in self._live() if node in self._known and wanted(node)}
+        self._recalled = {*asked}
+        self._news.set()
+        self._news = asyncio.Event()
+        end = self._clock() + seconds
+        while self._clock() < end:
+            left = [node for node, seen in asked.items() if node in self._known and self._known[node].seen == seen]
+            if not left:
+                return
+            await asyncio.sleep(0.05)
+
     async def stop(self) -> None:
         """Write what is known."""
         if self._saving is not None:
@@ -151,6 +173,9 @@ class Fleet:
         end = self._clock() + min(max(report.hold, 0), HOLD_SECONDS)
         while True:
             answer, left = self._answer(report), end - self._clock()
+            if report.proxy in self._recalled:
+                self._recalled.discard(report.proxy)
+                return answer or ReportAnswer()
             if answer is not None or left <= 0:
                 return answer or ReportAnswer()
             try:
@@ -166,7 +191,8 @@ class Fleet:
             self._known[report.proxy] = Known(
                 str(identity), report.bundle[:64], report.issuer[:128], report.not_after, self._clock()
             )
-        self._ledger.add(_short(report.proxy), identity, report.plaintext)
+        self.plaintext.add(_short(report.proxy), identity, report.plaintext)
+        self._traffic.add(report.proxy, report.called[:MAX_CALLED])
         self._dirty = True
         if self._saving is None or self._saving.done():
             self._saving = asyncio.get_running_loop().create_task(self._save_later())
@@ -197,20 +223,21 @@ class Fleet:
             del self._known[node]
         self._dirty = False
         try:
-            write_atomic(self._file, msgspec.json.encode(self._known))
+            saved = _Saved(self._known, tuple(self.plaintext.entries()))
+            write_atomic(self._file, msgspec.json.encode(saved))
         except OSError as error:
             _log.error("%s cannot be written: %s", self._file, error)
 
 
-def _load(file: Path) -> dict[str, Known]:
+def _load(file: Path) -> _Saved:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Known])
+        return msgspec.json.decode(file.read_bytes(), type=_Saved)
     except FileNotFoundError:
-        return {}
+        return _Saved()
     except (OSError, msgspec.DecodeError) as error:
         # Agents report anew within a minute; only those that are away are forgotten.
         _log.warning("%s cannot be read, reports are awaited anew: %s", file, error)
-        return {}
+        return _Saved()
 
 
 def _owns(identity: Identity, proxy: str) -> bool:

@@ -30,9 +30,14 @@ from fairlead.xds.server import Server
 
 
 def operations(
-    proxies: Proxies, feed: Feed, delivery: Delivery, xds: Callable[[], Server | None], profiler: Profiler
+    proxies: Proxies,
+    feed: Feed,
+    delivery: Delivery,
+    xds: Callable[[], Server | None],
+    profiler: Profiler,
+    findings: Callable[[], list[str]],
 ) -> list[BaseRoute]:
-    """The routes. `xds` gives the server of the streams, once there is one."""
+    """The routes. `xds` gives the server of the streams, once there is one, `findings` those beside the model's."""
 
     async def listing(request: Request) -> Response:
         try:
@@ -65,6 +70,7 @@ def operations(
                 "diagnostics": [
                     *(f"{ref} is stored but not valid any more: {said}" for ref, said in sorted(invalid.items())),
                     *(str(found) for found in feed.model.diagnostics()),
+                    *findings(),
                 ],
                 "held": [
                     {"reason": one.reason, "since": timestamp(one.since), "proxies": delivery.members(view)}

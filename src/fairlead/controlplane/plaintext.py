@@ -6,7 +6,7 @@ Agents report what their Envoys saw; the ledger adds it up, bounded, and forgets
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -40,19 +40,21 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class PlaintextLedger:
-    """Callers by workload (NAME.NAMESPACE) and port."""
+    """Callers by workload (NAME.NAMESPACE) and port; `kept` are the entries of an earlier control plane."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, kept: Sequence[Entry] = ()) -> None:
         self._clock = clock
-        self._ports: dict[tuple[str, int], dict[str, Seen]] = {}
-        self._accounts: dict[str, Identity] = {}
+        self._ports: dict[tuple[str, int], dict[str, Seen]] = {
+            (f"{one.workload}.{one.namespace}", one.port): {seen.address: seen for seen in one.callers} for one in kept
+        }
+        self._accounts: dict[str, str] = {f"{one.workload}.{one.namespace}": one.service_account for one in kept}
         self._reported: dict[str, float] = {}
 
     def add(self, workload: str, identity: Identity, callers: Iterable[PlaintextCaller]) -> None:
         """Add what one report says."""
         now = self._clock()
         self._reported[workload] = now
-        self._accounts[workload] = identity
+        self._accounts[workload] = identity.service_account
         for one in callers:
             if not 0 < one.port < 65536 or one.count <= 0:
                 continue
@@ -82,7 +84,7 @@ class PlaintextLedger:
             own, _, inside = name.partition(".")
             if (namespace and inside != namespace) or (workload and workload not in (own, name)):
                 continue
-            account = self._accounts[name].service_account if name in self._accounts else ""
+            account = self._accounts.get(name, "")
             latest = tuple(sorted(callers.values(), key=lambda one: -one.last))
             found.append(Entry(own, inside, account, port, latest))
         return found

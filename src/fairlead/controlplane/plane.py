@@ -28,7 +28,7 @@ from fairlead.compiler.model import MeshModel
 from fairlead.compiler.registry import registry
 from fairlead.controlplane import memory
 from fairlead.controlplane.allocation import Allocation
-from fairlead.controlplane.authorityroutes import authority_routes
+from fairlead.controlplane.authorityroutes import authority_routes, forecast
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fetching import KeyFetcher
@@ -36,10 +36,12 @@ from fairlead.controlplane.fleet import Fleet
 from fairlead.controlplane.issuers import IssuerKeys
 from fairlead.controlplane.jwks import REFRESH, KeyKeeper
 from fairlead.controlplane.operations import operations
-from fairlead.controlplane.plaintext import PlaintextLedger
 from fairlead.controlplane.profiling import Profiler
 from fairlead.controlplane.proxies import Proxies
 from fairlead.controlplane.state import Endpoints, StateDirectory
+from fairlead.controlplane.strictness import Strictness
+from fairlead.controlplane.traffic import TrafficLedger
+from fairlead.controlplane.trafficroutes import traffic_routes
 from fairlead.store.store import Store, timestamp
 from fairlead.xds.server import Server
 
@@ -151,8 +153,9 @@ class ControlPlane:
         self.profiler = Profiler()
         self.fetcher = KeyFetcher(settings.jwks_blocked, settings.jwks_ca)
         self.keys = KeyKeeper(self.feed, self.store, self.fetcher.fetch, state.keys, settings.jwks_refresh)
-        self.plaintext = PlaintextLedger()
-        self.fleet = Fleet(state.ca / "fleet.json", lambda: self.authority, self.proxies.nodes, self.plaintext)
+        self.traffic = TrafficLedger(state.traffic, self.proxies.caller)
+        self.fleet = Fleet(state.ca / "fleet.json", lambda: self.authority, self.proxies.nodes, self.traffic)
+        self.plaintext = self.fleet.plaintext
         self.issuer_keys = IssuerKeys(settings.join_issuers, self.fetcher.fetch, settings.jwks_refresh)
         self._certificates: _ServerCertificates | None = None
         self._running: list[Callable[[], Any]] = []
@@ -194,7 +197,7 @@ class ControlPlane:
         self.feed.start()
         memory.loaded()
         self._running += [self.profiler.stop, self.feed.stop, self.fetcher.close, self.keys.stop]
-        self._running += [self.fleet.stop, self.issuer_keys.stop]
+        self._running += [self.traffic.stop, self.fleet.stop, self.issuer_keys.stop]
         await self.keys.start()
         self.proxies.programmed.start()
         for server in (xds, join, api):
@@ -261,7 +264,8 @@ class ControlPlane:
 
     def _api(self, certificates: _ServerCertificates) -> ApiServer:
         allocation = Allocation(self.store, self.model.kinds, self.settings.service_range)
-        admission = Admission(self.store, self.model.kinds, allocate=allocation.allocate)
+        strictness = Strictness(self.model, self.proxies, self.plaintext)
+        admission = Admission(self.store, self.model.kinds, allocate=allocation.allocate, advise=strictness.advise)
         key_file, cert_file = self._write_certificate(certificates)
         return ApiServer(
             admission,
@@ -272,8 +276,11 @@ class ControlPlane:
             port=self.settings.api_port,
             token_issuer=self._issue,
             routes=[
-                *operations(self.proxies, self.feed, self.delivery, lambda: self.xds, self.profiler),
+                *operations(
+                    self.proxies, self.feed, self.delivery, lambda: self.xds, self.profiler, lambda: forecast(self)[1]
+                ),
                 *authority_routes(self),
+                *traffic_routes(self.proxies, self.fleet, self.traffic),
             ],
         )
 

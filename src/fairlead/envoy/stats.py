@@ -202,23 +202,33 @@ def _stat(name: str, reporter: Reporter, tags: Mapping[str, str | None], *, http
     return made
 
 
-def _scope() -> bytes:
+def _scope(prefix: str, counters: int) -> bytes:
     """`stats_scope` on the wire: it came with Envoy 1.39, and the Python messages lack it.
 
     One scope shared by all of a proxy's loggers, with limits: labels that peers can influence must not fill memory.
     """
-    limits = ((1, MAX_COUNTERS), (3, MAX_HISTOGRAMS))
+    limits = ((1, counters), (3, MAX_HISTOGRAMS))
     scope = b"".join(framed(field, UInt32Value(value=most).SerializeToString()) for field, most in limits)
-    scope += framed(5, _PREFIX.encode()) + framed(6, _PREFIX.encode())
+    scope += framed(5, prefix.encode()) + framed(6, prefix.encode())
     return framed(6, scope)
 
 
 def _log(
     config: stats_pb2.Config, only: accesslog_data_pb2.AccessLogType.ValueType | None = None
 ) -> accesslog_pb2.AccessLog:
+    return scoped_log(config, _PREFIX, MAX_COUNTERS, only)
+
+
+def scoped_log(
+    config: stats_pb2.Config,
+    prefix: str,
+    counters: int,
+    only: accesslog_data_pb2.AccessLogType.ValueType | None = None,
+) -> accesslog_pb2.AccessLog:
+    """A logger that counts under `prefix`, in at most so many counters; `only` at this moment of a connection."""
     log = accesslog_pb2.AccessLog(name="envoy.access_loggers.stats")
     log.typed_config.CopyFrom(
-        packed(config.DESCRIPTOR.full_name, config.SerializeToString(deterministic=True) + _scope())
+        packed(config.DESCRIPTOR.full_name, config.SerializeToString(deterministic=True) + _scope(prefix, counters))
     )
     if only is not None:
         log.filter.log_type_filter.types.append(only)

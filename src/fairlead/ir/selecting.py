@@ -15,10 +15,12 @@ from typing import Any
 from fairlead.inc import Index
 from fairlead.ir.attachment import GATEWAY_NAME_LABELS, Target
 from fairlead.ir.authn import REQUEST_POLICIES
+from fairlead.ir.extension import EXTENSIONS
 from fairlead.ir.filters import Pairs
 from fairlead.ir.gateway import GATEWAYS
 from fairlead.ir.host import HOSTS
 from fairlead.ir.patch import PATCHES, PatchSet
+from fairlead.ir.ratelimit import RATE_POLICIES
 from fairlead.ir.route import ROUTES, RouteSet
 from fairlead.ir.security import ACCESS_POLICIES, PEER_POLICIES
 from fairlead.ir.sidecar import SIDECARS
@@ -53,6 +55,10 @@ PROXY_VERSION = "FAIRLEAD_VERSION"
 PATCHES_ASKING = PATCHES.index("asking", lambda key, patches: _asked(patches))
 """Patches by the names of the node metadata at which they look."""
 PATCHES_SELECTING = PATCHES.index("selecting", lambda key, patches: attached(patches.selector, patches.targets))
+EXTENSIONS_SELECTING = EXTENSIONS.index("selecting", lambda key, one: attached(one.selector, one.targets))
+RATE_POLICIES_SELECTING = RATE_POLICIES.index(
+    "selecting", lambda key, policy: attached(policy.selector, policy.targets)
+)
 HOSTS_SELECTING = HOSTS.index("selecting", lambda key, host: host.selector or ())
 PEER_POLICIES_SELECTING = PEER_POLICIES.index("selecting", lambda key, policy: policy.selector)
 GATEWAYS_SELECTING = GATEWAYS.index("selecting", lambda key, gateway: gateway.selector)
@@ -67,7 +73,12 @@ REQUEST_POLICIES_SELECTING = REQUEST_POLICIES.index(
 SIDECARS_SELECTING = SIDECARS.index("selecting", lambda key, sidecar: sidecar.selector)
 TELEMETRY_SELECTING = TELEMETRY.index("selecting", lambda key, policy: attached(policy.selector, policy.targets))
 
-FILTERING: tuple[Index[Label, Any, Any], ...] = (ACCESS_POLICIES_SELECTING, REQUEST_POLICIES_SELECTING)
+FILTERING: tuple[Index[Label, Any, Any], ...] = (
+    ACCESS_POLICIES_SELECTING,
+    REQUEST_POLICIES_SELECTING,
+    RATE_POLICIES_SELECTING,
+    EXTENSIONS_SELECTING,
+)
 """Those on which the filters of a proxy's filter chains may depend."""
 SELECTING: tuple[Index[Label, Any, Any], ...] = (
     HOSTS_SELECTING,

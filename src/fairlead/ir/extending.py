@@ -1,0 +1,42 @@
+"""From the fields of the kinds that add code to the facts about it."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from msgspec import json
+
+from fairlead.ir.extension import Selector, Wasm
+from fairlead.ir.view import pairs
+from fairlead.model.wasm import ModuleFields, TrafficSelector, module_path
+
+
+def phase_of(phase: str) -> Literal["", "AUTHN", "AUTHZ", "STATS"]:
+    """The phase, "" for none in particular."""
+    return "" if phase == "UNSPECIFIED_PHASE" else cast("Literal['AUTHN', 'AUTHZ', 'STATS']", phase)
+
+
+def traffic_of(match: tuple[TrafficSelector, ...]) -> tuple[Selector, ...]:
+    """The traffic that an extension sees."""
+    return tuple(
+        Selector(
+            "CLIENT_AND_SERVER" if one.mode == "UNDEFINED" else one.mode,
+            tuple(port.number for port in one.ports),
+        )
+        for one in match
+    )
+
+
+def wasm_of(said: ModuleFields) -> Wasm:
+    """The module that an object names."""
+    env = said.vm_config.env if said.vm_config is not None else ()
+    return Wasm(
+        url=said.url,
+        path=module_path(said.url),
+        root=said.plugin_name,
+        config="" if said.plugin_config is None else json.encode(said.plugin_config, order="sorted").decode(),
+        network=said.type == "NETWORK",
+        on_failure=cast("Literal['FAIL_CLOSE', 'FAIL_OPEN', 'FAIL_RELOAD']", said.fail_strategy),
+        environment=pairs({one.name: one.value for one in env if one.value_from == "INLINE"}),
+        host_environment=tuple(sorted(one.name for one in env if one.value_from == "HOST")),
+    )

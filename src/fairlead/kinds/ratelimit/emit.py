@@ -1,0 +1,54 @@
+"""Rate limit filters for the HTTP chains of a workload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fairlead.envoy.ratelimit import global_filter, local_filter
+from fairlead.inc import Reader
+from fairlead.ir.attachment import attaches
+from fairlead.ir.filters import Filter, FilterScope
+from fairlead.ir.host import HOSTS_BY_NAME
+from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
+from fairlead.ir.ratelimit import RATE_POLICIES_BY_NAMESPACE, LimitService, RatePolicy
+from fairlead.model.diagnostic import Diagnostic, Severity
+
+UNUSABLE_CODE = "FL2410"
+"""The server of global limits cannot be asked, so they do not hold."""
+
+
+def http_filters(r: Reader, scope: FilterScope) -> Iterator[Filter]:
+    """Filters of an HTTP connection manager: the limits of the root namespace, then those of the workload's own."""
+    if scope.direction == "outbound" or scope.tcp:
+        return
+    mesh = r.get(MESHES, MESH_KEY) or Mesh()
+    for namespace in dict.fromkeys((mesh.root_namespace, scope.namespace)):
+        for _, policy in r.rows(RATE_POLICIES_BY_NAMESPACE, namespace):
+            if attaches(namespace, policy.selector, policy.targets, scope.namespace, scope.labels):
+                yield from _filters(r, policy)
+
+
+def _filters(r: Reader, policy: RatePolicy) -> Iterator[Filter]:
+    if policy.limits:
+        yield local_filter(policy)
+    if policy.service is None:
+        return
+    wrong = _unreachable(r, policy.service)
+    if wrong:
+        said = f"the server of global limits cannot be asked, so they do not hold: {wrong}"
+        remedy = "Name a host and port of the mesh, known as gRPC."
+        r.report(Diagnostic(UNUSABLE_CODE, Severity.WARNING, said, policy.origin, remedy))
+        return
+    yield global_filter(policy, policy.service)
+
+
+def _unreachable(r: Reader, service: LimitService) -> str:
+    hosts = [host for _, host in r.rows(HOSTS_BY_NAME, service.host)]
+    if not hosts:
+        return f"there is no host {service.host!r}"
+    port = hosts[0].port(service.port)
+    if port is None:
+        return f"host {service.host!r} has no port {service.port}"
+    if not port.protocol.is_http2:
+        return f"port {service.port} of {service.host!r} is not known as gRPC (name it grpc, or set its appProtocol)"
+    return ""

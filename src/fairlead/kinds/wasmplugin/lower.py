@@ -1,0 +1,38 @@
+"""WasmPlugin to the mesh's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fairlead.inc import Reader
+from fairlead.ir.attachment import targets_of
+from fairlead.ir.extending import phase_of, traffic_of, wasm_of
+from fairlead.ir.extension import EXTENSIONS, Extension
+from fairlead.ir.kind import Emission
+from fairlead.ir.view import pairs
+from fairlead.kinds.wasmplugin.spec import WasmPlugin
+from fairlead.model.diagnostic import Origin
+from fairlead.model.object import Object
+from fairlead.model.path import SPEC
+from fairlead.model.ref import NamespacedName
+
+
+def lower(_: Reader, obj: Object[WasmPlugin]) -> Iterator[Emission]:
+    """One extension."""
+    spec = obj.spec
+    key = NamespacedName(obj.ref.namespace, obj.ref.name)
+    yield (
+        EXTENSIONS,
+        (key, obj.ref.kind),
+        Extension(
+            key=key,
+            kind=obj.ref.kind,
+            origin=Origin(obj.ref, SPEC / "url"),
+            selector=pairs(spec.selector.match_labels) if spec.selector is not None else (),
+            targets=targets_of(spec.target_ref, spec.target_refs),
+            phase=phase_of(spec.phase),
+            priority=spec.priority,
+            traffic=traffic_of(spec.match),
+            wasm=wasm_of(spec),
+        ),
+    )

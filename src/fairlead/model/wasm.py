@@ -1,0 +1,128 @@
+"""Fields of Wasm modules and of the traffic that they see, which two kinds have in common (`istio.extensions`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Protocol
+from urllib.parse import urlsplit
+
+from msgspec import Meta
+
+from fairlead.model.diagnostic import Problem
+from fairlead.model.findings import duplicate, forbidden, invalid, no_effect, required
+from fairlead.model.object import Spec
+from fairlead.model.path import FieldPath
+
+PHASES = Literal["UNSPECIFIED_PHASE", "AUTHN", "AUTHZ", "STATS"]
+_SCHEMES = ("", "file", "http", "https", "oci")
+_SHA = re.compile(r"[a-f0-9]{64}\Z")
+_MOST_VARIABLES = 256
+_LONGEST = 2048
+
+
+class PortSelector(Spec, frozen=True):
+    """A port."""
+
+    number: Annotated[int, Meta(ge=1, le=65535, description="The port.")]
+
+
+class TrafficSelector(Spec, frozen=True):
+    """Traffic of the workload."""
+
+    mode: Annotated[
+        Literal["UNDEFINED", "CLIENT", "SERVER", "CLIENT_AND_SERVER"],
+        Meta(description="CLIENT: what the workload sends; SERVER: what it gets."),
+    ] = "CLIENT_AND_SERVER"
+    ports: Annotated[tuple[PortSelector, ...], Meta(description="On these ports; none: on all.")] = ()
+
+
+class EnvVar(Spec, frozen=True):
+    """A variable of the module's environment."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=256, description="The variable.")]
+    value_from: Annotated[
+        Literal["INLINE", "HOST"], Meta(description="HOST: the value in the proxy's own environment.")
+    ] = "INLINE"
+    value: Annotated[str, Meta(max_length=_LONGEST, description="The value, with INLINE.")] = ""
+
+
+class VmConfig(Spec, frozen=True):
+    """The machine that runs the module."""
+
+    env: Annotated[tuple[EnvVar, ...], Meta(description="Its environment.")] = ()
+
+
+class ModuleFields(Protocol):
+    """What says which module to run, in either kind."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def image_pull_policy(self) -> str: ...
+    @property
+    def image_pull_secret(self) -> str: ...
+    @property
+    def verification_key(self) -> str: ...
+    @property
+    def plugin_config(self) -> dict[str, Any] | None: ...
+    @property
+    def plugin_name(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def fail_strategy(self) -> str: ...
+    @property
+    def vm_config(self) -> VmConfig | None: ...
+
+
+def module_path(url: str) -> str:
+    """The file of a `file://` URL, "" for others."""
+    parts = urlsplit(url)
+    return parts.path if parts.scheme == "file" else ""
+
+
+def module_problems(said: ModuleFields, path: FieldPath) -> Iterator[Problem]:
+    """Istio's validation of a module, and what of it has no effect here."""
+    yield from _url(said.url, path / "url")
+    if said.sha256 and not _SHA.match(said.sha256):
+        yield invalid(path / "sha256", "sha256 field must match [a-f0-9]{64} pattern", "Give it in lower case.")
+    elif said.sha256:
+        yield no_effect(path / "sha256", "Files are not checked.")
+    for name, value in (
+        ("imagePullPolicy", said.image_pull_policy not in ("", "UNSPECIFIED_POLICY")),
+        ("imagePullSecret", said.image_pull_secret),
+        ("verificationKey", said.verification_key),
+    ):
+        if value:
+            yield no_effect(path / name, "Modules are files; they are not fetched.")
+    env = said.vm_config.env if said.vm_config is not None else ()
+    where = path.child("vmConfig", "env")
+    if len(env) > _MOST_VARIABLES:
+        yield invalid(where, f"more than {_MOST_VARIABLES} variables")
+    names = [one.name for one in env]
+    for at, one in enumerate(env):
+        if one.name in names[:at]:
+            yield duplicate(where.child(at, "name"), f"duplicate env: {one.name}", "Remove one of the two.")
+        if one.value_from == "HOST" and one.value:
+            yield forbidden(where.child(at, "value"), "value may only be set when valueFrom is INLINE", "Remove it.")
+
+
+def _url(url: str, path: FieldPath) -> Iterator[Problem]:
+    if not url:
+        yield required(path, "url field needs to be set", "Such as file:///etc/envoy/module.wasm.")
+        return
+    try:
+        scheme = urlsplit(url).scheme if "://" in url else ""
+    except ValueError as error:
+        yield invalid(path, f"not a URL: {error}")
+        return
+    if scheme not in _SCHEMES:
+        yield invalid(path, f"url has unsupported scheme {scheme!r}", "One of file, http, https and oci.")
+    elif scheme != "file":
+        remedy = "Modules are not fetched: put the file on the host and use file://. Until then failStrategy decides."
+        yield no_effect(path, remedy)
+    elif not module_path(url).startswith("/"):
+        yield invalid(path, "a file needs an absolute path", "Such as file:///etc/envoy/module.wasm.")
