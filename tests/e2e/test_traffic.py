@@ -38,6 +38,21 @@ def test_a_scope_is_what_a_workload_called(world: World) -> None:
     assert made[0]["kind"] == "Sidecar" and made[0]["metadata"] == {"name": "outsider", "namespace": "other"}
     assert made[0]["spec"]["workloadSelector"] == {"labels": {"app": "outsider"}}
     assert "outsider.other: calls" in said and "that it sees" in said
+    # Applied, it leaves what is called and nothing else.
+    kept = {one.partition("/")[2] for one in made[0]["spec"]["egress"][0]["hosts"]}
+
+    def seen() -> set[str]:
+        names = {line.partition("::")[0] for line in world.outsider.admin("/clusters").splitlines()}
+        return {name.split("|")[3] for name in names if name.startswith("outbound|")}
+
+    assert seen() > kept
+    world.mesh.plane.api.apply(made[0])
+    try:
+        assert eventually(lambda: seen() == kept, "the others are gone")
+        assert world.outsider.get("echo.app.svc.cluster.local:18080").status == 200
+    finally:
+        world.mesh.plane.api.delete(made[0])
+    assert eventually(lambda: seen() > kept, "the others are back")
     # The next time it is called, the next proposal has it; a TCP connection counts as a request does.
     world.outsider.get("second.app.svc.cluster.local:18080")
     assert eventually(lambda: SECOND in hosts(), "the new call is known")
