@@ -22,6 +22,7 @@ class Process:
     def __init__(self, setup: dict[str, Any]) -> None:
         host, _, port = setup["target"].rpartition(":")
         self.fleet = Fleet(host, int(port), setup["root"])
+        self.fleet.digests = bool(setup.get("digests"))
         certificates: dict[str, list[str]] = json.loads(Path(setup["certificates"]).read_text())
         with tempfile.TemporaryDirectory(prefix="fairlead-fleet-") as kept:
             paths = {
@@ -79,11 +80,15 @@ class Process:
         }
 
     def held(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """The versions that each proxy holds, by index, for the comparison with a compile from nothing."""
+        """What each proxy holds, by index: versions, or hashes of bytes to be compared with a compile from nothing."""
         wanted = set(asked["among"])
         return {
             "met": asked["id"],
-            "held": {str(one.index): one.held for one in self.proxies if one.index in wanted},
+            "held": {
+                str(one.index): one.bodies if self.fleet.digests else one.held
+                for one in self.proxies
+                if one.index in wanted
+            },
         }
 
     def say(self, answer: dict[str, Any]) -> None:

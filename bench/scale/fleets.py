@@ -104,7 +104,14 @@ class Fleets:
     """All processes of the fleet."""
 
     def __init__(
-        self, target: str, root: Path, certificates: Path, members: list[dict[str, Any]], processes: int
+        self,
+        target: str,
+        root: Path,
+        certificates: Path,
+        members: list[dict[str, Any]],
+        processes: int,
+        *,
+        digests: bool = False,
     ) -> None:
         self.members = members
         self._number = 0
@@ -115,6 +122,7 @@ class Fleets:
                     "root": str(root),
                     "certificates": str(certificates),
                     "proxies": members[number::processes],
+                    "digests": digests,
                 }
             )
             for number in range(processes)
@@ -146,7 +154,7 @@ class Fleets:
         return total
 
     def held(self, among: Collection[int]) -> dict[int, dict[str, dict[str, str]]]:
-        """The versions that proxies hold, by proxy, type and name."""
+        """What proxies hold, by proxy, type and name: versions, or hashes of bytes if they keep `digests`."""
         found: dict[int, dict[str, dict[str, str]]] = {}
         for answer in self._all({"op": "held", "among": list(among)}, 120):
             found.update({int(index): held for index, held in answer["held"].items()})

@@ -7,6 +7,7 @@ that it holds by name and version.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import time
 from collections import OrderedDict
@@ -152,10 +153,31 @@ class Fleet:
         self.responses = self.bytes = self.acks = self.nacks = self.connections = 0
         self.expected: list[Expectation] = []
         self.errors: dict[str, int] = {}
+        self.digests = False
+        """Whether proxies keep a hash of the bytes of each resource (the soak compares them)."""
 
     def failed(self, said: str) -> None:
         """Count why a stream ended."""
         self.errors[said[:200]] = self.errors.get(said[:200], 0) + 1
+
+
+def claimed(spec: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The node id and the metadata with which a proxy describes itself."""
+    name, namespace, ip = spec["name"], spec["namespace"], spec["address"]
+    metadata = {
+        "NAMESPACE": namespace,
+        "SERVICE_ACCOUNT": spec["account"],
+        "LABELS": {"app": spec["account"]},
+        "INSTANCE_IPS": ip,
+        "NAME": name,
+        PATCHES: True,
+    }
+    return f"sidecar~{ip}~{name}.{namespace}~{namespace}.svc.cluster.local", metadata
+
+
+def digest(body: bytes) -> str:
+    """What is compared of a resource's bytes."""
+    return hashlib.blake2b(body, digest_size=12).hexdigest()
 
 
 class Proxy:
@@ -168,6 +190,7 @@ class Proxy:
         self._spec = spec
         self._tls = context(fleet.roots, identity)
         self.held: dict[str, dict[str, str]] = {CLUSTER: {}, ENDPOINT: {}, LISTENER: {}, ROUTE: {}, NAME_TABLE: {}}
+        self.bodies: dict[str, dict[str, str]] = {}
         self._wanted: dict[str, set[str]] = {ENDPOINT: set(), ROUTE: set()}
         self._link: Link | None = None
         self._answered: set[str] = set()
@@ -215,19 +238,8 @@ class Proxy:
             link.close()
 
     def _describe(self, node: Any) -> None:
-        spec = self._spec
-        name, namespace, ip = spec["name"], spec["namespace"], spec["address"]
-        node.id = f"sidecar~{ip}~{name}.{namespace}~{namespace}.svc.cluster.local"
-        node.metadata.update(
-            {
-                "NAMESPACE": namespace,
-                "SERVICE_ACCOUNT": spec["account"],
-                "LABELS": {"app": spec["account"]},
-                "INSTANCE_IPS": ip,
-                "NAME": name,
-                PATCHES: True,
-            }
-        )
+        node.id, metadata = claimed(self._spec)
+        node.metadata.update(metadata)
 
     def _send(self, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
         if self._link is not None:
@@ -264,6 +276,7 @@ class Proxy:
             # As an agent does: it comes again and says what it has; what it cannot name it is sent whole.
             fleet.failed(f"difference: {error}")
             held.clear()
+            self.bodies.pop(type_url, None)
             if link is not None:
                 link.close()
             return
@@ -281,10 +294,7 @@ class Proxy:
             for one in fleet.expected
             if one.type_url == type_url and any(one.seen(self.index, found) for found in bodies)
         ]
-        for one in bodies:
-            held[shared.text.setdefault(one.name, one.name)] = shared.text.setdefault(one.version, one.version)
-        for name in response.removed_resources:
-            held.pop(name, None)
+        self._keep(response, bodies, held)
         self._send(answer)
         fleet.acks += 1
         self._answered.add(type_url)
@@ -294,6 +304,16 @@ class Proxy:
         if not self.in_sync.is_set() and self._is_complete():
             self.synced_at = time.monotonic()
             self.in_sync.set()
+
+    def _keep(self, response: discovery_pb2.DeltaDiscoveryResponse, bodies: list[Body], held: dict[str, str]) -> None:
+        text = self.fleet.shared.text
+        held.update((text.setdefault(one.name, one.name), text.setdefault(one.version, one.version)) for one in bodies)
+        hashes = self.bodies.setdefault(response.type_url, {}) if self.fleet.digests else {}
+        if self.fleet.digests:
+            hashes.update((text[one.name], digest(one.value)) for one in bodies)
+        for name in response.removed_resources:
+            held.pop(name, None)
+            hashes.pop(name, None)
 
     def _follow_up(self, type_url: str, bodies: list[Body], removed: Iterable[str]) -> None:
         """Subscribe to what new clusters and listeners need."""
@@ -308,6 +328,7 @@ class Proxy:
             wanted -= gone
             for name in gone:
                 self.held[below].pop(name, None)
+                self.bodies.get(below, {}).pop(name, None)
             request = discovery_pb2.DeltaDiscoveryRequest(type_url=below)
             request.resource_names_unsubscribe.extend(gone)
             self._send(request)

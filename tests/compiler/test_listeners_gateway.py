@@ -128,7 +128,11 @@ def test_a_namespaced_server_host_takes_only_routes_of_that_namespace() -> None:
     assert tcp_of(world.listener(router(), "0.0.0.0_31400").filter_chains[0]).cluster == "outbound|2||b"
 
 
-def test_joining_networks_is_refused_with_a_reason() -> None:
+def test_joining_networks_goes_by_server_name() -> None:
     world = World(gateway("gw", server(15443, Protocol.TLS, "*.local", tls=ServerTls("AUTO_PASSTHROUGH"))))
-    assert world.names(router()) == ()
-    assert "AUTO_PASSTHROUGH" in world.messages()[0]
+    made = world.listener(router(), "0.0.0.0_15443")
+    assert [list(one.filter_chain_match.server_names) for one in made.filter_chains] == [["*.local"]]
+    assert [one.name for one in made.filter_chains[0].filters] == [
+        "envoy.filters.network.sni_cluster",
+        "envoy.filters.network.tcp_proxy",
+    ]

@@ -291,3 +291,17 @@ def test_callers_with_other_labels_share_listeners(namespace: str) -> None:
     one = world.resource(View("sidecar", namespace, pairs({"app": "a"}), addresses=("1.1.1.1",)), "0.0.0.0_80")
     two = world.resource(View("sidecar", namespace, pairs({"app": "b"}), addresses=("1.1.1.2",)), "0.0.0.0_80")
     assert one is two
+
+
+def test_names_of_a_wildcard_host_are_looked_up(tmp_path: Path) -> None:
+    anywhere = {"resolution": Resolution.DYNAMIC_DNS, "kubernetes": False, "external": True}
+    world = World(host("*.example.com", (443, Protocol.TLS), (80, Protocol.HTTP), **anywhere))
+    (secure,) = world.listener(sidecar(), "0.0.0.0_443").filter_chains
+    assert list(secure.filter_chain_match.server_names) == ["*.example.com"]
+    assert [one.name for one in secure.filters] == [
+        "envoy.filters.network.sni_dynamic_forward_proxy",
+        "envoy.filters.network.tcp_proxy",
+    ]
+    (plain,) = world.listener(sidecar(), "0.0.0.0_80").filter_chains
+    assert "envoy.filters.http.dynamic_forward_proxy" in [one.name for one in http_of(plain).http_filters]
+    judged(world.all(sidecar()), tmp_path)

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 
 class App:
@@ -166,9 +166,9 @@ class Certificates:
         self.root_file = directory / "edge-root.pem"
         self.root_file.write_text(self.root)
 
-    def issue(self, *names: str) -> tuple[str, str]:
+    def issue(self, *names: str, rsa_key: bool = False) -> tuple[str, str]:
         """Certificate and key (PEM) for DNS names."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)
         made = (
             x509.CertificateBuilder()
@@ -186,10 +186,22 @@ class Certificates:
         )
         return made.public_bytes(serialization.Encoding.PEM).decode(), secret.decode()
 
-    def files(self, *names: str) -> tuple[Path, Path]:
+    def revoke(self, *certificates: Path) -> str:
+        """A revocation list (PEM) with these certificates."""
+        now = datetime.datetime.now(datetime.UTC)
+        made = x509.CertificateRevocationListBuilder().issuer_name(self._name)
+        made = made.last_update(now - datetime.timedelta(minutes=5)).next_update(now + datetime.timedelta(days=1))
+        for path in certificates:
+            serial = x509.load_pem_x509_certificate(path.read_bytes()).serial_number
+            revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+            made = made.add_revoked_certificate(revoked)
+        return made.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+    def files(self, *names: str, rsa_key: bool = False) -> tuple[Path, Path]:
         """The same as files."""
-        cert, key = self.issue(*names)
-        paths = self.directory / f"{names[0]}.pem", self.directory / f"{names[0]}.key"
+        cert, key = self.issue(*names, rsa_key=rsa_key)
+        stem = f"{names[0]}{'-rsa' if rsa_key else ''}"
+        paths = self.directory / f"{stem}.pem", self.directory / f"{stem}.key"
         paths[1].touch(0o600)
         for path, text in zip(paths, (cert, key), strict=True):
             path.write_text(text)

@@ -55,7 +55,7 @@ class World:
         self.certificates = certificates
         self.apps: dict[str, App] = {}
         ports = {"http": HTTP, "http-second": HTTP2ND, "tcp": TCP, "auto": AUTO, "tls": TLS}
-        self.client = mesh.add("client", labels={"app": "client", "tier": "front"})
+        self.client = mesh.add("client", labels={"app": "client", "tier": "front"}, locality="eu/a/1")
         self.outsider = mesh.add("outsider", namespace="other", labels={"app": "outsider"})
         self.echo1 = mesh.add("echo-1", service_account="echo", labels={"app": "echo", "version": "v1"}, ports=ports)
         self.echo2 = mesh.add("echo-2", service_account="echo", labels={"app": "echo", "version": "v2"}, ports=ports)

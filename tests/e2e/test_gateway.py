@@ -8,6 +8,8 @@ import ssl
 from collections.abc import Iterator
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.e2e.conftest import World
 from tests.e2e.mesh import Response, eventually, request
@@ -41,6 +43,17 @@ spec:
       hosts: [shop.example]
       tls: {httpsRedirect: true}
     - {port: {number: 18095, name: tcp, protocol: TCP}, bind: GATEWAY, hosts: ["*"]}
+    - port: {number: 18096, name: https-files, protocol: HTTPS}
+      bind: GATEWAY
+      hosts: [files.example]
+      tls:
+        mode: MUTUAL
+        tlsCertificates:
+          - {serverCertificate: FILES/files.example.pem, privateKey: FILES/files.example.key}
+          - {serverCertificate: FILES/files.example-rsa.pem, privateKey: FILES/files.example-rsa.key}
+        caCertificates: FILES/edge-root.pem
+        caCrl: FILES/revoked.pem
+        ecdhCurves: [P-256]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -101,7 +114,12 @@ def edge(world: World) -> Iterator[World]:
             "stringData": {"tls.crt": mutual_cert, "tls.key": mutual_key, "ca.crt": world.certificates.root},
         }
     )
-    text = "\n---\n".join((EDGE, secret(world, "shop"), secret(world, "other"), mutual))
+    files = world.certificates.directory
+    for rsa_key in (False, True):
+        world.certificates.files("files.example", rsa_key=rsa_key)
+    revoked, _ = world.certificates.files("revoked.example")
+    (files / "revoked.pem").write_text(world.certificates.revoke(revoked))
+    text = "\n---\n".join((EDGE.replace("FILES", str(files)), secret(world, "shop"), secret(world, "other"), mutual))
     with world.mesh.config(text):
         yield world
 
@@ -137,8 +155,12 @@ def test_https_shows_the_certificate_of_each_name(edge: World) -> None:
 
 def test_a_new_certificate_is_shown_without_a_restart(edge: World) -> None:
     before = eventually(lambda: certificate_of(edge, 18091, "shop.example"))
-    edge.mesh.apply(secret(edge, "shop"))
+    changes = ("listener_modified", "listener_removed", "listener_in_place_updated")
+    counted = {one: edge.gateway.stat(f"listener_manager.{one}") for one in changes}
+    edge.mesh.plane.api.apply(json.loads(secret(edge, "shop")))
     eventually(lambda: certificate_of(edge, 18091, "shop.example") != before, "the new certificate")
+    # No listener changed, so no connection was drained.
+    assert {one: edge.gateway.stat(f"listener_manager.{one}") for one in changes} == counted
 
 
 def test_mutual_tls_wants_a_certificate(edge: World) -> None:
@@ -194,3 +216,26 @@ spec:
         assert ask(edge, 18091, "other.example", tls=tls).status == 200
         with edge.mesh.config(secret(edge, "late")):
             assert eventually(lambda: ask(edge, 18096, "late.example", tls=tls)).text == "late"
+
+
+def test_two_certificates_in_files_and_a_revocation_list(edge: World) -> None:
+    tls = edge.certificates.client("caller.example")
+    found = eventually(lambda: ask(edge, 18096, "files.example", tls=tls))
+    assert (found.status, found.instance) == (200, "echo-1")
+    shown: dict[str, bool] = {}
+    for kind in ("ECDSA", "RSA"):
+        one = edge.certificates.client("caller.example")
+        one.maximum_version = ssl.TLSVersion.TLSv1_2
+        one.set_ciphers(f"ECDHE-{kind}-AES128-GCM-SHA256")
+        with (
+            socket.create_connection((edge.gateway.address, 18096), timeout=10) as plain,
+            one.wrap_socket(plain, server_hostname="files.example") as stream,
+        ):
+            der = stream.getpeercert(binary_form=True) or b""
+        shown[kind] = isinstance(x509.load_der_x509_certificate(der).public_key(), rsa.RSAPublicKey)
+    assert shown == {"ECDSA": False, "RSA": True}
+    revoked = ssl.create_default_context(cafile=str(edge.certificates.root_file))
+    directory = edge.certificates.directory
+    revoked.load_cert_chain(directory / "revoked.example.pem", directory / "revoked.example.key")
+    with pytest.raises(OSError):
+        ask(edge, 18096, "files.example", tls=revoked)

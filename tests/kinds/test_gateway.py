@@ -122,20 +122,6 @@ WARNINGS: list[tuple[str, dict[str, Any], str, str]] = [
         "spec.servers[0].tls.httpsRedirect",
         "FL0103",
     ),
-    ("auto passthrough", https(mode="AUTO_PASSTHROUGH"), "spec.servers[0].tls.mode", "FL0100"),
-    (
-        "certificates",
-        https(mode="SIMPLE", tlsCertificates=[{"serverCertificate": "c", "privateKey": "k"}]),
-        "spec.servers[0].tls.tlsCertificates",
-        "FL0100",
-    ),
-    (
-        "curves",
-        https(mode="SIMPLE", credentialName="c", ecdhCurves=["P-256"]),
-        "spec.servers[0].tls.ecdhCurves",
-        "FL0100",
-    ),
-    ("revocation", https(mode="SIMPLE", credentialName="c", caCrl="l"), "spec.servers[0].tls.caCrl", "FL0100"),
     ("socket", server(bind="unix:///a", port={"name": "a", "protocol": "HTTP"}), "spec.servers[0].bind", "FL0100"),
     ("endpoint", server(defaultEndpoint="127.0.0.1:80"), "spec.servers[0].defaultEndpoint", "FL0100"),
 ]

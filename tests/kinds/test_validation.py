@@ -52,7 +52,6 @@ PATHS: list[tuple[str, Any, str, str]] = [
     ),
     ("ServiceEntry", {"hosts": ["a.b"], "exportTo": ["*", "ns"]}, "spec.exportTo[0]", "must stand alone"),
     ("ServiceEntry", {"hosts": ["a.b"], "exportTo": [".", "shop"]}, "spec.exportTo[1]", "repeats"),
-    ("ServiceEntry", {"hosts": ["*.b"], "resolution": "DYNAMIC_DNS"}, "spec.resolution", "warning: resolution"),
     ("WorkloadEntry", {}, "spec.address", "Address is required"),
     ("WorkloadEntry", {"address": "1.1.1.1", "ports": {"http": 70000}}, "spec.ports.http", "70000 is not a port"),
     ("WorkloadEntry", {"address": "unix://x/y"}, "spec.address", "not an absolute path"),

@@ -83,6 +83,7 @@ def metadata(config: AgentConfig) -> dict[str, Any]:
         "WORKLOAD_NAME": config.workload_name or config.name,
         "CLUSTER_ID": config.cluster_id,
         "NETWORK": config.network,
+        "LOCALITY": config.locality,
         "MESH_ID": config.trust_domain,
         "INTERCEPTION_MODE": "REDIRECT" if captured else "NONE",
         "FAIRLEAD_CAPTURE": msgspec.to_builtins(config.capture),

@@ -17,7 +17,16 @@ import msgspec
 from fairlead.agent.certificates import Certificates
 from fairlead.agent.identity import Identity
 from fairlead.agent.sds import SecretServer
-from fairlead.model.report import HOLD_SECONDS, METHOD, AgentReport, PlaintextCaller, ReportAnswer, bundle_id
+from fairlead.agent.traffic import Traffic
+from fairlead.model.report import (
+    HOLD_SECONDS,
+    METHOD,
+    AgentReport,
+    CalledService,
+    PlaintextCaller,
+    ReportAnswer,
+    bundle_id,
+)
 
 _SETTLE_SECONDS = 5.0
 _PAUSE_SECONDS = 0.2
@@ -46,10 +55,12 @@ class Reporter:
         proxy: str,
         held: Certificates,
         secrets: SecretServer,
+        traffic: Traffic | None = None,
     ) -> None:
         self._proxy = proxy
         self._certificates = held
         self._secrets = secrets
+        self._traffic = traffic
         self.callers: Callers | None = None
         """Gives who called in plaintext, and takes back what did not arrive."""
         self._asked = ""
@@ -77,7 +88,8 @@ class Reporter:
         """Say that this proxy ends: nobody waits for it any more."""
         if self._channel is None or self._certificates.current is None:
             return
-        report = AgentReport(self._proxy, ending=True, plaintext=self.callers.take() if self.callers else ())
+        callers = self.callers.take() if self.callers else ()
+        report = AgentReport(self._proxy, ending=True, plaintext=callers, called=await self._called())
         try:
             await _call(self._channel, report, _GOODBYE_SECONDS)
         except grpc.aio.AioRpcError as error:
@@ -89,7 +101,14 @@ class Reporter:
         bundle = bundle_id(current.roots) if await self._settled() else ""
         found = self.callers.take() if self.callers is not None else ()
         report = AgentReport(
-            self._proxy, bundle, current.issuer, current.not_after, self._asked, HOLD_SECONDS, plaintext=found
+            self._proxy,
+            bundle,
+            current.issuer,
+            current.not_after,
+            self._asked,
+            HOLD_SECONDS,
+            plaintext=found,
+            called=await self._called(),
         )
         if found:
             # Not held: whether they arrived must be known before anything interrupts this.
@@ -99,9 +118,12 @@ class Reporter:
         try:
             await asyncio.wait((answering, changing), return_when=asyncio.FIRST_COMPLETED)
             if not answering.done() and not found:
+                self._told()  # it is held there, so it has arrived
                 return True
             await asyncio.wait((answering,))
-            await self._take(answering.result(), current)
+            answer = answering.result()
+            self._told()
+            await self._take(answer, current)
         except grpc.aio.AioRpcError as error:
             if self.callers is not None:
                 self.callers.give_back(found)
@@ -114,6 +136,13 @@ class Reporter:
             changing.cancel()
             await asyncio.gather(answering, changing, return_exceptions=True)
         return True
+
+    async def _called(self) -> tuple[CalledService, ...]:
+        return await self._traffic.called() if self._traffic is not None else ()
+
+    def _told(self) -> None:
+        if self._traffic is not None:
+            self._traffic.told()
 
     async def _take(self, answer: ReportAnswer, current: Identity) -> None:
         if answer.bundle:

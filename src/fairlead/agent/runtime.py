@@ -25,6 +25,7 @@ from fairlead.agent.relaystate import NAME_TABLE, Unhealthy
 from fairlead.agent.reporter import Reporter
 from fairlead.agent.sds import SecretServer
 from fairlead.agent.status import CONTROL_SOCKET, Status
+from fairlead.agent.traffic import Traffic
 from fairlead.model.launch import AgentConfig
 
 PROPAGATION_SECONDS = 1.0
@@ -51,9 +52,10 @@ class Agent:
         self._secrets = SecretServer()
         self._certificates.on_change(self._secrets.update)
         self._relay = RelayServer(config.xds_address, self._certificates, directory / "config")
-        self._reporter = Reporter(node_id(config), self._certificates, self._secrets)
-        self._relay.alongside = self._reporter.run
         self._proxy = Proxy(config)
+        traffic = Traffic(lambda: self._proxy.workload, self._proxy.admin)
+        self._reporter = Reporter(node_id(config), self._certificates, self._secrets, traffic=traffic)
+        self._relay.alongside = self._reporter.run
         self._plaintext = PlaintextWatch(self._proxy, self._reporter.wake)
         self._reporter.callers = self._plaintext
         self._app = Application(config) if config.command else None

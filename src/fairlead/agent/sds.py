@@ -16,6 +16,7 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
 
 from fairlead.agent.identity import Identity
+from fairlead.envoy.names import FILE_CERTIFICATE, FILE_ROOT
 from fairlead.envoy.resource import SECRET
 
 WORKLOAD = "default"
@@ -32,13 +33,33 @@ def secrets(identity: Identity) -> dict[str, discovery.Resource]:
     pair.tls_certificate.private_key.inline_bytes = identity.key
     roots = secret_pb2.Secret(name=ROOTS)
     roots.validation_context.trusted_ca.inline_bytes = identity.roots
-    found: dict[str, discovery.Resource] = {}
-    for one in (pair, roots):
-        body = one.SerializeToString(deterministic=True)
-        resource = discovery.Resource(name=one.name, version=blake2b(body, digest_size=8).hexdigest())
-        resource.resource.type_url, resource.resource.value = SECRET, body
-        found[one.name] = resource
-    return found
+    return {one.name: _resource(one) for one in (pair, roots)}
+
+
+def file_secret(name: str) -> discovery.Resource | None:
+    """The secret that a name such as `file-cert:CERT~KEY` or `file-root:CA` asks for, None if it is no such name.
+
+    It only says where the files are: Envoy reads them, and reads them again when they are replaced.
+    """
+    secret = secret_pb2.Secret(name=name)
+    if name.startswith(FILE_CERTIFICATE):
+        certificate, tilde, key = name.removeprefix(FILE_CERTIFICATE).partition("~")
+        if not (certificate and tilde and key):
+            return None
+        secret.tls_certificate.certificate_chain.filename = certificate
+        secret.tls_certificate.private_key.filename = key
+    elif name.startswith(FILE_ROOT) and name != FILE_ROOT:
+        secret.validation_context.trusted_ca.filename = name.removeprefix(FILE_ROOT)
+    else:
+        return None
+    return _resource(secret)
+
+
+def _resource(secret: secret_pb2.Secret) -> discovery.Resource:
+    body = secret.SerializeToString(deterministic=True)
+    resource = discovery.Resource(name=secret.name, version=blake2b(body, digest_size=8).hexdigest())
+    resource.resource.type_url, resource.resource.value = SECRET, body
+    return resource
 
 
 class _Stream:
@@ -79,6 +100,9 @@ class SecretServer:
         self._secrets = secrets(identity)
         for stream in self._streams:
             stream.queue.put_nowait(None)
+
+    def _secret(self, name: str) -> discovery.Resource | None:
+        return self._secrets.get(name) or file_secret(name)
 
     def handler(self) -> grpc.GenericRpcHandler:
         """For a grpc.aio server."""
@@ -130,7 +154,7 @@ class SecretServer:
                         has.pop(name, None)
                 names.difference_update(request.resource_names_unsubscribe)
             new = [
-                self._secrets[n] for n in sorted(names & self._secrets.keys()) if has.get(n) != self._secrets[n].version
+                one for one in map(self._secret, sorted(names)) if one is not None and has.get(one.name) != one.version
             ]
             if new:
                 has.update({one.name: one.version for one in new})
@@ -148,7 +172,7 @@ class SecretServer:
                 self._answered(stream, request)
                 if set(request.resource_names) != set(names):
                     names, sent = tuple(request.resource_names), ""
-            found = [self._secrets[name] for name in names if name in self._secrets]
+            found = [one for one in map(self._secret, names) if one is not None]
             version = "-".join(one.version for one in found)
             if found and version != sent:
                 sent = version

@@ -40,6 +40,7 @@ COMMANDS: dict[str, _Entry] = {
     "proxy-config": _Entry("proxyconfig", "proxy_config", "Show what an Envoy runs."),
     "proxy-status": _Entry("proxystatus", "proxy_status", "Show whether each proxy has what it should have."),
     "run": _Entry("node", "run", "Run one command in the mesh."),
+    "scope": _Entry("scope", "scope", "Show what workloads call, and propose Sidecar objects for it."),
     "serve": _Entry("serve", "serve", "Run the control plane."),
     "token": _Entry("token", "token", "Make join tokens."),
     "up": _Entry("serve", "up", "Run everything on this host: control plane, node and gateway."),

@@ -47,7 +47,7 @@ def seen_as(r: Reader, whole: Client) -> Client:
     """What of a caller its clusters, endpoints and listeners depend on.
 
     Namespaces to which nobody shows or says anything special are alike: they are seen as `EVERYWHERE`. Network and
-    locality do not count: nothing outbound depends on them.
+    locality do not count here: see `fairlead.compiler.near`.
     """
     who = client(r, whole)
     return Client(scope(r, who.namespace), who.labels)

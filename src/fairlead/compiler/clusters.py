@@ -7,9 +7,10 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from fairlead.compiler.clients import caller
-from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, identities_of, stands_anywhere
+from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, groups_of, identities_of, stands_anywhere
 from fairlead.compiler.hosts import NameKey, PortKey, destination_name, host, host_keys, host_named, settings
 from fairlead.compiler.inbound import InboundPort, inbound_ports
+from fairlead.compiler.near import Near, Placing, placing
 from fairlead.compiler.outboundports import PRIVILEGED, bound_hosts
 from fairlead.compiler.policies import PolicyKey, effective, policy_for
 from fairlead.compiler.routes_hosts import http_ports
@@ -18,7 +19,7 @@ from fairlead.compiler.scope import scope, special
 from fairlead.compiler.sidecars import is_limited, mesh_hosts, namespace_of, on_port, outbound_of
 from fairlead.envoy import names
 from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, blackhole, cluster
-from fairlead.envoy.endpoint import LbEndpoint
+from fairlead.envoy.endpoint import Group, LbEndpoint
 from fairlead.envoy.listener import Socket
 from fairlead.envoy.resource import Resource
 from fairlead.envoy.upstreamtls import (
@@ -34,7 +35,7 @@ from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.sidecar import Endpoint
-from fairlead.ir.traffic import Policy, Subset, TrafficPolicy
+from fairlead.ir.traffic import Policy, Subset, TrafficPolicy, effective_policy
 from fairlead.ir.view import View
 from fairlead.model.launch import CaptureMode
 
@@ -43,7 +44,7 @@ class ClusterKey(NamedTuple):
     """An outbound cluster as the clients of a namespace with these labels have it.
 
     `by_name` says that these clients name the host when they call (an HTTP proxy, an explicit bind), so that there is
-    no original destination to forward to.
+    no original destination to forward to. `near` is where they are, as far as it matters for this cluster.
     """
 
     client_namespace: str
@@ -52,6 +53,7 @@ class ClusterKey(NamedTuple):
     port: int
     subset: str = ""
     by_name: bool = False
+    near: Near | None = None
 
 
 class OutboundKey(NamedTuple):
@@ -61,6 +63,7 @@ class OutboundKey(NamedTuple):
     client_labels: Pairs
     host: HostKey
     by_name: bool = False
+    near: Near | None = None
 
 
 class FixedKey(NamedTuple):
@@ -87,23 +90,37 @@ def clusters_of(r: Reader, key: OutboundKey) -> tuple[ClusterKey, ...]:
     policy = policy_for(r, PolicyKey(key.client_namespace, key.client_labels, key.host))
     subsets = ["", *(subset.name for subset in policy.subsets)] if policy is not None else [""]
     return tuple(
-        ClusterKey(key.client_namespace, key.client_labels, key.host, port.number, subset, key.by_name)
+        ClusterKey(
+            key.client_namespace,
+            key.client_labels,
+            key.host,
+            port.number,
+            subset,
+            key.by_name,
+            _near(r, key, found, effective_policy(policy, subset, port.number)),
+        )
         for port in found.ports
         if port.protocol is not Protocol.UDP
         for subset in subsets
     )
 
 
+def _near(r: Reader, key: OutboundKey, found: Host, said: Policy) -> Near | None:
+    """What of the caller's place this cluster depends on: clients for which that is the same share it."""
+    placed = placing(r, key.near, found, said)
+    return placed.near if placed is not None else None
+
+
 @rule
-def outbound_keys(r: Reader, key: tuple[str, Pairs, bool]) -> tuple[ClusterKey, ...]:
+def outbound_keys(r: Reader, key: tuple[str, Pairs, bool, Near | None]) -> tuple[ClusterKey, ...]:
     """Every outbound cluster of a client, in the order of hosts, ports and subsets."""
-    namespace, labels, by_name = key
+    namespace, labels, by_name, place = key
     found: list[ClusterKey] = []
     # A policy speaks to the clients of a namespace, whatever their Sidecars let them see.
     seen = special(r, namespace_of(namespace))
     for at in reached(r, namespace):
         near = seen.seen_by(at.hostname)
-        found.extend(clusters_of(r, OutboundKey(near, labels if near else (), at, by_name)))
+        found.extend(clusters_of(r, OutboundKey(near, labels if near else (), at, by_name, place)))
     return tuple(found)
 
 
@@ -128,8 +145,9 @@ def endpoints_key(r: Reader, key: ClusterKey) -> EndpointsKey | None:
     found = host(r, key.host)
     if found is None or _discovery(r, found, key) != "EDS":
         return None
-    _, subset = _policy(r, key)
-    return EndpointsKey(key.host, key.port, key.subset, subset.labels if subset is not None else ())
+    policy, subset = _policy(r, key)
+    placed = placing(r, key.near, found, effective(policy, subset, key.port))
+    return EndpointsKey(key.host, key.port, key.subset, subset.labels if subset is not None else (), placed)
 
 
 @rule
@@ -147,13 +165,54 @@ def outbound_cluster(r: Reader, key: ClusterKey) -> Resource | None:
     if found is None or port is None:
         return None
     policy, subset = _policy(r, key)
+    said = _said(key, policy, subset)
+    return _with_tls(r, key, found, port, _plan(r, key, found, port, policy, subset), said)
+
+
+@rule
+def named_cluster(r: Reader, key: ClusterKey) -> Resource | None:
+    """The CDS resource of a cluster that a gateway chooses by SNI: bytes of mesh mTLS go on as they are.
+
+    Only endpoints of the gateway's own network are behind it.
+    """
+    found = host(r, key.host)
+    port = found.port(key.port) if found is not None else None
+    if found is None or port is None:
+        return None
+    policy, subset = _policy(r, key)
+    plan = _plan(r, key, found, port, policy, subset)
+    name = names.dns_srv_name(key.port, key.subset, key.host.hostname)
+    said = replace(_said(key, policy, subset), tls=None, proxy_protocol="", tunnel=None)
+    return cluster(replace(plan, name=name, http="none", by_locality=False), said)
+
+
+@rule
+def named_endpoints_key(r: Reader, key: ClusterKey) -> EndpointsKey | None:
+    """Where the endpoints of such a cluster come from, if by EDS."""
+    found = endpoints_key(r, key)
+    if found is None:
+        return None
+    within = Placing(Near(network=key.near.network if key.near is not None else ""), within=True)
+    return found._replace(placing=within, sni_dnat=True)
+
+
+def _said(key: ClusterKey, policy: TrafficPolicy | None, subset: Subset | None) -> Policy:
     said = effective(policy, subset, key.port)
     if key.by_name and said.load_balancer is not None and said.load_balancer.simple == "PASSTHROUGH":
-        said = replace(said, load_balancer=None)  # there is no destination to pass on to
+        return replace(said, load_balancer=None)  # there is no destination to pass on to
+    return said
+
+
+def _plan(
+    r: Reader, key: ClusterKey, found: Host, port: HostPort, policy: TrafficPolicy | None, subset: Subset | None
+) -> ClusterPlan:
+    said = _said(key, policy, subset)
     discovery = _discovery(r, found, key)
-    endpoints: tuple[LbEndpoint, ...] = ()
+    groups: tuple[Group, ...] | None = None
+    placed = placing(r, key.near, found, said)
     if discovery not in ("EDS", "ORIGINAL_DST", "FORWARD"):
-        endpoints = endpoints_of(r, EndpointsKey(key.host, key.port, key.subset, subset.labels if subset else ()))
+        labels = subset.labels if subset else ()
+        groups = groups_of(r, EndpointsKey(key.host, key.port, key.subset, labels, placed))
     mesh = settings(r)
     described = Described(
         host=key.host.hostname,
@@ -163,17 +222,17 @@ def outbound_cluster(r: Reader, key: ClusterKey) -> Resource | None:
         subset=key.subset,
         config=_config_path(policy),
     )
-    plan = ClusterPlan(
+    return ClusterPlan(
         name=names.subset_key("outbound", key.port, key.subset, key.host.hostname),
         discovery=discovery,
         http=_http(port.protocol),
         described=described,
         connect_timeout=mesh.connect_timeout,
-        endpoints=endpoints,
+        groups=groups,
+        by_locality=placed is not None and placed.setting is not None,
         dns_refresh=mesh.dns_refresh_rate,
         keepalive=mesh.tcp_keepalive,
     )
-    return _with_tls(r, key, found, port, plan, said)
 
 
 @rule
@@ -306,6 +365,8 @@ def _discovery(r: Reader, found: Host, key: ClusterKey) -> Discovery:
             return "STRICT_DNS"
         case Resolution.DNS_ROUND_ROBIN:
             return "LOGICAL_DNS"
+        case Resolution.DYNAMIC_DNS:
+            return "FORWARD"
         case Resolution.PASSTHROUGH:
             if not key.by_name:
                 return "ORIGINAL_DST"

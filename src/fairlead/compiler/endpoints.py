@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from fairlead.compiler.hosts import host, settings
+from msgspec.structs import replace
+
+from fairlead.compiler.hosts import NameKey, host, host_named, settings
 from fairlead.compiler.mtls import MtlsKey, inbound_mtls
+from fairlead.compiler.near import REGISTRY, Placing
+from fairlead.compiler.placement import placed, seen_labels
 from fairlead.envoy import peer
-from fairlead.envoy.endpoint import LbEndpoint, load_assignment
-from fairlead.envoy.names import subset_key
+from fairlead.envoy.endpoint import Group, LbEndpoint, load_assignment, sum_of
+from fairlead.envoy.names import dns_srv_name, subset_key
 from fairlead.envoy.resource import Resource
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
+from fairlead.ir.network import network_of
 from fairlead.ir.view import selects
 from fairlead.ir.workload import (
     ENDPOINTS,
@@ -25,17 +30,26 @@ from fairlead.ir.workload import (
     WorkloadKey,
 )
 
-_CLUSTER_ID = "Kubernetes"
-"""Istio's name of the only cluster."""
-
 
 class EndpointsKey(NamedTuple):
-    """Endpoints of a host's port with these labels; `subset` is the name that the cluster has."""
+    """Endpoints of a host's port with these labels; `subset` is the name that the cluster has.
+
+    `placing` says how a caller has them placed, None if it has no preference and is in no network.
+    `sni_dnat` is for the clusters that a gateway chooses by SNI.
+    """
 
     host: HostKey
     port: int
     subset: str = ""
     labels: Pairs = ()
+    placing: Placing | None = None
+    sni_dnat: bool = False
+
+
+class GatewayKey(NamedTuple):
+    """The gateways of a network, by its name."""
+
+    network: str
 
 
 class SelectionKey(NamedTuple):
@@ -61,16 +75,46 @@ def endpoints_of(r: Reader, key: EndpointsKey) -> tuple[LbEndpoint, ...]:
     port = found.port(key.port) if found is not None else None
     if found is None or port is None:
         return ()
+    setting = key.placing.setting if key.placing is not None else None
+    wanted = setting.labels if setting is not None else ()
     return tuple(
-        sorted({one for one in _endpoints(r, found, port, key.labels) if one.port > 0 or "://" in one.address})
+        sorted({one for one in _endpoints(r, found, port, key.labels, wanted) if one.port > 0 or "://" in one.address})
     )
+
+
+@rule
+def groups_of(r: Reader, key: EndpointsKey) -> tuple[Group, ...]:
+    """The endpoints as the caller prefers them; those of other networks are their networks' gateways."""
+    placing = key.placing
+    ordered = placing is not None and placing.setting is not None and bool(placing.setting.priority)
+    found = endpoints_of(r, key if ordered else key._replace(placing=None))
+    if placing is not None and settings(r).networks:
+        found = tuple(_across(r, found, placing))
+    return placed(found, placing)
+
+
+@rule
+def gateways_into(r: Reader, key: GatewayKey) -> tuple[LbEndpoint, ...]:
+    """Where a network is entered from outside, as endpoints of mesh mTLS."""
+    out: list[LbEndpoint] = []
+    for gateway in next((one.gateways for one in settings(r).networks if one.name == key.network), ()):
+        if gateway.address:
+            out.append(LbEndpoint(gateway.locality, gateway.address, gateway.port, mtls=True))
+            continue
+        at = host_named(r, NameKey(settings(r).root_namespace, gateway.service))
+        if at is not None:
+            behind = endpoints_of(r, EndpointsKey(at, gateway.port))
+            out.extend(LbEndpoint(gateway.locality or one.locality, one.address, one.port, mtls=True) for one in behind)
+    return tuple(sorted(set(out)))
 
 
 @rule
 def assignment_of(r: Reader, key: EndpointsKey) -> Resource:
     """The EDS resource of a cluster."""
     name = subset_key("outbound", key.port, key.subset, key.host.hostname)
-    return load_assignment(name, endpoints_of(r, key))
+    if key.sni_dnat:
+        name = dns_srv_name(key.port, key.subset, key.host.hostname)
+    return load_assignment(name, groups_of(r, key))
 
 
 @rule
@@ -91,7 +135,9 @@ def identities_of(r: Reader, key: HostKey) -> tuple[str, ...]:
 
 
 def stands_anywhere(r: Reader, found: Host) -> bool:
-    """Whether a host names no instances at all (ServiceEntry without resolution): only the client knows where it is."""
+    """Whether a host names no instances at all (a ServiceEntry): only the client knows where it is, or its name."""
+    if found.resolution is Resolution.DYNAMIC_DNS:
+        return True
     listed = found.kubernetes or found.selector is not None or r.find(ENDPOINTS_BY_HOST, found.key)
     return found.resolution is Resolution.PASSTHROUGH and not listed
 
@@ -118,13 +164,40 @@ def _workloads(r: Reader, found: Host) -> Iterator[Workload]:
             yield workload
 
 
-def _endpoints(r: Reader, found: Host, port: HostPort, labels: Pairs) -> Iterator[LbEndpoint]:
+def _across(r: Reader, endpoints: Iterable[LbEndpoint], placing: Placing) -> Iterator[LbEndpoint]:
+    """The endpoints as a caller in a network reaches them.
+
+    Istio's split horizon: all endpoints of another network together are its gateways, each with a share of their
+    weight; endpoints without mesh mTLS have no name that a gateway could go by, and are left out. A network without
+    gateways is taken to be reachable.
+    """
+    behind: dict[tuple[str, str], list[LbEndpoint]] = {}
+    for one in endpoints:
+        if one.network in ("", placing.near.network):
+            yield one
+        elif placing.within:
+            continue
+        elif not gateways_into(r, GatewayKey(one.network)):
+            yield one
+        elif one.mtls:
+            behind.setdefault((one.network, one.locality), []).append(one)
+    for (network, locality), members in sorted(behind.items()):
+        gateways = gateways_into(r, GatewayKey(network))
+        # Weights of all grow alike, so that each gateway can have a whole share.
+        share = max(sum_of(members) // len(gateways), 1)
+        for gateway in gateways:
+            # The locality is that of the instances: that is what a caller prefers.
+            labels = members[0].labels
+            yield replace(gateway, locality=locality, weight=share, network=network, labels=labels)
+
+
+def _endpoints(r: Reader, found: Host, port: HostPort, labels: Pairs, wanted: tuple[str, ...]) -> Iterator[LbEndpoint]:
     for workload in _workloads(r, found):
         if (workload.healthy or found.publish_not_ready) and selects(labels, workload.labels):
-            yield _of_workload(r, workload, port)
+            yield _of_workload(r, workload, port, wanted)
     for endpoint in _listed(r, found):
         if selects(labels, endpoint.labels) and (not endpoint.serves or port.number in endpoint.serves):
-            yield _of_endpoint(endpoint, port)
+            yield _of_endpoint(r, endpoint, port, wanted)
 
 
 def _listed(r: Reader, found: Host) -> Iterator[Endpoint]:
@@ -135,25 +208,31 @@ def _listed(r: Reader, found: Host) -> Iterator[Endpoint]:
             yield endpoint
 
 
-def _of_workload(r: Reader, workload: Workload, port: HostPort) -> LbEndpoint:
+def _of_workload(r: Reader, workload: Workload, port: HostPort, wanted: tuple[str, ...]) -> LbEndpoint:
     number = target_port(port, workload.ports)
     mtls = workload.mesh and inbound_mtls(r, MtlsKey(workload.key.namespace, workload.labels, number)) != "DISABLE"
     name = workload.workload_name or workload.key.name
+    network = network_of(settings(r).networks, workload.network, workload.address, REGISTRY)
     return LbEndpoint(
         locality=workload.locality,
         address=workload.address,
         port=number,
         weight=max(workload.weight, 1),
         mtls=mtls,
-        workload=peer.Workload.of(name, workload.key.namespace, dict(workload.labels), _CLUSTER_ID),
+        workload=peer.Workload.of(name, workload.key.namespace, dict(workload.labels), REGISTRY),
+        network=network,
+        labels=seen_labels(wanted, workload.labels, workload.locality, network) if wanted else (),
     )
 
 
-def _of_endpoint(endpoint: Endpoint, port: HostPort) -> LbEndpoint:
+def _of_endpoint(r: Reader, endpoint: Endpoint, port: HostPort, wanted: tuple[str, ...]) -> LbEndpoint:
+    network = network_of(settings(r).networks, endpoint.network, endpoint.address, REGISTRY)
     return LbEndpoint(
         locality=endpoint.locality,
         address=endpoint.address,
         port=target_port(port, endpoint.ports),
         weight=max(endpoint.weight, 1),
         mtls=endpoint.mesh,
+        network=network,
+        labels=seen_labels(wanted, endpoint.labels, endpoint.locality, network) if wanted else (),
     )

@@ -19,10 +19,11 @@ from fairlead.envoy import names
 from fairlead.envoy.hcm import Http, connection_manager, outbound_stat_prefix
 from fairlead.envoy.listener import Match, Shape, Socket, build, chain, inspectors, match
 from fairlead.envoy.resource import Resource
-from fairlead.envoy.tcpproxy import forwarding
+from fairlead.envoy.tcpproxy import by_server_name, forwarding
 from fairlead.envoy.tls import gateway_server
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import FilterScope
+from fairlead.ir.host import HOSTS_LOOKED_UP
 from fairlead.ir.kind import Stage
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.route import ROUTES_BY_GATEWAY, L4Match, L4Rule, RouteSet
@@ -103,7 +104,10 @@ def _server_chains(r: Reader, view: View, name: str, bound: BoundServer) -> Iter
         yield from _passed_through(r, view, bound)
         return
     if tls is not None and tls.mode == "AUTO_PASSTHROUGH":
-        r.report(_not_served(server.origin))
+        matching = match(sni=bound.sni_hosts)
+        scope = _scope(view, server.port, tcp=True)
+        made = by_server_name(filters(r, FilterKey(Stage.NETWORK_FILTERS, scope)), loggers(r, scope))
+        yield _Made(matching, chain(matching, made), server.origin)
         return
     http = parses_http(server)
     filter_ = _http(r, view, name, bound) if http else None
@@ -122,6 +126,7 @@ def _http(r: Reader, view: View, name: str, bound: BoundServer) -> NetworkFilter
         stat_prefix=(bound.server.name if bound.server.tls is not None else "") or outbound_stat_prefix(name),
         routes=bound.route_name,
         filters=filters(r, FilterKey(Stage.HTTP_FILTERS, scope)),
+        forward=bool(r.find(HOSTS_LOOKED_UP, "")),
         grpc_web=bound.server.protocol is Protocol.GRPC_WEB,
         trace=trace(r, scope),
     )
@@ -203,14 +208,4 @@ def _repeated(lost: _Made, kept: _Made, name: str) -> Diagnostic:
         f"{what} at listener {name} already goes where {kept.origin.ref} says; this rule is not used",
         lost.origin,
         "Remove one of the two, or give them different sniHosts.",
-    )
-
-
-def _not_served(origin: Origin) -> Diagnostic:
-    return Diagnostic(
-        "FL0313",
-        Severity.WARNING,
-        "TLS mode AUTO_PASSTHROUGH joins networks of one mesh, which this mesh does not do; the server is left out",
-        origin,
-        "Use mode PASSTHROUGH with TLS routes, or ISTIO_MUTUAL.",
     )

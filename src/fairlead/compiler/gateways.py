@@ -142,6 +142,16 @@ def merged_servers(r: Reader, key: GatewaysKey) -> tuple[PortServers, ...]:
 
 
 @rule
+def joins_networks(r: Reader, key: GatewaysKey) -> bool:
+    """Whether the proxy passes mesh mTLS of other networks on by SNI (AUTO_PASSTHROUGH)."""
+    return any(
+        one.server.tls is not None and one.server.tls.mode == "AUTO_PASSTHROUGH"
+        for port in merged_servers(r, key)
+        for one in port.servers
+    )
+
+
+@rule
 def servers_of_route(r: Reader, key: RouteServersKey) -> tuple[BoundServer, ...]:
     """The servers whose requests one route configuration serves."""
     return tuple(one for port in merged_servers(r, key.gateways) for one in port.servers if one.route_name == key.name)
@@ -233,6 +243,7 @@ __all__ = [
     "Translation",
     "gateways_of",
     "is_tls",
+    "joins_networks",
     "merged_servers",
     "parses_http",
     "route_name",

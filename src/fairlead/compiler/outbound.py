@@ -47,7 +47,7 @@ from fairlead.envoy.route import Unknown, unknown_route
 from fairlead.envoy.tcpproxy import BLACK_HOLE, TcpTarget, forwarding, tcp_proxy, to_cluster
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Filter, FilterScope
-from fairlead.ir.host import Host
+from fairlead.ir.host import Host, Resolution
 from fairlead.ir.protocol import Protocol
 from fairlead.model.diagnostic import Diagnostic, Severity
 
@@ -279,7 +279,7 @@ def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:
         route,
         key.http_filters,
         grpc_web=any(_protocol(r, one, at.port) is Protocol.GRPC_WEB for one in entries(r, at)),
-        forward=_is_dynamic(r, at),
+        forward=_is_dynamic(r, at) or any(_is_looked_up(r, one) for one in entries(r, at)),
         trace=trace(r, _scope(at.caller, at.port, tcp=False)),
     )
     return connection_manager(http, settings(r), loggers(r, _scope(at.caller, at.port, tcp=False)))
@@ -287,6 +287,11 @@ def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:
 
 def _tcp(r: Reader, key: OutboundKey, target: TcpTarget) -> list[NetworkFilter]:
     return forwarding(target, key.tcp_filters, loggers(r, _scope(key.at.caller, key.at.port, tcp=True)))
+
+
+def _is_looked_up(r: Reader, entry: _Entry) -> bool:
+    found = host(r, entry.standing.host)
+    return found is not None and found.resolution is Resolution.DYNAMIC_DNS
 
 
 def _protocol(r: Reader, entry: _Entry, port: int) -> Protocol | None:

@@ -20,7 +20,7 @@ from fairlead.envoy import names
 from fairlead.envoy.listener import Match, match
 from fairlead.envoy.tcpproxy import TcpTarget
 from fairlead.inc import Reader, rule
-from fairlead.ir.host import Host, HostKey
+from fairlead.ir.host import Host, HostKey, Resolution
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.route import MESH, ROUTES_BY_MESH_HOST, ROUTES_MESH, Destination, L4Match, L4Rule, RouteSet
 from fairlead.ir.traffic import effective_policy
@@ -193,5 +193,7 @@ def _with_policy(r: Reader, caller: Caller, target: TcpTarget, at: HostKey | Non
         idle_timeout=said.tcp.idle_timeout if said.tcp is not None else None,
         max_connection_duration=said.tcp.max_connection_duration if said.tcp is not None else None,
         hash_source_ip=balancer is not None and balancer.hash is not None and balancer.hash.source_ip,
+        tunnel=said.tunnel,
+        sni_port=port if found.resolution is Resolution.DYNAMIC_DNS else 0,
         detected=over_mesh and served is not None and served.protocol is Protocol.AUTO,
     )

@@ -20,6 +20,8 @@ from fairlead.compiler.clusters import (
     fixed_keys,
     inbound_cluster,
     inbound_keys,
+    named_cluster,
+    named_endpoints_key,
     outbound_cluster,
     outbound_keys,
     tunnel_cluster,
@@ -28,6 +30,7 @@ from fairlead.compiler.clusters import (
 from fairlead.compiler.credentials import secret, secret_keys
 from fairlead.compiler.endpoints import assignment_of
 from fairlead.compiler.gatewaylisteners import gateway_route_names
+from fairlead.compiler.gateways import GatewaysKey, joins_networks
 from fairlead.compiler.listeners import (
     Calls,
     ListenerKey,
@@ -40,6 +43,7 @@ from fairlead.compiler.listeners import (
     own_listener_names,
 )
 from fairlead.compiler.nametable import name_table, name_table_keys
+from fairlead.compiler.near import Near, near_of
 from fairlead.compiler.outbound import outbound_listener
 from fairlead.compiler.patches import Patched, ProxyKey, added, added_keys, patched, touching
 from fairlead.compiler.reduced import reduced
@@ -67,10 +71,11 @@ class Layer(NamedTuple):
 
 
 class Outside(NamedTuple):
-    """What clusters and endpoints of other services depend on: who calls, and whether they are called by name."""
+    """What clusters and endpoints of other services depend on: who calls, whether by name, from where."""
 
     client: Client
     by_name: bool
+    near: Near | None = None
 
 
 class Routed(NamedTuple):
@@ -85,12 +90,14 @@ class Routed(NamedTuple):
 @rule
 def layers(r: Reader, view: View) -> tuple[Layer, ...]:
     """The layers of a reduced view; of equal names, what stands first is given."""
-    outside = Outside(seen_as(r, caller(r, view)), view.capture.mode in ("explicit", "none"))
+    outside = Outside(seen_as(r, caller(r, view)), view.capture.mode in ("explicit", "none"), near_of(r, view.client))
     found = [
         Layer(CLUSTER, own_clusters, view),
         Layer(CLUSTER, outbound_clusters, outside),
         Layer(ENDPOINT, outbound_endpoints, outside),
     ]
+    if view.type == "router" and joins_networks(r, GatewaysKey.of(r, view)):
+        found += [Layer(CLUSTER, named_clusters, outside), Layer(ENDPOINT, named_endpoints, outside)]
     if view.type == "router":
         found += [Layer(LISTENER, own_listeners, view), Layer(ROUTE, gateway_routes, view)]
     else:
@@ -199,6 +206,19 @@ def outbound_endpoints(r: Reader, key: Outside) -> tuple[Part, ...]:
 
 
 @rule
+def named_clusters(r: Reader, key: Outside) -> tuple[Part, ...]:
+    """The clusters of all services that a gateway between networks chooses by SNI."""
+    return tuple(Part(named_cluster, at) for at in _outbound(r, key))
+
+
+@rule
+def named_endpoints(r: Reader, key: Outside) -> tuple[Part, ...]:
+    """The endpoints of such clusters."""
+    found = (named_endpoints_key(r, at) for at in _outbound(r, key))
+    return tuple(Part(assignment_of, at) for at in dict.fromkeys(found) if at is not None)
+
+
+@rule
 def called_listeners(r: Reader, calls: Calls) -> tuple[Part, ...]:
     """The listeners at which calls of other services arrive."""
     return tuple(Part(outbound_listener, at) for at in outbound_listeners(r, calls))
@@ -244,6 +264,8 @@ TYPE_OF: Mapping[Rule[Any, Any], str] = {
     own_clusters: CLUSTER,
     outbound_clusters: CLUSTER,
     outbound_endpoints: ENDPOINT,
+    named_clusters: CLUSTER,
+    named_endpoints: ENDPOINT,
     called_listeners: LISTENER,
     own_listeners: LISTENER,
     gateway_routes: ROUTE,
@@ -256,4 +278,4 @@ TYPE_OF: Mapping[Rule[Any, Any], str] = {
 
 
 def _outbound(r: Reader, key: Outside) -> tuple[ClusterKey, ...]:
-    return outbound_keys(r, (key.client.namespace, key.client.labels, key.by_name))
+    return outbound_keys(r, (key.client.namespace, key.client.labels, key.by_name, key.near))

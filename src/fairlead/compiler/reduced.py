@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from fairlead.compiler.near import matters, near_of, own_network
 from fairlead.compiler.serving import telling_addresses
 from fairlead.compiler.sidecars import SidecarKey, sidecar
 from fairlead.inc import Reader, rule
@@ -43,18 +44,23 @@ def is_looked_at(r: Reader, name: str) -> bool:
 
 @rule
 def reduced(r: Reader, view: View) -> View:
-    """The view without labels and addresses that cannot matter."""
-    labels = tuple(pair for pair in view.labels if is_asked_for(r, pair))
+    """The view without labels, addresses and place where they cannot matter."""
+    near = near_of(r, replace(view.client, network=own_network(r, view)))
+    ordering = matters(r, "").labels if near is not None else frozenset[str]()
+    labels = tuple(pair for pair in view.labels if pair[0] in ordering or is_asked_for(r, pair))
     addresses = view.addresses
     said = sidecar(r, SidecarKey(view.namespace, labels)) if view.type == "sidecar" else None
     if view.capture.mode not in _OWN_ADDRESS and not (said is not None and said.ingress):
         addresses = telling_addresses(r, view.namespace, addresses)
+    place, network = (near.locality, near.network) if near is not None else ("", "")
     return _first(
         r,
         replace(
             view,
             labels=labels,
             addresses=addresses,
+            locality=place,
+            network=network,
             service_account="",
             workload_name="",
             version=view.version if is_looked_at(r, PROXY_VERSION) else "",

@@ -21,8 +21,9 @@ from fairlead.ca.authority import Authority
 from fairlead.ca.files import write_atomic
 from fairlead.ca.rotation import Phase
 from fairlead.controlplane.plaintext import Entry, PlaintextLedger
+from fairlead.controlplane.traffic import TrafficLedger
 from fairlead.model.identity import Identity
-from fairlead.model.report import HOLD_SECONDS, SERVICE, AgentReport, ReportAnswer, bundle_id
+from fairlead.model.report import HOLD_SECONDS, MAX_CALLED, SERVICE, AgentReport, ReportAnswer, bundle_id
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[AgentReport, ReportAnswer]
@@ -64,11 +65,14 @@ class Fleet:
         file: Path,
         authority: Callable[[], Authority],
         live: Callable[[], Iterable[str]],
+        traffic: TrafficLedger,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._file = file
         self._authority = authority
         self._live = live
+        self._traffic = traffic
+        self._recalled: set[str] = set()
         self._clock = clock
         saved = _load(file)
         self._known: dict[str, Known] = dict(saved.proxies)
@@ -126,6 +130,19 @@ class Fleet:
         self._news.set()
         self._news = asyncio.Event()
 
+    async def recall(self, wanted: Callable[[str], bool], seconds: float = 3.0) -> None:
+        """Have the agents of these proxies (node ids) report now; returns when they have, or after so long."""
+        asked = {node: self._known[node].seen for node in self._live() if node in self._known and wanted(node)}
+        self._recalled = {*asked}
+        self._news.set()
+        self._news = asyncio.Event()
+        end = self._clock() + seconds
+        while self._clock() < end:
+            left = [node for node, seen in asked.items() if node in self._known and self._known[node].seen == seen]
+            if not left:
+                return
+            await asyncio.sleep(0.05)
+
     async def stop(self) -> None:
         """Write what is known."""
         if self._saving is not None:
@@ -156,6 +173,9 @@ class Fleet:
         end = self._clock() + min(max(report.hold, 0), HOLD_SECONDS)
         while True:
             answer, left = self._answer(report), end - self._clock()
+            if report.proxy in self._recalled:
+                self._recalled.discard(report.proxy)
+                return answer or ReportAnswer()
             if answer is not None or left <= 0:
                 return answer or ReportAnswer()
             try:
@@ -172,6 +192,7 @@ class Fleet:
                 str(identity), report.bundle[:64], report.issuer[:128], report.not_after, self._clock()
             )
         self.plaintext.add(_short(report.proxy), identity, report.plaintext)
+        self._traffic.add(report.proxy, report.called[:MAX_CALLED])
         self._dirty = True
         if self._saving is None or self._saving.done():
             self._saving = asyncio.get_running_loop().create_task(self._save_later())

@@ -40,6 +40,8 @@ from fairlead.controlplane.profiling import Profiler
 from fairlead.controlplane.proxies import Proxies
 from fairlead.controlplane.state import Endpoints, StateDirectory
 from fairlead.controlplane.strictness import Strictness
+from fairlead.controlplane.traffic import TrafficLedger
+from fairlead.controlplane.trafficroutes import traffic_routes
 from fairlead.store.store import Store, timestamp
 from fairlead.xds.server import Server
 
@@ -151,7 +153,8 @@ class ControlPlane:
         self.profiler = Profiler()
         self.fetcher = KeyFetcher(settings.jwks_blocked, settings.jwks_ca)
         self.keys = KeyKeeper(self.feed, self.store, self.fetcher.fetch, state.keys, settings.jwks_refresh)
-        self.fleet = Fleet(state.ca / "fleet.json", lambda: self.authority, self.proxies.nodes)
+        self.traffic = TrafficLedger(state.traffic, self.proxies.caller)
+        self.fleet = Fleet(state.ca / "fleet.json", lambda: self.authority, self.proxies.nodes, self.traffic)
         self.plaintext = self.fleet.plaintext
         self.issuer_keys = IssuerKeys(settings.join_issuers, self.fetcher.fetch, settings.jwks_refresh)
         self._certificates: _ServerCertificates | None = None
@@ -194,7 +197,7 @@ class ControlPlane:
         self.feed.start()
         memory.loaded()
         self._running += [self.profiler.stop, self.feed.stop, self.fetcher.close, self.keys.stop]
-        self._running += [self.fleet.stop, self.issuer_keys.stop]
+        self._running += [self.traffic.stop, self.fleet.stop, self.issuer_keys.stop]
         await self.keys.start()
         self.proxies.programmed.start()
         for server in (xds, join, api):
@@ -277,6 +280,7 @@ class ControlPlane:
                     self.proxies, self.feed, self.delivery, lambda: self.xds, self.profiler, lambda: forecast(self)[1]
                 ),
                 *authority_routes(self),
+                *traffic_routes(self.proxies, self.fleet, self.traffic),
             ],
         )
 

@@ -16,6 +16,8 @@ from fairlead.controlplane.feed import Pass
 from fairlead.controlplane.programmed import Programmed
 from fairlead.controlplane.progress import Progress, Standing
 from fairlead.controlplane.proxylist import Asked, Counts, Known, chosen, counts, described
+from fairlead.controlplane.traffic import Caller
+from fairlead.envoy.resource import CLUSTER
 from fairlead.ir.view import View
 from fairlead.model.ref import Ref
 from fairlead.store.errors import StoreError
@@ -35,6 +37,7 @@ class Proxies:
         self._revision = revision
         self._known: dict[int, Known] = {}
         self._of_view: dict[View, dict[int, Known]] = {}
+        self._of_node: dict[str, Known] = {}
         self._delivery = delivery
         self._answers = {"ack": 0, "nack": 0}
         self.progress = Progress(delivery.feed.stages, time.monotonic)
@@ -44,6 +47,7 @@ class Proxies:
         """A proxy was admitted."""
         known = self._known[connection.id] = Known(connection, view_of(connection.node))
         self._of_view.setdefault(known.view, {})[connection.id] = known
+        self._of_node[connection.node.id] = known
         self.progress.began(known.standing)
         _log.info("proxy %s connected as %s", connection.node.id, connection.peer)
 
@@ -53,6 +57,8 @@ class Proxies:
         if known is not None:
             members = self._of_view[known.view]
             del members[connection.id]
+            if self._of_node.get(connection.node.id) is known:
+                del self._of_node[connection.node.id]
             if not members:
                 del self._of_view[known.view]
             self.progress.left(known.standing)
@@ -126,6 +132,28 @@ class Proxies:
         """The node ids of connected proxies."""
         return [known.connection.node.id for known in self._known.values()]
 
+    def caller(self, node: str) -> Caller | None:
+        """The workload of a connected sidecar's node id; None for gateways and for who is not connected."""
+        known = self._of_node.get(node)
+        if known is None or not node.startswith("sidecar~"):
+            return None
+        return _caller(known)
+
+    def visible(self) -> dict[str, frozenset[str]]:
+        """The hosts that each connected workload (NAMESPACE/NAME) has clusters for. Equal ones share a set."""
+        found: dict[str, frozenset[str]] = {}
+        sets: dict[int, frozenset[str]] = {}
+        for known in self._known.values():
+            caller = _caller(known)
+            key = f"{caller.namespace}/{caller.workload}"
+            if key in found:
+                continue
+            rows = self._delivery.served(known.view).get(CLUSTER, {})
+            if id(rows) not in sets:
+                sets[id(rows)] = frozenset(name.split("|")[3] for name in rows if name.startswith("outbound|"))
+            found[key] = sets[id(rows)]
+        return found
+
     def connection(self, name: str) -> Connection | None:
         """The proxy called `name.namespace`, or with this node id."""
         for known in self._known.values():
@@ -160,3 +188,22 @@ class Proxies:
             set_condition(self._store, "Healthy", {ref: Outcome(event.healthy, reason, event.message[:1024])})
         except StoreError as error:
             _log.warning("the health of %s cannot be written: %s", ref, error)
+
+
+_PASSING_LABELS = frozenset(
+    (
+        "pod-template-hash",
+        "controller-revision-hash",
+        "statefulset.kubernetes.io/pod-name",
+        "apps.kubernetes.io/pod-index",
+    )
+)
+"""Labels that name one replica or one roll-out, not the workload."""
+
+
+def _caller(known: Known) -> Caller:
+    metadata = known.connection.node.metadata
+    said: object = metadata.get("LABELS")
+    labels = cast("dict[object, object]", said) if isinstance(said, dict) else {}
+    kept = {str(key): str(value) for key, value in sorted(labels.items(), key=str) if key not in _PASSING_LABELS}
+    return Caller(known.namespace, str(metadata.get("WORKLOAD_NAME") or known.name), kept)

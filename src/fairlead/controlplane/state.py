@@ -83,6 +83,11 @@ class StateDirectory:
         return self.path / "jwks.json"
 
     @property
+    def traffic(self) -> Path:
+        """Who calls whom, as agents report."""
+        return self.path / "traffic.json"
+
+    @property
     def endpoints(self) -> Path:
         """Where the running control plane listens."""
         return self.path / "endpoints.json"

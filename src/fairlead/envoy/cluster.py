@@ -7,21 +7,34 @@ from typing import Any, Literal
 import msgspec
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
 from envoy.config.core.v3 import base_pb2, config_source_pb2
+from envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3 import (
+    client_side_weighted_round_robin_pb2 as wrr_pb2,
+)
 from envoy.extensions.transport_sockets.proxy_protocol.v3 import upstream_proxy_protocol_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import struct_pb2
 from google.protobuf.duration_pb2 import Duration
 
-from fairlead.envoy.endpoint import TLS_MODE, LbEndpoint, assignment, socket_address
+from fairlead.envoy.endpoint import TLS_MODE, Group, LbEndpoint, assignment, by_locality, socket_address
 from fairlead.envoy.forwardproxy import set_forwarding
 from fairlead.envoy.names import stat_name
 from fairlead.envoy.resource import CLUSTER, Resource
 from fairlead.envoy.stats import SERVICE_METADATA, service_metadata
 from fairlead.envoy.upstreamtls import pack, raw_buffer
-from fairlead.ir.traffic import HttpPool, LoadBalancer, OutlierDetection, Policy, TcpKeepalive, TcpPool
+from fairlead.ir.traffic import (
+    HttpPool,
+    LoadBalancer,
+    OutlierDetection,
+    Policy,
+    RetryBudget,
+    TcpKeepalive,
+    TcpPool,
+    UtilizationLb,
+)
 
 _UNLIMITED = 2**32 - 1
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_WEIGHTED = "envoy.load_balancing_policies.client_side_weighted_round_robin"
 _PROXY_PROTOCOL = "envoy.transport_sockets.upstream_proxy_protocol"
 
 Discovery = Literal["EDS", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST", "STATIC", "FORWARD"]
@@ -45,7 +58,8 @@ class ClusterPlan(msgspec.Struct, frozen=True):
     """Everything about a cluster that is not its policy. Times are seconds.
 
     `bind_address` is the local address from which endpoints are dialled, `bind_netns` the network namespace
-    ("": Envoy's own).
+    ("": Envoy's own). `groups` are the endpoints as this caller prefers them, None where it has no preference;
+    `by_locality` has the weights of localities count.
     """
 
     name: str
@@ -58,6 +72,8 @@ class ClusterPlan(msgspec.Struct, frozen=True):
     keepalive: TcpKeepalive | None = None
     bind_address: str = ""
     bind_netns: str = ""
+    groups: tuple[Group, ...] | None = None
+    by_locality: bool = False
 
 
 def duration(seconds: float) -> Duration:
@@ -81,6 +97,8 @@ def cluster(
     message.connect_timeout.CopyFrom(duration(connect))
     if plan.discovery not in ("ORIGINAL_DST", "FORWARD"):
         _load_balancing(message, policy.load_balancer or LoadBalancer())
+        if plan.by_locality and message.lb_policy != cluster_pb2.Cluster.CLUSTER_PROVIDED:
+            message.common_lb_config.locality_weighted_lb_config.SetInParent()
     _limits(message, policy, plan.keepalive)
     _protocol(message, plan.http, policy.http or HttpPool(), tcp)
     if policy.outlier is not None:
@@ -117,7 +135,9 @@ def _discovery(message: cluster_pb2.Cluster, plan: ClusterPlan) -> None:
     elif plan.discovery == "ORIGINAL_DST":
         message.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
     else:
-        message.load_assignment.CopyFrom(assignment(plan.name, plan.endpoints))
+        message.load_assignment.CopyFrom(
+            assignment(plan.name, by_locality(plan.endpoints) if plan.groups is None else plan.groups)
+        )
     if plan.discovery in ("STRICT_DNS", "LOGICAL_DNS"):
         # Envoy prefers a typed DNS cluster by now, and warns of these fields. `type` would then be unset: istioctl and
         # other readers of Istio's configuration would show STATIC. So they stay, as in Istio itself, and agents start
@@ -132,6 +152,9 @@ def _load_balancing(message: cluster_pb2.Cluster, lb: LoadBalancer) -> None:
     message.common_lb_config.healthy_panic_threshold.value = 0
     if lb.hash is not None:
         _hashing(message, lb)
+        return
+    if lb.utilization is not None:
+        _utilization(message, lb.utilization)
         return
     simple = lb.simple or "LEAST_REQUEST"
     if simple == "PASSTHROUGH":
@@ -155,6 +178,24 @@ def _load_balancing(message: cluster_pb2.Cluster, lb: LoadBalancer) -> None:
         message.least_request_lb_config.slow_start_config.CopyFrom(slow_start)
 
 
+def _utilization(message: cluster_pb2.Cluster, lb: UtilizationLb) -> None:
+    """Endpoints report their load in answers; until they do all weigh the same."""
+    made = wrr_pb2.ClientSideWeightedRoundRobin()
+    for field, seconds in (
+        (made.blackout_period, lb.blackout),
+        (made.weight_expiration_period, lb.expiration),
+        (made.weight_update_period, lb.update),
+    ):
+        if seconds is not None:
+            field.CopyFrom(duration(seconds))
+    if lb.error_penalty is not None:
+        made.error_utilization_penalty.value = lb.error_penalty
+    made.metric_names_for_computing_utilization.extend(lb.metrics)
+    policy = message.load_balancing_policy.policies.add().typed_extension_config
+    policy.name = _WEIGHTED
+    policy.typed_config.CopyFrom(pack(made))
+
+
 def _hashing(message: cluster_pb2.Cluster, lb: LoadBalancer) -> None:
     if lb.ring_hash:
         message.lb_policy = cluster_pb2.Cluster.RING_HASH
@@ -173,6 +214,8 @@ def _limits(message: cluster_pb2.Cluster, policy: Policy, keepalive: TcpKeepaliv
     limits.max_pending_requests.value = _limit(http.max_pending_requests)
     limits.max_requests.value = _limit(http.max_requests)
     limits.max_retries.value = _limit(http.max_retries)
+    if policy.retry_budget is not None:
+        _budget(limits, policy.retry_budget)
     alive = tcp.keepalive or keepalive
     if alive is not None:
         options = message.upstream_connection_options.tcp_keepalive
@@ -182,6 +225,13 @@ def _limits(message: cluster_pb2.Cluster, policy: Policy, keepalive: TcpKeepaliv
             options.keepalive_time.value = round(alive.time)
         if alive.interval:
             options.keepalive_interval.value = round(alive.interval)
+
+
+def _budget(limits: circuit_breaker_pb2.CircuitBreakers.Thresholds, budget: RetryBudget) -> None:
+    """Envoy then looks at the budget, and at no number of retries."""
+    limits.ClearField("max_retries")
+    limits.retry_budget.budget_percent.value = budget.percent
+    limits.retry_budget.min_retry_concurrency.value = budget.minimum
 
 
 def _limit(value: int | None) -> int:
@@ -216,6 +266,9 @@ def _protocol(message: cluster_pb2.Cluster, http: Http, pool: HttpPool, tcp: Tcp
         options.explicit_http_config.http_protocol_options.SetInParent()
     if h2 is not None and pool.max_concurrent_streams:
         h2.max_concurrent_streams.value = pool.max_concurrent_streams
+    if h2 is not None and pool.ping is not None:
+        h2.connection_keepalive.interval.CopyFrom(duration(pool.ping.interval))
+        h2.connection_keepalive.timeout.CopyFrom(duration(pool.ping.timeout))
     plain = options.explicit_http_config.HasField("http_protocol_options")
     if plain and options.ByteSize() == _PLAIN_HTTP_SIZE:
         return

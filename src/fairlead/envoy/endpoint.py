@@ -11,6 +11,7 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from fairlead.envoy.peer import Workload
 from fairlead.envoy.resource import ENDPOINT, Resource
 from fairlead.envoy.stats import WORKLOAD_METADATA, endpoint_metadata
+from fairlead.ir.filters import Pairs
 
 TLS_MODE = "tlsMode"
 TRANSPORT_SOCKET_MATCH = "envoy.transport_socket_match"
@@ -20,7 +21,8 @@ class LbEndpoint(msgspec.Struct, frozen=True, order=True):
     """One endpoint as a proxy dials it.
 
     `mtls` marks endpoints whose sidecar accepts mesh mTLS. `workload` names the instance in metrics and logs, where it
-    is known. `weight` is at least 1.
+    is known. `weight` is at least 1. `network` and `labels` (only those at which somebody looks) do not reach Envoy:
+    they decide who prefers it.
     """
 
     locality: str
@@ -29,26 +31,48 @@ class LbEndpoint(msgspec.Struct, frozen=True, order=True):
     weight: int = 1
     mtls: bool = False
     workload: Workload = Workload()
+    network: str = ""
+    labels: Pairs = ()
 
 
-def assignment(name: str, endpoints: Iterable[LbEndpoint]) -> endpoint_pb2.ClusterLoadAssignment:
-    """The message: endpoints grouped by locality, in a fixed order."""
-    message = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
+class Group(msgspec.Struct, frozen=True, order=True):
+    """Endpoints of one locality that have the same priority (0 first). `weight` is the group's among its equals."""
+
+    priority: int
+    locality: str
+    weight: int
+    members: tuple[LbEndpoint, ...]
+
+
+def by_locality(endpoints: Iterable[LbEndpoint]) -> tuple[Group, ...]:
+    """Endpoints grouped by locality, in a fixed order, all of the same priority."""
     groups: dict[str, list[LbEndpoint]] = {}
     for one in sorted(endpoints):
         groups.setdefault(one.locality, []).append(one)
-    for locality, members in groups.items():
+    return tuple(Group(0, locality, sum_of(members), tuple(members)) for locality, members in groups.items())
+
+
+def sum_of(members: Iterable[LbEndpoint]) -> int:
+    """The weight of endpoints together, as far as Envoy can count."""
+    return min(sum(one.weight for one in members), 2**32 - 1)
+
+
+def assignment(name: str, groups: Iterable[Group]) -> endpoint_pb2.ClusterLoadAssignment:
+    """The message, with the groups in their order."""
+    message = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
+    for one in groups:
         group = message.endpoints.add()
-        group.locality.CopyFrom(locality_of(locality))
-        for one in members:
-            group.lb_endpoints.append(_endpoint(one))
-        group.load_balancing_weight.value = min(sum(one.weight for one in members), 2**32 - 1)
+        group.locality.CopyFrom(locality_of(one.locality))
+        group.priority = one.priority
+        for member in one.members:
+            group.lb_endpoints.append(_endpoint(member))
+        group.load_balancing_weight.value = one.weight
     return message
 
 
-def load_assignment(name: str, endpoints: Iterable[LbEndpoint]) -> Resource:
+def load_assignment(name: str, groups: Iterable[Group]) -> Resource:
     """The EDS resource for a cluster."""
-    return Resource.of(ENDPOINT, name, assignment(name, endpoints).SerializeToString(deterministic=True))
+    return Resource.of(ENDPOINT, name, assignment(name, groups).SerializeToString(deterministic=True))
 
 
 def locality_of(text: str) -> base_pb2.Locality:

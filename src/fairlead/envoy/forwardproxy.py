@@ -8,10 +8,14 @@ must be the same everywhere and at all times, so nothing in them depends on the 
 from __future__ import annotations
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFilter
 from envoy.extensions.clusters.dynamic_forward_proxy.v3.cluster_pb2 import ClusterConfig
 from envoy.extensions.common.dynamic_forward_proxy.v3.dns_cache_pb2 import DnsCacheConfig
 from envoy.extensions.filters.http.dynamic_forward_proxy.v3.dynamic_forward_proxy_pb2 import FilterConfig
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+from envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.sni_dynamic_forward_proxy_pb2 import (
+    FilterConfig as SniFilterConfig,
+)
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
@@ -33,6 +37,12 @@ _CACHE = DnsCacheConfig(
 def forward_filter() -> HttpFilter:
     """Resolves the names of requests that such clusters get; stands before the router, and leaves all others alone."""
     return HttpFilter(name=FILTER, typed_config=pack(FilterConfig(dns_cache_config=_CACHE)))
+
+
+def sni_forward_filter(port: int) -> NetworkFilter:
+    """Resolves the name in a TLS client's first bytes for such clusters; stands before the TCP proxy."""
+    config = SniFilterConfig(dns_cache_config=_CACHE, port_value=port)
+    return NetworkFilter(name="envoy.filters.network.sni_dynamic_forward_proxy", typed_config=pack(config))
 
 
 def set_forwarding(out: Cluster) -> None:

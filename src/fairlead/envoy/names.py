@@ -18,6 +18,10 @@ ROOT_SECRET = "ROOTCA"  # noqa: S105 - the name of an SDS resource
 CREDENTIAL_PREFIX = "kubernetes://"
 CA_SUFFIX = "-cacert"
 
+FILE_CERTIFICATE = "file-cert:"
+FILE_ROOT = "file-root:"
+"""Prefixes of secrets that the agent makes of files on its host; the rest of the name says which."""
+
 OUTBOUND_PORT = 15001
 INBOUND_PORT = 15006
 
@@ -46,6 +50,11 @@ def tunnel_cluster(port: int) -> str:
 def dns_srv_name(port: int, subset: str, host: str) -> str:
     """`outbound_.9080_.v1_.reviews.default.svc.cluster.local`: the SNI of mesh mTLS to a cluster."""
     return f"outbound_.{port}_.{subset}_.{host}"
+
+
+def file_certificate(certificate: str, key: str) -> str:
+    """`file-cert:/etc/certs/tls.crt~/etc/certs/tls.key`: the secret of a certificate in files."""
+    return f"{FILE_CERTIFICATE}{certificate}~{key}"
 
 
 def stat_name(cluster: str) -> str:

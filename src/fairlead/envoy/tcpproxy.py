@@ -11,13 +11,16 @@ from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionForm
 from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFilter
 from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
 from envoy.extensions.filters.network.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
+from envoy.extensions.filters.network.sni_cluster.v3.sni_cluster_pb2 import SniCluster
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.type.v3.hash_policy_pb2 import HashPolicy
 
 from fairlead.envoy import names
+from fairlead.envoy.forwardproxy import sni_forward_filter
 from fairlead.envoy.pack import pack, packed, seconds
 from fairlead.envoy.upstreamtls import TCP_MESH_ALPN
 from fairlead.ir.filters import Filter
+from fairlead.ir.traffic import Tunnel
 
 _ALPN_KEY = "envoy.network.application_protocols"
 
@@ -26,7 +29,8 @@ class TcpTarget(msgspec.Struct, frozen=True):
     """Where connections go: clusters with weights (one cluster takes all), and the name in statistics.
 
     Times are seconds; None leaves Envoy's default. `hash_source_ip` is for consistent hashing by source address.
-    `detected` says that the clusters serve HTTP and other bytes alike (see `forwarding`).
+    `detected` says that the clusters serve HTTP and other bytes alike (see `forwarding`). With `tunnel` the clusters
+    are HTTP proxies that are asked for a tunnel. With `sni_port` the client's SNI is looked up, and that port dialled.
     """
 
     clusters: tuple[tuple[str, int], ...]
@@ -35,6 +39,8 @@ class TcpTarget(msgspec.Struct, frozen=True):
     max_connection_duration: float | None = None
     hash_source_ip: bool = False
     detected: bool = False
+    tunnel: Tunnel | None = None
+    sni_port: int = 0
 
 
 def to_cluster(name: str) -> TcpTarget:
@@ -43,6 +49,12 @@ def to_cluster(name: str) -> TcpTarget:
 
 
 BLACK_HOLE = to_cluster(names.BLACKHOLE_CLUSTER)
+
+
+def by_server_name(fragments: Sequence[Filter], access_logs: Iterable[AccessLog]) -> list[NetworkFilter]:
+    """The filters of a chain that forwards bytes to the cluster that the client's SNI names, if there is one."""
+    chooser = NetworkFilter(name="envoy.filters.network.sni_cluster", typed_config=pack(SniCluster()))
+    return [chooser, *forwarding(BLACK_HOLE, fragments, access_logs)]
 
 
 def tcp_proxy(target: TcpTarget, access_logs: Iterable[AccessLog] = ()) -> NetworkFilter:
@@ -62,6 +74,9 @@ def tcp_proxy(target: TcpTarget, access_logs: Iterable[AccessLog] = ()) -> Netwo
         made.max_downstream_connection_duration.CopyFrom(seconds(target.max_connection_duration))
     if target.hash_source_ip:
         made.hash_policy.append(HashPolicy(source_ip=HashPolicy.SourceIp()))
+    if target.tunnel is not None:
+        made.tunneling_config.hostname = target.tunnel.target
+        made.tunneling_config.use_post = target.tunnel.post
     return NetworkFilter(name="envoy.filters.network.tcp_proxy", typed_config=pack(made))
 
 
@@ -75,7 +90,8 @@ def forwarding(
     """
     marker = [_mesh_tcp_marker()] if target.detected else []
     made = [NetworkFilter(name=one.name, typed_config=packed(one.type_url, one.config)) for one in fragments]
-    return [*marker, *made, tcp_proxy(target, access_logs)]
+    looked_up = [sni_forward_filter(target.sni_port)] if target.sni_port else []
+    return [*marker, *made, *looked_up, tcp_proxy(target, access_logs)]
 
 
 def _mesh_tcp_marker() -> NetworkFilter:

@@ -38,8 +38,6 @@ _VERSIONS = {
     "TLSV1_3": TlsParameters.TLSv1_3,
 }
 _KINDS_OF_NAME = (NameMatcher.DNS, NameMatcher.URI, NameMatcher.EMAIL, NameMatcher.IP_ADDRESS)
-_FILE_SECRET = "file-cert:"  # noqa: S105 - the prefix of a secret's name
-_FILE_ROOT = "file-root:"
 
 
 def transport_socket(context: DownstreamTlsContext) -> TransportSocket:
@@ -93,8 +91,8 @@ def _use_certificates(common: CommonTlsContext, tls: ServerTls) -> None:
         for name in tls.credential_names:
             common.tls_certificate_sds_secret_configs.append(credential_secret(name))
     else:
-        files = f"{_FILE_SECRET}{tls.server_certificate}~{tls.private_key}"
-        common.tls_certificate_sds_secret_configs.append(agent_secret(files))
+        for certificate, key in tls.files:
+            common.tls_certificate_sds_secret_configs.append(agent_secret(names.file_certificate(certificate, key)))
 
 
 def _verify_clients(common: CommonTlsContext, tls: ServerTls) -> None:
@@ -103,8 +101,10 @@ def _verify_clients(common: CommonTlsContext, tls: ServerTls) -> None:
     elif tls.credential_names:
         roots = credential_secret(tls.credential_names[0] + names.CA_SUFFIX)
     else:
-        roots = agent_secret(_FILE_ROOT + tls.ca_certificates)
+        roots = agent_secret(names.FILE_ROOT + tls.ca_certificates)
     wanted = _validation(tls.subject_alt_names)
+    if tls.ca_crl and not tls.credential_names:
+        wanted.crl.filename = tls.ca_crl
     wanted.verify_certificate_spki.extend(tls.spki_pins)
     wanted.verify_certificate_hash.extend(tls.certificate_hashes)
     common.combined_validation_context.default_validation_context.CopyFrom(wanted)
@@ -118,6 +118,7 @@ def _limit(common: CommonTlsContext, tls: ServerTls) -> None:
     if highest is not None:
         common.tls_params.tls_maximum_protocol_version = highest
     common.tls_params.cipher_suites.extend(tls.cipher_suites)
+    common.tls_params.ecdh_curves.extend(tls.curves)
 
 
 def _validation(subject_alt_names: Sequence[str]) -> CertificateValidationContext:

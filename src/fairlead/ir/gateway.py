@@ -15,19 +15,20 @@ from fairlead.model.ref import NamespacedName
 
 
 class ServerTls(msgspec.Struct, frozen=True):
-    """TLS of a server (Istio ServerTLSSettings)."""
+    """TLS of a server (Istio ServerTLSSettings). `files` are pairs of certificate and key on the gateway's host."""
 
     mode: Literal["", "PASSTHROUGH", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL"] = ""
     credential_names: tuple[str, ...] = ()
     ca_credential_name: str = ""
-    server_certificate: str = ""
-    private_key: str = ""
+    files: tuple[tuple[str, str], ...] = ()
     ca_certificates: str = ""
+    ca_crl: str = ""
     subject_alt_names: tuple[str, ...] = ()
     https_redirect: bool = False
     min_version: str = ""
     max_version: str = ""
     cipher_suites: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()
     spki_pins: tuple[str, ...] = ()
     certificate_hashes: tuple[str, ...] = ()
 

@@ -9,6 +9,7 @@ import msgspec
 
 from fairlead.inc import Table
 from fairlead.ir.filters import Pairs
+from fairlead.ir.locality import LocalityLb
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.visibility import concerned
 from fairlead.model.diagnostic import Origin
@@ -21,6 +22,7 @@ class Resolution(StrEnum):
     DNS_LB = "DNSLB"
     DNS_ROUND_ROBIN = "DNSRoundRobin"
     PASSTHROUGH = "Passthrough"
+    DYNAMIC_DNS = "DynamicDNS"
 
 
 class HostKey(NamedTuple):
@@ -46,7 +48,7 @@ class Host(msgspec.Struct, frozen=True):
     namespace; None where endpoints are listed by the object itself. `created` orders objects that claim one name.
     `allocated` are addresses that a host without any was given, to be called at by clients that look its name up here.
     `alias` is the name for which the host merely stands (ExternalName). `joined` names the objects that have added
-    ports to it, besides `name` (see `join_hosts`).
+    ports to it, besides `name` (see `join_hosts`). `locality` is what the object itself says of close endpoints.
     """
 
     key: HostKey
@@ -65,6 +67,7 @@ class Host(msgspec.Struct, frozen=True):
     publish_not_ready: bool = False
     alias: str = ""
     joined: tuple[str, ...] = ()
+    locality: LocalityLb | None = None
     allocated: tuple[str, ...] = ()
 
     @property
@@ -129,6 +132,10 @@ HOSTS_BY_ALIAS = HOSTS.index("alias", lambda key, host: [host.alias] if host.ali
 """Hosts under the name for which they stand."""
 HOSTS_ALIASING = HOSTS.index("aliasing", lambda key, host: [key.namespace] if host.alias else [])
 """Hosts that stand for other names, under their namespaces."""
+HOSTS_NEAR = HOSTS.index("near", lambda key, host: [""] if host.locality else [])
+"""Hosts that prefer close endpoints, under ""."""
+HOSTS_LOOKED_UP = HOSTS.index("looked-up", lambda key, host: [""] if host.resolution is Resolution.DYNAMIC_DNS else [])
+"""Hosts whose names are looked up as clients ask for them, under ""."""
 HOSTS_BY_NAMESPACE = HOSTS.index("namespace", lambda key, host: [key.namespace])
 HOSTS_AT_INSTANCES = HOSTS.index("at-instances", lambda key, host: [""] if host.stands_at_instances else [])
 """Hosts without a virtual address whose ports stand at the addresses of their instances, under ""."""

@@ -8,6 +8,8 @@ import msgspec
 
 from fairlead.inc import Table
 from fairlead.ir.authz import Authorizer
+from fairlead.ir.locality import LocalityLb
+from fairlead.ir.network import Network
 from fairlead.ir.observability import Observability
 from fairlead.ir.traffic import RetryPolicy, TcpKeepalive
 
@@ -36,12 +38,13 @@ class Mesh(msgspec.Struct, frozen=True):
     default_service_export_to: tuple[str, ...] = ("*",)
     default_route_export_to: tuple[str, ...] = ("*",)
     default_policy_export_to: tuple[str, ...] = ("*",)
-    locality_lb_enabled: bool = True
+    locality: LocalityLb = LocalityLb()
     num_trusted_proxies: int = 0
     path_normalization: Literal["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"] = "DEFAULT"
     http_proxy_port: int = 0
     authorizers: tuple[Authorizer, ...] = ()
     observability: Observability = Observability()
+    networks: tuple[Network, ...] = ()
 
 
 MESHES: Table[str, Mesh] = Table("mesh", stage=1)

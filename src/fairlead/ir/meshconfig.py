@@ -13,8 +13,10 @@ from typing import NamedTuple
 import msgspec
 
 from fairlead.ir.authz import authorizer_of
+from fairlead.ir.locality import Distribution, LocalityLb
 from fairlead.ir.mesh import Mesh
-from fairlead.ir.meshspec import HTTPRetry, MeshConfig
+from fairlead.ir.meshnetworks import NETWORKS_KEY, read_networks
+from fairlead.ir.meshspec import HTTPRetry, LocalitySetting, MeshConfig
 from fairlead.ir.observability import ignored_fields, is_served, observability_of, provider_problems
 from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig
 from fairlead.ir.traffic import RetryPolicy, TcpKeepalive
@@ -104,15 +106,24 @@ def is_mesh_configmap(namespace: str, name: str) -> bool:
 
 
 def mesh_of_configmap(namespace: str, name: str, data: Mapping[str, str]) -> Mesh | None:
-    """The fact of a ConfigMap: None if it is another ConfigMap, has no key `mesh`, or is wrong."""
-    if not is_mesh_configmap(namespace, name) or CONFIGMAP_KEY not in data:
+    """The fact of a ConfigMap: None if it is another ConfigMap, has neither settings nor networks, or is wrong."""
+    if not is_mesh_configmap(namespace, name) or not {CONFIGMAP_KEY, NETWORKS_KEY} & data.keys():
         return None
-    return read_mesh_config(data[CONFIGMAP_KEY]).mesh
+    found = read_mesh_config(data.get(CONFIGMAP_KEY, "")).mesh
+    if found is None or NETWORKS_KEY not in data:
+        return found
+    return msgspec.structs.replace(found, networks=read_networks(data[NETWORKS_KEY])[0])
 
 
 def configmap_problems(namespace: str, name: str, data: Mapping[str, str]) -> Iterator[Problem]:
     """What is wrong with the mesh settings in a ConfigMap; nothing for other ConfigMaps. Lines count in the value."""
-    if not is_mesh_configmap(namespace, name) or CONFIGMAP_KEY not in data:
+    if not is_mesh_configmap(namespace, name):
+        return
+    if NETWORKS_KEY in data:
+        for problem in read_networks(data[NETWORKS_KEY])[1]:
+            path = ROOT.child("data", NETWORKS_KEY)
+            yield msgspec.structs.replace(problem, path=path, message=f"{problem.path}: {problem.message}")
+    if CONFIGMAP_KEY not in data:
         return
     for problem, position in read_mesh_config(data[CONFIGMAP_KEY]).findings:
         line = f" (line {position.line} of the value)" if position else ""
@@ -126,7 +137,6 @@ def mesh_of(config: MeshConfig) -> Mesh:
     default = Mesh()
     proxy = config.default_config or ProxyConfig()
     outbound = config.outbound_traffic_policy
-    locality = config.locality_lb_setting
     return Mesh(
         root_namespace=config.root_namespace or default.root_namespace,
         trust_domain=config.trust_domain or default.trust_domain,
@@ -146,7 +156,7 @@ def mesh_of(config: MeshConfig) -> Mesh:
         default_service_export_to=config.default_service_export_to or default.default_service_export_to,
         default_route_export_to=config.default_virtual_service_export_to or default.default_route_export_to,
         default_policy_export_to=config.default_destination_rule_export_to or default.default_policy_export_to,
-        locality_lb_enabled=locality is None or locality.enabled is not False,
+        locality=_locality(config.locality_lb_setting),
         num_trusted_proxies=proxy.gateway_topology.num_trusted_proxies if proxy.gateway_topology else 0,
         path_normalization=config.path_normalization.normalization if config.path_normalization else "DEFAULT",
         http_proxy_port=config.proxy_http_port,
@@ -174,6 +184,17 @@ def _keepalive(settings: KeepaliveSettings | None) -> TcpKeepalive | None:
     if settings is None:
         return None
     return TcpKeepalive(settings.probes, _seconds(settings.time, 0), _seconds(settings.interval, 0))
+
+
+def _locality(setting: LocalitySetting | None) -> LocalityLb:
+    if setting is None:
+        return LocalityLb()
+    return LocalityLb(
+        enabled=setting.enabled is not False,
+        distribute=tuple(Distribution(one.from_, tuple(sorted(one.to.items()))) for one in setting.distribute),
+        failover=tuple((one.from_, one.to) for one in setting.failover),
+        priority=setting.failover_priority,
+    )
 
 
 def _retry(policy: HTTPRetry | None) -> RetryPolicy | None:
@@ -289,11 +310,6 @@ def _without_effect(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
         said = "enableTracing has no effect: neither defaultConfig.tracing nor defaultProviders names a tracer"
         remedy = "Name one, and have a Telemetry object use it."
         yield Problem(base / "enableTracing", said, Severity.WARNING, remedy, "FL0100")
-    locality = config.locality_lb_setting
-    if locality is not None and (locality.distribute or locality.failover or locality.failover_priority):
-        said = "only enabled has an effect mesh-wide"
-        remedy = "Set the others in DestinationRules."
-        yield Problem(base / "localityLbSetting", said, Severity.WARNING, remedy, "FL0100")
 
 
 def _unused(

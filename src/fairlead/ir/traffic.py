@@ -5,12 +5,14 @@ Times are seconds, percentages 0 to 100. None means "not said here": a less spec
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 
 from fairlead.inc import Table
 from fairlead.ir.filters import Pairs
+from fairlead.ir.locality import LocalityLb
 from fairlead.ir.visibility import concerned
 from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import NamespacedName
@@ -58,6 +60,18 @@ class LoadBalancer(msgspec.Struct, frozen=True):
     warmup: float = 0
     warmup_minimum_percent: float = 0
     warmup_aggression: float = 0
+    locality: LocalityLb | None = None
+    utilization: UtilizationLb | None = None
+
+
+class UtilizationLb(msgspec.Struct, frozen=True):
+    """Weights from the load that endpoints report in their answers (ORCA)."""
+
+    blackout: float | None = None
+    expiration: float | None = None
+    update: float | None = None
+    error_penalty: float | None = None
+    metrics: tuple[str, ...] = ()
 
 
 class TcpPool(msgspec.Struct, frozen=True):
@@ -81,6 +95,14 @@ class HttpPool(msgspec.Struct, frozen=True):
     h2_upgrade: Literal["", "DEFAULT", "UPGRADE", "DO_NOT_UPGRADE"] = ""
     use_client_protocol: bool = False
     max_concurrent_streams: int | None = None
+    ping: Ping | None = None
+
+
+class Ping(msgspec.Struct, frozen=True):
+    """HTTP/2 PING frames that find dead connections."""
+
+    interval: float
+    timeout: float
 
 
 class OutlierDetection(msgspec.Struct, frozen=True):
@@ -110,6 +132,20 @@ class ClientTls(msgspec.Struct, frozen=True):
     insecure_skip_verify: bool = False
 
 
+class Tunnel(msgspec.Struct, frozen=True):
+    """Connections are carried over HTTP CONNECT (or POST) to `target`, which is `host:port`."""
+
+    target: str
+    post: bool = False
+
+
+class RetryBudget(msgspec.Struct, frozen=True):
+    """Retries are limited to a share of the active requests, and `minimum` are always allowed."""
+
+    percent: float = 20
+    minimum: int = 3
+
+
 class Policy(msgspec.Struct, frozen=True):
     """Everything that may be said about traffic to one port of a host or subset."""
 
@@ -119,6 +155,8 @@ class Policy(msgspec.Struct, frozen=True):
     outlier: OutlierDetection | None = None
     tls: ClientTls | None = None
     proxy_protocol: Literal["", "V1", "V2"] = ""
+    tunnel: Tunnel | None = None
+    retry_budget: RetryBudget | None = None
 
 
 class PortPolicy(msgspec.Struct, frozen=True):
@@ -162,6 +200,24 @@ TRAFFIC_POLICIES_BY_HOST = TRAFFIC_POLICIES.index("host", lambda key, policy: [p
 TRAFFIC_POLICIES_WITH_SELECTOR = TRAFFIC_POLICIES.index("selector", lambda key, policy: [""] if policy.selector else [])
 """The policies that are for some clients only, under ""."""
 
+
+def _said(policy: TrafficPolicy) -> Iterator[Policy]:
+    yield policy.policy
+    yield from (one.policy for one in policy.ports)
+    for subset in policy.subsets:
+        yield subset.policy
+        yield from (one.policy for one in subset.ports)
+
+
+def _near(_: NamespacedName, policy: TrafficPolicy) -> list[str]:
+    """Outlier detection counts, as it switches the mesh's own failover on."""
+    places = any(one.outlier or (one.load_balancer and one.load_balancer.locality) for one in _said(policy))
+    return [""] if places else []
+
+
+TRAFFIC_POLICIES_NEAR = TRAFFIC_POLICIES.index("near", _near)
+"""The policies for which it may matter where a caller is, under ""."""
+
 TRAFFIC_POLICIES_BY_NAMESPACE = TRAFFIC_POLICIES.index("namespace", lambda key, policy: [key.namespace])
 
 
@@ -190,7 +246,12 @@ def effective_policy(traffic: TrafficPolicy | None, subset: str, port: int) -> P
 def _override(base: Policy, over: Policy, ports: tuple[PortPolicy, ...], port: int) -> Policy:
     for one in ports:
         if one.port == port:
-            return msgspec.structs.replace(one.policy, proxy_protocol=over.proxy_protocol or base.proxy_protocol)
+            return msgspec.structs.replace(
+                one.policy,
+                proxy_protocol=over.proxy_protocol or base.proxy_protocol,
+                tunnel=over.tunnel or base.tunnel,
+                retry_budget=over.retry_budget or base.retry_budget,
+            )
     pool = over if over.tcp is not None or over.http is not None else base
     return Policy(
         load_balancer=over.load_balancer or base.load_balancer,
@@ -199,4 +260,6 @@ def _override(base: Policy, over: Policy, ports: tuple[PortPolicy, ...], port: i
         outlier=over.outlier or base.outlier,
         tls=over.tls or base.tls,
         proxy_protocol=over.proxy_protocol or base.proxy_protocol,
+        tunnel=over.tunnel or base.tunnel,
+        retry_budget=over.retry_budget or base.retry_budget,
     )

@@ -15,6 +15,8 @@ import msgspec
 SERVICE = "fairlead.v1.Agents"
 METHOD = f"/{SERVICE}/Report"
 HOLD_SECONDS = 60.0
+MAX_CALLED = 256
+"""Called services in one report; the next report brings the rest."""
 MAX_CALLERS = 256
 """Callers in one report; the next report brings the rest."""
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
@@ -28,6 +30,18 @@ class PlaintextCaller(msgspec.Struct, frozen=True, omit_defaults=True):
 
     port: int
     address: str
+    count: int
+    last: float
+
+
+class CalledService(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A service (host, and its namespace where it has one) that this workload called so often since the last report.
+
+    `last` is Unix seconds of the newest call, as exact as reports are frequent.
+    """
+
+    host: str
+    namespace: str
     count: int
     last: float
 
@@ -48,6 +62,7 @@ class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     hold: float = 0
     ending: bool = False
     plaintext: tuple[PlaintextCaller, ...] = ()
+    called: tuple[CalledService, ...] = ()
 
 
 class ReportAnswer(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -8,6 +8,7 @@ from fairlead.inc import Reader
 from fairlead.ir import traffic as ir
 from fairlead.ir.filters import Pairs
 from fairlead.ir.kind import Emission
+from fairlead.ir.locality import Distribution, LocalityLb
 from fairlead.ir.visibility import DOMAIN_SUFFIX, full_name
 from fairlead.kinds.destinationrule import spec as api
 from fairlead.model.diagnostic import Origin
@@ -15,6 +16,9 @@ from fairlead.model.duration import parse_duration
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC
 from fairlead.model.ref import NamespacedName
+
+_PING_TIMEOUT = 20.0
+"""Seconds to wait for the answer to a PING where the rule does not say: Envoy wants to be told, and gRPC waits so."""
 
 
 def lower(_: Reader, obj: Object[api.DestinationRuleSpec]) -> Iterable[Emission]:
@@ -62,7 +66,23 @@ def _policy(policy: api.TrafficPolicySpec | None) -> ir.Policy:
         outlier=_outlier(policy.outlier_detection),
         tls=_tls(policy.tls),
         proxy_protocol=policy.proxy_protocol.version if policy.proxy_protocol else "",
+        tunnel=_tunnel(policy.tunnel),
+        retry_budget=_budget(policy.retry_budget),
     )
+
+
+def _tunnel(tunnel: api.TunnelSettings | None) -> ir.Tunnel | None:
+    if tunnel is None:
+        return None
+    host = f"[{tunnel.target_host}]" if ":" in tunnel.target_host else tunnel.target_host
+    return ir.Tunnel(f"{host}:{tunnel.target_port}", post=tunnel.protocol == "POST")
+
+
+def _budget(budget: api.RetryBudget | None) -> ir.RetryBudget | None:
+    """Istio's defaults are those of Envoy: a fifth of the active requests, and three retries in any case."""
+    if budget is None:
+        return None
+    return ir.RetryBudget(20 if budget.percent is None else budget.percent, budget.min_retry_concurrency or 3)
 
 
 def _ports(policy: api.TrafficPolicySpec | None) -> tuple[ir.PortPolicy, ...]:
@@ -99,6 +119,31 @@ def _balancer(settings: api.LoadBalancerSettings | None) -> ir.LoadBalancer | No
         warmup=_seconds(warmup.duration if warmup else settings.warmup_duration_secs) or 0,
         warmup_minimum_percent=(warmup.minimum_percent or 0) if warmup else 0,
         warmup_aggression=(warmup.aggression or 0) if warmup else 0,
+        locality=_locality(settings.locality_lb_setting),
+        utilization=_utilization(settings.backend_utilization),
+    )
+
+
+def _locality(setting: api.LocalityLoadBalancerSetting | None) -> LocalityLb | None:
+    if setting is None:
+        return None
+    return LocalityLb(
+        enabled=setting.enabled is not False,
+        distribute=tuple(Distribution(one.from_, tuple(sorted(one.to.items()))) for one in setting.distribute),
+        failover=tuple((one.from_, one.to) for one in setting.failover),
+        priority=setting.failover_priority,
+    )
+
+
+def _utilization(setting: api.BackendUtilizationLB | None) -> ir.UtilizationLb | None:
+    if setting is None:
+        return None
+    return ir.UtilizationLb(
+        blackout=_seconds(setting.blackout_period),
+        expiration=_seconds(setting.weight_expiration_period),
+        update=_seconds(setting.weight_update_period),
+        error_penalty=setting.error_utilization_penalty,
+        metrics=setting.metric_names_for_computing_utilization,
     )
 
 
@@ -147,7 +192,14 @@ def _http(pool: api.ConnectionPoolSettings | None) -> ir.HttpPool | None:
         h2_upgrade=http.h2_upgrade_policy,
         use_client_protocol=http.use_client_protocol,
         max_concurrent_streams=http.max_concurrent_streams or None,
+        ping=_ping(http.http2_keep_alive),
     )
+
+
+def _ping(keepalive: api.Http2KeepAlive | None) -> ir.Ping | None:
+    if keepalive is None or keepalive.interval is None:
+        return None
+    return ir.Ping(parse_duration(keepalive.interval), _seconds(keepalive.timeout) or _PING_TIMEOUT)
 
 
 def _outlier(outlier: api.OutlierDetection | None) -> ir.OutlierDetection | None:

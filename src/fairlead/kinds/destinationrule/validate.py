@@ -90,9 +90,6 @@ def _policy(path: FieldPath, policy: api.TrafficPolicySpec | None) -> Iterator[P
         yield forbidden(path / "tunnel", "tunnel and proxyProtocol must not be set together", "Leave one.")
     if policy.tunnel is not None:
         yield from _tunnel(path / "tunnel", policy.tunnel)
-        yield no_effect(path / "tunnel")
-    if policy.retry_budget is not None:
-        yield no_effect(path / "retryBudget", "Use connectionPool.http.maxRetries.")
 
 
 def _groups(path: FieldPath, policy: api.TrafficPolicySpec | api.PortTrafficPolicy) -> Iterator[Problem]:
@@ -166,7 +163,6 @@ def _http_pool(path: FieldPath, http: api.HTTPSettings) -> Iterator[Problem]:
             yield required(where / "interval", "interval is required for http2KeepAlive")
         yield from _time(where / "interval", keepalive.interval)
         yield from _time(where / "timeout", keepalive.timeout)
-        yield no_effect(where, "Use tcp.tcpKeepalive.")
 
 
 def _balancer(path: FieldPath, settings: api.LoadBalancerSettings | None, *, outlier: bool) -> Iterator[Problem]:
@@ -181,12 +177,11 @@ def _balancer(path: FieldPath, settings: api.LoadBalancerSettings | None, *, out
     if settings.consistent_hash is not None:
         yield from _hash(path / "consistentHash", settings.consistent_hash)
     if settings.backend_utilization is not None:
-        yield no_effect(path / "backendUtilization", "Use simple: LEAST_REQUEST.")
+        yield from _utilization(path / "backendUtilization", settings.backend_utilization)
     if settings.locality_lb_setting is not None and settings.zone_aware_lb_setting is not None:
         yield forbidden(path, "only one of localityLbSetting and zoneAwareLbSetting can be set", "Leave one.")
     if settings.locality_lb_setting is not None:
         yield from check_locality(path / "localityLbSetting", settings.locality_lb_setting, outlier=outlier)
-        yield no_effect(path / "localityLbSetting")
     if settings.zone_aware_lb_setting is not None:
         yield from check_failover(path.child("zoneAwareLbSetting", "failover"), settings.zone_aware_lb_setting.failover)
         yield no_effect(path / "zoneAwareLbSetting")
@@ -198,6 +193,14 @@ def _balancer(path: FieldPath, settings: api.LoadBalancerSettings | None, *, out
         yield deprecated(path / "warmupDurationSecs", "warmup.duration")
     if settings.warmup is not None:
         yield from _time(path.child("warmup", "duration"), settings.warmup.duration)
+
+
+def _utilization(path: FieldPath, settings: api.BackendUtilizationLB) -> Iterator[Problem]:
+    yield from _time(path / "blackoutPeriod", settings.blackout_period, zero=True)
+    yield from _time(path / "weightExpirationPeriod", settings.weight_expiration_period, zero=True)
+    yield from _time(path / "weightUpdatePeriod", settings.weight_update_period)
+    if settings.error_utilization_penalty is not None and settings.error_utilization_penalty < 0:
+        yield invalid(path / "errorUtilizationPenalty", "must not be negative")
 
 
 def _hash(path: FieldPath, settings: api.ConsistentHashLB) -> Iterator[Problem]:

@@ -32,3 +32,16 @@ def is_cipher_suite(text: str) -> bool:
 def usable(suites: Iterable[str]) -> tuple[str, ...]:
     """The known suites, each once, in order: what Istio passes on."""
     return tuple(dict.fromkeys(one for one in suites if is_cipher_suite(one)))
+
+
+_CURVES = frozenset({"P-256", "P-384", "P-521", "X25519", "X25519MLKEM768"})
+
+
+def is_curve(name: str) -> bool:
+    """Whether Envoy's TLS library knows the curve."""
+    return name in _CURVES
+
+
+def usable_curves(names: Iterable[str]) -> tuple[str, ...]:
+    """The curves that are known, each once, in their order."""
+    return tuple(dict.fromkeys(name for name in names if is_curve(name)))

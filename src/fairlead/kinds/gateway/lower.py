@@ -9,7 +9,7 @@ from fairlead.ir import gateway as ir
 from fairlead.ir.kind import Emission
 from fairlead.ir.protocol import Protocol, parse_protocol
 from fairlead.kinds.gateway import spec as api
-from fairlead.kinds.gateway.ciphers import usable
+from fairlead.kinds.gateway.ciphers import usable, usable_curves
 from fairlead.model.diagnostic import Origin
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC
@@ -61,14 +61,22 @@ def _tls(tls: api.ServerTLSSettings | None, protocol: Protocol) -> ir.ServerTls 
         mode=tls.mode if protocol.is_tls else "",
         credential_names=tls.credential_names or ((tls.credential_name,) if tls.credential_name else ()),
         ca_credential_name=tls.ca_cert_credential_name,
-        server_certificate=tls.server_certificate,
-        private_key=tls.private_key,
+        files=_files(tls),
         ca_certificates=tls.ca_certificates,
+        ca_crl=tls.ca_crl,
         subject_alt_names=tls.subject_alt_names,
         https_redirect=tls.https_redirect,
         min_version="" if tls.min_protocol_version == "TLS_AUTO" else tls.min_protocol_version,
         max_version="" if tls.max_protocol_version == "TLS_AUTO" else tls.max_protocol_version,
         cipher_suites=usable(tls.cipher_suites),
+        curves=usable_curves(tls.ecdh_curves),
         spki_pins=tls.verify_certificate_spki,
         certificate_hashes=tls.verify_certificate_hash,
     )
+
+
+def _files(tls: api.ServerTLSSettings) -> tuple[tuple[str, str], ...]:
+    """The certificates in files: the list of them, which stands before the single one."""
+    if tls.tls_certificates:
+        return tuple((one.server_certificate, one.private_key) for one in tls.tls_certificates)
+    return ((tls.server_certificate, tls.private_key),) if tls.server_certificate else ()

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from fairlead.ir.protocol import Protocol, parse_protocol
-from fairlead.kinds.gateway.ciphers import is_cipher_suite
+from fairlead.kinds.gateway.ciphers import is_cipher_suite, is_curve
 from fairlead.kinds.gateway.spec import GatewaySpec, Port, Server, ServerTLSSettings, TLSCertificate
 from fairlead.model.diagnostic import Problem, has_errors
 from fairlead.model.findings import doubtful, duplicate, forbidden, invalid, no_effect, required, unsupported
@@ -27,7 +27,6 @@ from fairlead.model.syntax import (
 _FILES = ("server_certificate", "private_key", "ca_certificates")
 _SPKI = re.compile(r"[A-Za-z0-9+/]{43}=")
 _HASH = re.compile(r"[0-9A-Fa-f]{64}|[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){31}")
-_CURVES = frozenset({"P-256", "P-384", "P-521", "X25519", "X25519MLKEM768"})
 
 
 def validate(obj: Object[GatewaySpec]) -> Iterator[Problem]:
@@ -134,7 +133,6 @@ def _tls_of_port(path: FieldPath, server: Server, protocol: Protocol) -> Iterato
 def _tls(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:
     yield from _versions_and_ciphers(path, tls)
     yield from _pins(path, tls)
-    yield from _not_yet(path, tls)
     if tls.mode == "ISTIO_MUTUAL":
         yield from _mesh_tls(path, tls)
         return
@@ -166,7 +164,7 @@ def _versions_and_ciphers(path: FieldPath, tls: ServerTLSSettings) -> Iterator[P
             yield doubtful(path.child("cipherSuites", at), f"ignoring duplicate cipher suite {suite}")
     for curve, times in Counter(tls.ecdh_curves).items():
         at = path.child("ecdhCurves", tls.ecdh_curves.index(curve))
-        if curve not in _CURVES:
+        if not is_curve(curve):
             yield doubtful(at, f"unrecognized ECDH curve {curve}")
         elif times > 1:
             yield doubtful(at, f"duplicate ECDH curve {curve}")
@@ -181,17 +179,6 @@ def _pins(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:
         if not _HASH.fullmatch(pin):
             message = "is not a SHA-256 digest in hexadecimal (64 digits, or pairs of them with colons)"
             yield invalid(path.child("verifyCertificateHash", at), message)
-
-
-def _not_yet(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:
-    if tls.mode == "AUTO_PASSTHROUGH":
-        yield no_effect(path / "mode", "Use PASSTHROUGH with TLS routes in a VirtualService.")
-    if tls.tls_certificates:
-        yield no_effect(path / "tlsCertificates", "Use credentialNames.")
-    if tls.ca_crl:
-        yield no_effect(path / "caCrl")
-    if tls.ecdh_curves:
-        yield no_effect(path / "ecdhCurves")
 
 
 def _mesh_tls(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:

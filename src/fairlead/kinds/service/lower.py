@@ -11,6 +11,7 @@ from fairlead.ir.protocol import Protocol, port_protocol
 from fairlead.ir.view import pairs
 from fairlead.ir.visibility import DOMAIN_SUFFIX
 from fairlead.ir.workload import ENDPOINTS, Endpoint, EndpointKey
+from fairlead.kinds.service.closeness import closeness
 from fairlead.kinds.service.spec import HEADLESS, Service
 from fairlead.model.diagnostic import Origin
 from fairlead.model.object import Object
@@ -49,6 +50,7 @@ def lower(_: Reader, obj: Object[Service]) -> Iterator[Emission]:
             name=name,
             created=obj.meta.creation_timestamp or "",
             publish_not_ready=spec.publish_not_ready_addresses,
+            locality=closeness(obj),
             alias=spec.external_name.rstrip(".") if alias else "",
         ),
     )

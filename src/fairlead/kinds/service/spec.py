@@ -122,5 +122,5 @@ class Service(Spec, frozen=True):
         Literal["Cluster", "Local"], Meta(description="Local would keep traffic on its node; has no effect here.")
     ] = "Cluster"
     traffic_distribution: Annotated[
-        str | None, Meta(description="Would prefer close endpoints; has no effect here.")
+        str | None, Meta(description="PreferClose or PreferSameZone, PreferSameNode: close endpoints are called first.")
     ] = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from fairlead.kinds.service.closeness import CLOSENESS
 from fairlead.kinds.service.lower import EXPORT_TO, export_to
 from fairlead.kinds.service.spec import HEADLESS, Service, ServicePort
 from fairlead.model.diagnostic import Problem, Severity
@@ -129,8 +130,8 @@ def _without_effect(spec: Service) -> Iterator[Problem]:
         ("sessionAffinity", spec.session_affinity == "ClientIP", affinity),
         ("externalIPs", bool(spec.external_ips), ports),
         ("type", spec.type in ("NodePort", "LoadBalancer"), ports),
+        ("trafficDistribution", (spec.traffic_distribution or "") not in ("", *CLOSENESS), local),
         ("internalTrafficPolicy", spec.internal_traffic_policy == "Local", local),
-        ("trafficDistribution", bool(spec.traffic_distribution), local),
     )
     for field, is_set, remedy in settings:
         if is_set:

@@ -25,19 +25,14 @@ _RESOLUTIONS = {
     "STATIC": Resolution.CLIENT_SIDE_LB,
     "DNS": Resolution.DNS_LB,
     "DNS_ROUND_ROBIN": Resolution.DNS_ROUND_ROBIN,
+    "DYNAMIC_DNS": Resolution.DYNAMIC_DNS,
 }
 
 
 def lower(_: Reader, obj: Object[ServiceEntry]) -> Iterator[Emission]:
-    """One host for each of `hosts`, and the endpoints under each.
-
-    DYNAMIC_DNS makes none (validation warns of that): a cluster without any address would answer 503 where the mesh's
-    policy for unknown hosts may well let the request through.
-    """
+    """One host for each of `hosts`, and the endpoints under each."""
     spec = obj.spec
-    resolution = _RESOLUTIONS.get(spec.resolution)
-    if resolution is None:
-        return
+    resolution = _RESOLUTIONS[spec.resolution]
     ports = tuple(_port(port) for port in spec.ports)
     for at, hostname in enumerate(dict.fromkeys(spec.hosts)):
         key = HostKey(hostname, obj.ref.namespace)

@@ -170,9 +170,6 @@ def _dynamic(spec: ServiceEntry, endpoints: tuple[EntrySpec, ...]) -> Iterator[P
             remedy = "Declare HTTP, HTTP2, GRPC, HTTPS or TLS."
             said = "DYNAMIC_DNS needs a protocol that carries the name (HTTP or TLS)"
             yield Problem(_PORTS.child(at, "protocol"), said, remedy=remedy)
-    remedy = "Requests to these hosts follow the mesh's outboundTrafficPolicy; list the hosts with resolution: DNS."
-    said = "resolution DYNAMIC_DNS has no effect yet"
-    yield _warning(SPEC / "resolution", said, remedy, "FL0100")
 
 
 def _shared_addresses(spec: ServiceEntry) -> Iterator[Problem]:

@@ -103,8 +103,7 @@ def _tls(tls: api.IngressTls | None) -> ServerTls | None:
         return None
     return ServerTls(
         mode=tls.mode,
-        server_certificate=tls.server_certificate,
-        private_key=tls.private_key,
+        files=((tls.server_certificate, tls.private_key),) if tls.server_certificate else (),
         ca_certificates=tls.ca_certificates,
         min_version="" if tls.min_protocol_version == "TLS_AUTO" else tls.min_protocol_version,
         max_version="" if tls.max_protocol_version == "TLS_AUTO" else tls.max_protocol_version,

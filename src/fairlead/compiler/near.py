@@ -1,0 +1,133 @@
+"""Where callers are, as far as it matters to them: locality, network and the labels by which endpoints are ordered.
+
+Callers that differ in nothing of this share clusters and endpoints. Istio's rules: a DestinationRule's setting takes
+the place of the mesh's altogether; failing over needs outlier detection, which finds out that endpoints fail.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from fairlead.compiler.hosts import settings
+from fairlead.inc import Reader, rule
+from fairlead.ir.filters import Pairs
+from fairlead.ir.host import HOSTS_NEAR, Host
+from fairlead.ir.locality import NETWORK, REGION, SUBZONE, ZONE, LocalityLb, locality_covers
+from fairlead.ir.network import network_of
+from fairlead.ir.traffic import TRAFFIC_POLICIES_NEAR, Policy, TrafficPolicy
+from fairlead.ir.view import Client, View
+
+REGISTRY = "Kubernetes"
+"""Istio's name of the only registry (and cluster)."""
+
+
+class Near(NamedTuple):
+    """What of a caller decides which endpoints are close to it; what does not matter is left empty."""
+
+    locality: str = ""
+    network: str = ""
+    labels: Pairs = ()
+
+
+class Placing(msgspec.Struct, frozen=True):
+    """How endpoints are placed for a caller: the caller, and the setting if one has an effect on it.
+
+    `within` leaves out endpoints of other networks: the caller is the gateway that leads into its own.
+    """
+
+    near: Near
+    setting: LocalityLb | None = None
+    within: bool = False
+
+
+class Matters(msgspec.Struct, frozen=True):
+    """What of callers matters to anything in the mesh."""
+
+    place: bool
+    network: bool
+    labels: frozenset[str]
+
+
+@rule
+def matters(r: Reader, _: str) -> Matters:
+    """What of callers matters (key: "")."""
+    mesh = settings(r)
+    found: list[LocalityLb] = []
+    policies = r.rows(TRAFFIC_POLICIES_NEAR, "")
+    for _key, policy in policies:
+        found.extend(_settings_of(policy))
+    found.extend(one.locality for _key, one in r.rows(HOSTS_NEAR, "") if one.locality is not None)
+    place = bool(found or policies or mesh.locality.distribute)
+    if place:
+        found.append(mesh.locality)
+    labels = frozenset(label for one in found for label in one.labels)
+    return Matters(place, bool(mesh.networks), labels)
+
+
+@rule
+def near_of(r: Reader, whole: Client) -> Near | None:
+    """What of a caller's place matters; None if nothing does."""
+    wanted = matters(r, "")
+    if not wanted.place and not wanted.network:
+        return None
+    network = whole.network if wanted.network or NETWORK in wanted.labels else ""
+    labels = dict(whole.labels)
+    known = {**topology(whole.locality, network), **labels}
+    return Near(
+        whole.locality if wanted.place else "",
+        network,
+        tuple(sorted((name, known[name]) for name in wanted.labels if name in known)),
+    )
+
+
+def own_network(r: Reader, view: View) -> str:
+    """The network of a proxy: that of its address, or its registry's, where it does not say."""
+    return network_of(settings(r).networks, view.network, view.addresses[0] if view.addresses else "", REGISTRY)
+
+
+def placing(r: Reader, near: Near | None, found: Host, said: Policy) -> Placing | None:
+    """How a policy has the endpoints of a host placed for a caller; None if as for everybody."""
+    if near is None:
+        return None
+    setting = locality_setting(r, found, said)
+    if setting is not None and not _has_effect(setting, near, said):
+        setting = None
+    network = near.network if settings(r).networks else ""
+    if setting is None:
+        return Placing(Near(network=network)) if settings(r).networks else None
+    return Placing(near, setting)
+
+
+def locality_setting(r: Reader, found: Host, said: Policy) -> LocalityLb | None:
+    """The setting that holds for a host: its rule's, its own, or the mesh's; None where it is switched off."""
+    balancer = said.load_balancer
+    for one in (balancer.locality if balancer is not None else None, found.locality, settings(r).locality):
+        if one is not None:
+            return one if one.enabled else None
+    return None
+
+
+def topology(locality: str, network: str) -> dict[str, str]:
+    """The labels that follow from where an instance is."""
+    region, _, rest = locality.partition("/")
+    zone, _, subzone = rest.partition("/")
+    named = {REGION: region, ZONE: zone, SUBZONE: subzone, NETWORK: network}
+    return {name: value for name, value in named.items() if value}
+
+
+def _has_effect(setting: LocalityLb, near: Near, said: Policy) -> bool:
+    if setting.distribute:
+        return any(locality_covers(one.source, near.locality) for one in setting.distribute)
+    if said.outlier is None and not setting.forced:
+        return False
+    return bool(near.locality or setting.priority)
+
+
+def _settings_of(policy: TrafficPolicy) -> list[LocalityLb]:
+    said = [policy.policy, *(one.policy for one in policy.ports)]
+    for subset in policy.subsets:
+        said += [subset.policy, *(one.policy for one in subset.ports)]
+    balancers = (one.load_balancer for one in said)
+    return [one.locality for one in balancers if one is not None and one.locality is not None]

@@ -1,0 +1,51 @@
+"""Load balancing between localities: which endpoints are close to a caller, and who takes over where those fail."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fairlead.ir.filters import Pairs
+
+REGION = "topology.kubernetes.io/region"
+ZONE = "topology.kubernetes.io/zone"
+SUBZONE = "topology.istio.io/subzone"
+NETWORK = "topology.istio.io/network"
+TOPOLOGY = (REGION, ZONE, SUBZONE, NETWORK)
+"""Labels whose values follow from where an instance is, unless it has labels of these names itself."""
+
+
+class Distribution(msgspec.Struct, frozen=True):
+    """Shares (percent) of the traffic from one locality, by patterns of localities."""
+
+    source: str
+    shares: tuple[tuple[str, int], ...]
+
+
+class LocalityLb(msgspec.Struct, frozen=True):
+    """Istio LocalityLoadBalancerSetting. `failover` are pairs of regions: whose traffic goes where.
+
+    `priority` are labels (`label` or `label=value`), the most important first. `forced` says that failing over needs
+    no outlier detection (a Service's trafficDistribution).
+    """
+
+    enabled: bool = True
+    distribute: tuple[Distribution, ...] = ()
+    failover: Pairs = ()
+    priority: tuple[str, ...] = ()
+    forced: bool = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the labels in `priority`."""
+        return tuple(one.partition("=")[0] for one in self.priority)
+
+
+def locality_covers(pattern: str, locality: str) -> bool:
+    """Whether a pattern (`region/zone/*`, `region`, `*`) covers a locality; what it leaves out at its end is any."""
+    wanted, found = pattern.split("/"), locality.split("/")
+    for at, one in enumerate(wanted):
+        if one == "*":
+            return True
+        if at >= len(found) or one != found[at]:
+            return False
+    return True
