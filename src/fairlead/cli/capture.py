@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from fairlead.node.capture.rules import CaptureRule
 
 
 @click.group()
@@ -25,8 +30,9 @@ def capture() -> None:
     show_default=True,
     help="For `nft -f`, `iptables-restore` or `ip6tables-restore`.",
 )
-def rules(file: Path | None, chosen: tuple[str, ...], form: str) -> None:
-    """Print the rules; nothing is changed.
+@click.option("--apply", "namespace", metavar="NETNS", help="Put them into this network namespace (root) instead.")
+def rules(file: Path | None, chosen: tuple[str, ...], form: str, namespace: str | None) -> None:
+    """Print the rules, or put them into a network namespace. What is printed changes nothing.
 
     Settings have the names of Istio's flags. A Pod's `traffic.sidecar.istio.io` annotations are settings too; what they
     leave out is then as Istio's injector has it: everything is captured but the ports of the proxy itself.
@@ -34,6 +40,7 @@ def rules(file: Path | None, chosen: tuple[str, ...], form: str) -> None:
     \b
     fairlead capture rules --set inbound-ports-include='*' --set outbound-ip-ranges-include='*' | nft -f -
     fairlead capture rules -f pod.yaml --format iptables
+    fairlead capture rules -f pod.yaml --apply my-namespace
     """
     from fairlead.node.capture import iptables, nftables
     from fairlead.node.capture.rules import capture_rules
@@ -49,12 +56,30 @@ def rules(file: Path | None, chosen: tuple[str, ...], form: str) -> None:
         made = settings(values)
     except CaptureError as error:
         raise click.ClickException(f"{error} [FL2600]") from None
+    if namespace is not None:
+        _install(namespace, capture_rules(made))
+        return
     if form == "nftables":
         lines = nftables.render(capture_rules(made))
     else:
         lines = iptables.render(capture_rules(made, "iptables"), "ip" if form == "iptables" else "ip6")
     for line in lines:
         click.echo(line)
+
+
+def _install(namespace: str, found: Sequence[CaptureRule]) -> None:
+    """In a process of its own: a namespace belongs to a thread."""
+    import subprocess
+    import sys
+
+    import msgspec
+
+    command = [sys.executable, "-m", "fairlead.node.capture.kernel", namespace]
+    done = subprocess.run(command, input=msgspec.json.encode(found), capture_output=True, check=False)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
+        raise click.ClickException(f"network namespace {namespace}: {said[-1]} [FL2600]")
+    click.echo(f"{len(found)} rules are in {namespace}")
 
 
 def _read(file: Path) -> dict[str, object]:

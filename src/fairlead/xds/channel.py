@@ -139,7 +139,7 @@ class Channel:
     @property
     def quiet(self) -> bool:
         """Whether nothing can be due or in flight: there is nothing to look at."""
-        return self.flight is None and not self._dirty and not self._owed
+        return not (self.flight or self._dirty or self._owed)
 
     def resend(self, names: Iterable[str]) -> None:
         """Send these again although the client has them (an updated cluster warms until its endpoints come anew)."""
@@ -155,8 +155,10 @@ class Channel:
         """
         events = self._answer(request.nonce, request.error, catalog)
         first, self.requested = not self.requested, True
-        if len(self.names) + len(request.subscribe) > MAX_NAMES or len(request.initial_versions) > MAX_NAMES:
+        if request.subscribe and len(self.names) + len(request.subscribe) > MAX_NAMES:
             raise ProtocolError(f"more than {MAX_NAMES} names of {self.type_url} on one stream")
+        if len(request.initial_versions) > MAX_NAMES:
+            raise ProtocolError(f"more than {MAX_NAMES} versions of {self.type_url} on one stream")
         if first and not request.subscribe and self.type_url not in NAMED:
             self._all(catalog)
         for name in request.subscribe:
@@ -256,13 +258,18 @@ class Channel:
         self._dirty.discard(name)
 
     def _remember(self, versions: Mapping[str, str], catalog: Named) -> None:
-        """What a reconnecting delta client says it holds."""
+        """What a reconnecting delta client says it holds. What is as it should be needs no second look."""
         for name, version in versions.items():
-            if self.subscribed(name):
-                known = catalog.get(name)
-                same = known is not None and known.version == version
+            known = catalog.get(name)
+            if not self.subscribed(name):
+                continue
+            if known is not None and known.version == version:
+                self.ledger.acked.put(known.name, known)
+                if name not in self._force:
+                    self._dirty.discard(name)
+            else:
                 name = known.name if known is not None else name
-                self.ledger.acked.put(name, known if known and same else Resource(self.type_url, name, version))
+                self.ledger.acked.put(name, Resource(self.type_url, name, version))
                 self._dirty.add(name)
 
     def _resume(self, version: str, catalog: Named, previous: TypeLedger | None) -> None:

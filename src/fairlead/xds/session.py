@@ -133,7 +133,7 @@ class Session:
     def next(self) -> Response | None:
         """The next response to send, or None if there is nothing to send until something comes in."""
         for channel in self._order:
-            if channel.flight is not None or channel.quiet or not self._may_add(channel.type_url):
+            if channel.quiet or channel.flight is not None or not self._may_add(channel.type_url):
                 continue
             nonce = str(self._nonces + 1)
             response = channel.compose(
@@ -203,7 +203,10 @@ class Session:
     @property
     def settled(self) -> bool:
         """Whether the client has everything that it asked for so far. Cheap; may be False for a moment too long."""
-        return all(channel.quiet for channel in self._order)
+        for channel in self._order:  # noqa: SIM110 - asked after each message: a generator costs more than all the rest
+            if not channel.quiet:
+                return False
+        return True
 
     # The ledger.
 

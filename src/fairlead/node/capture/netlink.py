@@ -34,48 +34,50 @@ _MAX_PLAN = 1 << 20
 Expression = dict[str, Any]
 
 
-def _expression(name: str, **fields: object) -> Expression:
+def expression(name: str, **fields: object) -> Expression:
+    """An nf_tables expression with its attributes."""
     attributes = [(f"NFTA_{name.upper()}_{field.upper()}", value) for field, value in fields.items()]
     return {"attrs": [("NFTA_EXPR_NAME", name), ("NFTA_EXPR_DATA", {"attrs": attributes})]}
 
 
-def _data(value: bytes) -> Expression:
+def data_of(value: bytes) -> Expression:
+    """A value as an attribute."""
     return {"attrs": [("NFTA_DATA_VALUE", value)]}
 
 
 def _equals(value: bytes) -> Expression:
-    return _expression("cmp", sreg=1, op=0, data=_data(value))
+    return expression("cmp", sreg=1, op=0, data=data_of(value))
 
 
 def _verdict(code: int) -> Expression:
     data = {"attrs": [("NFTA_DATA_VERDICT", {"attrs": [("NFTA_VERDICT_CODE", code)]})]}
-    return _expression("immediate", dreg=0, data=data)
+    return expression("immediate", dreg=0, data=data)
 
 
 def expressions(rule: Rule) -> list[Expression]:
     """The rule as nf_tables expressions: conditions load register 1 and compare it, then comes the action."""
     out: list[Expression] = []
     if rule.protocol:
-        out.append(_expression("meta", dreg=1, key=_META_L4PROTO))
+        out.append(expression("meta", dreg=1, key=_META_L4PROTO))
         out.append(_equals(bytes([_PROTOCOLS[rule.protocol]])))
     if rule.network:
         network = ipaddress.IPv4Network(rule.network)
-        out.append(_expression("payload", dreg=1, base=_NETWORK_HEADER, offset=16, len=4))
-        mask = _data(network.netmask.packed)
-        out.append(_expression("bitwise", sreg=1, dreg=1, len=4, mask=mask, xor=_data(bytes(4))))
+        out.append(expression("payload", dreg=1, base=_NETWORK_HEADER, offset=16, len=4))
+        mask = data_of(network.netmask.packed)
+        out.append(expression("bitwise", sreg=1, dreg=1, len=4, mask=mask, xor=data_of(bytes(4))))
         out.append(_equals(network.network_address.packed))
     if rule.port:
-        out.append(_expression("payload", dreg=1, base=_TRANSPORT_HEADER, offset=2, len=2))
+        out.append(expression("payload", dreg=1, base=_TRANSPORT_HEADER, offset=2, len=2))
         out.append(_equals(struct.pack("!H", rule.port)))
     if rule.action == "accept":
         out.append(_verdict(_ACCEPT))
     elif rule.action == "redirect":
-        out.append(_expression("immediate", dreg=1, data=_data(struct.pack("!H", rule.to_port))))
-        out.append(_expression("redir", reg_proto_min=1))
+        out.append(expression("immediate", dreg=1, data=data_of(struct.pack("!H", rule.to_port))))
+        out.append(expression("redir", reg_proto_min=1))
     elif rule.protocol == "tcp":
-        out.append(_expression("reject", type=_REJECT_RESET, icmp_code=0))
+        out.append(expression("reject", type=_REJECT_RESET, icmp_code=0))
     else:
-        out.append(_expression("reject", type=_REJECT_ICMP, icmp_code=_ICMP_PORT_UNREACHABLE))
+        out.append(expression("reject", type=_REJECT_ICMP, icmp_code=_ICMP_PORT_UNREACHABLE))
     return out
 
 
