@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 
+from fairlead.envoy.tls import mesh_server
 from fairlead.ir.credential import credential_of
 from fairlead.ir.mesh import Mesh
 from fairlead.ir.meshconfig import configmap_problems, mesh_of_configmap, read_mesh_config
@@ -87,3 +88,20 @@ def test_credentials_by_both_conventions() -> None:
         credential_of(NamespacedName("a", "b"), Origin(Ref("", "Secret", "a", "b")), "", {"cert": "?"}).private_key
         == b""
     )
+
+
+def test_limits_of_tls_are_kept_and_unknown_names_refused() -> None:
+    said = "{meshMTLS: {minProtocolVersion: TLSV1_3, ecdhCurves: [P-384]}, tlsDefaults: {ecdhCurves: [P-1]}}"
+    found = read_mesh_config(said)
+    assert [(str(one.path), one.severity) for one, _ in found.findings] == [
+        ("tlsDefaults.ecdhCurves[0]", Severity.ERROR)
+    ]
+    good = read_mesh_config(said.replace("P-1]", "P-256]")).mesh
+    assert good is not None
+    assert (good.mesh_tls.min_version, good.mesh_tls.curves, good.other_tls.curves) == (
+        "TLSV1_3",
+        ("P-384",),
+        ("P-256",),
+    )
+    params = mesh_server((), good.mesh_tls).common_tls_context.tls_params
+    assert (params.tls_minimum_protocol_version, list(params.ecdh_curves)) == (params.TLSv1_3, ["P-384"])

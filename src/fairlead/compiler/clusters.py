@@ -390,7 +390,8 @@ def _with_tls(r: Reader, key: ClusterKey, found: Host, port: HostPort, plan: Clu
         alpn = HTTP2_MESH_ALPN if http2 else HTTP1_MESH_ALPN if port.protocol.is_http else TCP_MESH_ALPN
     tls = said.tls
     if tls is not None and tls.mode != "ISTIO_MUTUAL":
-        return cluster(plan, said, tls=None if tls.mode == "DISABLE" else origin_tls(tls, http2=http2))
+        limits = settings(r).other_tls
+        return cluster(plan, said, tls=None if tls.mode == "DISABLE" else origin_tls(tls, http2=http2, limits=limits))
     forced = tls is not None
     if not forced and (not settings(r).auto_mtls or found.external):
         return cluster(plan, said)

@@ -115,7 +115,8 @@ def _server_chains(r: Reader, view: View, name: str, bound: BoundServer) -> Iter
     if not terminal:
         return
     matching = match(sni=bound.sni_hosts if tls is not None else ())
-    context = gateway_server(tls, tcp=not http) if tls is not None else None
+    limits = settings(r).other_tls
+    context = gateway_server(tls, tcp=not http, limits=limits) if tls is not None else None
     yield _Made(matching, chain(matching, terminal, tls=context), server.origin)
 
 

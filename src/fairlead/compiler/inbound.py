@@ -211,7 +211,7 @@ def _chains(r: Reader, view: View, target: _Target, protocol: str, mode: Mode) -
         r.report(_not_terminated(said, mode))
     for way in _WAYS[protocol, mode]:
         matching = match(port=target.number, transport=way.transport, alpn=way.alpn)
-        tls = mesh_server(ALPN_HTTP if way.http else ALPN_TCP) if way.mtls else None
+        tls = mesh_server(ALPN_HTTP if way.http else ALPN_TCP, settings(r).mesh_tls) if way.mtls else None
         counted = () if way.mtls else (plaintext_access_log(tcp=not way.http),)
         terminal = _http(r, view, target, counted) if way.http else _tcp(r, view, target, counted)
         yield _Made(matching, chain(matching, terminal, target.name(http=way.http), tls))
@@ -222,7 +222,7 @@ def _terminated(r: Reader, view: View, target: _Target, tls: ServerTls) -> _Made
     http = target.port is not None and (target.port.protocol.is_http or target.port.protocol is Protocol.HTTPS)
     matching = match(port=target.number, transport="tls")
     terminal = _http(r, view, target) if http else _tcp(r, view, target)
-    context = gateway_server(tls, tcp=not http)
+    context = gateway_server(tls, tcp=not http, limits=settings(r).other_tls)
     return _Made(matching, chain(matching, terminal, target.name(http=http), context))
 
 

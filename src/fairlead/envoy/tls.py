@@ -18,8 +18,9 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from fairlead.envoy import names
 from fairlead.envoy.pack import pack
-from fairlead.envoy.upstreamtls import agent_secret, credential_secret
+from fairlead.envoy.upstreamtls import agent_secret, credential_secret, restrict
 from fairlead.ir.gateway import ServerTls
+from fairlead.ir.mesh import TlsLimits
 
 ALPN_HTTP = ("h2", "http/1.1")
 ALPN_TCP = ("istio-peer-exchange", *ALPN_HTTP)
@@ -40,12 +41,15 @@ _VERSIONS = {
 _KINDS_OF_NAME = (NameMatcher.DNS, NameMatcher.URI, NameMatcher.EMAIL, NameMatcher.IP_ADDRESS)
 
 
+_NO_LIMITS = TlsLimits()
+
+
 def transport_socket(context: DownstreamTlsContext) -> TransportSocket:
     """The filter chain's TLS."""
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
 
 
-def mesh_server(alpn: Sequence[str]) -> DownstreamTlsContext:
+def mesh_server(alpn: Sequence[str], limits: TlsLimits = _NO_LIMITS) -> DownstreamTlsContext:
     """Mesh mTLS: the workload's certificate, a client certificate of the mesh required, TLS 1.2 or newer.
 
     Any identity that the mesh's roots vouch for may connect; who may do what is authorization's question.
@@ -58,14 +62,16 @@ def mesh_server(alpn: Sequence[str]) -> DownstreamTlsContext:
             cipher_suites=CIPHER_SUITES,
         ),
     )
+    restrict(common.tls_params, limits)
     _use_identity(common)
     return DownstreamTlsContext(common_tls_context=common, require_client_certificate=BoolValue(value=True))
 
 
-def gateway_server(tls: ServerTls, *, tcp: bool) -> DownstreamTlsContext:
+def gateway_server(tls: ServerTls, *, tcp: bool, limits: TlsLimits = _NO_LIMITS) -> DownstreamTlsContext:
     """TLS that a gateway's server terminates.
 
     `tcp` tells opaque TCP behind TLS from HTTP: the two offer different protocols to mesh clients.
+    `limits` hold where the server does not say itself.
     """
     istio = tls.mode == "ISTIO_MUTUAL"
     common = CommonTlsContext(alpn_protocols=ALPN_TCP if istio and tcp else ALPN_HTTP)
@@ -76,6 +82,8 @@ def gateway_server(tls: ServerTls, *, tcp: bool) -> DownstreamTlsContext:
         _use_certificates(common, tls)
         if required or tls.mode == "OPTIONAL_MUTUAL":
             _verify_clients(common, tls)
+        if limits != _NO_LIMITS:
+            restrict(common.tls_params, limits)
         _limit(common, tls)
     return DownstreamTlsContext(common_tls_context=common, require_client_certificate=BoolValue(value=required))
 
@@ -117,8 +125,8 @@ def _limit(common: CommonTlsContext, tls: ServerTls) -> None:
         common.tls_params.tls_minimum_protocol_version = lowest
     if highest is not None:
         common.tls_params.tls_maximum_protocol_version = highest
-    common.tls_params.cipher_suites.extend(tls.cipher_suites)
-    common.tls_params.ecdh_curves.extend(tls.curves)
+    common.tls_params.SetInParent()  # as ever: a listener that changes for nothing drains
+    restrict(common.tls_params, TlsLimits("", tls.cipher_suites, tls.curves))
 
 
 def _validation(subject_alt_names: Sequence[str]) -> CertificateValidationContext:

@@ -10,6 +10,7 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tl
 from google.protobuf.any_pb2 import Any
 
 from fairlead.envoy.names import CA_SUFFIX, CREDENTIAL_PREFIX, IDENTITY_SECRET, ROOT_SECRET
+from fairlead.ir.mesh import TlsLimits
 from fairlead.ir.traffic import ClientTls
 
 SDS_CLUSTER = "sds-grpc"
@@ -20,6 +21,9 @@ DETECTED_MESH_ALPN = ("istio-http/1.1", "istio")
 """For HTTP to a port whose protocol is detected: neither name settles the version, which the first bytes show."""
 _TLS = "envoy.transport_sockets.tls"
 _RAW = "envoy.transport_sockets.raw_buffer"
+
+
+_NO_LIMITS = TlsLimits()
 
 
 def pack(message: object) -> Any:
@@ -72,13 +76,32 @@ def mesh_tls(sans: Iterable[str], sni: str, alpn: Iterable[str]) -> base_pb2.Tra
     return base_pb2.TransportSocket(name=_TLS, typed_config=pack(context))
 
 
-def origin_tls(tls: ClientTls, *, http2: bool) -> base_pb2.TransportSocket:
+def restrict(params: common_pb2.TlsParameters, limits: TlsLimits) -> None:
+    """Have TLS use no more than this; what the limits do not say stays as it is."""
+    if limits.min_version:
+        newest = limits.min_version == "TLSV1_3"
+        params.tls_minimum_protocol_version = (
+            common_pb2.TlsParameters.TLSv1_3 if newest else common_pb2.TlsParameters.TLSv1_2
+        )
+        # Envoy as a client offers no more than TLS 1.2 unless it is told to.
+        params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
+    if limits.cipher_suites:
+        params.ClearField("cipher_suites")
+        params.cipher_suites.extend(limits.cipher_suites)
+    if limits.curves:
+        params.ClearField("ecdh_curves")
+        params.ecdh_curves.extend(limits.curves)
+
+
+def origin_tls(tls: ClientTls, *, http2: bool, limits: TlsLimits = _NO_LIMITS) -> base_pb2.TransportSocket:
     """TLS that the application's own peer terminates: DestinationRule modes SIMPLE and MUTUAL.
 
     Without CA certificates the system's are used, unless verification is switched off (Istio since 1.20).
     """
     context = tls_pb2.UpstreamTlsContext(sni=tls.sni)
     common = context.common_tls_context
+    if limits != _NO_LIMITS:
+        restrict(common.tls_params, limits)
     if http2:
         common.alpn_protocols.append("h2")
     if tls.mode == "MUTUAL":

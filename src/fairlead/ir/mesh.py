@@ -16,8 +16,20 @@ from fairlead.ir.traffic import RetryPolicy, TcpKeepalive
 MESH_KEY = "mesh"
 
 
+class TlsLimits(msgspec.Struct, frozen=True):
+    """What TLS may use (Istio TLSConfig); "" and empty lists leave the default."""
+
+    min_version: Literal["", "TLSV1_2", "TLSV1_3"] = ""
+    cipher_suites: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()
+
+
 class Mesh(msgspec.Struct, frozen=True):
-    """Settings that hold for the whole mesh (Istio MeshConfig). Times are seconds."""
+    """Settings that hold for the whole mesh (Istio MeshConfig). Times are seconds.
+
+    `mesh_tls` is for servers of mesh mTLS, `other_tls` for gateways and origins of TLS where these do not
+    say themselves.
+    """
 
     root_namespace: str = "istio-system"
     trust_domain: str = "cluster.local"
@@ -45,6 +57,8 @@ class Mesh(msgspec.Struct, frozen=True):
     authorizers: tuple[Authorizer, ...] = ()
     observability: Observability = Observability()
     networks: tuple[Network, ...] = ()
+    mesh_tls: TlsLimits = TlsLimits()
+    other_tls: TlsLimits = TlsLimits()
 
 
 MESHES: Table[str, Mesh] = Table("mesh", stage=1)

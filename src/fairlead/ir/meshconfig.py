@@ -13,10 +13,11 @@ from typing import NamedTuple
 import msgspec
 
 from fairlead.ir.authz import authorizer_of
+from fairlead.ir.ciphers import is_cipher_suite, is_curve, usable, usable_curves
 from fairlead.ir.locality import Distribution, LocalityLb
-from fairlead.ir.mesh import Mesh
+from fairlead.ir.mesh import Mesh, TlsLimits
 from fairlead.ir.meshnetworks import NETWORKS_KEY, read_networks
-from fairlead.ir.meshspec import HTTPRetry, LocalitySetting, MeshConfig
+from fairlead.ir.meshspec import HTTPRetry, LocalitySetting, MeshConfig, TLSConfig
 from fairlead.ir.observability import ignored_fields, is_served, observability_of, provider_problems
 from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig
 from fairlead.ir.traffic import RetryPolicy, TcpKeepalive
@@ -52,12 +53,14 @@ _EFFECTIVE = frozenset(
         "h2_upgrade_policy",
         "inbound_traffic_policy",
         "locality_lb_setting",
+        "mesh_mtls",
         "outbound_traffic_policy",
         "path_normalization",
         "protocol_detection_timeout",
         "proxy_http_port",
         "root_namespace",
         "tcp_keepalive",
+        "tls_defaults",
         "trust_domain",
         "trust_domain_aliases",
     )
@@ -68,6 +71,26 @@ _UNUSED_PROXY = {
     "drain_duration": "A Process says it by terminationGracePeriodSeconds.",
 }
 """What to do about settings that agents take from elsewhere: they start before they hear of the mesh's settings."""
+_UNUSED_MESH = {
+    "ca": "Bring your own authority with `fairlead serve --ca-cert --ca-key`.",
+    "ca_certificates": "Roots change by rotation of the authority.",
+    "certificates": "Deprecated by Istio: use Secrets.",
+    "config_sources": "Objects come from the API only.",
+    "discovery_selectors": "All namespaces are looked at: limit what proxies see with Sidecar or exportTo.",
+    "enable_prometheus_merge": "Scrape the application itself.",
+    "ingress_class": "Kubernetes Ingress is not served: use a Gateway.",
+    "ingress_controller_mode": "Kubernetes Ingress is not served: use a Gateway.",
+    "ingress_selector": "Kubernetes Ingress is not served: use a Gateway.",
+    "ingress_service": "Kubernetes Ingress is not served: use a Gateway.",
+    "proxy_inbound_listen_port": "Inbound connections are redirected to 15006.",
+    "proxy_listen_port": "Outbound connections are redirected to 15001.",
+    "service_scope_configs": "There is one cluster, and no ambient mode.",
+    "service_settings": "There is one cluster: every service is local to it.",
+    "verify_certificate_at_client": "Servers are verified unless insecureSkipVerify says otherwise.",
+    "default_traffic_policy": "Write a DestinationRule for `*.local` in the root namespace.",
+    "hbone_idle_timeout": "There is no ambient mode.",
+}
+"""Why settings have no effect, or what to use."""
 _REMEDY = "Remove it, or expect nothing of it."
 
 
@@ -164,6 +187,8 @@ def mesh_of(config: MeshConfig) -> Mesh:
             one for one in map(authorizer_of, config.extension_providers) if one is not None and one.name
         ),
         observability=observability_of(config),
+        mesh_tls=_tls(config.mesh_mtls),
+        other_tls=_tls(config.tls_defaults),
     )
 
 
@@ -173,7 +198,31 @@ def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator
     yield from _durations(config, base)
     yield from _names(config, base)
     yield from _providers(config, base)
+    yield from _tls_problems(base / "meshMTLS", config.mesh_mtls)
+    yield from _tls_problems(base / "tlsDefaults", config.tls_defaults)
     yield from _without_effect(config, base)
+
+
+def _tls_problems(path: FieldPath, config: TLSConfig | None) -> Iterator[Problem]:
+    """Names that Envoy does not know: it would refuse every listener that has them."""
+    for at, one in enumerate(config.cipher_suites if config is not None else ()):
+        if not is_cipher_suite(one):
+            yield Problem(
+                path.child("cipherSuites", at), f"{one!r} is not a cipher suite", remedy="Use OpenSSL's names."
+            )
+    for at, one in enumerate(config.ecdh_curves if config is not None else ()):
+        if not is_curve(one):
+            remedy = "One of P-256, P-384, P-521, X25519, X25519MLKEM768."
+            yield Problem(path.child("ecdhCurves", at), f"{one!r} is not a curve", remedy=remedy)
+
+
+def _tls(config: TLSConfig | None) -> TlsLimits:
+    if config is None:
+        return TlsLimits()
+    lowest = config.min_protocol_version
+    return TlsLimits(
+        "" if lowest == "TLS_AUTO" else lowest, usable(config.cipher_suites), usable_curves(config.ecdh_curves)
+    )
 
 
 def _seconds(text: str, default: float) -> float:
@@ -317,5 +366,5 @@ def _unused(
 ) -> Iterator[Problem]:
     for name, encoded in zip(config.__struct_fields__, config.__struct_encode_fields__, strict=True):
         if name not in effective and getattr(config, name) != getattr(default, name):
-            remedy = _UNUSED_PROXY.get(name, _REMEDY)
+            remedy = _UNUSED_PROXY.get(name) or _UNUSED_MESH.get(name, _REMEDY)
             yield Problem(base / encoded, f"{encoded} has no effect", Severity.WARNING, remedy, "FL0100")

@@ -12,7 +12,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, SECRET, Resource
 from fairlead.xds.held import FEW, Before, Wanted
 from fairlead.xds.ledger import Nack, TypeLedger
 from fairlead.xds.messages import (
@@ -27,7 +27,7 @@ from fairlead.xds.messages import (
     SotwRequest,
 )
 
-NAMED = frozenset({ENDPOINT, ROUTE, SECRET})
+NAMED = frozenset({ENDPOINT, ROUTE, SECRET, EXTENSION})
 """Types whose first request without names asks for nothing; for all others it asks for everything."""
 
 WHOLE = frozenset({CLUSTER, LISTENER})

@@ -22,7 +22,7 @@ from typing import cast
 
 import msgspec
 
-from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, MAKE_BEFORE_BREAK, ROUTE, Resource
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, MAKE_BEFORE_BREAK, ROUTE, Resource
 from fairlead.xds.channel import Channel
 from fairlead.xds.held import Before
 from fairlead.xds.ledger import Entry, SyncState, TypeLedger, TypeStatus
@@ -178,7 +178,8 @@ class Session:
         )
 
     def _may_remove(self, type_url: str) -> bool:
-        if type_url == ROUTE:
+        if type_url in (ROUTE, EXTENSION):
+            # Requests to a filter without its configuration fail.
             return self._settled(LISTENER)
         if type_url not in (CLUSTER, ENDPOINT):
             return True

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from fairlead.inc import Reader
 from fairlead.ir import gateway as ir
+from fairlead.ir.ciphers import usable, usable_curves
 from fairlead.ir.kind import Emission
 from fairlead.ir.protocol import Protocol, parse_protocol
 from fairlead.kinds.gateway import spec as api
-from fairlead.kinds.gateway.ciphers import usable, usable_curves
 from fairlead.model.diagnostic import Origin
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC

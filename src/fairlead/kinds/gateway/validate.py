@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from fairlead.ir.ciphers import is_cipher_suite, is_curve
 from fairlead.ir.protocol import Protocol, parse_protocol
-from fairlead.kinds.gateway.ciphers import is_cipher_suite, is_curve
 from fairlead.kinds.gateway.spec import GatewaySpec, Port, Server, ServerTLSSettings, TLSCertificate
 from fairlead.model.diagnostic import Problem, has_errors
 from fairlead.model.findings import doubtful, duplicate, forbidden, invalid, no_effect, required, unsupported
