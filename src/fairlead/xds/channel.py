@@ -6,7 +6,6 @@ Pure. The order among types is decided in `fairlead.xds.session`.
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 
@@ -113,7 +112,7 @@ class Channel:
         self._owed = False
         self._dirty: set[str] = set()
         self._force: set[str] = set()
-        self._trials: deque[Trial] = deque()
+        self._trials: list[Trial] = []
         self._tried = 0
         self.unsure: set[str] = set()
         """Sent in a refused response, so perhaps taken over, but not yet acknowledged by themselves."""
@@ -402,7 +401,7 @@ class Channel:
 
     def _next_adds(self, adds: tuple[Resource, ...]) -> tuple[tuple[Resource, ...], tuple[tuple[str, Nack], ...]]:
         while self._trials:
-            trial = self._trials.popleft()
+            trial = self._trials.pop(0)
             chosen = tuple(resource for resource in adds if resource.name in trial.names)
             if chosen:
                 exact = {resource.name: resource.version for resource in chosen} == trial.names

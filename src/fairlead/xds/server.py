@@ -433,6 +433,7 @@ class _Stream:
             parts = server.encoder.delta(response) if self.delta else server.encoder.sotw(response)
             server.count(response.type_url, sum(map(len, parts)))
             call.send(*parts)
+        call.flush()
         if not session.settled:
             return
         server.observer.settled(connection)
