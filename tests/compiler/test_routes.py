@@ -196,7 +196,7 @@ def test_an_edit_rebuilds_one_virtual_host() -> None:
     runs = world.engine.runs
     assert runs["routes_hosts.sidecar_virtual_host"] == 1
     assert runs["routes_rules.http_routes"] <= 2
-    assert runs["routes_hosts.sites"] == 0
+    assert runs["routes_groups.sites"] == 0
     assert sum(runs.values()) < 15, runs
 
 

@@ -20,15 +20,21 @@ from fairlead.ir.host import (
     HOSTS,
     HOSTS_ALL,
     HOSTS_BY_ALIAS,
+    HOSTS_BY_CHUNK,
     HOSTS_BY_NAME,
     HOSTS_BY_NAMESPACE,
     HOSTS_BY_PORT,
+    HOSTS_BY_PORT_CHUNK,
     Host,
     HostKey,
+    chunk_of,
 )
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.ir.sidecar import ANY, EXCEPT, OWN
 from fairlead.ir.visibility import host_matches, is_visible
+
+WHOLE = "*"
+"""The chunk that has all hosts."""
 
 
 class NameKey(NamedTuple):
@@ -43,6 +49,14 @@ class PortKey(NamedTuple):
 
     client_namespace: str
     port: int
+
+
+class ChunkKey(NamedTuple):
+    """Part of the hosts on a port (0: of all hosts) as a client namespace sees them (see `ir.host.chunk_of`)."""
+
+    client_namespace: str
+    port: int
+    chunk: str
 
 
 @rule
@@ -66,21 +80,36 @@ def host_named(r: Reader, key: NameKey) -> HostKey | None:
 @rule
 def host_keys(r: Reader, client_namespace: str) -> tuple[HostKey, ...]:
     """Every host that a client namespace sees, in the order of names."""
-    names = sorted(_imported_names(r, client_namespace))
-    seen = special(r, client_namespace)
+    chunked = (hosts_in(r, ChunkKey(client_namespace, 0, chunk)) for chunk in chunks_seen(r, client_namespace, 0))
+    return tuple(sorted(one for found in chunked for one in found))
+
+
+@rule
+def chunks(r: Reader, port: int) -> tuple[str, ...]:
+    """The chunks in which there are hosts with a port (0: any hosts), whoever sees them."""
+    found = r.find(HOSTS_BY_PORT, port) if port else r.find(HOSTS_ALL, "")
+    return tuple(sorted({chunk_of(at.hostname) for at in found}))
+
+
+def chunks_seen(r: Reader, client_namespace: str, port: int) -> tuple[str, ...]:
+    """The chunks by which to list hosts; a scope that a Sidecar limits has few hosts, and they are one chunk."""
+    return (WHOLE,) if is_limited(client_namespace) else chunks(r, port)
+
+
+@rule
+def hosts_in(r: Reader, key: ChunkKey) -> tuple[HostKey, ...]:
+    """The hosts of a chunk that a client namespace sees, in the order of names."""
+    names = sorted(_names_in(r, key))
+    seen = special(r, key.client_namespace)
     found = (host_named(r, NameKey(seen.seen_by(name), name)) for name in names)
-    return tuple(one for one in found if one is not None)
+    return tuple(one for one in found if one is not None and (not key.port or _has_port(r, one, key.port)))
 
 
 @rule
 def hosts_on_port(r: Reader, key: PortKey) -> tuple[HostKey, ...]:
     """The hosts that a client namespace sees and that have this port number, in the order of names."""
-    if is_limited(key.client_namespace):
-        return tuple(one for one in host_keys(r, key.client_namespace) if _has_port(r, one, key.port))
-    names = sorted({at.hostname for at in r.find(HOSTS_BY_PORT, key.port)})
-    seen = special(r, key.client_namespace)
-    found = (host_named(r, NameKey(seen.seen_by(name), name)) for name in names)
-    return tuple(one for one in found if one is not None and _has_port(r, one, key.port))
+    chunked = (hosts_in(r, ChunkKey(*key, chunk)) for chunk in chunks_seen(r, *key))
+    return tuple(sorted(one for found in chunked for one in found))
 
 
 @rule
@@ -140,6 +169,16 @@ def _sees(r: Reader, host: Host, client_namespace: str) -> bool:
     export_to = host.export_to or settings(r).default_service_export_to
     seen = is_visible(export_to, host.key.namespace, namespace_of(client_namespace))
     return seen and sees_host(r, client_namespace, host)
+
+
+def _names_in(r: Reader, key: ChunkKey) -> set[str]:
+    if key.chunk == WHOLE:
+        if key.port:
+            return {one.hostname for one in host_keys(r, key.client_namespace)}
+        return _imported_names(r, key.client_namespace)
+    at = (key.port, key.chunk)
+    found = r.find(HOSTS_BY_PORT_CHUNK, at) if key.port else r.find(HOSTS_BY_CHUNK, key.chunk)
+    return {one.hostname for one in found}
 
 
 def _imported_names(r: Reader, scope: str) -> set[str]:

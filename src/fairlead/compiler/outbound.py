@@ -47,7 +47,7 @@ from fairlead.envoy.route import Unknown, unknown_route
 from fairlead.envoy.tcpproxy import BLACK_HOLE, TcpTarget, forwarding, tcp_proxy, to_cluster
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Filter, FilterScope
-from fairlead.ir.host import Host, Resolution
+from fairlead.ir.host import Host
 from fairlead.ir.protocol import Protocol
 from fairlead.model.diagnostic import Diagnostic, Severity
 
@@ -114,14 +114,15 @@ def entries(r: Reader, at: At) -> tuple[_Entry, ...]:
     accepted: list[_Entry] = []
     first: Protocol | None = None
     detects = False
+    declared = _declared(r, at)
     for one in _standing(r, at):
-        found = host(r, one.host)
-        port = found.port(at.port) if found is not None else None
-        if found is None or port is None or port.protocol is Protocol.UDP:
+        if one.protocol is Protocol.UDP:
             continue
-        protocol = _declared(r, at) or port.protocol
+        protocol = declared or one.protocol
         if first is not None and protocol is not first and {first, protocol} & set(_SERVER_FIRST):
-            r.report(_unserved(found, at, f"{first.value} is already served there, and does not mix"))
+            found = host(r, one.host)
+            if found is not None:
+                r.report(_unserved(found, at, f"{first.value} is already served there, and does not mix"))
             continue
         first = first or protocol
         if protocol.is_http:
@@ -251,7 +252,13 @@ def _standing(r: Reader, at: At) -> tuple[Standing, ...]:
         return standing(r, Bind(at.caller.namespace, at.address, at.port))
     if at.address != at.caller.bind or at.port < PRIVILEGED or at.port == at.caller.http_proxy_port:
         return ()
-    return tuple(Standing("", one) for one in bound_hosts(r, PortKey(at.caller.namespace, at.port)))
+    out: list[Standing] = []
+    for key in bound_hosts(r, PortKey(at.caller.namespace, at.port)):
+        one = host(r, key)
+        port = one.port(at.port) if one is not None else None
+        if one is not None and port is not None:
+            out.append(Standing("", key, protocol=port.protocol, looked_up=one.is_looked_up))
+    return tuple(out)
 
 
 def _forwarded(r: Reader, at: At, found: tuple[_Entry, ...]) -> list[TcpChain]:
@@ -278,8 +285,8 @@ def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:
         outbound_stat_prefix(names.listener(at.address, at.port)),
         route,
         key.http_filters,
-        grpc_web=any(_protocol(r, one, at.port) is Protocol.GRPC_WEB for one in entries(r, at)),
-        forward=_is_dynamic(r, at) or any(_is_looked_up(r, one) for one in entries(r, at)),
+        grpc_web=any(one.standing.protocol is Protocol.GRPC_WEB for one in entries(r, at)),
+        forward=_is_dynamic(r, at) or any(one.standing.looked_up for one in entries(r, at)),
         trace=trace(r, _scope(at.caller, at.port, tcp=False)),
     )
     return connection_manager(http, settings(r), loggers(r, _scope(at.caller, at.port, tcp=False)))
@@ -287,17 +294,6 @@ def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:
 
 def _tcp(r: Reader, key: OutboundKey, target: TcpTarget) -> list[NetworkFilter]:
     return forwarding(target, key.tcp_filters, loggers(r, _scope(key.at.caller, key.at.port, tcp=True)))
-
-
-def _is_looked_up(r: Reader, entry: _Entry) -> bool:
-    found = host(r, entry.standing.host)
-    return found is not None and found.resolution is Resolution.DYNAMIC_DNS
-
-
-def _protocol(r: Reader, entry: _Entry, port: int) -> Protocol | None:
-    found = host(r, entry.standing.host)
-    served = found.port(port) if found is not None else None
-    return served.protocol if served is not None else None
 
 
 def _otherwise(r: Reader, caller: Caller) -> TcpTarget:

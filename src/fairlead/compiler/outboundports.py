@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, stands_anywhere
-from fairlead.compiler.hosts import PortKey, host, host_keys, hosts_on_port
+from fairlead.compiler.hosts import ChunkKey, PortKey, chunks_seen, host, host_keys, hosts_in, hosts_on_port
 from fairlead.compiler.sidecars import bound_address, on_port, scopes_of
 from fairlead.inc import Reader, rule
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
@@ -58,11 +58,14 @@ class Bind(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """A host at a listener; `subnet` limits it to destinations in a network ("": any)."""
+    """A host at a listener, and what it speaks there; `subnet` limits it to destinations in a network ("": any)."""
 
     created: str
     host: HostKey
     subnet: str = ""
+    protocol: Protocol = Protocol.AUTO
+    looked_up: bool = False
+    """Whether Envoy looks the host's name up for each request."""
 
 
 @rule
@@ -87,13 +90,25 @@ def binds_of(r: Reader, key: HostPortKey) -> tuple[tuple[str, str], ...]:
 def binds_on_port(r: Reader, key: PortKey) -> dict[str, tuple[Standing, ...]]:
     """The hosts at each address for one port, the oldest first. The value is never changed."""
     found: dict[str, list[Standing]] = {}
+    for chunk in chunks_seen(r, *key):
+        for address, one in binds_in(r, ChunkKey(*key, chunk)):
+            found.setdefault(address, []).append(one)
+    return {address: tuple(sorted(found[address])) for address in sorted(found)}
+
+
+@rule
+def binds_in(r: Reader, key: ChunkKey) -> tuple[tuple[str, Standing], ...]:
+    """The hosts of a chunk with the addresses at which they stand."""
+    found: list[tuple[str, Standing]] = []
     own, bound = bound_address(r, key.client_namespace)
     own = own or ("127.0.0.1" if bound else "")
-    for at in hosts_on_port(r, key):
+    for at in hosts_in(r, key):
         one = host(r, at)
-        for address, subnet in ((own, ""),) if own else binds_of(r, HostPortKey(at, key.port)):
-            found.setdefault(address, []).append(Standing(one.created if one is not None else "", at, subnet))
-    return {address: tuple(sorted(found[address])) for address in sorted(found)}
+        port = one.port(key.port) if one is not None else None
+        if one is not None and port is not None:
+            for address, subnet in ((own, ""),) if own else binds_of(r, HostPortKey(at, key.port)):
+                found.append((address, Standing(one.created, at, subnet, port.protocol, one.is_looked_up)))
+    return tuple(found)
 
 
 @rule

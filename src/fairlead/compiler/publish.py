@@ -334,7 +334,7 @@ class Publisher:
             return
         held.members = new
         names = moved.setdefault(held, {})
-        before, after = dict.fromkeys(old), dict.fromkeys(new)
+        before, after = _differing(old, new)
         gone: list[Resource] = []
         for part in before:
             if part not in after:
@@ -416,6 +416,15 @@ def _told(own: _Own, grouped: dict[_Group, Changes], moved: dict[_HeldLayer, Mov
     for view, changes in own.items():
         told[view] = _merged(changes, told.get(view, {}))
     return told
+
+
+def _differing(old: tuple[Part, ...], new: tuple[Part, ...]) -> tuple[dict[Part, None], dict[Part, None]]:
+    """Both lists without what they begin and end with in common: mostly one part of a thousand has come or gone."""
+    shorter = min(len(old), len(new))
+    head = next((at for at in range(shorter) if old[at] != new[at]), shorter)
+    left = shorter - head
+    tail = next((at for at in range(left) if old[-1 - at] != new[-1 - at]), left)
+    return dict.fromkeys(old[head : len(old) - tail]), dict.fromkeys(new[head : len(new) - tail])
 
 
 def _joined(first: Changes, changed: Iterable[_HeldLayer], moved: dict[_HeldLayer, Moved]) -> Changes:

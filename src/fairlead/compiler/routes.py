@@ -12,27 +12,23 @@ from typing import NamedTuple
 from fairlead.compiler.gateways import GatewaysKey, RouteServersKey
 from fairlead.compiler.hosts import PortKey
 from fairlead.compiler.routes_gateway import gateway_configuration
+from fairlead.compiler.routes_groups import GroupKey, JoinKey, group_names, groups, joined, labels_in
 from fairlead.compiler.routes_hosts import (
     ANY,
     PLAIN,
     TUNNEL,
     WITH_PORT,
-    GroupKey,
-    JoinKey,
     Site,
     SiteKey,
     VirtualHostKey,
-    groups,
     http_ports,
-    joined,
-    labels_in,
     serves_http,
     sidecar_virtual_host,
     site,
     tunnel_hosts,
 )
 from fairlead.compiler.routes_rules import ClientKey, narrowed
-from fairlead.compiler.scope import scope, special
+from fairlead.compiler.scope import EVERYWHERE, scope, special
 from fairlead.compiler.sidecars import on_port
 from fairlead.compiler.unknown import unknown
 from fairlead.envoy.names import HTTP_PROXY_ROUTE
@@ -66,6 +62,11 @@ class _SharedKey(NamedTuple):
     client: ClientKey
     name: str
     explicit: bool = False
+
+
+class _CommonKey(NamedTuple):
+    port: int
+    form: str
 
 
 class _NameKey(NamedTuple):
@@ -127,13 +128,40 @@ def shared_route(r: Reader, key: _SharedKey) -> Resource:
         single = _single(r, namespace, key.name)
         host = b"" if single is None else sidecar_virtual_host(r, _virtual_host(r, key.client, single))
         return Resource.of(ROUTE, key.name, head + host)
-    groups = [
-        joined(r, JoinKey(group, narrowed(ClientKey(near, key.client.labels), labels_in(r, group)), form))
-        for group, near in _groups(r, namespace, key.name)
-    ]
+    pieces = list(_pieces(r, key.client, key.name, form))
     tail = list(tunnel_hosts(r, namespace)) if form == TUNNEL else []
     tail.append(unknown_hosts(unknown(r, namespace), connect=form == TUNNEL))
-    return Resource.joined(ROUTE, key.name, (Piece.of(head), *groups, Piece.of(b"".join(tail))))
+    return Resource.joined(ROUTE, key.name, (Piece.of(head), *pieces, Piece.of(b"".join(tail))))
+
+
+@rule
+def common_pieces(r: Reader, key: _CommonKey) -> dict[str, tuple[frozenset[str], Piece]]:
+    """The groups of a port as clients have them to whom nothing special applies: the labels on which a group depends,
+    and its virtual hosts for a client without these. The value is never changed.
+
+    One value for all namespaces: each reads it once, and not each group.
+    """
+    found: dict[str, tuple[frozenset[str], Piece]] = {}
+    for name in group_names(r, PortKey(EVERYWHERE, key.port)):
+        group = GroupKey(EVERYWHERE, key.port, name)
+        piece = joined(r, JoinKey(group, ClientKey(EVERYWHERE, ()), key.form))
+        found[name] = (frozenset(labels_in(r, group)), piece)
+    return found
+
+
+def _pieces(r: Reader, client: ClientKey, name: str, form: str) -> Iterator[Piece]:
+    """The groups of virtual hosts of a route configuration for a client, in order."""
+    own = frozenset(label for label, _ in client.labels)
+    common: dict[int, dict[str, tuple[frozenset[str], Piece]]] = {}
+    for group, near in _groups(r, client.namespace, name):
+        if near == EVERYWHERE and group.client_namespace == EVERYWHERE:
+            if group.port not in common:
+                common[group.port] = common_pieces(r, _CommonKey(group.port, form))
+            labels, piece = common[group.port][group.group]
+            if labels.isdisjoint(own):
+                yield piece
+                continue
+        yield joined(r, JoinKey(group, narrowed(ClientKey(near, client.labels), labels_in(r, group)), form))
 
 
 def _virtual_host(r: Reader, client: ClientKey, one: Site) -> VirtualHostKey:

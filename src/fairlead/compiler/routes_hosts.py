@@ -12,7 +12,19 @@ from typing import NamedTuple
 
 import msgspec
 
-from fairlead.compiler.hosts import NameKey, PortKey, aliases_of, host, host_keys, host_named, hosts_on_port, settings
+from fairlead.compiler.hosts import (
+    ChunkKey,
+    NameKey,
+    PortKey,
+    aliases_of,
+    chunks_seen,
+    host,
+    host_keys,
+    host_named,
+    hosts_in,
+    hosts_on_port,
+    settings,
+)
 from fairlead.compiler.outboundports import is_bound
 from fairlead.compiler.routes_rules import (
     ClientKey,
@@ -21,15 +33,15 @@ from fairlead.compiler.routes_rules import (
     candidate_routes,
     default_routes,
     first_routes,
+    is_known,
     label_names,
     narrowed,
     policy_label_names,
     summary,
 )
-from fairlead.compiler.scope import EVERYWHERE, scope, special
+from fairlead.compiler.scope import scope, special
 from fairlead.compiler.sidecars import namespace_of, on_port
 from fairlead.envoy import names
-from fairlead.envoy.resource import Piece
 from fairlead.envoy.route import RouteList, connect_route, virtual_host
 from fairlead.inc import Reader, rule
 from fairlead.ir.host import HOSTS_BY_ADDRESS, HostKey, HostPort, Resolution
@@ -79,98 +91,7 @@ class QualifiesKey(NamedTuple):
     routes: NamespacedName
 
 
-class GroupKey(NamedTuple):
-    """The virtual hosts of a port whose names are those of a namespace's services ("": all other names)."""
-
-    client_namespace: str
-    port: int
-    group: str
-
-
-class JoinKey(NamedTuple):
-    """A group of virtual hosts for a client: `sites` says which there are, and `client` how they look."""
-
-    sites: GroupKey
-    client: ClientKey
-    form: str
-
-
 PLAIN, WITH_PORT, TUNNEL, ANY = "plain", "with-port", "tunnel", "any"
-
-
-@rule
-def sites(r: Reader, key: PortKey) -> tuple[Site, ...]:
-    """The virtual hosts of a port, in the order of their names."""
-    seen = special(r, key.client_namespace)
-    found = {
-        at.hostname
-        for at in hosts_on_port(r, key)
-        if serves_http(r, SiteKey(seen.seen_by(at.hostname), key.port, at.hostname))
-    }
-    found.update(unclaimed(r, key))
-    made = (site(r, SiteKey(seen.seen_by(hostname), key.port, hostname)) for hostname in found)
-    return tuple(sorted(made, key=lambda one: one.name))
-
-
-@rule
-def site_groups(r: Reader, key: PortKey) -> dict[str, tuple[Site, ...]]:
-    """The virtual hosts of a port by the namespaces in their names. The value is never changed."""
-    found: dict[str, list[Site]] = {}
-    suffix = settings(r).domain_suffix
-    for one in sites(r, key):
-        found.setdefault(_service_of(one.hostname, suffix)[1], []).append(one)
-    return {group: tuple(found[group]) for group in sorted(found)}
-
-
-@rule
-def group_names(r: Reader, key: PortKey) -> tuple[str, ...]:
-    """The groups of a port's virtual hosts."""
-    return tuple(site_groups(r, key))
-
-
-@rule
-def sites_in(r: Reader, key: GroupKey) -> tuple[Site, ...]:
-    """The virtual hosts of a group."""
-    return site_groups(r, PortKey(key.client_namespace, key.port)).get(key.group, ())
-
-
-@rule
-def labels_in(r: Reader, key: GroupKey) -> tuple[str, ...]:
-    """The client labels on which a group depends."""
-    return tuple(sorted({name for one in sites_in(r, key) for name in one.labels}))
-
-
-@rule
-def joined(r: Reader, key: JoinKey) -> Piece:
-    """The virtual hosts of a group for a client, serialised and framed."""
-    return Piece.of(
-        b"".join(
-            sidecar_virtual_host(r, VirtualHostKey(narrowed(key.client, one.labels), one.port, one.hostname, key.form))
-            for one in sites_in(r, key.sites)
-        )
-    )
-
-
-@rule
-def groups(r: Reader, key: PortKey) -> tuple[tuple[GroupKey, str], ...]:
-    """The groups of a port's virtual hosts for a client namespace, and as whose client it gets each of them.
-
-    Only hosts of its own namespace have names that other namespaces do not use; beyond that, what is special counts.
-    """
-    namespace, port = key
-    where = scope(r, namespace)
-    seen = special(r, namespace)
-    found: list[tuple[GroupKey, str]] = []
-    for group in group_names(r, PortKey(where, port)):
-        common = GroupKey(EVERYWHERE, port, group)
-        own = GroupKey(where, port, group)
-        if where != EVERYWHERE:
-            there = sites_in(r, own)
-            if there != sites_in(r, common) or any(seen.seen_by(one.hostname) for one in there):
-                found.append((own, namespace))
-                continue
-        found.append((common, namespace if group == namespace else EVERYWHERE))
-    return tuple(found)
 
 
 @rule
@@ -224,17 +145,24 @@ def unclaimed(r: Reader, key: PortKey) -> tuple[str, ...]:
     if key.port == HTTP_PORT:
         sets = set(candidate_routes(r, key.client_namespace))
     else:
-        sets = {
-            one
-            for at in hosts_on_port(r, key)
-            if serves_http(r, SiteKey(seen.seen_by(at.hostname), key.port, at.hostname))
-            for one in route_sets_for(r, NameKey(seen.seen_by(at.hostname), at.hostname))
-        }
+        sets = {one for chunk in chunks_seen(r, *key) for one in applying_in(r, ChunkKey(*key, chunk))}
     found: set[str] = set()
     for one in sets:
         known = summary(r, one)
         found.update(known.hosts if known is not None else ())
     return tuple(sorted(name for name in found if owners(r, SiteKey(seen.seen_by(name), key.port, name))))
+
+
+@rule
+def applying_in(r: Reader, key: ChunkKey) -> tuple[NamespacedName, ...]:
+    """The rule sets that hold for the HTTP hosts of a chunk."""
+    seen = special(r, key.client_namespace)
+    found: dict[NamespacedName, None] = {}
+    for at in hosts_in(r, key):
+        near = seen.seen_by(at.hostname)
+        if serves_http(r, SiteKey(near, key.port, at.hostname)):
+            found.update(dict.fromkeys(route_sets_for(r, NameKey(near, at.hostname))))
+    return tuple(found)
 
 
 @rule
@@ -325,7 +253,7 @@ def tunnel_hosts(r: Reader, client_namespace: str) -> Iterator[bytes]:
     seen = special(r, client_namespace)
     suffix = settings(r).domain_suffix
     for one in tunnel_sites(r, scope(r, client_namespace)):
-        own = _service_of(one.hostname, suffix)[1] == namespace_of(client_namespace)
+        own = service_of(one.hostname, suffix)[1] == namespace_of(client_namespace)
         near = client_namespace if own else seen.seen_by(one.hostname)
         yield tunnel_virtual_host(r, one._replace(client_namespace=near))
 
@@ -418,8 +346,8 @@ def _further_names(r: Reader, key: SiteKey) -> list[str]:
 
 def _is_free(r: Reader, key: SiteKey, name: str) -> bool:
     """Whether no other host has the name, whatever it speaks, and no rule makes it a virtual host."""
-    other = SiteKey(key.client_namespace, key.port, name)
-    return host_named(r, NameKey(key.client_namespace, name)) is None and not owners(r, other)
+    other, at = SiteKey(key.client_namespace, key.port, name), NameKey(key.client_namespace, name)
+    return not is_known(r, name) or (host_named(r, at) is None and not owners(r, other))
 
 
 def _owns(r: Reader, key: SiteKey, address: str) -> bool:
@@ -436,14 +364,14 @@ def _owns(r: Reader, key: SiteKey, address: str) -> bool:
 
 def _short_names(hostname: str, namespace: str, suffix: str) -> list[str]:
     """`reviews` (only in its own namespace), `reviews.default` and `reviews.default.svc`."""
-    name, where = _service_of(hostname, suffix)
+    name, where = service_of(hostname, suffix)
     if not where or name.startswith("*"):
         return []
     stem = f"{name}.{where}"
     return [*([name] if where == namespace else []), stem, f"{stem}.svc"]
 
 
-def _service_of(hostname: str, suffix: str) -> tuple[str, str]:
+def service_of(hostname: str, suffix: str) -> tuple[str, str]:
     """The service and the namespace in a name such as `reviews.default.svc.cluster.local`; empty in all others."""
     stem = hostname.removesuffix(f".svc.{suffix}")
     name, _, where = stem.partition(".")
@@ -452,7 +380,7 @@ def _service_of(hostname: str, suffix: str) -> tuple[str, str]:
 
 def _taken(r: Reader, key: SiteKey, name: str) -> bool:
     other = SiteKey(key.client_namespace, key.port, name)
-    return name != key.hostname and (serves_http(r, other) or bool(owners(r, other)))
+    return name != key.hostname and is_known(r, name) and (serves_http(r, other) or bool(owners(r, other)))
 
 
 def _first_at(r: Reader, key: SiteKey, address: str) -> bool:
@@ -461,11 +389,8 @@ def _first_at(r: Reader, key: SiteKey, address: str) -> bool:
     for name in rivals:
         at = host_named(r, NameKey(key.client_namespace, name))
         fact = None if at is None else host(r, at)
-        if (
-            fact is not None
-            and address in fact.addresses
-            and serves_http(r, SiteKey(key.client_namespace, key.port, name))
-        ):
+        rival = SiteKey(key.client_namespace, key.port, name)
+        if fact is not None and address in fact.addresses and serves_http(r, rival):
             return False
     return True
 

@@ -19,7 +19,7 @@ from fairlead.envoy.route import RouteList, Serving, default_route, http_route, 
 from fairlead.envoy.routeaction import Forwarding, MirrorTarget, Target
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
-from fairlead.ir.host import HostKey
+from fairlead.ir.host import HOSTS_BY_NAME, HostKey
 from fairlead.ir.route import (
     MESH,
     ROUTES,
@@ -233,6 +233,11 @@ def policy_label_names(r: Reader, hostname: str) -> tuple[str, ...]:
             }
         )
     )
+
+
+def is_known(r: Reader, name: str) -> bool:
+    """Whether any host or rule has a name. Most short names are nobody's, and this is cheap to know of many."""
+    return r.has(HOSTS_BY_NAME, name) or r.has(ROUTES_BY_MESH_HOST, name)
 
 
 def first_routes(r: Reader, client: ClientKey, port: int, sets: tuple[NamespacedName, ...]) -> RouteList | None:

@@ -33,18 +33,21 @@ class Missing:
 MISSING = Missing()
 
 
+_FEW = 4
+
+
 class Cell:
     """Something that can be read: remembers when it last changed and who has read it.
 
-    Most cells have one reader or none, and there are many cells: `dependents` is None, the only reader, or a dictionary
-    of them in the order in which they came.
+    Most cells have few readers or none, and there are many cells: `dependents` is None, the only reader, a tuple of a
+    few, or a dictionary of them; always in the order in which they came.
     """
 
     __slots__ = ("changed_at", "dependents")
 
     def __init__(self) -> None:
         self.changed_at = 0
-        self.dependents: Node | dict[Node, None] | None = None
+        self.dependents: Node | tuple[Node, ...] | dict[Node, None] | None = None
 
     def read_by(self, node: Node) -> None:
         """Remember a reader."""
@@ -53,8 +56,11 @@ class Cell:
             self.dependents = node
         elif isinstance(held, dict):
             held[node] = None
+        elif isinstance(held, tuple):
+            if node not in held:
+                self.dependents = (*held, node) if len(held) < _FEW else dict.fromkeys((*held, node))
         elif held is not node:
-            self.dependents = {held: None, node: None}
+            self.dependents = (held, node)
 
     def left_by(self, node: Node) -> None:
         """Forget a reader."""
@@ -65,13 +71,16 @@ class Cell:
             held.pop(node, None)
             if not held:
                 self.dependents = None
+        elif isinstance(held, tuple):
+            left = tuple(one for one in held if one is not node)
+            self.dependents = left if len(left) != 1 else left[0]
 
     def readers(self) -> Iterable[Node]:
         """Who has read it."""
         held = self.dependents
         if held is None:
             return ()
-        return held if isinstance(held, dict) else (held,)
+        return (held,) if isinstance(held, Node) else held
 
 
 class Row(Cell):

@@ -75,6 +75,11 @@ class Host(msgspec.Struct, frozen=True):
         """Whether the host has no virtual address, so that clients call its instances."""
         return self.resolution is Resolution.PASSTHROUGH and not self.addresses
 
+    @property
+    def is_looked_up(self) -> bool:
+        """Whether the name that a client asks for is looked up for each request."""
+        return self.resolution is Resolution.DYNAMIC_DNS
+
     def is_defined_by(self, owner: str) -> bool:
         """Whether the object of this name has a part in the host ("": the only one that can)."""
         return owner in ("", self.name, *self.joined)
@@ -86,6 +91,19 @@ class Host(msgspec.Struct, frozen=True):
 
 def _ports(_: HostKey, host: Host) -> list[int]:
     return [port.number for port in host.ports]
+
+
+def chunk_of(hostname: str) -> str:
+    """The chunk of a name: its second label, which is the namespace of a service.
+
+    Rules that list hosts do so by chunks: where one host comes or goes, only its chunk is looked at again.
+    """
+    return hostname.partition(".")[2].partition(".")[0]
+
+
+def _port_chunks(key: HostKey, host: Host) -> list[tuple[int, str]]:
+    chunk = chunk_of(key.hostname)
+    return [(port.number, chunk) for port in host.ports]
 
 
 def _selector(key: HostKey, host: Host) -> list[tuple[str, str, str]]:
@@ -122,6 +140,10 @@ HOSTS_ALL = HOSTS.index("all", lambda key, host: [""])
 """Every host, under "": for the few rules that list what a proxy may see."""
 HOSTS_BY_NAME = HOSTS.index("name", lambda key, host: [key.hostname])
 HOSTS_BY_PORT = HOSTS.index("port", _ports)
+HOSTS_BY_CHUNK = HOSTS.index("chunk", lambda key, host: [chunk_of(key.hostname)])
+"""Hosts under the chunks of their names (see `chunk_of`)."""
+HOSTS_BY_PORT_CHUNK = HOSTS.index("port-chunk", _port_chunks)
+"""Hosts under each of their ports and the chunk."""
 HOSTS_BY_ADDRESS = HOSTS.index("address", lambda key, host: host.addresses)
 """Hosts under each of their virtual addresses."""
 HOSTS_CONCERNING = HOSTS.index("concerning", lambda key, host: concerned(host.export_to, key.namespace))
