@@ -8,6 +8,7 @@ names; never behind a redirect.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import re
@@ -59,7 +60,7 @@ class Fetcher:
         """The module, its checksum verified. Raises ModuleError, with a text fit for the object's status."""
         timeout = aiohttp.ClientTimeout(total=FETCH_SECONDS, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS)
         try:
-            async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False, trust_env=True) as session:
+            async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session:
                 if not module.url.startswith("oci://"):
                     return await self._plain(session, module)
                 return await self._image(session, module)
@@ -154,7 +155,7 @@ class _Registry:
 
     async def _authorize(self, challenge: str) -> str:
         scheme, _, rest = challenge.partition(" ")
-        basic = aiohttp.BasicAuth(*self._login).encode() if self._login else ""
+        basic = _basic(*self._login) if self._login else ""
         if scheme.lower() == "basic":
             return basic
         if scheme.lower() != "bearer":
@@ -174,6 +175,10 @@ class _Registry:
         if answer.status != 200:
             raise ModuleError(f"the registry's token server answered {answer.status}")
         return f"Bearer {_token(answer.body)}"
+
+
+def _basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _token(body: bytes) -> str:

@@ -330,7 +330,8 @@ class Relay:
         sent.needs, sent.held = needed(message), message
         self._forget((*sent.removed, *sent.added))
         self._modules.update(sent.needs)
-        unknown = sorted({one for one in sent.needs.values() if one not in self._outcomes}, key=lambda one: one.url)
+        known = {*self._outcomes, *(one for other in flow.sent if other is not sent for one in other.needs.values())}
+        unknown = sorted({*sent.needs.values()} - known, key=lambda one: one.url)
         return [*self._release(flow), *(Fetch(one) for one in unknown)]
 
     def _release(self, flow: _Flow) -> list[Effect]:

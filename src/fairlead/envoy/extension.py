@@ -96,6 +96,20 @@ def extension_resource(extension: Extension, wasm: Wasm, secret: PullSecret | No
     return Resource.of(EXTENSION, name, made.SerializeToString(deterministic=True))
 
 
+def without_secret(body: bytes) -> bytes:
+    """A discovered configuration as it may be shown: without the registry's credentials. Raises DecodeError."""
+    config = TypedExtensionConfig.FromString(body)
+    for kind in (HttpWasm, NetworkWasm):
+        if config.typed_config.Is(kind.DESCRIPTOR):
+            made = kind.FromString(config.typed_config.value)
+            variables = made.config.vm_config.environment_variables.key_values
+            if PULL_SECRET in variables:
+                variables[PULL_SECRET] = "[redacted]"
+                config.typed_config.CopyFrom(pack(made))
+                return config.SerializeToString(deterministic=True)
+    return body
+
+
 def _plugin(extension: Extension, wasm: Wasm) -> PluginConfig:
     plugin = PluginConfig(name=_name(extension), root_id=wasm.root, failure_policy=_POLICIES[wasm.on_failure])
     machine = plugin.vm_config
