@@ -15,10 +15,9 @@ import re
 import ssl
 from collections.abc import Mapping
 from typing import Any, cast
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import aiohttp
-from yarl import URL
 
 from fairlead.agent.modules import Module
 from fairlead.agent.ociimage import (
@@ -168,7 +167,7 @@ class _Registry:
             raise ModuleError("the registry names no token server that can be asked safely")
         asked = {name: said[name] for name in ("service", "scope") if name in said}
         asked.setdefault("scope", f"repository:{self._reference.repository}:pull")
-        url = str(URL(realm).update_query(asked))
+        url = f"{realm}{'&' if where.query else '?'}{urlencode(asked)}"
         answer = await _get(
             self._session, url, {"Authorization": basic} if basic else {}, MAX_DOCUMENT_BYTES, self._tls
         )
@@ -201,7 +200,7 @@ async def _get(
     """GET with bounded redirects. Headers with credentials are not sent to another origin."""
     sent = dict(headers)
     for _ in range(MAX_REDIRECTS + 1):
-        async with session.get(URL(url, encoded=True), headers=sent, allow_redirects=False, ssl=tls) as response:
+        async with session.get(url, headers=sent, allow_redirects=False, ssl=tls) as response:
             if response.status not in _REDIRECTS:
                 return _Answer(response.status, response.headers, await _body(response, limit))
             target = urljoin(url, response.headers.get("Location", ""))
