@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from fairlead.ir.proxystart import annotation_problems
 from fairlead.kinds.process.spec import ProcessPort, ProcessSpec
 from fairlead.model.diagnostic import Problem, Severity
 from fairlead.model.names import is_dns_label, is_dns_subdomain, nearest
 from fairlead.model.object import Object
-from fairlead.model.path import SPEC, FieldPath
+from fairlead.model.path import METADATA, SPEC, FieldPath
 from fairlead.model.probe import Probe
 
 PROTOCOLS = (
@@ -45,6 +46,7 @@ def validate(obj: Object[ProcessSpec]) -> Iterator[Problem]:
             f"{obj.ref.name!r} is not a DNS label of at most {_MAX_NAME} characters",
             remedy="Replicas are named after the process: use lower-case letters, digits and '-'.",
         )
+    yield from annotation_problems(obj.meta.annotations, METADATA / "annotations")
     yield from _validate_role(spec)
     yield from _validate_ports(spec)
     yield from _validate_env(spec)
