@@ -229,6 +229,8 @@ class Channel:
         self._tried = held.exceptions + held.exceptions // 4
         held.follow(catalog, self.few)
         self.names.follow(catalog, self.few)
+        # A set that was large once stays large, even when it is empty.
+        self._dirty, self._force, self.unsure = set(self._dirty), set(self._force), set(self.unsure)
 
     def _all(self, catalog: Named) -> None:
         self.wildcard = True

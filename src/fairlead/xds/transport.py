@@ -31,8 +31,8 @@ from h2.events import (
 from h2.exceptions import ProtocolError as Http2Error
 from h2.settings import SettingCodes, Settings
 
-WINDOW = 1 << 20
-"""Bytes that a client may send on a stream before they are read."""
+FIRST_WINDOW, WINDOW = 1 << 14, 1 << 20
+"""Bytes that a client may send on a stream before they are read: until the call is released, and then."""
 MAX_CALLS = 16
 MAX_HEADER_BYTES = 16_384
 CHUNK = 16_384
@@ -41,7 +41,7 @@ _SETTINGS = Settings(
     client=False,
     initial_values={
         SettingCodes.MAX_CONCURRENT_STREAMS: MAX_CALLS,
-        SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
+        SettingCodes.INITIAL_WINDOW_SIZE: FIRST_WINDOW,
         SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES,
     },
 )
@@ -95,6 +95,7 @@ class Call:
         "_begun",
         "_connection",
         "_got",
+        "_held",
         "_out",
         "_status",
         "blocked",
@@ -113,6 +114,8 @@ class Call:
         self.blocked = False
         """Whether its handler waits to be told that it may send."""
         self._got = b""
+        self._held = -1
+        """Bytes that came while the call was held; negative if it is not."""
         self._out: deque[bytes] | None = None
         self._begun = 0
         self._status: tuple[grpc.StatusCode, str, Sequence[tuple[str, str]]] | None = None
@@ -143,6 +146,16 @@ class Call:
             self._out.extend((head, *(part for part in parts if part)))
         self._connection.drain(self)
 
+    def hold(self) -> None:
+        """Read no messages until `release`: the client may send as much as its first window, which is small."""
+        self._held = max(self._held, 0)
+
+    def release(self) -> None:
+        """Read again, and let the client send much at once."""
+        if self._connection is not None and self._held >= 0:
+            held, self._held = self._held, -1
+            self._connection.admit(self, held)
+
     def flush(self) -> None:
         """Hand what was sent to the network: several messages go in one record."""
         if self._connection is not None:
@@ -158,6 +171,14 @@ class Call:
             connection.end(self.stream, code, details, metadata)
 
     # For the connection.
+
+    def kept(self, data: bytes, size: int) -> bool:
+        """Take bytes of the stream for later, if the call is held."""
+        if self._held < 0:
+            return False
+        self._got += data
+        self._held += size
+        return True
 
     def received(self, data: bytes, most: int) -> bool:
         """Take bytes of the stream; False if a message is larger than `most`."""
@@ -356,10 +377,23 @@ class Connection(asyncio.Protocol):
     def _data(self, event: DataReceived) -> None:
         stream, size = event.stream_id or 0, event.flow_controlled_length or 0
         call = self._calls.get(stream)
-        if call is not None and not call.received(bytes(event.data or b""), self._most):
-            call.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message is compressed, or has over {self._most} bytes")
+        if call is not None and call.kept(bytes(event.data or b""), size):
+            return
+        self._read(call, bytes(event.data or b""))
         if size:
             self._http.acknowledge_received_data(size, stream)
+
+    def _read(self, call: Call | None, data: bytes) -> None:
+        if call is not None and not call.received(data, self._most):
+            call.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message is compressed, or has over {self._most} bytes")
+
+    def admit(self, call: Call, held: int) -> None:
+        """A call is held no longer."""
+        if held:
+            self._http.acknowledge_received_data(held, call.stream)
+        self._http.increment_flow_control_window(WINDOW, call.stream)
+        self._read(call, b"")
+        self.flush()
 
     # Sending.
 
