@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from fairlead.kinds.process import KIND
-from fairlead.kinds.process.spec import ProcessPort, ProcessSpec
+from fairlead.kinds.process.spec import ON_DEMAND, ProcessPort, ProcessSpec
 from fairlead.model.launch import AgentConfig, AppPort, Capture, CaptureMode
 from fairlead.model.manifest import Json
 from fairlead.model.object import Metadata, Object
@@ -72,8 +72,17 @@ class ServiceAddress(msgspec.Struct, frozen=True):
 def template(process: Object[ProcessSpec]) -> str:
     """A hash of everything whose change replaces the replicas (all but their number and the node)."""
     spec = msgspec.structs.replace(process.spec, replicas=1, node="")
-    text = msgspec.json.encode([spec, process.meta.annotations.get(RESTARTED_AT, "")], order="deterministic")
+    said = [spec, process.meta.annotations.get(RESTARTED_AT, "")]
+    if on_demand(process) != "auto":
+        said.append(on_demand(process))
+    text = msgspec.json.encode(said, order="deterministic")
     return hashlib.sha256(text).hexdigest()[:16]
+
+
+def on_demand(process: Object[ProcessSpec]) -> Literal["auto", "true", "false"]:
+    """Whether its sidecars ask for clusters when they need them; without the annotation as the mesh says."""
+    said = process.meta.annotations.get(ON_DEMAND, "")
+    return "true" if said == "true" else "false" if said == "false" else "auto"
 
 
 def protocol_of(port: ProcessPort) -> str:
@@ -179,6 +188,7 @@ def agent_config(
         cluster_id=mesh.cluster_id,
         network=mesh.network,
         capture=capture,
+        on_demand=on_demand(process),
         ports=tuple(AppPort(one.port, one.name, protocol_of(one)) for one in spec.ports),
         command=() if gateway else tuple(expand(word, env) for word in (*spec.command, *spec.args)),
         env=env,
