@@ -11,10 +11,22 @@ import yaml
 from tests.e2e.conftest import World
 from tests.e2e.mesh import environment, eventually
 
-ECHO, SECOND = "app/echo.app.svc.cluster.local", "app/second.app.svc.cluster.local"
+ECHO, QUIET = "app/echo.app.svc.cluster.local", "app/quiet.app.svc.cluster.local"
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: quiet, namespace: app}
+spec: {selector: {app: quiet}, ports: [{name: http, port: 18080}]}
+"""
+"""What no other test calls."""
 
 
 def test_a_scope_is_what_a_workload_called(world: World) -> None:
+    with world.mesh.config(SERVICE):
+        scope_is_learned(world)
+
+
+def scope_is_learned(world: World) -> None:
     def learn(*arguments: str) -> tuple[list[dict[str, Any]], str]:
         done = subprocess.run(
             [sys.executable, "-m", "fairlead.cli.main", "scope", *arguments, "--state", str(world.mesh.plane.state)],
@@ -33,7 +45,7 @@ def test_a_scope_is_what_a_workload_called(world: World) -> None:
 
     assert world.outsider.get("echo.app.svc.cluster.local:18080").status == 200
     assert eventually(lambda: ECHO in hosts(), "the call is known")
-    assert SECOND not in hosts(), "what was not called is not in it"
+    assert QUIET not in hosts(), "what was not called is not in it"
     made, said = learn("learn", "outsider", "-n", "other")
     assert made[0]["kind"] == "Sidecar" and made[0]["metadata"] == {"name": "outsider", "namespace": "other"}
     assert made[0]["spec"]["workloadSelector"] == {"labels": {"app": "outsider"}}
@@ -54,8 +66,8 @@ def test_a_scope_is_what_a_workload_called(world: World) -> None:
         world.mesh.plane.api.delete(made[0])
     assert eventually(lambda: seen() > kept, "the others are back")
     # The next time it is called, the next proposal has it; a TCP connection counts as a request does.
-    world.outsider.get("second.app.svc.cluster.local:18080")
-    assert eventually(lambda: SECOND in hosts(), "the new call is known")
+    world.outsider.get("quiet.app.svc.cluster.local:18080")
+    assert eventually(lambda: QUIET in hosts(), "the new call is known")
     world.client.line(19000)
     wide, _ = learn("learn", "-n", "app", "--namespace-wide")
     assert eventually(lambda: ECHO in learn("learn", "client", "-n", "app")[0][0]["spec"]["egress"][0]["hosts"])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fairlead.envoy.route import (
     RouteList,
     Serving,
+    Unknown,
     framed,
     http_route,
     route_configuration,
@@ -54,7 +55,9 @@ def test_joined_parts_are_one_message() -> None:
     routes = [made(match=HttpMatch(uri=StringMatch("exact", f"/{number}"))) for number in range(3)]
     last = made(name="last")
     host = virtual_host("h:80", ["h", "h.ns"], [route_list([last, made(name="lost")]), route_list(routes)])
-    config = route_pb2.RouteConfiguration.FromString(route_configuration("80", [host, unknown_hosts("ALLOW_ANY")]))
+    config = route_pb2.RouteConfiguration.FromString(
+        route_configuration("80", [host, unknown_hosts(Unknown("PassthroughCluster"))])
+    )
     first, unknown = config.virtual_hosts
     assert list(first.routes) == [*routes, last], "what takes every request comes last, and nothing follows it"
     assert list(first.domains) == ["h", "h.ns"]

@@ -21,6 +21,7 @@ from fairlead.ir.host import HOSTS
 from fairlead.ir.kind import Emission
 from fairlead.ir.mesh import MESHES
 from fairlead.ir.patch import PATCHES
+from fairlead.ir.proxystart import PROXY_STARTS
 from fairlead.ir.ratelimit import RATE_POLICIES
 from fairlead.ir.route import WRITTEN_ROUTES
 from fairlead.ir.security import ACCESS_POLICIES, PEER_POLICIES
@@ -51,6 +52,7 @@ FACTS: tuple[Table[Any, Any], ...] = (
     PATCHES,
     EXTENSIONS,
     RATE_POLICIES,
+    PROXY_STARTS,
 )
 OBJECTS: Table[Ref, Object[Any]] = Table("test-objects")
 

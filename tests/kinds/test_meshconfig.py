@@ -27,10 +27,9 @@ def test_defaults_are_istios() -> None:
 
 def test_settings_and_a_warning_for_what_has_no_effect() -> None:
     mesh, findings = read_mesh_config(TEXT, "mesh.yaml")
-    assert mesh == Mesh(access_log_file="/dev/stdout", outbound_policy="REGISTRY_ONLY")
+    assert mesh == Mesh(access_log_file="/dev/stdout", outbound_policy="REGISTRY_ONLY", proxy_concurrency=2)
     assert [(str(one.path), one.severity, one.code, str(at)) for one, at in findings] == [
         ("defaultConfig.discoveryAddress", Severity.WARNING, "FL0100", "mesh.yaml:7:3"),
-        ("defaultConfig.concurrency", Severity.WARNING, "FL0100", "mesh.yaml:6:3"),
     ]
 
 

@@ -12,8 +12,11 @@ from click.testing import CliRunner
 
 from fairlead.cli.node import logs, node, run
 from fairlead.kinds.process.spec import ProcessPort, ProcessSpec
+from fairlead.model.entry import EntrySpec
+from fairlead.model.group import GroupMetadata, GroupSpec
+from fairlead.model.probe import Probe, TCPSocket
 from fairlead.node.api import ApiError, Client
-from fairlead.node.foreground import Foreground, RunRequest, parse_port
+from fairlead.node.foreground import Foreground, RunRequest, as_member, parse_port
 from fairlead.node.kubeconfig import Access
 from fairlead.node.launch import Mesh
 
@@ -109,3 +112,20 @@ def test_the_command_module_is_light() -> None:
     code = "import sys, fairlead.cli.node; print(sorted({'aiohttp', 'rich', 'asyncio', 'msgspec'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_member_of_a_group_takes_everything_from_it() -> None:
+    template = EntrySpec(labels={"app": "a"}, service_account="sa", ports={"http": 80, "tcp": 81})
+    group = GroupSpec(template, GroupMetadata(labels={"tier": "x"}), Probe(tcp_socket=TCPSocket(80)))
+    spec = ProcessSpec(command=("true",), ports=(ProcessPort(80, "mine"),))
+    made = as_member(RunRequest("true", "shop", spec, "web"), group)
+    assert made.name == "web"
+    assert (made.spec.labels, made.spec.service_account_name) == ({"app": "a", "tier": "x"}, "sa")
+    assert made.spec.ports == (ProcessPort(80, "mine"), ProcessPort(81, "tcp"))
+    assert made.spec.readiness_probe == Probe(tcp_socket=TCPSocket(80))
+
+
+def test_a_member_is_not_told_twice_who_it_is(tmp_path: Path) -> None:
+    said = ["--state", str(tmp_path), "--workload-group", "web", "-l", "a=b", "--", "true"]
+    result = CliRunner().invoke(run, said)
+    assert result.exit_code == 2 and "leave them out" in result.output

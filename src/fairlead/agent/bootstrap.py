@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from fairlead import __version__
+from fairlead.model.group import METADATA
 from fairlead.model.launch import AgentConfig
 
 BOOTSTRAP_FILE = "bootstrap.json"
@@ -65,6 +66,10 @@ _KEPT_SUFFIXES = (
 _KEPT_CONTAINED = (".outlier_detection.", ".circuit_breakers.", ".ssl.", "rbac.")
 
 
+_META = "ISTIO_META_"
+"""What follows it in a variable's name is metadata of the node, as in Istio."""
+
+
 def node_id(config: AgentConfig) -> str:
     """Istio's node id: kind, address, name and domain."""
     domain = f"{config.namespace}.svc.{config.domain_suffix}"
@@ -74,7 +79,9 @@ def node_id(config: AgentConfig) -> str:
 def metadata(config: AgentConfig) -> dict[str, Any]:
     """The node metadata by which the control plane makes this proxy's view."""
     captured = config.capture.mode in ("redirect", "netns")
+    said = {name[len(_META) :]: value for name, value in config.proxy_env.items() if name.startswith(_META)}
     return {
+        **said,
         "NAMESPACE": config.namespace,
         "NAME": config.name,
         "LABELS": dict(config.labels),
@@ -91,6 +98,7 @@ def metadata(config: AgentConfig) -> dict[str, Any]:
         "FAIRLEAD_ENTRY": config.entry,
         "FAIRLEAD_ON_DEMAND": config.on_demand,
         "FAIRLEAD_VERSION": __version__,
+        **({METADATA: config.workload_group} if config.workload_group else {}),
     }
 
 

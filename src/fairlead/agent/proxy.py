@@ -69,7 +69,7 @@ class Proxy:
             began = loop.time()
             self._child = await process.start(
                 self._command(),
-                env={**os.environ, **environment(self.workload)},
+                env={**os.environ, **self._config.proxy_env, **environment(self.workload)},
                 cwd=str(self._directory),
                 output=process.Lines(_forward),
             )
@@ -96,8 +96,8 @@ class Proxy:
             "--config-path",
             bootstrap.BOOTSTRAP_FILE,
             "--disable-hot-restart",
-            "--concurrency",
-            str(config.concurrency),
+            # Without the option Envoy has one worker for each core that it may use.
+            *(("--concurrency", str(config.concurrency)) if config.concurrency else ()),
             "--log-level",
             config.envoy_log_level,
             # As Istio's agent does: `misc` complains of every deprecated field, also of those that stay because tools

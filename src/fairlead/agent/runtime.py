@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +177,8 @@ class Agent:
             application = self._spawn(self._app.run(), "application")
             self._watch(self._app)
         elif not self._end.is_set():
-            self._healthy(True, "")
+            # Nobody started by us, but it may be probed: an application that runs beside, as on Istio's VMs.
+            self._watch_readiness(self._config.env)
         draining = self._spawn(self._drain_when_asked(), "drain")
         if application is not None:
             await asyncio.wait([application, ending], return_when=asyncio.FIRST_COMPLETED)
@@ -199,13 +200,8 @@ class Agent:
 
     def _watch(self, app: Application) -> None:
         config = self._config
+        self._watch_readiness(app.env)
         target = probes.Target.of(config, app.env)
-        if config.readiness is not None:
-            self._healthy(False, "not ready yet")
-            prober = probes.Prober(config.readiness, target, self._healthy, healthy=False)
-            self._spawn(prober.run(), "readiness")
-        else:
-            self._healthy(True, "")
         if config.liveness is not None:
 
             def alive(healthy: bool, reason: str) -> None:
@@ -213,6 +209,15 @@ class Agent:
                     self._tasks.append(asyncio.create_task(app.revive(reason, LIVENESS_GRACE)))
 
             self._spawn(probes.Prober(config.liveness, target, alive, healthy=True, rearm=True).run(), "liveness")
+
+    def _watch_readiness(self, env: Mapping[str, str]) -> None:
+        if self._config.readiness is None:
+            self._healthy(True, "")
+            return
+        self._healthy(False, "not ready yet")
+        target = probes.Target.of(self._config, env)
+        prober = probes.Prober(self._config.readiness, target, self._healthy, healthy=False)
+        self._spawn(prober.run(), "readiness")
 
     def _healthy(self, healthy: bool, reason: str) -> None:
         if self._status.draining:

@@ -97,7 +97,10 @@ def node(
 @_mesh_options
 @click.option("-n", "--namespace", default="default", show_default=True)
 @click.option("--name", default="", help="The workload's name. Default: the command's.")
-@click.option("--service-account", default="default", show_default=True, help="The identity it gets.")
+@click.option("--service-account", default="", help="The identity it gets. Default: default.")
+@click.option(
+    "--workload-group", default="", help="Join as a member of this WorkloadGroup, which says identity, labels, probe."
+)
 @click.option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; Services select by labels.")
 @click.option("-p", "--port", "ports", multiple=True, metavar="[PROTOCOL:]PORT", help="A port it serves on.")
 @click.option("--capture", type=click.Choice(["auto", "netns", "explicit", "none"]), default="auto", show_default=True)
@@ -113,6 +116,7 @@ def run(
     namespace: str,
     name: str,
     service_account: str,
+    workload_group: str,
     labels: tuple[str, ...],
     ports: tuple[str, ...],
     capture: str,
@@ -133,10 +137,13 @@ def run(
     from fairlead.node.supervisor import default_agent_command, samples_directory
 
     home = state or default_state()
+    if workload_group and (service_account or labels or name):
+        raise click.UsageError("--workload-group says the name, the service account and the labels: leave them out")
     request = RunRequest(
         _workload_name(name or Path(command[0]).name),
         namespace,
-        _run_spec(command, labels, ports, service_account, capture),
+        _run_spec(command, labels, ports, service_account or "default", capture),
+        workload_group,
     )
 
     async def go() -> int:

@@ -73,6 +73,8 @@ class Fleet:
         self._live = live
         self._traffic = traffic
         self._recalled: set[str] = set()
+        self.ended: Callable[[str, Identity], None] = lambda _node, _identity: None
+        """Told of the proxies (node ids) that say goodbye, and who says so."""
         self._clock = clock
         saved = _load(file)
         self._known: dict[str, Known] = dict(saved.proxies)
@@ -187,6 +189,7 @@ class Fleet:
         """Take a report of an authenticated agent."""
         if report.ending:
             self._known.pop(report.proxy, None)
+            self.ended(report.proxy, identity)
         elif report.proxy in self._known or len(self._known) < MAX_PROXIES:
             self._known[report.proxy] = Known(
                 str(identity), report.bundle[:64], report.issuer[:128], report.not_after, self._clock()

@@ -39,6 +39,7 @@ from fairlead.controlplane.learning import Learning
 from fairlead.controlplane.operations import operations
 from fairlead.controlplane.profiling import Profiler
 from fairlead.controlplane.proxies import Proxies
+from fairlead.controlplane.startroutes import start_routes
 from fairlead.controlplane.state import Endpoints, StateDirectory
 from fairlead.controlplane.strictness import Strictness
 from fairlead.controlplane.traffic import TrafficLedger
@@ -158,6 +159,7 @@ class ControlPlane:
         self.learning = Learning(self.feed, self.delivery, self.traffic)
         self.proxies.asked = self.learning.asked
         self.fleet = Fleet(state.ca / "fleet.json", lambda: self.authority, self.proxies.nodes, self.traffic)
+        self.fleet.ended = self.proxies.enrolment.ended
         self.plaintext = self.fleet.plaintext
         self.issuer_keys = IssuerKeys(settings.join_issuers, self.fetcher.fetch, settings.jwks_refresh)
         self._certificates: _ServerCertificates | None = None
@@ -204,11 +206,12 @@ class ControlPlane:
         self._running += [self.traffic.stop, self.fleet.stop, self.issuer_keys.stop]
         await self.keys.start()
         self.proxies.programmed.start()
+        self.proxies.enrolment.start()
         for server in (xds, join, api):
             await server.start()
             self._running.append(server.stop)
         # Stopped first: that proxies are cut off by a control plane that ends says nothing of their configuration.
-        self._running.append(self.proxies.programmed.stop)
+        self._running += [self.proxies.enrolment.stop, self.proxies.programmed.stop]
         reached = _reached(settings.host)
         found = Endpoints(f"https://{reached}:{api.port}", f"{reached}:{xds.port}", f"{reached}:{join.port}")
         self._write(found)
@@ -284,6 +287,7 @@ class ControlPlane:
                     self.proxies, self.feed, self.delivery, lambda: self.xds, self.profiler, lambda: forecast(self)[1]
                 ),
                 *authority_routes(self),
+                *start_routes(self.model),
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
             ],
         )

@@ -36,7 +36,7 @@ from fairlead.xds.server import Connection
 _log = logging.getLogger(__name__)
 CONDITION = "Programmed"
 _GROUPS = ("networking.istio.io", "security.istio.io", "telemetry.istio.io", "extensions.istio.io")
-_NO_POLICY = ("WorkloadEntry", "WorkloadGroup")
+_NO_POLICY = ("WorkloadEntry", "WorkloadGroup", "ProxyConfig")
 _PAUSE = 0.25
 _ALL_PAUSE, _ALL = 2.0, "all"
 """Seconds between news and the writing of what follows from it."""

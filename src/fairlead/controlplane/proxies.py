@@ -12,6 +12,7 @@ import msgspec
 from fairlead.compiler.model import MeshModel
 from fairlead.controlplane.conditions import Outcome, set_condition
 from fairlead.controlplane.delivery import Delivery, view_of
+from fairlead.controlplane.enrolment import Enrolment
 from fairlead.controlplane.feed import Pass
 from fairlead.controlplane.programmed import Programmed
 from fairlead.controlplane.progress import Progress, Standing
@@ -43,6 +44,7 @@ class Proxies:
         self.progress = Progress(delivery.feed.stages, time.monotonic)
         self.asked: Callable[[Connection, tuple[str, ...]], None] = lambda _connection, _names: None
         """Told of clusters that a proxy asks for by name and has not been given; called before it is answered."""
+        self.enrolment = Enrolment(store, model.kinds)
         self.programmed = Programmed(store, model, self._live)
 
     def connected(self, connection: Connection) -> None:
@@ -51,6 +53,7 @@ class Proxies:
         self._of_view.setdefault(known.view, {})[connection.id] = known
         self._of_node[connection.node.id] = known
         self.progress.began(known.standing)
+        self.enrolment.joined(connection)
         _log.info("proxy %s connected as %s", connection.node.id, connection.peer)
 
     def disconnected(self, connection: Connection) -> None:
@@ -65,6 +68,7 @@ class Proxies:
                 del self._of_view[known.view]
             self.progress.left(known.standing)
         self.programmed.left(connection)
+        self.enrolment.left(connection)
         _log.info("proxy %s disconnected", connection.node.id)
 
     def passed(self, made: Pass) -> None:
@@ -177,10 +181,14 @@ class Proxies:
         return [known.connection for known in self._known.values()]
 
     def _health(self, connection: Connection, event: Health) -> None:
+        reason = "HealthCheckSucceeded" if event.healthy else "HealthCheckFailed"
+        outcome = Outcome(event.healthy, reason, event.message[:1024])
+        self.enrolment.heard(connection, outcome)
         entry = str(connection.node.metadata.get("FAIRLEAD_ENTRY") or "")
-        if not entry:
+        ref = self.enrolment.entry_of(connection)
+        if ref is None and not entry:
             return
-        ref = Ref(_ENTRY_GROUP, "WorkloadEntry", connection.peer.namespace, entry)
+        ref = ref or Ref(_ENTRY_GROUP, "WorkloadEntry", connection.peer.namespace, entry)
         document = self._store.get(ref)
         if document is None:
             return
@@ -189,9 +197,8 @@ class Proxies:
         if account != connection.peer.service_account:
             _log.warning("%s may not report health of %s, which is of %s", connection.peer, ref, account)
             return
-        reason = "HealthCheckSucceeded" if event.healthy else "HealthCheckFailed"
         try:
-            set_condition(self._store, "Healthy", {ref: Outcome(event.healthy, reason, event.message[:1024])})
+            set_condition(self._store, "Healthy", {ref: outcome})
         except StoreError as error:
             _log.warning("the health of %s cannot be written: %s", ref, error)
 

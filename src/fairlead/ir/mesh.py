@@ -8,6 +8,7 @@ import msgspec
 
 from fairlead.inc import Table
 from fairlead.ir.authz import Authorizer
+from fairlead.ir.filters import Pairs
 from fairlead.ir.locality import LocalityLb
 from fairlead.ir.network import Network
 from fairlead.ir.observability import Observability
@@ -53,6 +54,8 @@ class Mesh(msgspec.Struct, frozen=True):
     default_policy_export_to: tuple[str, ...] = ("*",)
     locality: LocalityLb = LocalityLb()
     num_trusted_proxies: int = 0
+    proxy_concurrency: int | None = None
+    proxy_environment: Pairs = ()
     path_normalization: Literal["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"] = "DEFAULT"
     http_proxy_port: int = 0
     authorizers: tuple[Authorizer, ...] = ()

@@ -20,6 +20,7 @@ from fairlead.ir.meshnetworks import NETWORKS_KEY, read_networks
 from fairlead.ir.meshspec import HTTPRetry, LocalitySetting, MeshConfig, TLSConfig
 from fairlead.ir.observability import ignored_fields, is_served, observability_of, provider_problems
 from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig
+from fairlead.ir.proxystart import variable_problems
 from fairlead.ir.traffic import RetryPolicy, TcpKeepalive
 from fairlead.model.decode import decode
 from fairlead.model.diagnostic import Position, Problem, Severity
@@ -66,9 +67,8 @@ _EFFECTIVE = frozenset(
         "trust_domain_aliases",
     )
 )
-_EFFECTIVE_PROXY = frozenset(("gateway_topology", "tracing"))
+_EFFECTIVE_PROXY = frozenset(("concurrency", "gateway_topology", "proxy_metadata", "tracing"))
 _UNUSED_PROXY = {
-    "concurrency": "Whoever starts agents sets `concurrency` in their configuration; it is 1 otherwise.",
     "drain_duration": "A Process says it by terminationGracePeriodSeconds.",
 }
 """What to do about settings that agents take from elsewhere: they start before they hear of the mesh's settings."""
@@ -181,6 +181,8 @@ def mesh_of(config: MeshConfig) -> Mesh:
         default_route_export_to=config.default_virtual_service_export_to or default.default_route_export_to,
         default_policy_export_to=config.default_destination_rule_export_to or default.default_policy_export_to,
         locality=_locality(config.locality_lb_setting),
+        proxy_concurrency=proxy.concurrency,
+        proxy_environment=tuple(sorted(proxy.proxy_metadata.items())),
         num_trusted_proxies=proxy.gateway_topology.num_trusted_proxies if proxy.gateway_topology else 0,
         path_normalization=config.path_normalization.normalization if config.path_normalization else "DEFAULT",
         http_proxy_port=config.proxy_http_port,
@@ -202,6 +204,9 @@ def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator
     yield from _providers(config, base)
     yield from _tls_problems(base / "meshMTLS", config.mesh_mtls)
     yield from _tls_problems(base / "tlsDefaults", config.tls_defaults)
+    if config.default_config is not None:
+        path = base.child("defaultConfig", "proxyMetadata")
+        yield from variable_problems(config.default_config.proxy_metadata, path)
     yield from _without_effect(config, base)
 
 

@@ -165,7 +165,10 @@ class ProxyConfig(Spec, frozen=True):
     control_plane_auth_policy: Literal["NONE", "MUTUAL_TLS", "INHERIT"] = "MUTUAL_TLS"
     custom_config_file: str = ""
     stat_name_length: int = 189
-    concurrency: Annotated[int | None, Meta(description="Worker threads of Envoy; 0: one for each core.")] = None
+    concurrency: Annotated[
+        Annotated[int, Meta(ge=0, le=2147483647)] | None,
+        Meta(description="Worker threads of Envoy; 0: one for each core."),
+    ] = None
     proxy_bootstrap_template_path: str = ""
     interception_mode: Literal["REDIRECT", "TPROXY", "NONE"] = "REDIRECT"
     tracing: Tracing | None = None

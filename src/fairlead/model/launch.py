@@ -41,6 +41,10 @@ class AgentConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     `address` is where peers reach this workload: Envoy binds its inbound ports there, and the agent its status port.
     `entry` names the WorkloadEntry (in `namespace`) whose health this agent reports; empty for gateways.
     `on_demand` is whether Envoy gets the clusters of hosts when it calls them first; auto: as the mesh's settings say.
+    `workload_group` names the WorkloadGroup (in `namespace`) as whose member it joins: then the control plane writes
+    its entry, and `entry` stays empty; `service_account`, `labels` and `readiness` must be the group's.
+    `concurrency` is the number of Envoy's worker threads, 0 for one for each core; `proxy_env` is added to Envoy's
+    environment.
     """
 
     name: str
@@ -54,6 +58,7 @@ class AgentConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     proxy_type: Literal["sidecar", "router"] = "sidecar"
     address: str = "127.0.0.1"
     entry: str = ""
+    workload_group: str = ""
     labels: dict[str, str] = {}
     workload_name: str = ""
     trust_domain: str = "cluster.local"
@@ -73,5 +78,6 @@ class AgentConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     liveness: Probe | None = None
     drain_seconds: float = 45
     concurrency: int = 1
+    proxy_env: dict[str, str] = {}
     envoy: str = ""
     envoy_log_level: str = "warning"

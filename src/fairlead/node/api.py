@@ -50,6 +50,7 @@ class Resource(NamedTuple):
 
 PROCESSES = Resource("fairlead.dev", "v1alpha1", "processes")
 WORKLOAD_ENTRIES = Resource("networking.istio.io", "v1", "workloadentries")
+WORKLOAD_GROUPS = Resource("networking.istio.io", "v1", "workloadgroups")
 SERVICES = Resource("", "v1", "services")
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts")
 NAMESPACES = Resource("", "v1", "namespaces")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from fairlead.ir.proxystart import ANNOTATION, StartLayers, effective
 from fairlead.kinds.process import KIND
 from fairlead.kinds.process.spec import ON_DEMAND, ProcessPort, ProcessSpec
 from fairlead.model.launch import AgentConfig, AppPort, Capture, CaptureMode
@@ -72,10 +73,12 @@ class ServiceAddress(msgspec.Struct, frozen=True):
 def template(process: Object[ProcessSpec]) -> str:
     """A hash of everything whose change replaces the replicas (all but their number and the node)."""
     spec = msgspec.structs.replace(process.spec, replicas=1, node="")
-    said = [spec, process.meta.annotations.get(RESTARTED_AT, "")]
+    meant: list[object] = [spec, process.meta.annotations.get(RESTARTED_AT, "")]
+    if ANNOTATION in process.meta.annotations:
+        meant.append(process.meta.annotations[ANNOTATION])
     if on_demand(process) != "auto":
-        said.append(on_demand(process))
-    text = msgspec.json.encode(said, order="deterministic")
+        meant.append({ON_DEMAND: on_demand(process)})
+    text = msgspec.json.encode(meant, order="deterministic")
     return hashlib.sha256(text).hexdigest()[:16]
 
 
@@ -155,11 +158,16 @@ def agent_config(
     mesh: Mesh,
     services: Sequence[ServiceAddress] = (),
     base: Mapping[str, str] | None = None,
+    start: StartLayers | None = None,
 ) -> AgentConfig:
-    """The configuration of the replica's agent; `base` is the environment that applications start from."""
+    """The configuration of the replica's agent; `base` is the environment that applications start from.
+
+    `start` is what the mesh says of how proxies start; the annotation of the Process is added here.
+    """
     spec = process.spec
     env = variables(process, replica, place, services, base or {})
     gateway = spec.proxy == "router"
+    starting = effective(start or StartLayers(), process.meta.annotations.get(ANNOTATION, ""))
     capture = Capture(mode="none")
     if not gateway and place.mode != "none":
         explicit = place.mode == "explicit"
@@ -197,6 +205,8 @@ def agent_config(
         readiness=spec.readiness_probe,
         liveness=spec.liveness_probe,
         drain_seconds=spec.termination_grace_period_seconds,
+        concurrency=1 if starting.concurrency is None else starting.concurrency,
+        proxy_env=dict(starting.environment),
         envoy=mesh.envoy,
     )
 

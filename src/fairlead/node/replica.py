@@ -26,6 +26,7 @@ from fairlead.node.hostprocess import HostProcess, describe_exit
 from fairlead.node.launch import Mesh, Place, ServiceAddress, agent_config, variables, workload_entry
 from fairlead.node.plan import MAX_BACKOFF, Phase, Running, backoff
 from fairlead.node.registration import register
+from fairlead.node.starting import proxy_start
 
 KILL_MARGIN = 15.0
 """Seconds beyond the grace period that an agent gets to end by itself."""
@@ -278,12 +279,13 @@ class Replica:
                 env = variables(self.process, self.name, place, services, base)
                 return [expand(word, env) for word in (*spec.command, *spec.args)], env, APP_LOG
             token = await self._token()
+            start = await proxy_start(around.client, self.key.namespace, spec.labels)
         except ApiError as error:
             # The control plane is away: what a life before this one was given still holds, certificates included.
             if (error.status == 0 or error.status >= 500) and self.restarts and config_file.exists():
                 return agent, agent_environment(), PROXY_LOG
             raise
-        config = agent_config(self.process, self.name, place, around.mesh, services, base)
+        config = agent_config(self.process, self.name, place, around.mesh, services, base, start)
         around.files.write(Path(place.directory) / "token", token.encode())
         around.files.write(config_file, msgspec.json.encode(config))
         return agent, agent_environment(), PROXY_LOG

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from fairlead.ir.proxystart import annotation_problems
 from fairlead.kinds.process.spec import ON_DEMAND, ProcessPort, ProcessSpec
 from fairlead.model.diagnostic import Problem, Severity
 from fairlead.model.names import is_dns_label, is_dns_subdomain, nearest
 from fairlead.model.object import Object
-from fairlead.model.path import SPEC, FieldPath
+from fairlead.model.path import METADATA, SPEC, FieldPath
 from fairlead.model.probe import Probe
 
 PROTOCOLS = (
@@ -46,6 +47,7 @@ def validate(obj: Object[ProcessSpec]) -> Iterator[Problem]:
             remedy="Replicas are named after the process: use lower-case letters, digits and '-'.",
         )
     yield from _validate_on_demand(obj)
+    yield from annotation_problems(obj.meta.annotations, METADATA / "annotations")
     yield from _validate_role(spec)
     yield from _validate_ports(spec)
     yield from _validate_env(spec)
@@ -60,7 +62,7 @@ def validate(obj: Object[ProcessSpec]) -> Iterator[Problem]:
 
 def _validate_on_demand(obj: Object[ProcessSpec]) -> Iterator[Problem]:
     said = obj.meta.annotations.get(ON_DEMAND)
-    path = FieldPath(("metadata", "annotations", ON_DEMAND))
+    path = METADATA.child("annotations", ON_DEMAND)
     if said is not None and said not in ("true", "false"):
         yield Problem(path, f"{said!r} is neither true nor false", remedy="Write it in quotes.", code="FL3500")
     elif said is not None and obj.spec.proxy == "router":

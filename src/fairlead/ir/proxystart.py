@@ -1,0 +1,137 @@
+"""How proxies are started: Envoy's threads and environment, as ProxyConfig objects, annotations and MeshConfig say.
+
+Istio's precedence: an object that selects the workload, the workload's annotation `proxy.istio.io/config`, an object of
+its namespace, one of the root namespace, MeshConfig's `defaultConfig`. Numbers are taken from the first that has one,
+variables one by one. Among equals the older object wins. A running proxy is left alone: this is for its next start.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from fairlead.inc import Table
+from fairlead.ir.filters import Pairs
+from fairlead.ir.mesh import Mesh
+from fairlead.ir.proxyconfig import ProxyConfig
+from fairlead.ir.view import pairs, selects
+from fairlead.model.decode import decode
+from fairlead.model.diagnostic import Origin, Problem, Severity
+from fairlead.model.path import ROOT, FieldPath
+from fairlead.model.ref import NamespacedName
+from fairlead.model.yaml import YAMLError, parse_documents
+
+ANNOTATION = "proxy.istio.io/config"
+"""The annotation with a workload's own ProxyConfig fields, as YAML."""
+WRONG = "FL3300"
+_NAME = re.compile(r"[^=\0]+\Z")
+_EFFECTIVE = frozenset(("concurrency", "proxy_metadata"))
+
+
+class StartLayer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one place says. `concurrency` is the number of Envoy's worker threads, 0 for one for each core."""
+
+    concurrency: int | None = None
+    environment: Mapping[str, str] = {}
+
+
+class StartLayers(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is said of all workloads of a namespace, and what objects say that select the workload."""
+
+    general: StartLayer = StartLayer()
+    workload: StartLayer = StartLayer()
+
+
+class ProxyStart(msgspec.Struct, frozen=True):
+    """A ProxyConfig object; an empty selector is for the whole namespace (of all, if that is the root)."""
+
+    key: NamespacedName
+    origin: Origin
+    selector: Pairs = ()
+    concurrency: int | None = None
+    environment: Pairs = ()
+    created: str = ""
+
+    @property
+    def layer(self) -> StartLayer:
+        """What it says."""
+        return StartLayer(self.concurrency, dict(self.environment))
+
+
+PROXY_STARTS: Table[NamespacedName, ProxyStart] = Table("proxy start", stage=1)
+
+
+def over(wins: StartLayer, base: StartLayer) -> StartLayer:
+    """`base` with what `wins` says put over it."""
+    concurrency = base.concurrency if wins.concurrency is None else wins.concurrency
+    return StartLayer(concurrency, {**base.environment, **wins.environment})
+
+
+def layers_of(mesh: Mesh, starts: Iterable[ProxyStart], namespace: str, labels: Mapping[str, str]) -> StartLayers:
+    """The layers of a workload with these labels in this namespace."""
+    at = pairs(dict(labels))
+    known = sorted(starts, key=lambda one: (one.created, one.key), reverse=True)
+    general = StartLayer(mesh.proxy_concurrency, dict(mesh.proxy_environment))
+    for where in dict.fromkeys((mesh.root_namespace, namespace)):
+        for one in known:
+            if one.key.namespace == where and not one.selector:
+                general = over(one.layer, general)
+    workload = StartLayer()
+    for one in known:
+        if one.key.namespace == namespace and one.selector and selects(one.selector, at):
+            workload = over(one.layer, workload)
+    return StartLayers(general, workload)
+
+
+def effective(layers: StartLayers, annotation: str) -> StartLayer:
+    """The layers with the annotation between them; one that is wrong says nothing (it was refused or warned about)."""
+    own = read_annotation(annotation)[0] if annotation else None
+    between = StartLayer(own.concurrency, own.proxy_metadata) if own is not None else StartLayer()
+    return over(layers.workload, over(between, layers.general))
+
+
+def variable_problems(variables: Mapping[str, str], path: FieldPath) -> Iterator[Problem]:
+    """What the operating system would refuse as an environment."""
+    for name, value in variables.items():
+        if not _NAME.match(name):
+            remedy = "Use a name without '='."
+            yield Problem(path / name, f"{name!r} is not a variable name", remedy=remedy, code=WRONG)
+        if "\0" in value:
+            yield Problem(path / name, "contains a NUL character", remedy="Remove it.", code=WRONG)
+
+
+def read_annotation(text: str) -> tuple[ProxyConfig | None, list[Problem]]:
+    """The fields of an annotation, None if a problem is an error. Paths begin in the annotation's value."""
+    try:
+        documents = parse_documents(text)
+    except YAMLError as error:
+        return None, [Problem(ROOT, error.message, remedy="Write ProxyConfig fields as YAML.", code=WRONG)]
+    if len(documents) != 1:
+        return None, [Problem(ROOT, "must be one YAML document", remedy="Write ProxyConfig fields.", code=WRONG)]
+    config, problems = decode(ProxyConfig, documents[0].data, ROOT)
+    if config is not None:
+        problems = [*problems, *variable_problems(config.proxy_metadata, ROOT / "proxyMetadata")]
+    if any(one.severity is Severity.ERROR for one in problems):
+        return None, problems
+    return config, problems
+
+
+def annotation_problems(annotations: Mapping[str, str], path: FieldPath) -> Iterator[Problem]:
+    """What is wrong with a workload's annotation; `path` is that of the annotations."""
+    text = annotations.get(ANNOTATION)
+    if not text:
+        return
+    config, problems = read_annotation(text)
+    at = path / ANNOTATION
+    for one in problems:
+        message = f"{one.path}: {one.message}" if one.path else one.message
+        yield msgspec.structs.replace(one, path=at, message=message)
+    if config is None:
+        return
+    default = ProxyConfig()
+    for name, encoded in zip(config.__struct_fields__, config.__struct_encode_fields__, strict=True):
+        if name not in _EFFECTIVE and getattr(config, name) != getattr(default, name):
+            remedy = "Here concurrency and proxyMetadata act: remove it, or expect nothing of it."
+            yield Problem(at, f"{encoded} has no effect", Severity.WARNING, remedy, "FL0100")
