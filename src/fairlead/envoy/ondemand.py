@@ -8,8 +8,10 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 
 from fairlead.envoy.pack import pack, seconds
 
-TIMEOUT = 5.0
-"""Seconds that a request waits for its cluster; then it is answered as if there were none (503)."""
+TIMEOUT = 3.0
+"""Seconds that a request waits for its cluster; then it is answered as if there were none (503).
+
+Envoy asks once: later requests to what there is not wait in vain, so it must not be long."""
 
 
 def on_demand_filter() -> HttpFilter:
