@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC
+from envoy.extensions.filters.http.wasm.v3.wasm_pb2 import Wasm as HttpWasm
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairlead.agent.modules import Failed, Module, Ready
 from fairlead.agent.relaystate import (
     HEALTH,
     NAME_TABLE,
+    SUBSTITUTED,
     CloseUpstream,
+    Fetch,
     OpenUpstream,
     Relay,
     Save,
@@ -19,7 +25,13 @@ from fairlead.agent.relaystate import (
     ToUpstream,
     Unhealthy,
 )
-from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from fairlead.envoy.extension import extension_resource
+from fairlead.envoy.pack import packed
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE
+from fairlead.ir.extension import Extension, PullSecret, Wasm
+from fairlead.model.diagnostic import Origin
+from fairlead.model.path import SPEC
+from fairlead.model.ref import NamespacedName, Ref
 
 NAMED = (ENDPOINT, ROUTE)
 NAMES = ("a", "b", "c")
@@ -342,3 +354,106 @@ def test_health_is_repeated_on_every_stream() -> None:
     world.carry(world.relay.health(None))
     world.settle()
     assert world.plane.health[-1] == ""
+
+
+def remote(version: str, url: str = "http://a.test/m.wasm", always: bool = False) -> discovery.Resource:
+    """A configuration `x` that names a module, as the control plane sends it."""
+    wasm = Wasm(url, on_failure="FAIL_OPEN", environment=(("A", "b"),), always=always, pull_secret="given")
+    origin = Origin(Ref("extensions.istio.io", "WasmPlugin", "n", "x"), SPEC)
+    made = extension_resource(Extension(NamespacedName("n", "x"), "WasmPlugin", origin), wasm, PullSecret("hidden"))
+    return discovery.Resource(
+        name="x", version=version, resource=packed("envoy.config.core.v3.TypedExtensionConfig", made.body)
+    )
+
+
+class Modules:
+    """A relay whose Envoy discovers the configuration `x`."""
+
+    def __init__(self, good: dict[str, dict[str, tuple[str, bytes]]] | None = None, *, upstream: bool = True) -> None:
+        self.relay = Relay(good or {})
+        self.relay.envoy_opened()
+        self.did: list[object] = []
+        first = discovery.DeltaDiscoveryRequest(type_url=EXTENSION, resource_names_subscribe=["x"])
+        first.node.id = "a"
+        self.did += self.relay.envoy_request(first)
+        self.did += self.relay.upstream_opened() if upstream else self.relay.upstream_closed()
+
+    def respond(self, nonce: str, *resources: discovery.Resource) -> list[object]:
+        body = discovery.DeltaDiscoveryResponse(type_url=EXTENSION, nonce=nonce, resources=resources)
+        return list(self.relay.upstream_response(body.SerializeToString()))
+
+    def answer(self, nonce: str) -> list[object]:
+        return list(self.relay.envoy_request(discovery.DeltaDiscoveryRequest(type_url=EXTENSION, response_nonce=nonce)))
+
+
+def given(effect: object) -> TypedExtensionConfig:
+    assert isinstance(effect, ToEnvoy)
+    assert b"hidden" not in effect.body, "credentials are not for Envoy"
+    (one,) = discovery.DeltaDiscoveryResponse.FromString(effect.body).resources
+    return TypedExtensionConfig.FromString(one.resource.value)
+
+
+def fetched(effect: object) -> Module:
+    assert isinstance(effect, Fetch)
+    return effect.module
+
+
+def test_a_module_is_fetched_before_envoy_hears_of_it() -> None:
+    world = Modules()
+    (fetch,) = world.respond("1", remote("v1"))
+    module = fetched(fetch)
+    assert (module.url, module.secret, module.version) == ("http://a.test/m.wasm", "hidden", "")
+    # What comes after it waits behind it.
+    assert world.respond("2", remote("v2")) == []
+    one, two = world.relay.module(module, Ready("/m.wasm"))
+    wasm = HttpWasm.FromString(given(one).typed_config.value).config.vm_config
+    assert wasm.code.local.filename == "/m.wasm"
+    assert dict(wasm.environment_variables.key_values) == {"A": "b"}
+    assert given(one) == given(two)
+    assert any(isinstance(effect, Save) for effect in world.answer("1"))
+    # The cache has what the control plane said, so a restart finds its own way to the module.
+    good = {EXTENSION: dict(world.relay.good(EXTENSION))}
+    again = Modules(good, upstream=False)
+    assert fetched(again.did[-1]) == module
+    (served,) = again.relay.module(module, Ready("/elsewhere.wasm"))
+    assert b"/elsewhere.wasm" in given(served).typed_config.value
+
+
+def test_a_missing_module_is_refused_and_made_good() -> None:
+    world = Modules()
+    module = fetched(world.respond("1", remote("v1", always=True))[0])
+    assert module.version == "v1"
+    (substitute,) = world.relay.module(module, Failed("no route"))
+    assert given(substitute).typed_config.Is(RBAC.DESCRIPTOR)
+    (refusal,) = world.answer("1")
+    assert isinstance(refusal, ToUpstream)
+    said = discovery.DeltaDiscoveryRequest.FromString(refusal.body)
+    assert said.error_detail.message == "x: cannot fetch http://a.test/m.wasm: no route"
+    assert world.relay.good(EXTENSION) == {}
+    assert world.relay.module(module, Failed("still none")) == []
+    # The same again is known to be missing; later it is there, and everything is asked for on a new stream.
+    assert given(world.respond("2", remote("v1", always=True))[0]).typed_config.Is(RBAC.DESCRIPTOR)
+    world.answer("2")
+    assert world.relay.module(module, Ready("/m.wasm")) == [OpenUpstream()]
+    asked = [
+        discovery.DeltaDiscoveryRequest.FromString(one.body)
+        for one in world.relay.upstream_opened()
+        if isinstance(one, ToUpstream)
+    ]
+    assert asked[0].initial_resource_versions["x"] == SUBSTITUTED
+    assert given(world.respond("1", remote("v1", always=True))[0]).typed_config.Is(HttpWasm.DESCRIPTOR)
+
+
+def test_without_a_control_plane_a_missing_module_comes_when_it_is_there() -> None:
+    one = remote("v1")
+    world = Modules({EXTENSION: {"x": ("v1", one.SerializeToString())}}, upstream=False)
+    module = fetched(world.did[-1])
+    world.relay.module(module, Failed("no route"))
+    assert world.answer("cached-1") == []
+    assert world.relay.upstream_closed() == [], "it is not served over and over"
+    (served,) = world.relay.module(module, Ready("/m.wasm"))
+    assert given(served).typed_config.Is(HttpWasm.DESCRIPTOR)
+    # Nobody wants it any more.
+    world.relay.envoy_request(discovery.DeltaDiscoveryRequest(type_url=EXTENSION, resource_names_unsubscribe=["x"]))
+    assert not world.relay.wants(module)
+    assert world.relay.module(module, Ready("/m.wasm")) == []

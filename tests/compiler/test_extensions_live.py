@@ -14,6 +14,7 @@ import pytest
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
 from listener_facts import World
 from live_envoy import Credentials, application, ask, compiled, envoy, free_port, local
+from tests.wasm.registry import module
 
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.offline import load
@@ -217,53 +218,6 @@ def test_rate_limits(tmp_path: Path) -> None:
         assert call(port, "/", "x-tenant: b")[0] == 200
         assert asked[0] == {"limit": "tenant", "header.x-tenant": "a"}
     assert len(asked) == 4
-
-
-def module() -> bytes:
-    """A Wasm module that adds `x-wasm: true` to requests: what a compiler for Proxy-Wasm would make of ten lines."""
-
-    def listed(*items: bytes) -> bytes:
-        return bytes([len(items)]) + b"".join(items)
-
-    def sized(body: bytes) -> bytes:
-        return bytes([len(body)]) + body
-
-    def section(number: int, body: bytes) -> bytes:
-        return bytes([number]) + sized(body)
-
-    def function(parameters: int, results: int) -> bytes:
-        return b"\x60" + sized(b"\x7f" * parameters) + sized(b"\x7f" * results)
-
-    def code(body: bytes) -> bytes:
-        return sized(b"\x00" + body + b"\x0b")
-
-    def data(at: int, text: bytes) -> bytes:
-        return b"\x00\x41" + bytes([at]) + b"\x0b" + sized(text)
-
-    def exported(name: bytes, kind: int, number: int) -> bytes:
-        return sized(name) + bytes([kind, number])
-
-    add = b"\x41\x00\x41\x10\x41\x06\x41\x20\x41\x04\x10\x00\x1a\x41\x00"
-    return b"".join(
-        (
-            b"\x00asm\x01\x00\x00\x00",
-            section(1, listed(function(0, 0), function(1, 1), function(3, 1), function(5, 1))),
-            section(2, listed(sized(b"env") + sized(b"proxy_add_header_map_value") + b"\x00\x03")),
-            section(3, b"\x03\x00\x01\x02"),
-            section(5, b"\x01\x00\x01"),
-            section(
-                7,
-                listed(
-                    exported(b"memory", 2, 0),
-                    exported(b"proxy_abi_version_0_2_1", 0, 1),
-                    exported(b"proxy_on_memory_allocate", 0, 2),
-                    exported(b"proxy_on_request_headers", 0, 3),
-                ),
-            ),
-            section(10, listed(code(b""), code(b"\x41\x80\x20"), code(add))),
-            section(11, listed(data(16, b"x-wasm"), data(32, b"true"))),
-        )
-    )
 
 
 def test_lua_behind_wasm_from_a_file(tmp_path: Path) -> None:

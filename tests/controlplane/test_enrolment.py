@@ -156,6 +156,7 @@ def test_an_entry_of_somebody_else_is_left_alone(world: World) -> None:
     mine = {"metadata": {"name": ENTRY.name, "namespace": "shop"}, "spec": {"address": "10.9.9.9"}}
     world.store.put(ENTRY, mine)
     stream = world.join()
+    assert len(world.enrolment.findings()) == 1 and "is not of this group" in world.enrolment.findings()[0]
     assert world.enrolment.entry_of(stream) is None
     world.enrolment.ended(NODE, REVIEWS)
     found = world.entry()
@@ -177,7 +178,9 @@ def test_the_group_may_come_later_change_and_go(world: World) -> None:
     assert world.entry(moved) is not None and world.enrolment.entry_of(stream) == moved
     world.group(serviceAccount="other")
     assert world.entry(moved) is None
+    assert "give it a token of other [FL3301]" in world.enrolment.findings()[0]
     world.group()
+    assert world.enrolment.findings() == []
     assert world.entry() is not None
     world.store.delete(GROUP)
     world.tell()

@@ -1,10 +1,11 @@
-"""WorkloadGroup and ProxyConfig: a member joins by itself, is called, fails its probe, recovers and leaves."""
+"""WorkloadGroup and ProxyConfig: a member joins by itself, is called, fails its probe, recovers, vanishes or leaves."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -61,7 +62,7 @@ def condition(entry: Json) -> str:
     return next(one["status"] for one in entry["status"]["conditions"] if one["type"] == "Healthy")
 
 
-def test_a_member_registers_is_called_fails_recovers_and_leaves(world: World) -> None:
+def test_a_member_registers_is_called_fails_recovers_and_vanishes(world: World) -> None:
     probe = Probe(http_get=HTTPGet(18080, "/healthz"), period_seconds=0.2, failure_threshold=1)
     with world.mesh.config(GROUP):
         member = world.mesh.add(
@@ -72,8 +73,9 @@ def test_a_member_registers_is_called_fails_recovers_and_leaves(world: World) ->
             member.join()
             member.start()
             _serves_while_it_passes(world, member, app)
-            member.stop()
-            assert member.address not in entries(world)
+            member.stop(signal.SIGKILL)
+            assert member.address in entries(world)
+            eventually(lambda: member.address not in entries(world), "its entry ends after the time of grace")
         finally:
             member.stop()
             app.close()
@@ -93,6 +95,13 @@ def _serves_while_it_passes(world: World, member: Workload, app: App) -> None:
     assert condition(entries(world)[member.address]) == "False"
     app.healthy = True
     eventually(lambda: world.client.get("member:18080").instance == "vm", "it has recovered")
+    group = next(one for one in world.mesh.documents(GROUP) if one["kind"] == "WorkloadGroup")
+    world.mesh.plane.api.delete(group)
+    eventually(lambda: not entries(world), "the group takes its entries along")
+    said = world.mesh.plane.api.request("GET", "/fairlead/v1/diagnostics")["diagnostics"]
+    assert any("FL3301" in one and member.name in one for one in said), said
+    world.mesh.plane.api.apply(group)
+    eventually(lambda: world.client.get("member:18080").instance == "vm", "it is there again")
 
 
 def test_run_joins_a_group_and_its_proxy_starts_as_proxyconfig_says(world: World, tmp_path: Path) -> None:

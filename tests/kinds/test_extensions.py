@@ -52,7 +52,7 @@ def seen(r: Reader, scope: FilterScope) -> tuple[Filter, ...]:
         (f"{{match: [{{ports: [{{number: 80}}]}}], {LUA}}}", FilterScope("inbound", "default", port=80), 1),
         (f"{{match: [{{ports: [{{number: 80}}]}}], {LUA}}}", FilterScope("inbound", "default", port=81), 0),
         ("{wasm: {url: 'file:///a.wasm', type: NETWORK}}", FilterScope("inbound", "default", tcp=True), 1),
-        ("{wasm: {url: 'oci://a/b', failStrategy: FAIL_OPEN}}", FilterScope("inbound", "default"), 0),
+        ("{wasm: {url: 'oci://a/b', failStrategy: FAIL_OPEN}}", FilterScope("inbound", "default"), 1),
     ],
 )
 def test_traffic(spec: str, scope: FilterScope, wanted: int) -> None:

@@ -10,15 +10,20 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from fairlead.agent.bootstrap import metadata
 from fairlead.cli.node import logs, node, run
+from fairlead.ir.proxystart import ANNOTATION, StartLayer, StartLayers
+from fairlead.kinds.process import KIND
 from fairlead.kinds.process.spec import ProcessPort, ProcessSpec
 from fairlead.model.entry import EntrySpec
 from fairlead.model.group import GroupMetadata, GroupSpec
+from fairlead.model.object import Metadata, Object
 from fairlead.model.probe import Probe, TCPSocket
+from fairlead.node.addresses import Block
 from fairlead.node.api import ApiError, Client
 from fairlead.node.foreground import Foreground, RunRequest, as_member, parse_port
 from fairlead.node.kubeconfig import Access
-from fairlead.node.launch import Mesh
+from fairlead.node.launch import Mesh, Place, agent_config, template
 
 from .fake_api import FakeAPI
 
@@ -129,3 +134,22 @@ def test_a_member_is_not_told_twice_who_it_is(tmp_path: Path) -> None:
     said = ["--state", str(tmp_path), "--workload-group", "web", "-l", "a=b", "--", "true"]
     result = CliRunner().invoke(run, said)
     assert result.exit_code == 2 and "leave them out" in result.output
+
+
+def test_a_replica_starts_its_proxy_as_annotation_and_objects_say() -> None:
+    def process(**annotations: str) -> Object[ProcessSpec]:
+        meta = Metadata(name="web", namespace="shop", annotations=annotations)
+        return Object(KIND.ref("shop", "web"), meta, ProcessSpec(command=("true",)))
+
+    place = Place(Block("127.91.8.0/24").addresses(1), "/nowhere", "explicit")
+    mesh = Mesh("127.0.0.1:1", "127.0.0.1:2", "/nowhere")
+    said = process(**{ANNOTATION: "{concurrency: 4, proxyMetadata: {ISTIO_META_A: own, B: own}}"})
+    start = StartLayers(StartLayer(2, {"B": "mesh", "C": "mesh"}), StartLayer(None, {"ISTIO_META_A": "object"}))
+    config = agent_config(said, "web-0", place, mesh, start=start)
+    assert config.concurrency == 4
+    assert config.proxy_env == {"ISTIO_META_A": "object", "B": "own", "C": "mesh"}
+    assert metadata(config)["A"] == "object" and "B" not in metadata(config)
+    plain = agent_config(process(), "web-0", place, mesh)
+    assert (plain.concurrency, plain.proxy_env) == (1, {})
+    assert agent_config(process(), "web-0", place, mesh, start=StartLayers(StartLayer(0))).concurrency == 0
+    assert template(said) != template(process())

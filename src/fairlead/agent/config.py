@@ -32,6 +32,8 @@ def read(path: Path, limit: int) -> AgentConfig:
             raise ConfigError(f"{path}: {field}: {value!r} must be an absolute path")
     if not config.directory or not config.xds_address or not config.join_address:
         raise ConfigError(f"{path}: directory, xds_address and join_address must not be empty")
+    if config.entry and config.workload_group:
+        raise ConfigError(f"{path}: entry and workload_group: a member's entry is written for it, leave entry out")
     if config.capture.mode == "netns" and not config.capture.netns:
         raise ConfigError(f"{path}: capture.netns: required by mode netns")
     return config

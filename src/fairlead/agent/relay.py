@@ -15,10 +15,12 @@ from envoy.service.discovery.v3 import discovery_pb2 as discovery
 from fairlead.agent import cache, certificates
 from fairlead.agent.backoff import Backoff, retry_hint
 from fairlead.agent.certificates import Certificates
+from fairlead.agent.modulefetch import ModuleFetch
 from fairlead.agent.relaystate import (
     NAME_TABLE,
     CloseUpstream,
     Effect,
+    Fetch,
     HealthSeen,
     OpenUpstream,
     Relay,
@@ -44,6 +46,11 @@ class RelayServer:
         self._certificates = held
         self.machine = Relay(cache.load(directory))
         self._cache = cache.CacheWriter(directory, self.machine.good)
+        self._modules = ModuleFetch(
+            directory.parent / "modules",
+            lambda module, outcome: self._carry(self.machine.module(module, outcome)),
+            self.machine.wants,
+        )
         self._to_envoy: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._to_upstream: asyncio.Queue[bytes] = asyncio.Queue()
         self._upstream: asyncio.Task[None] | None = None
@@ -76,6 +83,7 @@ class RelayServer:
         if self._upstream is not None:
             self._upstream.cancel()
             await asyncio.gather(self._upstream, return_exceptions=True)
+        await self._modules.close()
         await self._cache.flush()
 
     # Envoy's side.
@@ -128,6 +136,8 @@ class RelayServer:
                     self._upstream = asyncio.create_task(self._keep_upstream())
                 case CloseUpstream():
                     self._end_upstream()
+                case Fetch(module):
+                    self._modules.fetch(module)
                 case HealthSeen():
                     self.health_seen.set()
                 case Save(kind):

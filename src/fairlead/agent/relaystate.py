@@ -4,6 +4,11 @@ One Envoy stream lives over any number of upstream streams. What Envoy has ackno
 cache). While the control plane is away, subscriptions are answered from the cache; when it is back, it is told the
 versions that Envoy runs (`initial_resource_versions`), so that only differences flow.
 
+Extension configurations that name modules to fetch are held back until each module is there or cannot be had; what is
+cached and acknowledged is the control plane's configuration, not the one that Envoy got instead. If Envoy takes one
+with a module missing, the control plane hears a refusal that says why; when the module is there at last, everything
+that is missing is asked for again on a new stream.
+
 The invariant behind every step: what the control plane believes Envoy to have is what Envoy has, or a version that
 cannot match. Therefore a type is subscribed upstream only when none of its responses is still unanswered by Envoy, and
 resources of a refused response are claimed with a version that the control plane never gave.
@@ -19,7 +24,8 @@ from envoy.config.core.v3 import base_pb2
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
 from google.protobuf.message import DecodeError
 
-from fairlead.envoy.resource import CLUSTER, LISTENER, MAKE_BEFORE_BREAK
+from fairlead.agent.modules import Failed, Module, Outcome, Ready, filled, needed
+from fairlead.envoy.resource import CLUSTER, EXTENSION, LISTENER, MAKE_BEFORE_BREAK
 from fairlead.xds.patch import METADATA as PATCHES
 from fairlead.xds.patch import PATCH, NotApplicable, apply
 from fairlead.xds.patch_pb2 import Patch
@@ -27,6 +33,8 @@ from fairlead.xds.patch_pb2 import Patch
 HEALTH = "type.googleapis.com/istio.v1.HealthInformation"
 NAME_TABLE = "type.googleapis.com/istio.networking.nds.v1.NameTable"
 UNSURE = "?"
+SUBSTITUTED = "?module"
+"""The version that Envoy is said to have where a module is missing; like UNSURE none of the control plane's."""
 WILDCARD = "*"
 
 Stored = Mapping[str, tuple[str, bytes]]
@@ -62,7 +70,13 @@ class HealthSeen(msgspec.Struct, frozen=True):
     """The control plane answered the last health report."""
 
 
-Effect = ToEnvoy | ToUpstream | OpenUpstream | CloseUpstream | Save | HealthSeen
+class Fetch(msgspec.Struct, frozen=True):
+    """A configuration waits for this module: tell `Relay.module` of every outcome, as long as it is wanted."""
+
+    module: Module
+
+
+Effect = ToEnvoy | ToUpstream | OpenUpstream | CloseUpstream | Save | HealthSeen | Fetch
 
 
 class Unhealthy(msgspec.Struct, frozen=True):
@@ -74,13 +88,16 @@ class Unhealthy(msgspec.Struct, frozen=True):
 class _Sent:
     """A response that Envoy has not answered yet. `generation` 0 means that it came from the cache."""
 
-    __slots__ = ("added", "generation", "nonce", "removed")
+    __slots__ = ("added", "generation", "held", "missing", "needs", "nonce", "removed")
 
     def __init__(self, message: discovery.DeltaDiscoveryResponse, generation: int) -> None:
         self.nonce = message.nonce
         self.added = {one.name: (one.version, one.SerializeToString()) for one in message.resources}
         self.removed = list(message.removed_resources)
         self.generation = generation
+        self.needs: dict[str, Module] = {}
+        self.held: discovery.DeltaDiscoveryResponse | None = None
+        self.missing: dict[str, str] = {}
 
 
 class _Flow:
@@ -124,6 +141,9 @@ class _Flow:
         if refused:
             self.have.update({name: UNSURE for name in (*sent.added, *sent.removed) if self._wants(name)})
             return
+        if sent.missing:
+            self.have.update({name: SUBSTITUTED if name in sent.missing else UNSURE for name in sent.added})
+            return
         self.acked = True
         self.have.update({name: version for name, (version, _) in sent.added.items() if self._wants(name)})
         for name in sent.removed:
@@ -144,6 +164,8 @@ class Relay:
         self._local = 0
         self._health: Unhealthy | None = None
         self._health_known = False
+        self._modules: dict[str, Module] = {}
+        self._outcomes: dict[Module, Outcome] = {}
 
     # What others may look at.
 
@@ -165,11 +187,16 @@ class Relay:
         """The number of resources that Envoy has, by type."""
         return {kind: len(flow.have) for kind, flow in self._flows.items()}
 
+    def wants(self, module: Module) -> bool:
+        """Whether some configuration still needs a module."""
+        return module in self._modules.values()
+
     # Envoy's side.
 
     def envoy_opened(self) -> list[Effect]:
         """Envoy opened a stream (for the first time, or anew after a crash)."""
         self._flows = {}
+        self._modules, self._outcomes = {}, {}
         self._upstream_open = False
         self._waiting = True
         return []
@@ -177,6 +204,7 @@ class Relay:
     def envoy_closed(self) -> list[Effect]:
         """Envoy's stream ended."""
         self._flows = {}
+        self._modules, self._outcomes = {}, {}
         self._upstream_open = False
         self._node_sent = False
         return [CloseUpstream()]
@@ -194,8 +222,13 @@ class Relay:
             sent = self._answered(flow, request.response_nonce)
             if sent is not None:
                 effects += self._settle(kind, flow, sent, request.HasField("error_detail"))
+                if sent.missing and not request.HasField("error_detail"):
+                    request.error_detail.code = 14
+                    request.error_detail.message = "; ".join(f"{n}: {why}" for n, why in sorted(sent.missing.items()))
                 forward = forward and sent.generation == self._generation
         flow.subscribe(request)
+        if kind == EXTENSION and request.resource_names_unsubscribe:
+            self._forget(request.resource_names_unsubscribe)
         if forward:
             return [*effects, self._upstream(request)]
         subscribed = list(request.resource_names_subscribe)
@@ -218,7 +251,7 @@ class Relay:
 
     def _settle(self, kind: str, flow: _Flow, sent: _Sent, refused: bool) -> list[Effect]:
         flow.settle(sent, refused)
-        if refused or not sent.generation:
+        if refused or sent.missing or not sent.generation:
             return []
         known = self._good.get(kind, {})
         kept = {name: item for name, item in known.items() if name in flow.have}
@@ -281,9 +314,60 @@ class Relay:
         flow = self._flows.get(message.type_url)
         if flow is None:
             return []
+        return self._give(flow, message, body, self._generation)
+
+    # Modules.
+
+    def _give(
+        self, flow: _Flow, message: discovery.DeltaDiscoveryResponse, body: bytes, generation: int
+    ) -> list[Effect]:
+        """Send a response to Envoy, or hold it back until its modules are there; later ones wait behind it."""
         flow.answered = True
-        flow.sent.append(_Sent(message, self._generation))
-        return [ToEnvoy(body)]
+        sent = _Sent(message, generation)
+        flow.sent.append(sent)
+        if message.type_url != EXTENSION:
+            return [ToEnvoy(body)]
+        sent.needs, sent.held = needed(message), message
+        self._forget((*sent.removed, *sent.added))
+        self._modules.update(sent.needs)
+        known = {*self._outcomes, *(one for other in flow.sent if other is not sent for one in other.needs.values())}
+        unknown = sorted({*sent.needs.values()} - known, key=lambda one: one.url)
+        return [*self._release(flow), *(Fetch(one) for one in unknown)]
+
+    def _release(self, flow: _Flow) -> list[Effect]:
+        made: list[Effect] = []
+        for sent in flow.sent:
+            if sent.held is None:
+                continue
+            if any(one not in self._outcomes for one in sent.needs.values()):
+                break
+            body, sent.missing = filled(sent.held, sent.needs, self._outcomes)
+            sent.held = None
+            made.append(ToEnvoy(body))
+        return made
+
+    def _forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._modules.pop(name, None)
+        waiting = {one for flow in self._flows.values() for sent in flow.sent for one in sent.needs.values()}
+        wanted = waiting.union(self._modules.values())
+        self._outcomes = {one: outcome for one, outcome in self._outcomes.items() if one in wanted}
+
+    def module(self, module: Module, outcome: Outcome) -> list[Effect]:
+        """A module is there, or cannot be had (for now: a later outcome replaces this one)."""
+        flow = self._flows.get(EXTENSION)
+        if flow is None or not self.wants(module):
+            return []
+        before = self._outcomes.get(module)
+        self._outcomes[module] = outcome
+        effects = self._release(flow)
+        if not (isinstance(before, Failed) and isinstance(outcome, Ready)):
+            return effects
+        names = [name for name, one in self._modules.items() if one == module]
+        if self._upstream_open:
+            # Refused versions are not sent again on the stream on which they were refused.
+            return [*effects, *self.upstream_closed(), OpenUpstream()]
+        return [*effects, *self._serve(EXTENSION, flow, again=names)]
 
     def _whole(self, message: discovery.DeltaDiscoveryResponse) -> bytes:
         """Put whole resources in the place of differences; the message anew, or nothing if it has none.
@@ -374,9 +458,7 @@ class Relay:
         message = discovery.DeltaDiscoveryResponse(type_url=kind, nonce=f"cached-{self._local}")
         for name in found:
             message.resources.append(discovery.Resource.FromString(good[name][1]))
-        flow.answered = True
-        flow.sent.append(_Sent(message, 0))
-        return [ToEnvoy(message.SerializeToString())]
+        return self._give(flow, message, message.SerializeToString(), 0)
 
 
 def _subscription_only(request: discovery.DeltaDiscoveryRequest) -> discovery.DeltaDiscoveryRequest:

@@ -29,6 +29,7 @@ from fairlead.compiler.clusters import (
 )
 from fairlead.compiler.credentials import secret, secret_keys
 from fairlead.compiler.endpoints import assignment_of
+from fairlead.compiler.extensions import WorkloadKey, extension, extension_keys
 from fairlead.compiler.gatewaylisteners import gateway_route_names
 from fairlead.compiler.gateways import GatewaysKey, joins_networks
 from fairlead.compiler.listeners import (
@@ -110,6 +111,9 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
         routed = Routed(Client(who.namespace, who.labels), asked, http_proxy(r, view) is not None, explicit)
         found += [Layer(LISTENER, own_listeners, view), Layer(ROUTE, sidecar_routes, routed)]
     found.append(Layer(SECRET, own_secrets, view))
+    workload = WorkloadKey(view.namespace, view.labels)
+    if extension_keys(r, workload):
+        found.append(Layer(EXTENSION, fetched_extensions, workload))
     if view.capture.mode in ("netns", "redirect"):
         found.append(Layer(NAME_TABLE, known_names, outside.client.namespace))
     proxy = ProxyKey.of(r, view)
@@ -290,6 +294,12 @@ def own_secrets(r: Reader, view: View) -> tuple[Part, ...]:
 
 
 @rule
+def fetched_extensions(r: Reader, key: WorkloadKey) -> tuple[Part, ...]:
+    """The extensions of a workload whose modules its agent fetches."""
+    return tuple(Part(extension, at) for at in extension_keys(r, key))
+
+
+@rule
 def known_names(r: Reader, client_namespace: str) -> tuple[Part, ...]:
     """The names that the agent resolves for applications of a namespace."""
     return tuple(Part(name_table, at) for at in name_table_keys(r, client_namespace))
@@ -310,6 +320,7 @@ TYPE_OF: Mapping[Rule[Any, Any], str] = {
     gateway_routes: ROUTE,
     sidecar_routes: ROUTE,
     own_secrets: SECRET,
+    fetched_extensions: EXTENSION,
     known_names: NAME_TABLE,
     **{made_by: type_url for type_url, made_by in (*PATCHED.items(), *ADDED.items())},
 }

@@ -49,6 +49,7 @@ class _Member:
         self.until: float | None = None
         self.entry: Ref | None = None
         self.health: Outcome | None = None
+        self.problem = ""
 
 
 class Enrolment:
@@ -107,6 +108,9 @@ class Enrolment:
         group = metadata.get(METADATA)
         if not isinstance(group, str) or not group:
             return
+        if metadata.get("FAIRLEAD_ENTRY"):
+            _log.warning("FL3301: %s has an entry of its own: it does not join %s", connection.node.id, group)
+            return
         address = connection.node.id.split("~")[1]
         if not is_ip(address):
             _log.warning("%s cannot join group %s: %r is not an address", connection.node.id, group, address[:100])
@@ -149,6 +153,10 @@ class Enrolment:
         if member is not None:
             member.health = health
 
+    def findings(self) -> list[str]:
+        """Why proxies that are connected are not members of the group that they name, in order."""
+        return sorted(one.problem for one in self._members.values() if one.problem and one.streams)
+
     # What the store says.
 
     def changed(self, changes: Sequence[Change]) -> None:
@@ -160,10 +168,10 @@ class Enrolment:
             if ref.kind == _GROUP and _spec(change.old) != _spec(change.new):
                 group = NamespacedName(ref.namespace, ref.name)
                 for member in [one for one in self._members.values() if one.group == group]:
-                    if change.new is None:
-                        self._withdraw(member)
-                    elif member.streams:
+                    if member.streams:
                         self._write(member)
+                    elif change.new is None:
+                        self._withdraw(member)
             elif ref.kind == _ENTRY and change.new is None and ref in self._of_entry:
                 member = self._of_entry[ref]
                 if member.streams:
@@ -218,15 +226,19 @@ class Enrolment:
         document = self._store.get(ref)
         obj, found = self._kinds.read(document) if document is not None else (None, [])
         if document is None or obj is None:
-            said = "; ".join(map(str, found)) or "it does not exist"
-            _log.warning("FL3301: %s cannot join %s until that is mended: %s", member.node, ref, said)
+            said = "; ".join(f"{one.path}: {one.message}" for one in found) or "create it"
+            self._refuse(member, ref, f"there is no such group that is valid: {said}")
             return None
         spec = cast("GroupSpec", obj.spec)
         if spec.account != member.account:
-            said = f"{member.node} is {member.account}, {ref} is for {spec.account}"
-            _log.warning("FL3301: %s: give it a token of that service account", said)
+            said = f"spec.template.serviceAccount is {spec.account}, it has a certificate of {member.account}"
+            self._refuse(member, ref, f"{said}: give it a token of {spec.account}")
             return None
         return spec, str(document["metadata"].get("uid") or "")
+
+    def _refuse(self, member: _Member, group: Ref, why: str) -> None:
+        member.problem = f"{group}: {member.node} cannot join: {why} [FL3301]"
+        _log.warning("%s", member.problem)
 
     def _write(self, member: _Member) -> None:
         """Write the member's entry as its group says now; nothing where it stands so already."""
@@ -246,13 +258,15 @@ class Enrolment:
         except StoreError as error:
             _log.warning("%s cannot be written: %s", ref, error)
             return
+        member.problem = ""
         self._names(member, ref)
 
     def _put(self, ref: Ref, made: Json, member: _Member) -> bool:
         old = self._store.get(ref)
         if old is not None and owned_group(old) != member.group.name:
-            said = "exists and is not of this group: delete it, or give the group another name"
-            _log.warning("FL3301: %s cannot join group %s: %s %s", member.node, member.group, ref, said)
+            group = Ref(_API_GROUP, _GROUP, member.group.namespace, member.group.name)
+            said = f"{ref} exists and is not of this group: delete it, or give the group another name"
+            self._refuse(member, group, said)
             return False
         if old is not None:
             new = {**old, "spec": made["spec"], "metadata": {**old["metadata"], **made["metadata"]}}

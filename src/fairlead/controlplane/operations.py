@@ -25,6 +25,8 @@ from fairlead.controlplane.metrics import CONTENT_TYPE, held, page
 from fairlead.controlplane.profiling import Busy, Profiler
 from fairlead.controlplane.proxies import Proxies
 from fairlead.controlplane.proxylist import asked
+from fairlead.envoy.extension import without_secret
+from fairlead.envoy.resource import EXTENSION
 from fairlead.store.store import timestamp
 from fairlead.xds.server import Server
 
@@ -56,7 +58,7 @@ def operations(
         catalog = proxies.catalog(connection)
         return JSONResponse(
             {
-                type_url: [{"name": at, "body": base64.b64encode(body).decode()} for at, body in rows.items()]
+                type_url: [{"name": at, "body": _shown(type_url, body)} for at, body in rows.items()]
                 for type_url, rows in catalog.items()
                 # Keys of gateways stay between the control plane and the gateway.
                 if not type_url.endswith(".Secret")
@@ -146,3 +148,8 @@ def refused(code: int, message: str) -> Response:
     return JSONResponse(
         {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}, code
     )
+
+
+def _shown(type_url: str, body: bytes) -> str:
+    """Credentials of registries stay between the control plane and the agents that fetch with them."""
+    return base64.b64encode(without_secret(body) if type_url == EXTENSION else body).decode()

@@ -229,6 +229,9 @@ class ControlPlane:
                 seen = xds.admission.admitted
                 memory.grown()
 
+    def _findings(self) -> list[str]:
+        return [*forecast(self)[1], *self.proxies.enrolment.findings()]
+
     @property
     def server_ends(self) -> datetime | None:
         """When the servers' certificate ends."""
@@ -283,9 +286,7 @@ class ControlPlane:
             port=self.settings.api_port,
             token_issuer=self._issue,
             routes=[
-                *operations(
-                    self.proxies, self.feed, self.delivery, lambda: self.xds, self.profiler, lambda: forecast(self)[1]
-                ),
+                *operations(self.proxies, self.feed, self.delivery, lambda: self.xds, self.profiler, self._findings),
                 *authority_routes(self),
                 *start_routes(self.model),
                 *traffic_routes(self.proxies, self.fleet, self.traffic),

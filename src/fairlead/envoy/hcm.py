@@ -7,7 +7,12 @@ from typing import Literal
 
 import msgspec
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
-from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
+from envoy.config.core.v3.config_source_pb2 import (
+    AggregatedConfigSource,
+    ApiVersion,
+    ConfigSource,
+    ExtensionConfigSource,
+)
 from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFilter
 from envoy.config.route.v3.route_components_pb2 import (
     Decorator,
@@ -31,6 +36,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from fairlead.envoy import names
+from fairlead.envoy.extension import DISCOVERED
 from fairlead.envoy.forwardproxy import forward_filter
 from fairlead.envoy.ondemand import on_demand_filter
 from fairlead.envoy.pack import pack, packed, seconds
@@ -141,12 +147,18 @@ def inbound_routes(route: InboundRoute) -> RouteConfiguration:
     return RouteConfiguration(name=route.cluster, virtual_hosts=[host], validate_clusters=_FALSE)
 
 
+def _added(one: Filter) -> HttpFilter:
+    if one.type_url == DISCOVERED:
+        return HttpFilter(name=one.name, config_discovery=ExtensionConfigSource.FromString(one.config))
+    return HttpFilter(name=one.name, typed_config=packed(one.type_url, one.config))
+
+
 def _filters(http: Http) -> list[HttpFilter]:
     """Peers introduce themselves, then kinds' filters, then Istio's own in Istio's order; the router is last."""
     # First: a request that has waited begins anew, and no filter must have seen it by then.
     made = [on_demand_filter()] if http.on_demand else []
     made += peer_filters(reporter_of(http.role))
-    made += [HttpFilter(name=one.name, typed_config=packed(one.type_url, one.config)) for one in http.filters]
+    made += [_added(one) for one in http.filters]
     if http.grpc_web:
         made.append(HttpFilter(name="envoy.filters.http.grpc_web", typed_config=pack(GrpcWeb())))
     counts = GrpcStats(emit_filter_state=True, stats_for_all_methods=_FALSE)

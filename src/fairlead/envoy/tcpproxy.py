@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.core.v3.base_pb2 import DataSource
+from envoy.config.core.v3.config_source_pb2 import ExtensionConfigSource
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFilter
 from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
@@ -16,6 +17,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.type.v3.hash_policy_pb2 import HashPolicy
 
 from fairlead.envoy import names
+from fairlead.envoy.extension import DISCOVERED
 from fairlead.envoy.forwardproxy import sni_forward_filter
 from fairlead.envoy.pack import pack, packed, seconds
 from fairlead.envoy.upstreamtls import TCP_MESH_ALPN
@@ -89,9 +91,15 @@ def forwarding(
     detected, so it has mesh mTLS offer the protocol names for TCP. The server's filter chains are chosen by them.
     """
     marker = [_mesh_tcp_marker()] if target.detected else []
-    made = [NetworkFilter(name=one.name, typed_config=packed(one.type_url, one.config)) for one in fragments]
+    made = [_added(one) for one in fragments]
     looked_up = [sni_forward_filter(target.sni_port)] if target.sni_port else []
     return [*marker, *made, *looked_up, tcp_proxy(target, access_logs)]
+
+
+def _added(one: Filter) -> NetworkFilter:
+    if one.type_url == DISCOVERED:
+        return NetworkFilter(name=one.name, config_discovery=ExtensionConfigSource.FromString(one.config))
+    return NetworkFilter(name=one.name, typed_config=packed(one.type_url, one.config))
 
 
 def _mesh_tcp_marker() -> NetworkFilter:

@@ -8,7 +8,7 @@ from msgspec import json
 
 from fairlead.ir.extension import Selector, Wasm
 from fairlead.ir.view import pairs
-from fairlead.model.wasm import ModuleFields, TrafficSelector, module_path
+from fairlead.model.wasm import ModuleFields, TrafficSelector, module_path, module_url
 
 
 def phase_of(phase: str) -> Literal["", "AUTHN", "AUTHZ", "STATS"]:
@@ -31,7 +31,7 @@ def wasm_of(said: ModuleFields) -> Wasm:
     """The module that an object names."""
     env = said.vm_config.env if said.vm_config is not None else ()
     return Wasm(
-        url=said.url,
+        url=module_url(said.url),
         path=module_path(said.url),
         root=said.plugin_name,
         config="" if said.plugin_config is None else json.encode(said.plugin_config, order="sorted").decode(),
@@ -39,4 +39,16 @@ def wasm_of(said: ModuleFields) -> Wasm:
         on_failure=cast("Literal['FAIL_CLOSE', 'FAIL_OPEN', 'FAIL_RELOAD']", said.fail_strategy),
         environment=pairs({one.name: one.value for one in env if one.value_from == "INLINE"}),
         host_environment=tuple(sorted(one.name for one in env if one.value_from == "HOST")),
+        sha256=said.sha256,
+        always=_always(said),
+        pull_secret=said.image_pull_secret,
     )
+
+
+def _always(said: ModuleFields) -> bool:
+    """As Istio: where nothing is said, only a tag that moves by its nature is asked for again."""
+    if said.image_pull_policy in ("", "UNSPECIFIED_POLICY"):
+        url = module_url(said.url)
+        named = url.rpartition("/")[2]
+        return url.startswith("oci://") and "@" not in named and (":" not in named or named.endswith(":latest"))
+    return said.image_pull_policy == "Always"

@@ -23,7 +23,11 @@ class Selector(msgspec.Struct, frozen=True):
 
 
 class Wasm(msgspec.Struct, frozen=True):
-    """A module. `path` is a file on the proxy's host, "" where the module would have to be fetched (from `url`)."""
+    """A module. `path` is a file on the proxy's host, "" where its agent fetches the module from `url`.
+
+    `sha256` is the checksum of what is fetched ("": any); `always` asks the server again whenever the configuration
+    is new, though the module is in the cache; `pull_secret` names the Secret with the registry's credentials.
+    """
 
     url: str
     path: str = ""
@@ -33,6 +37,9 @@ class Wasm(msgspec.Struct, frozen=True):
     on_failure: Literal["FAIL_CLOSE", "FAIL_OPEN", "FAIL_RELOAD"] = "FAIL_CLOSE"
     environment: Pairs = ()
     host_environment: tuple[str, ...] = ()
+    sha256: str = ""
+    always: bool = False
+    pull_secret: str = ""
 
 
 class Extension(msgspec.Struct, frozen=True):
@@ -52,3 +59,15 @@ class Extension(msgspec.Struct, frozen=True):
 
 EXTENSIONS: Table[tuple[NamespacedName, str], Extension] = Table("extensions", stage=1)
 EXTENSIONS_BY_NAMESPACE = EXTENSIONS.index("namespace", lambda key, value: [key[0].namespace])
+
+
+class PullSecret(msgspec.Struct, frozen=True):
+    """The credentials of registries that a Secret holds: the text of its `.dockerconfigjson`. Never logged."""
+
+    config: str
+
+    def __repr__(self) -> str:
+        return "PullSecret()"
+
+
+PULL_SECRETS: Table[NamespacedName, PullSecret] = Table("pull-secrets", stage=1)

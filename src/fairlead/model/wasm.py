@@ -84,20 +84,17 @@ def module_path(url: str) -> str:
     return parts.path if parts.scheme == "file" else ""
 
 
+def module_url(url: str) -> str:
+    """The URL with its scheme: what has none names an OCI image."""
+    return url if "://" in url else f"oci://{url}"
+
+
 def module_problems(said: ModuleFields, path: FieldPath) -> Iterator[Problem]:
     """Istio's validation of a module, and what of it has no effect here."""
-    yield from _url(said.url, path / "url")
-    if said.sha256 and not _SHA.match(said.sha256):
-        yield invalid(path / "sha256", "sha256 field must match [a-f0-9]{64} pattern", "Give it in lower case.")
-    elif said.sha256:
-        yield no_effect(path / "sha256", "Files are not checked.")
-    for name, value in (
-        ("imagePullPolicy", said.image_pull_policy not in ("", "UNSPECIFIED_POLICY")),
-        ("imagePullSecret", said.image_pull_secret),
-        ("verificationKey", said.verification_key),
-    ):
-        if value:
-            yield no_effect(path / name, "Modules are files; they are not fetched.")
+    wrong = tuple(_url(said.url, path / "url"))
+    yield from wrong
+    if not wrong:
+        yield from _fetching_problems(said, path)
     env = said.vm_config.env if said.vm_config is not None else ()
     where = path.child("vmConfig", "env")
     if len(env) > _MOST_VARIABLES:
@@ -108,6 +105,23 @@ def module_problems(said: ModuleFields, path: FieldPath) -> Iterator[Problem]:
             yield duplicate(where.child(at, "name"), f"duplicate env: {one.name}", "Remove one of the two.")
         if one.value_from == "HOST" and one.value:
             yield forbidden(where.child(at, "value"), "value may only be set when valueFrom is INLINE", "Remove it.")
+
+
+def _fetching_problems(said: ModuleFields, path: FieldPath) -> Iterator[Problem]:
+    if said.sha256 and not _SHA.match(said.sha256):
+        yield invalid(path / "sha256", "sha256 field must match [a-f0-9]{64} pattern", "Give it in lower case.")
+    elif said.sha256 and module_path(said.url):
+        yield no_effect(path / "sha256", "Files are not checked.")
+    for name, value in (
+        ("imagePullPolicy", said.image_pull_policy not in ("", "UNSPECIFIED_POLICY")),
+        ("imagePullSecret", said.image_pull_secret),
+    ):
+        if value and module_path(said.url):
+            yield no_effect(path / name, "The module is a file; it is not fetched.")
+    if said.image_pull_secret and urlsplit(module_url(said.url)).scheme in ("http", "https"):
+        yield no_effect(path / "imagePullSecret", "It is for registries (oci://) only.")
+    if said.verification_key:
+        yield no_effect(path / "verificationKey", "Signatures are not verified: give sha256, or a digest in the URL.")
 
 
 def _url(url: str, path: FieldPath) -> Iterator[Problem]:
@@ -122,7 +136,8 @@ def _url(url: str, path: FieldPath) -> Iterator[Problem]:
     if scheme not in _SCHEMES:
         yield invalid(path, f"url has unsupported scheme {scheme!r}", "One of file, http, https and oci.")
     elif scheme != "file":
-        remedy = "Modules are not fetched: put the file on the host and use file://. Until then failStrategy decides."
-        yield no_effect(path, remedy)
+        parts = urlsplit(module_url(url))
+        if not parts.hostname or not parts.path.strip("/"):
+            yield invalid(path, "a module to fetch needs a host and a path", "Such as oci://registry.test/plugin:1.")
     elif not module_path(url).startswith("/"):
         yield invalid(path, "a file needs an absolute path", "Such as file:///etc/envoy/module.wasm.")

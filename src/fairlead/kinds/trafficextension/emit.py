@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fairlead.envoy.extension import closed_filter, lua_filter, wasm_filter
+from fairlead.envoy.extension import lua_filter, wasm_filter
 from fairlead.inc import Reader
 from fairlead.ir.attachment import attaches
-from fairlead.ir.extension import EXTENSIONS_BY_NAMESPACE, Extension, Selector
+from fairlead.ir.extension import EXTENSIONS_BY_NAMESPACE, PULL_SECRETS, Extension, Selector
 from fairlead.ir.filters import Filter, FilterScope
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.model.diagnostic import Diagnostic, Severity
+from fairlead.model.ref import NamespacedName
 
-UNFETCHED_CODE = "FL2420"
-"""A module that is no file of the host is not fetched."""
+UNUSABLE_PULL_CODE = "FL3400"
+"""The Secret with the credentials of a module's registry is missing or of no use."""
 
 _MODES = {"inbound": ("SERVER",), "outbound": ("CLIENT",), "gateway": ("CLIENT", "SERVER")}
 
@@ -35,7 +36,7 @@ def _filters(r: Reader, scope: FilterScope) -> Iterator[Filter]:
     for namespace in dict.fromkeys((mesh.root_namespace, scope.namespace)):
         for _, one in r.rows(EXTENSIONS_BY_NAMESPACE, namespace):
             if attaches(namespace, one.selector, one.targets, scope.namespace, scope.labels) and _sees(one, scope):
-                yield from _filter(r, one, scope)
+                yield _filter(r, one)
 
 
 def _sees(extension: Extension, scope: FilterScope) -> bool:
@@ -50,18 +51,14 @@ def _holds(selector: Selector, scope: FilterScope) -> bool:
     return not selector.ports or scope.port in selector.ports
 
 
-def _filter(r: Reader, extension: Extension, scope: FilterScope) -> Iterator[Filter]:
+def _filter(r: Reader, extension: Extension) -> Filter:
     wasm = extension.wasm
     if wasm is None:
-        yield lua_filter(extension)
-    elif wasm.path:
-        yield wasm_filter(extension, wasm)
-    else:
-        is_open = wasm.on_failure == "FAIL_OPEN"
-        effect = "it does not run" if is_open else "nothing gets through, as failStrategy says"
-        said = f"the module {wasm.url} is not fetched, so {effect}"
-        severity = Severity.WARNING if is_open else Severity.ERROR
-        remedy = "Put the module on the host and use file://, or use FAIL_OPEN."
-        r.report(Diagnostic(UNFETCHED_CODE, severity, said, extension.origin, remedy))
-        if not is_open:
-            yield closed_filter(extension, tcp=scope.tcp)
+        return lua_filter(extension)
+    if wasm.pull_secret and not wasm.path:
+        secret = NamespacedName(extension.key.namespace, wasm.pull_secret)
+        if r.get(PULL_SECRETS, secret) is None:
+            said = f"there is no Secret {secret.name} of type kubernetes.io/dockerconfigjson in {secret.namespace}"
+            remedy = "Create it; until then the module is fetched without credentials."
+            r.report(Diagnostic(UNUSABLE_PULL_CODE, Severity.WARNING, said, extension.origin, remedy))
+    return wasm_filter(extension, wasm)

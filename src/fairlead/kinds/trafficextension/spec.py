@@ -14,12 +14,17 @@ from fairlead.model.wasm import PHASES, TrafficSelector, VmConfig
 class Wasm(Spec, frozen=True):
     """A Wasm module."""
 
-    url: Annotated[str, Meta(description="The module: file:///PATH; http, https and oci are not fetched yet.")] = ""
-    sha256: Annotated[str, Meta(description="Checksum of what is fetched.")] = ""
-    image_pull_policy: Annotated[
-        Literal["", "UNSPECIFIED_POLICY", "IfNotPresent", "Always"], Meta(description="When to fetch again.")
+    url: Annotated[
+        str, Meta(description="The module: file:///PATH, http(s)://, or oci:// (also without a scheme).")
     ] = ""
-    image_pull_secret: Annotated[str, Meta(description="Secret for the registry.")] = ""
+    sha256: Annotated[str, Meta(description="Checksum of what is fetched; of an OCI image its digest.")] = ""
+    image_pull_policy: Annotated[
+        Literal["", "UNSPECIFIED_POLICY", "IfNotPresent", "Always"],
+        Meta(description="When to ask for the module again; tag latest: Always."),
+    ] = ""
+    image_pull_secret: Annotated[
+        str, Meta(description="Secret of type kubernetes.io/dockerconfigjson in the same namespace, for the registry.")
+    ] = ""
     verification_key: Annotated[str, Meta(description="Not used by Istio either.")] = ""
     plugin_config: Annotated[dict[str, Any] | None, Meta(description="The module's configuration, given as JSON.")] = (
         None
