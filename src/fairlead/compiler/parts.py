@@ -85,8 +85,9 @@ class Routed(NamedTuple):
 def layers(r: Reader, view: View) -> tuple[Layer, ...]:
     """The layers of a reduced view; of equal names, what stands first is given."""
     known = known_hosts(r, view)
-    # Nothing but the clusters of others depends on which workload it is.
-    view = replace(view, workload_name="")
+    if view.workload_name:
+        # Nothing but the clusters of others depends on which workload it is.
+        view = replace(view, workload_name="")
     outside = Outside(seen_as(r, caller(r, view)), view.capture.mode in ("explicit", "none"), near_of(r, view.client))
     found = [
         Layer(CLUSTER, own_clusters, view),
@@ -103,11 +104,9 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
         who = client(r, caller(r, view))
         explicit = view.capture.mode == "explicit"
         # Neither filters nor telemetry nor waiting change which routes a listener has.
-        asked = (
-            calls._replace(labels=(), caller=replace(calls.caller, telemetry=(), on_demand=False))
-            if calls is not None
-            else None
-        )
+        asked = None
+        if calls is not None:
+            asked = calls._replace(labels=(), caller=replace(calls.caller, telemetry=(), on_demand=False))
         routed = Routed(Client(who.namespace, who.labels), asked, http_proxy(r, view) is not None, explicit)
         found += [Layer(LISTENER, own_listeners, view), Layer(ROUTE, sidecar_routes, routed)]
     found.append(Layer(SECRET, own_secrets, view))
