@@ -323,6 +323,25 @@ def test_return_of_the_control_plane_sends_only_differences() -> None:
     world.expect_converged()
 
 
+def test_a_cluster_that_is_asked_for_by_name_is_asked_for_on_every_stream() -> None:
+    world = full()
+    request = discovery.DeltaDiscoveryRequest(type_url=CLUSTER, resource_names_subscribe=["c"])
+
+    def sent(effects: list[object]) -> list[tuple[list[str], list[str]]]:
+        found = [discovery.DeltaDiscoveryRequest.FromString(one.body) for one in effects if isinstance(one, ToUpstream)]
+        return [
+            (list(one.resource_names_subscribe), sorted(one.initial_resource_versions))
+            for one in found
+            if one.type_url == CLUSTER
+        ]
+
+    assert sent(world.relay.envoy_request(request)) == [(["c"], [])]
+    # The control plane is replaced before it has answered; the next one must not forget the wildcard.
+    world.drop()
+    world.relay.upstream_closed()
+    assert sent(world.relay.upstream_opened()) == [(["*", "c"], ["a", "b"])]
+
+
 def test_health_is_repeated_on_every_stream() -> None:
     world = full()
     world.carry(world.relay.health(Unhealthy("probe failed")))

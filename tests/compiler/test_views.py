@@ -43,6 +43,7 @@ QUICK = settings(
 MORE = (
     *VIEWS,
     View("sidecar", "one", (("app", "a"), ("hash", "1"), ("version", "v2")), "x", ("10.0.0.2", "10.0.0.3"), "", "r/z"),
+    View("sidecar", "two", (("app", "a"),), "x", ("10.0.0.2",), workload_name="known", on_demand="true"),
     View("router", "one", (("istio", "ingressgateway"), ("app", "c")), "gw", ("10.0.0.3",), workload_name="edge"),
 )
 

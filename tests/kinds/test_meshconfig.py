@@ -33,6 +33,12 @@ def test_settings_and_a_warning_for_what_has_no_effect() -> None:
     ]
 
 
+def test_sidecars_may_be_given_what_they_call() -> None:
+    assert read_mesh_config("fairlead: {scope: learned}").mesh == Mesh(scope="learned")
+    mesh, findings = read_mesh_config("fairlead: {scope: known}")
+    assert mesh is None and [str(one.path) for one, _ in findings] == ["fairlead.scope"]
+
+
 def test_an_object_has_its_settings_under_spec() -> None:
     text = "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nmetadata: {name: istio}\nspec: {trustDomain: td}\n"
     mesh, findings = read_mesh_config(text)

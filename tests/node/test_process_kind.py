@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import fairlead.kinds.process
 from fairlead.compiler.registry import registry
 from fairlead.kinds.process.columns import ready, restarts, state
+from fairlead.kinds.process.spec import ON_DEMAND
 from fairlead.model.yaml import parse_documents
+from fairlead.node.launch import on_demand, template
 
 DATA = Path(fairlead.kinds.process.__file__).parent / "testdata"
 
@@ -54,6 +57,25 @@ def test_refusals_name_the_field(spec: dict[str, Any], path: str) -> None:
     obj, problems = registry().read(document(**spec))
     assert obj is None
     assert path in [str(one.path) for one in problems]
+
+
+@pytest.mark.parametrize(
+    ("said", "spec", "codes"),
+    [
+        ("true", {}, []),
+        ("yes", {}, ["FL3500"]),
+        ("true", {"proxy": "router", "command": []}, ["FL3501"]),
+    ],
+)
+def test_who_asks_for_clusters_is_true_or_false(said: str, spec: dict[str, Any], codes: list[str]) -> None:
+    made = document(**spec)
+    made["metadata"]["annotations"] = {ON_DEMAND: said}
+    obj, problems = registry().read(made)
+    assert [one.code for one in problems] == codes and (obj is None) == (codes == ["FL3500"])
+    if obj is not None:
+        bare = msgspec.structs.replace(obj, meta=msgspec.structs.replace(obj.meta, annotations={}))
+        assert (on_demand(obj), on_demand(bare)) == ("true", "auto")
+        assert template(obj) != template(bare), "replicas are replaced"
 
 
 def test_columns() -> None:

@@ -8,7 +8,17 @@ from xds_proxy_model import make
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
 from fairlead.xds.channel import named_in, set_version
 from fairlead.xds.ledger import Entry, Nack, SyncState
-from fairlead.xds.messages import HEALTH, Acked, DeltaRequest, Health, Nacked, ProtocolError, Response, SotwRequest
+from fairlead.xds.messages import (
+    HEALTH,
+    Acked,
+    DeltaRequest,
+    Health,
+    Lacking,
+    Nacked,
+    ProtocolError,
+    Response,
+    SotwRequest,
+)
 from fairlead.xds.session import MAX_TYPES, Session
 
 
@@ -86,6 +96,22 @@ def test_named_wildcard_and_unsubscribing_from_both() -> None:
     ask(session, CLUSTER, unsubscribe=("c1",))
     session.update(catalog(C1, C2), {CLUSTER: ["c1", "c2"]})
     assert session.next() is None, "not the old wildcard again"
+
+
+def test_what_is_asked_for_beside_the_wildcard_may_come_to_be_before_the_answer() -> None:
+    rows = {CLUSTER: {"c1": C1}, ENDPOINT: {}}
+    session = Session(rows, delta=True)
+    assert ask(session, CLUSTER) == []
+    ack(session, session.next())
+    assert ask(session, CLUSTER, "c1") == [], "it is there"
+    ack(session, session.next())
+    assert ask(session, CLUSTER, "c2", "c3") == [Lacking(CLUSTER, ("c2", "c3"))]
+    rows[CLUSTER]["c2"] = C2
+    session.update(rows, {CLUSTER: {"c2": None}})
+    response = session.next()
+    assert names(response) == ["c2"] and response is not None and response.removed == ("c3",)
+    # Who names all that it wants asks for nothing that it could be given otherwise.
+    assert ask(Session(rows, delta=True), CLUSTER, "c9") == []
 
 
 def test_unsubscribed_but_still_in_the_wildcard_is_told() -> None:

@@ -96,6 +96,7 @@ def metadata(config: AgentConfig) -> dict[str, Any]:
         "FAIRLEAD_CAPTURE": msgspec.to_builtins(config.capture),
         "FAIRLEAD_PORTS": msgspec.to_builtins(config.ports),
         "FAIRLEAD_ENTRY": config.entry,
+        "FAIRLEAD_ON_DEMAND": config.on_demand,
         "FAIRLEAD_VERSION": __version__,
         **({METADATA: config.workload_group} if config.workload_group else {}),
     }

@@ -120,10 +120,11 @@ def caller_of(r: Reader, view: View) -> Caller:
     """What of a view its outbound listeners depend on."""
     seen = seen_as(r, caller(r, view))
     telemetry = applying(r, WorkloadKey(view.namespace, view.labels))
+    on_demand = view.on_demand == "true"
     if view.capture.mode == "explicit":
         bind, port = view.capture.outbound_address, view.capture.http_proxy_port
-        return Caller(seen.namespace, seen.labels, bind, port, telemetry)
-    return Caller(seen.namespace, seen.labels, telemetry=telemetry)
+        return Caller(seen.namespace, seen.labels, bind, port, telemetry, on_demand)
+    return Caller(seen.namespace, seen.labels, telemetry=telemetry, on_demand=on_demand)
 
 
 def is_captured(view: View) -> bool:

@@ -239,6 +239,7 @@ def http_proxy_listener(r: Reader, key: tuple[OutboundKey, str]) -> Resource:
         names.HTTP_PROXY_ROUTE,
         wanted.http_filters,
         proxy=True,
+        on_demand=at.caller.on_demand,
         forward=bool(at.caller.bind) or _is_dynamic(r, at),
         trace=trace(r, _scope(at.caller, at.port, tcp=False)),
     )
@@ -285,6 +286,7 @@ def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:
         outbound_stat_prefix(names.listener(at.address, at.port)),
         route,
         key.http_filters,
+        on_demand=at.caller.on_demand,
         grpc_web=any(one.standing.protocol is Protocol.GRPC_WEB for one in entries(r, at)),
         forward=_is_dynamic(r, at) or any(one.standing.looked_up for one in entries(r, at)),
         trace=trace(r, _scope(at.caller, at.port, tcp=False)),

@@ -32,7 +32,8 @@ class Caller(msgspec.Struct, frozen=True):
     """What of a proxy its outbound listeners depend on.
 
     `bind` is the address at which the application finds other services' ports ("": its connections are redirected to
-    the proxy). `labels` are those at which someone looks; `telemetry` names the Telemetry objects for it.
+    the proxy). `labels` are those at which someone looks; `telemetry` names the Telemetry objects for it. `on_demand`:
+    its requests wait for clusters that the proxy lacks.
     """
 
     namespace: str
@@ -40,6 +41,7 @@ class Caller(msgspec.Struct, frozen=True):
     bind: str = ""
     http_proxy_port: int = 0
     telemetry: tuple[NamespacedName, ...] = ()
+    on_demand: bool = False
 
 
 class HostPortKey(NamedTuple):

@@ -44,7 +44,8 @@ from fairlead.compiler.listeners import (
     own_listener_names,
 )
 from fairlead.compiler.nametable import name_table, name_table_keys
-from fairlead.compiler.near import Near, near_of
+from fairlead.compiler.near import near_of
+from fairlead.compiler.ondemand import Learned, Outside, known_hosts, learned_keys, standing_keys
 from fairlead.compiler.outbound import outbound_listener
 from fairlead.compiler.patches import Patched, ProxyKey, added, added_keys, patched, touching
 from fairlead.compiler.reduced import reduced
@@ -71,14 +72,6 @@ class Layer(NamedTuple):
     key: Hashable
 
 
-class Outside(NamedTuple):
-    """What clusters and endpoints of other services depend on: who calls, whether by name, from where."""
-
-    client: Client
-    by_name: bool
-    near: Near | None = None
-
-
 class Routed(NamedTuple):
     """What the routes of a sidecar depend on: who calls, where its listeners stand, and its way as an HTTP proxy."""
 
@@ -91,11 +84,14 @@ class Routed(NamedTuple):
 @rule
 def layers(r: Reader, view: View) -> tuple[Layer, ...]:
     """The layers of a reduced view; of equal names, what stands first is given."""
+    known = known_hosts(r, view)
+    if view.workload_name:
+        # Nothing but the clusters of others depends on which workload it is.
+        view = replace(view, workload_name="")
     outside = Outside(seen_as(r, caller(r, view)), view.capture.mode in ("explicit", "none"), near_of(r, view.client))
     found = [
         Layer(CLUSTER, own_clusters, view),
-        Layer(CLUSTER, outbound_clusters, outside),
-        Layer(ENDPOINT, outbound_endpoints, outside),
+        *_of_others(outside, known),
     ]
     if view.type == "router" and joins_networks(r, GatewaysKey.of(r, view)):
         found += [Layer(CLUSTER, named_clusters, outside), Layer(ENDPOINT, named_endpoints, outside)]
@@ -107,8 +103,10 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
             found.append(Layer(LISTENER, called_listeners, calls))
         who = client(r, caller(r, view))
         explicit = view.capture.mode == "explicit"
-        # Neither filters nor telemetry change which routes a listener has.
-        asked = calls._replace(labels=(), caller=replace(calls.caller, telemetry=())) if calls is not None else None
+        # Neither filters nor telemetry nor waiting change which routes a listener has.
+        asked = None
+        if calls is not None:
+            asked = calls._replace(labels=(), caller=replace(calls.caller, telemetry=(), on_demand=False))
         routed = Routed(Client(who.namespace, who.labels), asked, http_proxy(r, view) is not None, explicit)
         found += [Layer(LISTENER, own_listeners, view), Layer(ROUTE, sidecar_routes, routed)]
     found.append(Layer(SECRET, own_secrets, view))
@@ -119,6 +117,19 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
         found.append(Layer(NAME_TABLE, known_names, outside.client.namespace))
     proxy = ProxyKey.of(r, view)
     return tuple(found) if not proxy.sets else tuple(_with_patches(r, proxy, found))
+
+
+def _of_others(outside: Outside, known: tuple[str, ...] | None) -> tuple[Layer, ...]:
+    """Clusters and endpoints of other services: all, or those that nobody could ask for and those of known hosts."""
+    if known is None:
+        return Layer(CLUSTER, outbound_clusters, outside), Layer(ENDPOINT, outbound_endpoints, outside)
+    learned = Learned(outside, known)
+    return (
+        Layer(CLUSTER, standing_clusters, outside),
+        Layer(CLUSTER, learned_clusters, learned),
+        Layer(ENDPOINT, standing_endpoints, outside),
+        Layer(ENDPOINT, learned_endpoints, learned),
+    )
 
 
 class PatchedLayer(NamedTuple):
@@ -205,8 +216,31 @@ def outbound_clusters(r: Reader, key: Outside) -> tuple[Part, ...]:
 @rule
 def outbound_endpoints(r: Reader, key: Outside) -> tuple[Part, ...]:
     """The endpoints of other services."""
-    found = (endpoints_key(r, at) for at in _outbound(r, key))
-    return tuple(Part(assignment_of, at) for at in dict.fromkeys(found) if at is not None)
+    return _assignments(r, _outbound(r, key))
+
+
+@rule
+def standing_clusters(r: Reader, key: Outside) -> tuple[Part, ...]:
+    """The clusters of other services that are there without being asked for."""
+    return tuple(Part(outbound_cluster, at) for at in standing_keys(r, key))
+
+
+@rule
+def standing_endpoints(r: Reader, key: Outside) -> tuple[Part, ...]:
+    """The endpoints of such clusters."""
+    return _assignments(r, standing_keys(r, key))
+
+
+@rule
+def learned_clusters(r: Reader, key: Learned) -> tuple[Part, ...]:
+    """The clusters of hosts that a workload is known to call."""
+    return tuple(Part(outbound_cluster, at) for at in learned_keys(r, key))
+
+
+@rule
+def learned_endpoints(r: Reader, key: Learned) -> tuple[Part, ...]:
+    """The endpoints of such clusters."""
+    return _assignments(r, learned_keys(r, key))
 
 
 @rule
@@ -274,6 +308,10 @@ TYPE_OF: Mapping[Rule[Any, Any], str] = {
     own_clusters: CLUSTER,
     outbound_clusters: CLUSTER,
     outbound_endpoints: ENDPOINT,
+    standing_clusters: CLUSTER,
+    standing_endpoints: ENDPOINT,
+    learned_clusters: CLUSTER,
+    learned_endpoints: ENDPOINT,
     named_clusters: CLUSTER,
     named_endpoints: ENDPOINT,
     called_listeners: LISTENER,
@@ -286,6 +324,11 @@ TYPE_OF: Mapping[Rule[Any, Any], str] = {
     **{made_by: type_url for type_url, made_by in (*PATCHED.items(), *ADDED.items())},
 }
 """The resource type that each list of parts is of."""
+
+
+def _assignments(r: Reader, keys: tuple[ClusterKey, ...]) -> tuple[Part, ...]:
+    found = (endpoints_key(r, at) for at in keys)
+    return tuple(Part(assignment_of, at) for at in dict.fromkeys(found) if at is not None)
 
 
 def _outbound(r: Reader, key: Outside) -> tuple[ClusterKey, ...]:

@@ -146,6 +146,10 @@ class Publisher:
         """What an open view has now. The mappings are live: they change with `refresh`."""
         return self._shown[view].catalog
 
+    def asks(self, view: View) -> bool:
+        """Whether the proxies of an open view ask for clusters when they need them."""
+        return self._shown[view].view.on_demand == "true"
+
     def origins(self, view: View, type_url: str, name: str) -> list[Any]:
         """The keys of the input rows on which a resource of a view depends."""
         group = self._shown.get(view)

@@ -5,7 +5,8 @@ only if something stands at them or is said of them. When that changes (a new po
 concerned are reduced to other views; the publisher moves them.
 
 Whoever makes a result depend on a further attribute of a view must see to it that it is still there: `service_account`
-and `workload_name` are dropped, as only patches look at them; what these ask for stands in `metadata`.
+and `workload_name` are dropped, as only patches look at them; what these ask for stands in `metadata`. The workload's
+name stays where its calls are asked for (`compiler.ondemand`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from fairlead.compiler.near import matters, near_of, own_network
+from fairlead.compiler.ondemand import asks
 from fairlead.compiler.serving import telling_addresses
 from fairlead.compiler.sidecars import SidecarKey, sidecar
 from fairlead.inc import Reader, rule
@@ -52,6 +54,8 @@ def reduced(r: Reader, view: View) -> View:
     said = sidecar(r, SidecarKey(view.namespace, labels)) if view.type == "sidecar" else None
     if view.capture.mode not in _OWN_ADDRESS and not (said is not None and said.ingress):
         addresses = telling_addresses(r, view.namespace, addresses)
+    # What it is known to call is not said here: only its list of clusters depends on that.
+    asking = asks(r, view)
     place, network = (near.locality, near.network) if near is not None else ("", "")
     return _first(
         r,
@@ -62,7 +66,8 @@ def reduced(r: Reader, view: View) -> View:
             locality=place,
             network=network,
             service_account="",
-            workload_name="",
+            workload_name=view.workload_name if asking else "",
+            on_demand="true" if asking else "",
             version=view.version if is_looked_at(r, PROXY_VERSION) else "",
             metadata=tuple(pair for pair in _said(view) if is_looked_at(r, pair[0])),
         ),

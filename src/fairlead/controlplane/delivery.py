@@ -59,6 +59,7 @@ class Delivery:
         self.limits = limits or guard.Limits()
         self.held: dict[View, Held] = {}
         self._subscribed: dict[View, dict[_Subscribed, None]] = {}
+        self._asking: set[View] = set()
         feed.listen(self._passed)
 
     async def open(self, peer: Identity, node: Node, wake: Wake) -> Subscription:
@@ -70,6 +71,7 @@ class Delivery:
         self.feed.model.publisher.open(view)
         subscribed = _Subscribed(self, view, node.id, wake)
         self._subscribed.setdefault(view, {})[subscribed] = None
+        self._turned(view)
         return subscribed
 
     def close(self, subscribed: _Subscribed) -> None:
@@ -80,6 +82,7 @@ class Delivery:
             if not members:
                 del self._subscribed[subscribed.view]
                 self.held.pop(subscribed.view, None)
+                self._asking.discard(subscribed.view)
             self.feed.model.publisher.close(subscribed.view)
 
     def served(self, view: View) -> Mapping[str, Mapping[str, Resource]]:
@@ -113,11 +116,19 @@ class Delivery:
             if view in self.held:
                 continue
             now = self.feed.model.publisher.catalog(view)
-            reason = guard.objection(self.limits, now, names) if view in self._subscribed else ""
+            reason = ""
+            if view in self._subscribed and not self._turned(view):
+                reason = guard.objection(self.limits, now, names)
             if reason:
                 self._hold(view, now, names, reason)
             else:
                 self._wake(view, names)
+
+    def _turned(self, view: View) -> bool:
+        """Whether its proxies ask for clusters from now on: then most go, and come back when they are needed."""
+        asks, asked = self.feed.model.publisher.asks(view), view in self._asking
+        (self._asking.add if asks else self._asking.discard)(view)
+        return asks and not asked
 
     def _hold(self, view: View, now: Mapping[str, Mapping[str, Resource]], changed: Changes, reason: str) -> None:
         frozen = {type_url: dict(rows) for type_url, rows in now.items()}

@@ -96,7 +96,9 @@ class Feed:
 
     def flush(self) -> None:
         """Compile what is pending now."""
-        self._scheduled = None
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._scheduled = None
         loop = self._running()
         begun = loop.time()
         pending, self._pending = self._pending, {}

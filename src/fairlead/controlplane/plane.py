@@ -35,6 +35,7 @@ from fairlead.controlplane.fetching import KeyFetcher
 from fairlead.controlplane.fleet import Fleet
 from fairlead.controlplane.issuers import IssuerKeys
 from fairlead.controlplane.jwks import REFRESH, KeyKeeper
+from fairlead.controlplane.learning import Learning
 from fairlead.controlplane.operations import operations
 from fairlead.controlplane.profiling import Profiler
 from fairlead.controlplane.proxies import Proxies
@@ -155,6 +156,8 @@ class ControlPlane:
         self.fetcher = KeyFetcher(settings.jwks_blocked, settings.jwks_ca)
         self.keys = KeyKeeper(self.feed, self.store, self.fetcher.fetch, state.keys, settings.jwks_refresh)
         self.traffic = TrafficLedger(state.traffic, self.proxies.caller)
+        self.learning = Learning(self.feed, self.delivery, self.traffic)
+        self.proxies.asked = self.learning.asked
         self.fleet = Fleet(state.ca / "fleet.json", lambda: self.authority, self.proxies.nodes, self.traffic)
         self.fleet.ended = self.proxies.enrolment.ended
         self.plaintext = self.fleet.plaintext
@@ -197,6 +200,7 @@ class ControlPlane:
             [service.handler("token", by_token(self.tokens, settings.trust_domain, foreign=foreign))],
         )
         self.feed.start()
+        self.learning.start()
         memory.loaded()
         self._running += [self.profiler.stop, self.feed.stop, self.fetcher.close, self.keys.stop]
         self._running += [self.traffic.stop, self.fleet.stop, self.issuer_keys.stop]

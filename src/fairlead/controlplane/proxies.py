@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -23,7 +23,7 @@ from fairlead.ir.view import View
 from fairlead.model.ref import Ref
 from fairlead.store.errors import StoreError
 from fairlead.store.store import Store
-from fairlead.xds.messages import Event, Health, Nacked
+from fairlead.xds.messages import Event, Health, Lacking, Nacked
 from fairlead.xds.server import Connection
 
 _log = logging.getLogger(__name__)
@@ -42,6 +42,8 @@ class Proxies:
         self._delivery = delivery
         self._answers = {"ack": 0, "nack": 0}
         self.progress = Progress(delivery.feed.stages, time.monotonic)
+        self.asked: Callable[[Connection, tuple[str, ...]], None] = lambda _connection, _names: None
+        """Told of clusters that a proxy asks for by name and has not been given; called before it is answered."""
         self.enrolment = Enrolment(store, model.kinds)
         self.programmed = Programmed(store, model, self._live)
 
@@ -90,6 +92,10 @@ class Proxies:
         for event in events:
             if isinstance(event, Health):
                 self._health(connection, event)
+                continue
+            if isinstance(event, Lacking):
+                if event.type_url == CLUSTER:
+                    self.asked(connection, event.names)
                 continue
             known = self._known.get(connection.id)
             if known is not None:

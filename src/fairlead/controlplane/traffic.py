@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -61,22 +61,17 @@ class TrafficLedger:
         self._describe = describe
         self._clock = clock
         self._calls: dict[str, Calls] = _load(file)
+        self.learned: Callable[[Caller, Collection[str]], None] = lambda _caller, _hosts: None
+        """Told which hosts a workload is known to call, when there are more; what is forgotten is not told."""
         self._dirty = False
         self._saving: asyncio.Task[None] | None = None
 
     def add(self, proxy: str, services: Iterable[CalledService]) -> None:
         """Add what the agent of a proxy (its node id, authenticated) says."""
-        caller = self._describe(proxy)
-        if caller is None:
-            return
-        key = f"{caller.namespace}/{caller.workload}"
-        now = self._clock()
-        calls = self._calls.get(key)
+        calls = self._calls_of(proxy)
         if calls is None:
-            if len(self._calls) >= MAX_WORKLOADS:
-                return
-            calls = self._calls[key] = Calls(caller, now)
-        calls.caller, calls.reported = caller, now
+            return
+        now, before = calls.reported, len(calls.services)
         for one in services:
             if one.count <= 0 or not one.host or len(one.host) > 253 or len(one.namespace) > 63:
                 continue
@@ -93,6 +88,43 @@ class TrafficLedger:
                 max(seen, known.last if known else 0.0),
             )
             self._dirty = True
+        self._learned(calls, before)
+
+    def ask(self, proxy: str, host: str, namespace: str = "") -> None:
+        """A proxy (node id) needs a host for a call, which is counted only when it has been made."""
+        calls = self._calls_of(proxy)
+        if calls is None or host in calls.services:
+            return
+        if len(calls.services) >= MAX_SERVICES:
+            calls.truncated = True
+            return
+        before, now = len(calls.services), calls.reported
+        calls.services[host] = Called(host, namespace, 0, now, now)
+        self._dirty = True
+        self._learned(calls, before)
+
+    def workloads(self) -> list[Calls]:
+        """All that is known and not forgotten, in no order."""
+        self._forget()
+        return list(self._calls.values())
+
+    def _calls_of(self, proxy: str) -> Calls | None:
+        """What is known of a proxy's workload; None where that is nobody's, or there are too many."""
+        caller = self._describe(proxy)
+        if caller is None:
+            return None
+        key = f"{caller.namespace}/{caller.workload}"
+        calls = self._calls.get(key)
+        if calls is None:
+            if len(self._calls) >= MAX_WORKLOADS:
+                return None
+            calls = self._calls[key] = Calls(caller, 0)
+        calls.caller, calls.reported = caller, self._clock()
+        return calls
+
+    def _learned(self, calls: Calls, before: int) -> None:
+        if len(calls.services) > before:
+            self.learned(calls.caller, calls.services)
         if self._dirty and (self._saving is None or self._saving.done()):
             self._saving = asyncio.get_running_loop().create_task(self._save_later())
 

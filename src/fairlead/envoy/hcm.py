@@ -38,6 +38,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 from fairlead.envoy import names
 from fairlead.envoy.extension import DISCOVERED
 from fairlead.envoy.forwardproxy import forward_filter
+from fairlead.envoy.ondemand import on_demand_filter
 from fairlead.envoy.pack import pack, packed, seconds
 from fairlead.envoy.stats import peer_filters, reporter_of
 from fairlead.envoy.tracing import Trace, traced
@@ -88,6 +89,8 @@ class Http(msgspec.Struct, frozen=True):
     """Whether clients use this as their HTTP proxy: absolute URLs and CONNECT."""
     forward: bool = False
     """Whether requests to unknown hosts are forwarded by name, as there is no original destination."""
+    on_demand: bool = False
+    """Whether requests wait for clusters that the proxy lacks, and asks for."""
     trace: Trace | None = None
 
 
@@ -152,7 +155,9 @@ def _added(one: Filter) -> HttpFilter:
 
 def _filters(http: Http) -> list[HttpFilter]:
     """Peers introduce themselves, then kinds' filters, then Istio's own in Istio's order; the router is last."""
-    made = peer_filters(reporter_of(http.role))
+    # First: a request that has waited begins anew, and no filter must have seen it by then.
+    made = [on_demand_filter()] if http.on_demand else []
+    made += peer_filters(reporter_of(http.role))
     made += [_added(one) for one in http.filters]
     if http.grpc_web:
         made.append(HttpFilter(name="envoy.filters.http.grpc_web", typed_config=pack(GrpcWeb())))

@@ -29,7 +29,8 @@ class Mesh(msgspec.Struct, frozen=True):
     """Settings that hold for the whole mesh (Istio MeshConfig). Times are seconds.
 
     `mesh_tls` is for servers of mesh mTLS, `other_tls` for gateways and origins of TLS where these do not
-    say themselves.
+    say themselves. `scope` is which clusters a sidecar has at once: of all hosts that it sees, or of those that it is
+    known to call.
     """
 
     root_namespace: str = "istio-system"
@@ -62,6 +63,7 @@ class Mesh(msgspec.Struct, frozen=True):
     networks: tuple[Network, ...] = ()
     mesh_tls: TlsLimits = TlsLimits()
     other_tls: TlsLimits = TlsLimits()
+    scope: Literal["all", "learned"] = "all"
 
 
 MESHES: Table[str, Mesh] = Table("mesh", stage=1)

@@ -51,6 +51,7 @@ _EFFECTIVE = frozenset(
         "enable_auto_mtls",
         "enable_tracing",
         "extension_providers",
+        "fairlead",
         "h2_upgrade_policy",
         "inbound_traffic_policy",
         "locality_lb_setting",
@@ -191,6 +192,7 @@ def mesh_of(config: MeshConfig) -> Mesh:
         observability=observability_of(config),
         mesh_tls=_tls(config.mesh_mtls),
         other_tls=_tls(config.tls_defaults),
+        scope=config.fairlead.scope if config.fairlead else "all",
     )
 
 

@@ -159,6 +159,15 @@ class TLSConfig(Spec, frozen=True):
     cipher_suites: tuple[str, ...] = ()
 
 
+class FairleadSettings(Spec, frozen=True):
+    """What Istio's MeshConfig has no words for."""
+
+    scope: Annotated[
+        Literal["all", "learned"],
+        Meta(description="Clusters that sidecars have at once: of all hosts, or of those that they are known to call."),
+    ] = "all"
+
+
 class MeshConfig(Spec, frozen=True):
     """Settings for the whole mesh."""
 
@@ -251,3 +260,4 @@ class MeshConfig(Spec, frozen=True):
         dict[str, Any] | None, Meta(description="Traffic policy of hosts that no DestinationRule names.")
     ] = None
     hbone_idle_timeout: Annotated[Duration, Meta(description="When idle tunnels are closed.")] = ""
+    fairlead: Annotated[FairleadSettings | None, Meta(description="Settings of Fairlead's own.")] = None

@@ -75,3 +75,5 @@ class RatePolicy(msgspec.Struct, frozen=True):
 
 RATE_POLICIES: Table[NamespacedName, RatePolicy] = Table("rate-policies", stage=1)
 RATE_POLICIES_BY_NAMESPACE = RATE_POLICIES.index("namespace", lambda key, policy: [key.namespace])
+RATE_POLICIES_CALLING = RATE_POLICIES.index("calling", lambda key, policy: [""] if policy.service is not None else [])
+"""The policies that have proxies call a service, under ""."""

@@ -232,6 +232,11 @@ def _concerning(key: NamespacedName, routes: RouteSet) -> set[str]:
     return found if MESH in routes.gateways else set()
 
 
+def _not_asking(_: NamespacedName, routes: RouteSet) -> list[str]:
+    found = routes.tls or routes.tcp or any(rule.mirrors for rule in routes.http)
+    return [""] if found and MESH in routes.gateways else []
+
+
 def _destinations(_: NamespacedName, routes: RouteSet) -> set[str]:
     rules = (*routes.http, *routes.tls, *routes.tcp)
     return {to.destination.host for rule in rules for to in rule.routes}
@@ -253,5 +258,7 @@ ROUTES_CONCERNING = ROUTES.index("concerning", _concerning)
 ROUTES_BY_DESTINATION = ROUTES.index("destination", _destinations)
 """Route sets under each host to which they lead."""
 ROUTES_BY_GATEWAY = ROUTES.index("gateway", lambda key, routes: [one for one in routes.gateways if one != MESH])
+ROUTES_NOT_ASKING = ROUTES.index("not-asking", _not_asking)
+"""The route sets for sidecars by which proxies reach hosts otherwise than by requests that wait, under ""."""
 ROUTES_WITH_SOURCE_LABELS = ROUTES.index("source-labels", _with_source_labels)
 """The route sets that look at labels of the caller, under ""."""

@@ -7,20 +7,29 @@ from typing import Any, Literal, cast
 import msgspec
 
 from fairlead.ir.filters import Pairs
+from fairlead.ir.learned import OnDemand
 from fairlead.model.launch import AppPort, Capture
 
 _OWN = ("NAME", "INSTANCE_IPS", "MESH_ID", "INTERCEPTION_MODE")
 _FIELDS = ("NAMESPACE", "LABELS", "SERVICE_ACCOUNT", "WORKLOAD_NAME", "CLUSTER_ID", "NETWORK", "LOCALITY")
-_FURTHER = ("FAIRLEAD_CAPTURE", "FAIRLEAD_PORTS", "FAIRLEAD_ENTRY", "FAIRLEAD_VERSION", "ISTIO_VERSION")
+_FURTHER = (
+    "FAIRLEAD_CAPTURE",
+    "FAIRLEAD_PORTS",
+    "FAIRLEAD_ENTRY",
+    "FAIRLEAD_ON_DEMAND",
+    "FAIRLEAD_VERSION",
+    "ISTIO_VERSION",
+)
 _KNOWN = frozenset((*_OWN, *_FIELDS, *_FURTHER))
 """Metadata that stands in fields of its own, or is the proxy's alone."""
+_ON_DEMAND = ("auto", "true", "false")
 
 
 class View(msgspec.Struct, frozen=True, cache_hash=True):
     """The attributes of a proxy on which its configuration may depend.
 
     `addresses` are the proxy's own; `labels` are sorted pairs. `version` is the agent's, and `metadata` what else its
-    node says in words (for patches that ask).
+    node says in words (for patches that ask). `on_demand` is whether it asks for clusters when it needs them.
     """
 
     type: Literal["sidecar", "router"]
@@ -37,6 +46,7 @@ class View(msgspec.Struct, frozen=True, cache_hash=True):
     domain_suffix: str = "cluster.local"
     version: str = ""
     metadata: Pairs = ()
+    on_demand: OnDemand = ""
 
     @property
     def client(self) -> Client:
@@ -76,6 +86,7 @@ def view_of_node(node_id: str, metadata: dict[str, Any]) -> View:
     raw_ips = str(metadata.get("INSTANCE_IPS") or address)
     capture = metadata.get("FAIRLEAD_CAPTURE") or {"mode": "redirect" if kind == "sidecar" else "none"}
     labels = cast("dict[str, Any]", metadata.get("LABELS") or {})
+    on_demand = str(metadata.get("FAIRLEAD_ON_DEMAND") or "")
     return View(
         type=cast("Literal['sidecar', 'router']", kind),
         namespace=str(metadata.get("NAMESPACE") or name.rpartition(".")[2]),
@@ -90,5 +101,6 @@ def view_of_node(node_id: str, metadata: dict[str, Any]) -> View:
         ports=tuple(msgspec.convert(one, AppPort, strict=False) for one in metadata.get("FAIRLEAD_PORTS") or ()),
         domain_suffix=suffix or "cluster.local",
         version=str(metadata.get("FAIRLEAD_VERSION") or metadata.get("ISTIO_VERSION") or ""),
+        on_demand=cast("OnDemand", on_demand) if on_demand in _ON_DEMAND else "",
         metadata=pairs({key: one for key, one in metadata.items() if key not in _KNOWN and isinstance(one, str)}),
     )

@@ -40,6 +40,7 @@ class AgentConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
 
     `address` is where peers reach this workload: Envoy binds its inbound ports there, and the agent its status port.
     `entry` names the WorkloadEntry (in `namespace`) whose health this agent reports; empty for gateways.
+    `on_demand` is whether Envoy gets the clusters of hosts when it calls them first; auto: as the mesh's settings say.
     `workload_group` names the WorkloadGroup (in `namespace`) as whose member it joins: then the control plane writes
     its entry, and `entry` stays empty; `service_account`, `labels` and `readiness` must be the group's.
     `concurrency` is the number of Envoy's worker threads, 0 for one for each core; `proxy_env` is added to Envoy's
@@ -67,6 +68,7 @@ class AgentConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     locality: str = ""
     status_port: int = 15020
     capture: Capture = Capture()
+    on_demand: Literal["auto", "true", "false"] = "auto"
     ports: tuple[AppPort, ...] = ()
     command: tuple[str, ...] = ()
     env: dict[str, str] = {}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from fairlead.ir.proxystart import ANNOTATION, StartLayers, effective
 from fairlead.kinds.process import KIND
-from fairlead.kinds.process.spec import ProcessPort, ProcessSpec
+from fairlead.kinds.process.spec import ON_DEMAND, ProcessPort, ProcessSpec
 from fairlead.model.launch import AgentConfig, AppPort, Capture, CaptureMode
 from fairlead.model.manifest import Json
 from fairlead.model.object import Metadata, Object
@@ -76,8 +76,16 @@ def template(process: Object[ProcessSpec]) -> str:
     meant: list[object] = [spec, process.meta.annotations.get(RESTARTED_AT, "")]
     if ANNOTATION in process.meta.annotations:
         meant.append(process.meta.annotations[ANNOTATION])
+    if on_demand(process) != "auto":
+        meant.append({ON_DEMAND: on_demand(process)})
     text = msgspec.json.encode(meant, order="deterministic")
     return hashlib.sha256(text).hexdigest()[:16]
+
+
+def on_demand(process: Object[ProcessSpec]) -> Literal["auto", "true", "false"]:
+    """Whether its sidecars ask for clusters when they need them; without the annotation as the mesh says."""
+    said = process.meta.annotations.get(ON_DEMAND, "")
+    return "true" if said == "true" else "false" if said == "false" else "auto"
 
 
 def protocol_of(port: ProcessPort) -> str:
@@ -188,6 +196,7 @@ def agent_config(
         cluster_id=mesh.cluster_id,
         network=mesh.network,
         capture=capture,
+        on_demand=on_demand(process),
         ports=tuple(AppPort(one.port, one.name, protocol_of(one)) for one in spec.ports),
         command=() if gateway else tuple(expand(word, env) for word in (*spec.command, *spec.args)),
         env=env,

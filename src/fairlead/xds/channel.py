@@ -20,6 +20,7 @@ from fairlead.xds.messages import (
     Acked,
     DeltaRequest,
     Event,
+    Lacking,
     Nacked,
     ProtocolError,
     Response,
@@ -177,6 +178,9 @@ class Channel:
             self._owed = self.wildcard and not request.initial_versions
         for name in request.unsubscribe:
             self._unsubscribe(name)
+        if self.wildcard and request.subscribe:
+            lacking = tuple(name for name in request.subscribe if name != WILDCARD and name not in catalog)
+            events += [Lacking(self.type_url, lacking)] if lacking else []
         self._compact(catalog)
         return events
 

@@ -87,7 +87,17 @@ class Health(msgspec.Struct, frozen=True):
     message: str = ""
 
 
-Event = Acked | Nacked | Health
+class Lacking(msgspec.Struct, frozen=True):
+    """The proxy, which takes every resource of the type, asks for these by name, and there are none for it.
+
+    They may come to be before the next response is made, which answers them in any case.
+    """
+
+    type_url: str
+    names: tuple[str, ...]
+
+
+Event = Acked | Nacked | Health | Lacking
 
 
 class ProtocolError(Exception):

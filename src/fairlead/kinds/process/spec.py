@@ -9,6 +9,9 @@ from msgspec import Meta
 from fairlead.model.object import Spec
 from fairlead.model.probe import Probe
 
+ON_DEMAND = "fairlead.dev/on-demand"
+"""The annotation of a Process whose sidecars ask for clusters at the first call (true), or never do (false)."""
+
 
 class EnvVar(Spec, frozen=True):
     """An environment variable; `$(NAME)` in the value stands for a variable that is set before it."""

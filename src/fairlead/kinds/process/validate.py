@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from fairlead.ir.proxystart import annotation_problems
-from fairlead.kinds.process.spec import ProcessPort, ProcessSpec
+from fairlead.kinds.process.spec import ON_DEMAND, ProcessPort, ProcessSpec
 from fairlead.model.diagnostic import Problem, Severity
 from fairlead.model.names import is_dns_label, is_dns_subdomain, nearest
 from fairlead.model.object import Object
@@ -46,6 +46,7 @@ def validate(obj: Object[ProcessSpec]) -> Iterator[Problem]:
             f"{obj.ref.name!r} is not a DNS label of at most {_MAX_NAME} characters",
             remedy="Replicas are named after the process: use lower-case letters, digits and '-'.",
         )
+    yield from _validate_on_demand(obj)
     yield from annotation_problems(obj.meta.annotations, METADATA / "annotations")
     yield from _validate_role(spec)
     yield from _validate_ports(spec)
@@ -57,6 +58,16 @@ def validate(obj: Object[ProcessSpec]) -> Iterator[Problem]:
     for field, probe in (("readinessProbe", spec.readiness_probe), ("livenessProbe", spec.liveness_probe)):
         if probe is not None:
             yield from _validate_probe(SPEC / field, probe, spec)
+
+
+def _validate_on_demand(obj: Object[ProcessSpec]) -> Iterator[Problem]:
+    said = obj.meta.annotations.get(ON_DEMAND)
+    path = METADATA.child("annotations", ON_DEMAND)
+    if said is not None and said not in ("true", "false"):
+        yield Problem(path, f"{said!r} is neither true nor false", remedy="Write it in quotes.", code="FL3500")
+    elif said is not None and obj.spec.proxy == "router":
+        why, remedy = "a gateway has all clusters to which its routes lead", "Remove it."
+        yield Problem(path, f"no effect: {why}", Severity.WARNING, remedy, "FL3501")
 
 
 def _validate_role(spec: ProcessSpec) -> Iterator[Problem]:
