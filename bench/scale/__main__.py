@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--proxies", default="1000", help="how many; several, with commas, give slopes")
     parser.add_argument("--processes", type=int, default=2, help="of the fleet")
     parser.add_argument("--runs", type=int, default=5, help="of each change; the median is shown")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="CHANGE",
+        choices=["endpoint", "routes", "policy", "private", "authorization", "nothing", "service", "churn"],
+        help="measure these changes only",
+    )
     parser.add_argument("--churn", type=float, default=60, metavar="SECONDS")
     parser.add_argument("--rate", type=float, default=0, help="new connections a second at the start (0: all at once)")
     parser.add_argument("--misbehaving", type=float, default=0.01, help="share each that refuses, is slow, reconnects")
@@ -134,17 +142,18 @@ def _starts(options: argparse.Namespace, size: Size, plane: Plane, fleets: Fleet
 
 def _changes(options: argparse.Namespace, bench: Bench, count: int) -> list[Row]:
     rows: list[Row] = []
-    for made in (
-        lambda: [bench.endpoint(_target("endpoint", count))],
-        lambda: [bench.routes(_target("routes", count))],
-        lambda: [bench.policy(_target("routes", count))],
-        lambda: [bench.routes(_target("private", count), private=True)],
-        lambda: [bench.authorization(_target("authorization", count))],
-        bench.nothing,
-        lambda: [bench.service(_target("service", count))],
-        lambda: [bench.churn(_target("churn", count), options.churn)] if options.churn else [],
-    ):
-        for row in made():
+    made: dict[str, Callable[[], list[Row]]] = {
+        "endpoint": lambda: [bench.endpoint(_target("endpoint", count))],
+        "routes": lambda: [bench.routes(_target("routes", count))],
+        "policy": lambda: [bench.policy(_target("routes", count))],
+        "private": lambda: [bench.routes(_target("private", count), private=True)],
+        "authorization": lambda: [bench.authorization(_target("authorization", count))],
+        "nothing": bench.nothing,
+        "service": lambda: [bench.service(_target("service", count))],
+        "churn": lambda: [bench.churn(_target("churn", count), options.churn)] if options.churn else [],
+    }
+    for name in options.only or made:
+        for row in made[name]():
             print(f"  {row.name}: {shown(row.figure, row.unit)}", file=sys.stderr)
             rows.append(row)
     return rows

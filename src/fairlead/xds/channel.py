@@ -6,7 +6,6 @@ Pure. The order among types is decided in `fairlead.xds.session`.
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 
@@ -114,7 +113,7 @@ class Channel:
         self._owed = False
         self._dirty: set[str] = set()
         self._force: set[str] = set()
-        self._trials: deque[Trial] = deque()
+        self._trials: list[Trial] = []
         self._tried = 0
         self.unsure: set[str] = set()
         """Sent in a refused response, so perhaps taken over, but not yet acknowledged by themselves."""
@@ -234,6 +233,8 @@ class Channel:
         self._tried = held.exceptions + held.exceptions // 4
         held.follow(catalog, self.few)
         self.names.follow(catalog, self.few)
+        # A set that was large once stays large, even when it is empty.
+        self._dirty, self._force, self.unsure = set(self._dirty), set(self._force), set(self.unsure)
 
     def _all(self, catalog: Named) -> None:
         self.wildcard = True
@@ -406,7 +407,7 @@ class Channel:
 
     def _next_adds(self, adds: tuple[Resource, ...]) -> tuple[tuple[Resource, ...], tuple[tuple[str, Nack], ...]]:
         while self._trials:
-            trial = self._trials.popleft()
+            trial = self._trials.pop(0)
             chosen = tuple(resource for resource in adds if resource.name in trial.names)
             if chosen:
                 exact = {resource.name: resource.version for resource in chosen} == trial.names

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import Callable
 
 from fairlead.xds.transport import Connection, Connections, Open
+
+RECEIVE_BYTES = 8_192
+"""Of each connection's receive buffer in the kernel."""
 
 
 class Listener:
@@ -32,15 +36,19 @@ class Listener:
     async def start(self, host: str, port: int) -> None:
         """Listen. Raises OSError."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Connection(self.connections, self._open, self._most),
-            host,
-            port,
-            ssl=self._current(),
-            backlog=4096,
-            ssl_handshake_timeout=self.HANDSHAKE_SECONDS,
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+        listening = await _bound(host, port)
+        try:
+            self._server = await loop.create_server(
+                lambda: Connection(self.connections, self._open, self._most),
+                sock=listening,
+                ssl=self._current(),
+                backlog=4096,
+                ssl_handshake_timeout=self.HANDSHAKE_SECONDS,
+            )
+        except BaseException:
+            listening.close()
+            raise
+        self.port = int(listening.getsockname()[1])
         self._sweeping = loop.call_later(1, self._sweep)
 
     def _current(self) -> ssl.SSLContext:
@@ -84,6 +92,28 @@ class Listener:
             for one in list(self.connections):
                 one.cut()
             await self.connections.emptied()
+
+
+async def _bound(host: str, port: int) -> socket.socket:
+    """A socket at the address, whose connections take in little at a time.
+
+    What has been taken in at once stays resident with each connection, in buffers of the TLS library and the event
+    loop. Clients say little but when they return. Raises OSError.
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    family, kind, protocol, _, address = found[0]
+    made = socket.socket(family, kind, protocol)
+    try:
+        made.setblocking(False)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 def server_context(files: tuple[bytes, bytes, bytes]) -> ssl.SSLContext:

@@ -300,9 +300,10 @@ class _Stream:
         self._task: asyncio.Task[None] | None = None
         self._filling = True
         self._refused = False
-        self._timer: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(
-            FIRST_REQUEST_SECONDS, self.end, grpc.StatusCode.DEADLINE_EXCEEDED, "no request came on the stream"
-        )
+        self._timer: asyncio.TimerHandle | None = None
+        # Nothing is read of a client that waits: a thousand that come back at once say much.
+        call.hold()
+        server.admission.ask(self, self._admitted)
 
     # What the call tells.
 
@@ -369,11 +370,16 @@ class _Stream:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        server.admission.ask(self, self._admitted)
+        self._task = asyncio.get_running_loop().create_task(self._begin())
 
     def _admitted(self) -> None:
         """It is this client's turn."""
-        self._task = asyncio.get_running_loop().create_task(self._begin())
+        if self._call is not None:
+            self._timer = asyncio.get_running_loop().call_later(
+                FIRST_REQUEST_SECONDS, self.end, grpc.StatusCode.DEADLINE_EXCEEDED, "no request came on the stream"
+            )
+            # Not at once: the call has no handler yet while it is opened.
+            asyncio.get_running_loop().call_soon(self._call.release)
 
     async def _begin(self) -> None:
         server, waiting = self._server, self._waiting
@@ -433,6 +439,7 @@ class _Stream:
             parts = server.encoder.delta(response) if self.delta else server.encoder.sotw(response)
             server.count(response.type_url, sum(map(len, parts)))
             call.send(*parts)
+        call.flush()
         if not session.settled:
             return
         server.observer.settled(connection)

@@ -31,17 +31,21 @@ from h2.events import (
 from h2.exceptions import ProtocolError as Http2Error
 from h2.settings import SettingCodes, Settings
 
-WINDOW = 1 << 20
-"""Bytes that a client may send on a stream before they are read."""
+FIRST_WINDOW, WINDOW = 1 << 14, 1 << 20
+"""Bytes that a client may send on a stream before they are read: until the call is released, and then."""
 MAX_CALLS = 16
 MAX_HEADER_BYTES = 16_384
 CHUNK = 16_384
 _CONFIGURATION = H2Configuration(client_side=False, header_encoding=None, validate_inbound_headers=True)
-_SETTINGS: dict[SettingCodes, int] = {
-    SettingCodes.MAX_CONCURRENT_STREAMS: MAX_CALLS,
-    SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
-    SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES,
-}
+_SETTINGS = Settings(
+    client=False,
+    initial_values={
+        SettingCodes.MAX_CONCURRENT_STREAMS: MAX_CALLS,
+        SettingCodes.INITIAL_WINDOW_SIZE: FIRST_WINDOW,
+        SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES,
+    },
+)
+"""Of all connections: they never change, so one description (7 KB) serves all."""
 _RESPONSE = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 _INT = {code: cast("tuple[int, str]", code.value)[0] for code in grpc.StatusCode}
 
@@ -91,6 +95,7 @@ class Call:
         "_begun",
         "_connection",
         "_got",
+        "_held",
         "_out",
         "_status",
         "blocked",
@@ -109,6 +114,8 @@ class Call:
         self.blocked = False
         """Whether its handler waits to be told that it may send."""
         self._got = b""
+        self._held = -1
+        """Bytes that came while the call was held; negative if it is not."""
         self._out: deque[bytes] | None = None
         self._begun = 0
         self._status: tuple[grpc.StatusCode, str, Sequence[tuple[str, str]]] | None = None
@@ -126,7 +133,7 @@ class Call:
         return self._connection is not None and not self._out and self._connection.writable
 
     def send(self, *parts: bytes) -> None:
-        """Send one message, given in parts. Does nothing when the call is over."""
+        """Send one message, given in parts; `flush` lets it go. Does nothing when the call is over."""
         if self._connection is None:
             return
         length = sum(map(len, parts))
@@ -137,7 +144,22 @@ class Call:
             self._out.append(b"".join((head, *parts)))
         else:
             self._out.extend((head, *(part for part in parts if part)))
-        self._connection.push(self)
+        self._connection.drain(self)
+
+    def hold(self) -> None:
+        """Read no messages until `release`: the client may send as much as its first window, which is small."""
+        self._held = max(self._held, 0)
+
+    def release(self) -> None:
+        """Read again, and let the client send much at once."""
+        if self._connection is not None and self._held >= 0:
+            held, self._held = self._held, -1
+            self._connection.admit(self, held)
+
+    def flush(self) -> None:
+        """Hand what was sent to the network: several messages go in one record."""
+        if self._connection is not None:
+            self._connection.flush()
 
     def finish(self, code: grpc.StatusCode, details: str = "", metadata: Sequence[tuple[str, str]] = ()) -> None:
         """End the call with a status. What is still to be sent goes out before OK, and is dropped otherwise."""
@@ -149,6 +171,14 @@ class Call:
             connection.end(self.stream, code, details, metadata)
 
     # For the connection.
+
+    def kept(self, data: bytes, size: int) -> bool:
+        """Take bytes of the stream for later, if the call is held."""
+        if self._held < 0:
+            return False
+        self._got += data
+        self._held += size
+        return True
 
     def received(self, data: bytes, most: int) -> bool:
         """Take bytes of the stream; False if a message is larger than `most`."""
@@ -231,6 +261,7 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_most",
         "_open",
+        "_reading",
         "_seen",
         "_transport",
         "heard",
@@ -249,6 +280,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
         self._going = False
+        self._reading = False
         self.writable = True
         self.heard = self._loop.time()
         """When the client was last heard of, on the loop's clock."""
@@ -265,10 +297,10 @@ class Connection(asyncio.Protocol):
         self.peer = Peer(address, transport.get_extra_info("peercert") or {})
         self._seen[self] = None
         # Set anew and not updated: what is updated counts only from the client's acknowledgement on.
-        self._http.local_settings = Settings(client=False, initial_values=_SETTINGS)
+        self._http.local_settings = _SETTINGS
         self._http.initiate_connection()
         self._http.increment_flow_control_window(WINDOW)
-        self._flush()
+        self.flush()
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
@@ -277,14 +309,16 @@ class Connection(asyncio.Protocol):
         try:
             events = self._http.receive_data(data)
         except Http2Error:
-            self._flush()
+            self.flush()
             self.cut()
             return
+        self._reading = True
         for event in events:
             self._take(event)
         for call in [call for call in self._calls.values() if call.pending()]:
-            self._drain(call)
-        self._flush()
+            self.drain(call)
+        self._reading = False
+        self._write()
 
     def eof_received(self) -> None:
         """The client has closed."""
@@ -305,8 +339,8 @@ class Connection(asyncio.Protocol):
         """It has caught up."""
         self.writable = True
         for call in list(self._calls.values()):
-            self._drain(call)
-        self._flush()
+            self.drain(call)
+        self.flush()
         for call in list(self._calls.values()):
             if call.blocked and call.ready:
                 call.blocked = False
@@ -343,19 +377,27 @@ class Connection(asyncio.Protocol):
     def _data(self, event: DataReceived) -> None:
         stream, size = event.stream_id or 0, event.flow_controlled_length or 0
         call = self._calls.get(stream)
-        if call is not None and not call.received(bytes(event.data or b""), self._most):
-            call.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message is compressed, or has over {self._most} bytes")
+        if call is not None and call.kept(bytes(event.data or b""), size):
+            return
+        self._read(call, bytes(event.data or b""))
         if size:
             self._http.acknowledge_received_data(size, stream)
 
+    def _read(self, call: Call | None, data: bytes) -> None:
+        if call is not None and not call.received(data, self._most):
+            call.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message is compressed, or has over {self._most} bytes")
+
+    def admit(self, call: Call, held: int) -> None:
+        """A call is held no longer."""
+        if held:
+            self._http.acknowledge_received_data(held, call.stream)
+        self._http.increment_flow_control_window(WINDOW, call.stream)
+        self._read(call, b"")
+        self.flush()
+
     # Sending.
 
-    def push(self, call: Call) -> None:
-        """Send what waits for a call, as far as the client takes it."""
-        self._drain(call)
-        self._flush()
-
-    def _drain(self, call: Call) -> None:
+    def drain(self, call: Call) -> None:
         """Hand on what the client's windows and the transport's buffer allow, little at a time."""
         if not call.pending():
             return
@@ -368,10 +410,8 @@ class Connection(asyncio.Protocol):
             self._http.send_data(call.stream, part)
             moved += len(part)
             if moved >= 2 * CHUNK:
-                self._flush()
+                self._write()
                 moved = 0
-        if moved:
-            self._flush()
         if not call.pending():
             call.sent()
         if call.blocked and call.ready:
@@ -392,7 +432,7 @@ class Connection(asyncio.Protocol):
         except Http2Error:
             # Over already.
             pass
-        self._flush()
+        self.flush()
         self._forget(stream)
 
     def _forget(self, stream: int) -> None:
@@ -402,9 +442,14 @@ class Connection(asyncio.Protocol):
         if self._going and not self._calls and self._transport is not None:
             self._transport.close()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Hand everything to the network; while what has come is read, that waits until all of it is read."""
+        if not self._reading:
+            self._write()
+
+    def _write(self) -> None:
         data = self._http.data_to_send()
-        if data and self._transport is not None:
+        if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     # For the server.
@@ -418,7 +463,7 @@ class Connection(asyncio.Protocol):
         """Ask for a sign of life."""
         self.pinged = True
         self._http.ping(b"fairlead")
-        self._flush()
+        self.flush()
 
     def leave(self) -> None:
         """Tell the client to go elsewhere (GOAWAY); calls may end."""
@@ -429,7 +474,7 @@ class Connection(asyncio.Protocol):
             except Http2Error:
                 self.cut()
                 return
-            self._flush()
+            self.flush()
         if self.idle and self._transport is not None:
             self._transport.close()
 
