@@ -22,7 +22,6 @@ import msgspec
 from fairlead.compiler.credentials import secret_keys
 from fairlead.compiler.model import MeshModel
 from fairlead.controlplane.conditions import Outcome, condition_of, set_condition
-from fairlead.controlplane.delivery import view_of
 from fairlead.controlplane.feed import Pass
 from fairlead.envoy.names import CA_SUFFIX, CREDENTIAL_PREFIX
 from fairlead.envoy.resource import CLUSTER, LISTENER, SECRET
@@ -81,16 +80,22 @@ class _Blame(msgspec.Struct):
 class Programmed:
     """Follows passes, acknowledgements and refusals. Lives on the event loop."""
 
-    def __init__(self, store: Store, model: MeshModel, connections: Callable[[], Iterable[Connection]]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        model: MeshModel,
+        connections: Callable[[], Iterable[Connection]],
+        view: Callable[[Connection], View],
+    ) -> None:
         self._store = store
         self._model = model
         self._connections = connections
+        self._view = view
         self._waves: list[_Wave] = []
         self._blames: dict[tuple[str, str, str], _Blame] = {}
         self._outcomes: dict[Ref, Outcome] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._views: dict[int, View] = {}
         self._news: dict[int, Connection] = {}
         """Connections that have said something since the last look, or are new to a wave."""
 
@@ -136,7 +141,6 @@ class Programmed:
 
     def left(self, connection: Connection) -> None:
         """A proxy has gone."""
-        self._views.pop(connection.id, None)
         self._news.pop(connection.id, None)
         for wave in self._waves:
             wave.waiting.pop(connection.id, None)
@@ -316,12 +320,6 @@ class Programmed:
             more = f" (and {len(said) - 1} more)" if len(said) > 1 else ""
             self._outcomes[ref] = Outcome(False, "RefusedByProxy", f"{said[0][:1900]}{more}")
         return set(found)
-
-    def _view(self, connection: Connection) -> View:
-        found = self._views.get(connection.id)
-        if found is None:
-            found = self._views[connection.id] = view_of(connection.node)
-        return found
 
     # How a proxy stands
 

@@ -45,7 +45,7 @@ class Proxies:
         self.asked: Callable[[Connection, tuple[str, ...]], None] = lambda _connection, _names: None
         """Told of clusters that a proxy asks for by name and has not been given; called before it is answered."""
         self.enrolment = Enrolment(store, model.kinds)
-        self.programmed = Programmed(store, model, self._live)
+        self.programmed = Programmed(store, model, self._live, self._view)
 
     def connected(self, connection: Connection) -> None:
         """A proxy was admitted."""
@@ -174,8 +174,12 @@ class Proxies:
 
     def catalog(self, connection: Connection) -> dict[str, dict[str, bytes]]:
         """What the control plane has for a proxy: serialised resources by type and name."""
-        found = self._delivery.served(view_of(connection.node))
+        found = self._delivery.served(self._view(connection))
         return {type_url: {name: one.body for name, one in sorted(rows.items())} for type_url, rows in found.items()}
+
+    def _view(self, connection: Connection) -> View:
+        known = self._known.get(connection.id)
+        return known.view if known is not None else view_of(connection.node)
 
     def _live(self) -> list[Connection]:
         return [known.connection for known in self._known.values()]
