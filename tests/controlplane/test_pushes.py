@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import fairlead.controlplane.programmed as programmed_module
 from fairlead.cli.proxystatus import proxy_status
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from fairlead.model.ref import Ref
 
 from .running_plane import BASICS, Proxy, World, entry, obj, routes, service, until, world
 
@@ -298,3 +299,32 @@ def test_after_a_restart_what_was_not_programmed_is_looked_at_again(
 
     for part in (first, second, third):
         uvloop.run(part())
+
+
+def test_what_is_supposed_reaches_no_proxy_and_proxies_hear_what_is_applied_afterwards(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with world(tmp_path) as made:
+            await made.apply(*BASICS, service("cart"))
+            async with made.proxy("web-1") as web:
+                await until(lambda: CART in web.have[CLUSTER], "the cluster")
+                await quiet(made, web)
+                feed = made.plane.feed
+                ref = Ref("", "Service", "shop", "cart")
+                scoped = {
+                    "apiVersion": "networking.istio.io/v1",
+                    "kind": "Sidecar",
+                    "metadata": {"name": "nothing", "namespace": "shop"},
+                    "spec": {"egress": [{"hosts": ["none/*"]}]},
+                }
+                hidden = Ref("networking.istio.io", "Sidecar", "shop", "nothing")
+                with feed.supposing({ref: None}) as differing:
+                    assert any(CART in one.get(CLUSTER, {}) for one in differing.values())
+                with feed.supposing({hidden: scoped}) as differing:
+                    assert any(CART in one.get(CLUSTER, {}) for one in differing.values())
+                await quiet(made, web)
+                assert CART in web.have[CLUSTER]
+                await made.apply(service("till"))
+                await until(lambda: CART.replace("cart", "till") in web.have[CLUSTER], "the next service")
+                assert CART in web.have[CLUSTER]
+
+    uvloop.run(run())

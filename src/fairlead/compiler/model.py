@@ -10,7 +10,7 @@ import msgspec
 
 from fairlead.compiler.delegates import DELEGATION
 from fairlead.compiler.patches import unmatched
-from fairlead.compiler.publish import Catalog, Publisher
+from fairlead.compiler.publish import Catalog, Changes, Publisher
 from fairlead.compiler.registry import Registry, registry
 from fairlead.inc import Conflict, Derivation, Engine, Reader, Table
 from fairlead.ir.host import HostKey
@@ -39,6 +39,29 @@ class MeshModel:
                 self.engine.delete(OBJECTS, ref)
             for obj in changed:
                 self.engine.put(OBJECTS, obj.ref, _meaning(obj))
+
+    @contextmanager
+    def supposing(
+        self, changed: Iterable[Object[Any]] = (), deleted: Iterable[Ref] = ()
+    ) -> Generator[dict[View, Changes]]:
+        """The mesh as if these objects were applied; afterwards it is as it was.
+
+        Gives what open views get otherwise: by type URL and name, each with what is there without the change (what is
+        there with it stands in the catalogs as long as the context does). The caller has called `Publisher.refresh`
+        after the last change, else that change would be told here and to nobody else. Mappings of catalogs may be other
+        ones afterwards, with equal contents.
+        """
+        put, gone = tuple(changed), tuple(deleted)
+        before = {ref: self.engine.get(OBJECTS, ref) for ref in (*gone, *(one.ref for one in put))}
+        self.apply(put, gone)
+        try:
+            yield self.publisher.refresh()
+        finally:
+            self.apply(
+                [one for one in before.values() if one is not None],
+                [ref for ref, one in before.items() if one is None],
+            )
+            self.publisher.refresh()
 
     @contextmanager
     def opened(self, view: View) -> Generator[Catalog]:

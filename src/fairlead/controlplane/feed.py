@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
+from contextlib import contextmanager
+from operator import is_not
 from typing import Any
 
 import msgspec
@@ -126,6 +128,31 @@ class Feed:
                 _log.exception("a listener failed at revision %d", self.revision)
         self.stages.observe("deliver", loop.time() - compared)
 
+    @contextmanager
+    def supposing(self, documents: Mapping[Ref, dict[str, Any] | None]) -> Generator[dict[View, Changes]]:
+        """The mesh as if these documents were stored (None: deleted); see `MeshModel.supposing`.
+
+        What is pending is compiled and told first. Nothing may be awaited inside: streams must not see it. Raises
+        ValueError where a document cannot be read.
+        """
+        self.flush()
+        changed, deleted, invalid = self._read(documents)
+        if invalid:
+            raise ValueError("; ".join(f"{ref}: {one.message}" for ref, said in invalid.items() for one in said))
+        publisher = self.model.publisher
+        before = {view: tuple(publisher.catalog(view).values()) for view in publisher.views}
+        try:
+            with self.model.supposing(changed, deleted) as differing:
+                yield differing
+        finally:
+            now = {view: tuple(publisher.catalog(view).values()) for view in publisher.views}
+            moved = {view for view, rows in before.items() if any(map(is_not, rows, now[view]))}
+            if moved:
+                # They are as before, but in other mappings: whoever follows them must look there.
+                made = Pass({view: {} for view in moved}, {}, self._running().time())
+                for listener in self._listeners:
+                    listener(made)
+
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             raise RuntimeError("the feed has not been started")
@@ -151,21 +178,32 @@ class Feed:
             self._scheduled = loop.call_at(max(loop.time(), self._not_before), self.flush)
 
     def _apply(self, documents: dict[Ref, dict[str, Any] | None]) -> None:
+        changed, deleted, invalid = self._read(documents)
+        for ref in documents:
+            self.invalid.pop(ref, None)
+        # They were admitted once, by another version of Fairlead: their last meaning stays, and they are named.
+        self.invalid.update(invalid)
+        for ref, problems in invalid.items():
+            _log.warning("%s is stored but not valid: %s", ref, "; ".join(one.message for one in problems))
+        self.model.apply(changed, deleted)
+
+    def _read(
+        self, documents: Mapping[Ref, dict[str, Any] | None]
+    ) -> tuple[list[Object[Any]], list[Ref], dict[Ref, list[Problem]]]:
+        """Objects that are to be put, those that are to go, and what is wrong with those that cannot be read."""
         changed: list[Object[Any]] = []
         deleted: list[Ref] = []
+        invalid: dict[Ref, list[Problem]] = {}
         for ref, document in documents.items():
-            self.invalid.pop(ref, None)
             if document is None:
                 deleted.append(ref)
                 continue
             obj, problems = self.model.kinds.read(document, ref.namespace or "default")
             if obj is None:
-                # It was admitted once, by another version of Fairlead: its last meaning stays, and it is named.
-                self.invalid[ref] = problems
-                _log.warning("%s is stored but not valid: %s", ref, "; ".join(one.message for one in problems))
+                invalid[ref] = problems
             else:
                 changed.append(obj)
-        self.model.apply(changed, deleted)
+        return changed, deleted, invalid
 
 
 def _generation(document: dict[str, Any] | None) -> int:

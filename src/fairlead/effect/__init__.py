@@ -1,0 +1,4 @@
+"""What a change does to proxies, in words: two sets of Envoy resources compared by meaning, with what is dangerous.
+
+Values in, values out. Compares what the compiler made, never texts of objects, and says nothing of what stays equal.
+"""
