@@ -27,34 +27,40 @@ def without(now: Json, edited: Json, before: Json) -> Merged:
     parts with what was given.
     """
     conflicts: list[FieldPath] = []
-    made = _merged(now, edited, before, ROOT, conflicts)
-    return Merged(cast("Json", made), tuple(conflicts))
+    made = _fields(now, edited, before, ROOT, conflicts)
+    return Merged(made, tuple(conflicts))
 
 
-def _merged(now: object, edited: object, before: object, path: FieldPath, conflicts: list[FieldPath]) -> object:
+def _merged(now: Any, edited: Any, before: Any, path: FieldPath, conflicts: list[FieldPath]) -> Any:
     if _equal(edited, before):
         return now
     if _equal(now, edited):
         return before
     if isinstance(now, dict) and isinstance(edited, dict) and isinstance(before, dict):
-        here, then, was = cast("Json", now), cast("Json", edited), cast("Json", before)
-        out: Json = {}
-        for key in (*here, *(one for one in was if one not in here)):
-            parts = (one.get(key, ABSENT) for one in (here, then, was))
-            value = _merged(*parts, path / key, conflicts)
-            if value is not ABSENT:
-                out[key] = value
-        return out
+        return _fields(cast("Json", now), cast("Json", edited), cast("Json", before), path, conflicts)
     if isinstance(now, list) and isinstance(edited, list) and isinstance(before, list):
-        lists = [cast("list[object]", one) for one in (now, edited, before)]
-        if _in_place(lists[1], lists[0]) and _in_place(lists[1], lists[2]):
-            return [_merged(*parts, path / at, conflicts) for at, parts in enumerate(zip(*lists, strict=True))]
+        here, then, was = cast("list[Any]", now), cast("list[Any]", edited), cast("list[Any]", before)
+        if _in_place(then, here) and _in_place(then, was):
+            return [
+                _merged(one, two, three, path / at, conflicts)
+                for at, (one, two, three) in enumerate(zip(here, then, was, strict=True))
+            ]
     if not _equal(now, before):
         conflicts.append(path)
-    return now
+    return cast("object", now)
 
 
-def _equal(left: object, right: object) -> bool:
+def _fields(now: Json, edited: Json, before: Json, path: FieldPath, conflicts: list[FieldPath]) -> Json:
+    out: Json = {}
+    for key in (*now, *(one for one in before if one not in now)):
+        here, then, was = now.get(key, ABSENT), edited.get(key, ABSENT), before.get(key, ABSENT)
+        value = _merged(here, then, was, path / key, conflicts)
+        if value is not ABSENT:
+            out[key] = value
+    return out
+
+
+def _equal(left: Any, right: Any) -> bool:
     return left == right and type(left) is type(right)
 
 
