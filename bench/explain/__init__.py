@@ -1,0 +1,1 @@
+"""Figures of the commands that explain; each module is run by itself."""
