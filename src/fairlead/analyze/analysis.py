@@ -15,6 +15,7 @@ from fairlead.analyze.codes import severity_of
 from fairlead.analyze.document import CLOCK, CLUSTER_SCOPED, DOCUMENTS, Document, Sort
 from fairlead.analyze.finding import Finding, Probe, Said, of_ref
 from fairlead.analyze.queries import SYSTEM
+from fairlead.analyze.shape import mapping
 from fairlead.inc import Engine, Failure, Reader, Rule
 from fairlead.model.manifest import Json
 from fairlead.model.ref import Ref
@@ -116,7 +117,6 @@ def reference(data: Json, namespace: str = "default") -> Ref:
     api_version = data.get("apiVersion")
     group = api_version.rpartition("/")[0] if isinstance(api_version, str) else ""
     kind = str(data.get("kind") or "?")
-    meta = data.get("metadata")
-    named: Json = meta if isinstance(meta, dict) else {}
+    named = mapping(data, "metadata")
     home = "" if (group, kind) in CLUSTER_SCOPED else str(named.get("namespace") or namespace)
     return Ref(group, kind, home, str(named.get("name") or "?"))

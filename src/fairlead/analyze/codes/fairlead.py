@@ -34,7 +34,7 @@ _READ = (
         "FL0008",
         "Twice",
         WARNING,
-        "One object stands in the files twice, and the later one counts; or settings are no YAML, or hold two documents.",
+        "One object stands in the files twice and the later one counts; or settings are no YAML or hold two documents.",
         "Remove one of the two, or correct the settings.",
     ),
     Code(

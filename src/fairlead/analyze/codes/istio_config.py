@@ -166,8 +166,8 @@ CONFIG = (
         "IST0151",
         "EnvoyFilterUsesRelativeOperation",
         WARNING,
-        "An EnvoyFilter without priority inserts, replaces or removes relative to something that another EnvoyFilter may"
-        " put there later.",
+        "An EnvoyFilter without priority inserts, replaces or removes relative to something that another one may put"
+        " there later.",
         "Set priority, or use ADD or INSERT_FIRST.",
     ),
     Code(
@@ -195,8 +195,8 @@ CONFIG = (
         "IST0155",
         "EnvoyFilterUsesRelativeOperationWithProxyVersion",
         WARNING,
-        "As IST0151, and another patch for the same filter is for certain versions of the proxy only: the result changes"
-        " in the middle of an upgrade.",
+        "As IST0151, and another patch for the same filter is for certain versions of the proxy only: the result"
+        " changes in the middle of an upgrade.",
         "Set priority, or use ADD or INSERT_FIRST.",
     ),
     Code(
@@ -240,7 +240,7 @@ CONFIG = (
         "IST0165",
         "ReferencedInternalGateway",
         WARNING,
-        "A VirtualService names a Gateway that Istio makes out of an object of the Gateway API. Its name is no interface.",
+        "A VirtualService names a Gateway that Istio makes of an object of the Gateway API. Its name may change.",
         "Use an HTTPRoute.",
     ),
     Code(

@@ -39,8 +39,8 @@ PLATFORM = (
         "IST0118",
         "PortNameIsNotUnderNamingConvention",
         INFO,
-        "A Service's port does not say its protocol. The proxy looks at the first bytes, which costs time with protocols"
-        " in which the server speaks first, and gives no HTTP features if it guesses wrong.",
+        "A Service's port does not say its protocol. The proxy looks at the first bytes, which costs time with"
+        " protocols in which the server speaks first, and gives no HTTP features if it guesses wrong.",
         "Name the port http, grpc-api, tcp-something ..., or set appProtocol.",
     ),
     Code(
@@ -99,8 +99,8 @@ PLATFORM = (
         "LocalhostListener",
         ERROR,
         "An application listens on a loopback address although a Service exposes its port.",
-        absent="it needs a look at the sockets of a running pod; Fairlead's proxies dial the application on the loopback"
-        " address on purpose",
+        absent="it needs a look at the sockets of a running pod; Fairlead's proxies dial the application on the"
+        " loopback address on purpose",
     ),
     Code(
         "IST0144",

@@ -1,4 +1,4 @@
-"""Annotations of Istio on objects of Kubernetes: unknown, misplaced, invalid, deprecated (Istio's list of August 2026)."""
+"""Istio's annotations on objects of Kubernetes: unknown, misplaced, invalid, deprecated (its list of August 2026)."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _ours(name: str) -> bool:
     return name == "kubernetes.io/ingress.class" or name.partition("/")[0].endswith("istio.io")
 
 
-def annotations(_: Reader, one: Document) -> Iterator[Said]:
+def named(_: Reader, one: Document) -> Iterator[Said]:
     """Every annotation in Istio's domain."""
     for name, text in sorted(one.annotations.items()):
         if not _ours(name):
@@ -191,6 +191,6 @@ _SET_BY_OTHERS = frozenset(
 )
 _SORTS = (NAMESPACE, SERVICE, POD, DEPLOYMENT)
 ANALYZERS = (
-    Analyzer("annotations.K8sAnalyzer", ("IST0107", "IST0108", "IST0125", "IST0135"), _SORTS, annotations),
+    Analyzer("annotations.K8sAnalyzer", ("IST0107", "IST0108", "IST0125", "IST0135"), _SORTS, named),
     Analyzer("annotations.AlphaAnalyzer", ("IST0136",), _SORTS, alpha, standard=False),
 )

@@ -8,10 +8,10 @@ from typing import Any
 from fairlead.analyze import queries, shape
 from fairlead.analyze.analyzer import Analyzer
 from fairlead.analyze.document import DESTINATION_RULE, DOCUMENTS, NODE, POD, SERVICE, Document, workload_labels
-from fairlead.analyze.finding import Probe, Said
+from fairlead.analyze.finding import Said
+from fairlead.analyze.probes import to_service
 from fairlead.inc import Reader
 from fairlead.model.path import SPEC
-from fairlead.simulate.request import Caller, Request
 
 _TOPOLOGY = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
 _HOSTNAME = "kubernetes.io/hostname"
@@ -55,7 +55,7 @@ def selecting(r: Reader, one: Document) -> Iterator[Said]:
         if wanted and not _anyone(r, owner, wanted):
             name = shape.text(subset, "name")
             said = f"no workload of {host} has the labels of subset {name} ({_text(shape.pairs(subset, 'labels'))})"
-            probe = Probe(Caller("workload", one.ref.namespace), Request(queries.qualified(host, one.ref.namespace), 0))
+            probe = to_service(one.ref.namespace, host)
             yield Said(
                 "IST0173", said, SPEC.child("subsets", at, "labels"), "Requests to it end with 503.", probe=probe
             )

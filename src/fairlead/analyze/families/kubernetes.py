@@ -40,10 +40,9 @@ def _injector(r: Reader, revision: str) -> Document | None:
 
 def _values(injector: Document) -> dict[str, Any]:
     try:
-        found: Any = msgspec.json.decode(shape.text(injector.data, "data", "values"))
-    except msgspec.DecodeError:
+        return msgspec.json.decode(shape.text(injector.data, "data", "values"), type=dict[str, Any])
+    except (msgspec.DecodeError, msgspec.ValidationError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _revision(home: Document) -> str | None:
