@@ -1,0 +1,159 @@
+"""Whether what the simulator says of a call is what happened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from fairlead.compiler.model import MeshModel
+from fairlead.compiler.publish import Catalog
+from fairlead.envoy.resource import ENDPOINT
+from fairlead.simulate.mesh import Mesh, Proxy
+from fairlead.simulate.walk import Verdict, Walk
+from fairlead.simulate.walker import walk
+from tests.differential.calls import Call
+from tests.differential.logs import Line
+from tests.differential.reality import Seen
+from tests.differential.topology import DOOR, OLD, PROXIED, SERVERS, WRITTEN, Workload
+
+_REASON = re.compile(r"\|.*(?=\})")
+"""What OpenSSL and the kernel say of a connection that failed; the rest is Envoy's word for how it failed."""
+_UNREACHED = ("delayed_connect_error", "Connection_refused")
+
+
+class Known:
+    """The workloads of the topology, as the simulator asks for them."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._all = [self._proxy(one) for one in PROXIED]
+
+    def _proxy(self, one: Workload) -> Proxy:
+        return Proxy(one.view(self._prefix), one.name, f"spiffe://cluster.local/ns/{one.namespace}/sa/{one.account}")
+
+    def named(self, name: str, namespace: str) -> Sequence[Proxy]:
+        """See `fairlead.simulate.mesh.Workloads`."""
+        return [one for one in self._all if one.name == name and namespace in ("", one.view.namespace)]
+
+    def at(self, address: str) -> Proxy | None:
+        """See `fairlead.simulate.mesh.Workloads`."""
+        return next((one for one in self._all if one.address == address), None)
+
+    def routers(self) -> Sequence[Proxy]:
+        """See `fairlead.simulate.mesh.Workloads`."""
+        return self.named(DOOR.name, DOOR.namespace)
+
+    def names(self) -> Sequence[str]:
+        """See `fairlead.simulate.mesh.Workloads`."""
+        return [one.shown for one in self._all]
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """What differs, by what it is, said and seen; nothing: they agree. `undecided` is why the simulator cannot know."""
+
+    differs: Mapping[str, tuple[Any, Any]] = {}
+    undecided: tuple[str, ...] = ()
+
+
+class Simulation:
+    """The simulator over the same compiled mesh."""
+
+    def __init__(self, model: MeshModel, prefix: str = WRITTEN) -> None:
+        self._prefix = prefix
+        self.mesh = Mesh(model, Known(prefix))
+
+    def walk(self, call: Call) -> Walk:
+        """What the simulator says of a call."""
+        caller, request = (
+            msgspec.json.decode(msgspec.json.encode(one).replace(WRITTEN.encode(), self._prefix.encode()), type=type(one))
+            for one in (call.caller, call.request)
+        )
+        return walk(self.mesh, caller, request)
+
+    def compare(self, call: Call, seen: Seen) -> Compared:
+        """The differences between what is said and what was seen."""
+        verdict = self.walk(call).verdict
+        if verdict.undecided:
+            return Compared(undecided=verdict.undecided)
+        found: dict[str, tuple[Any, Any]] = {}
+        for name, said, was in self._pairs(call, verdict, seen):
+            if said != was:
+                found[name] = said, was
+        return Compared(found)
+
+    def _pairs(self, call: Call, verdict: Verdict, seen: Seen) -> list[tuple[str, Any, Any]]:
+        first, ender = seen.first, ending(seen)
+        if first is None:
+            return [("nothing was logged", verdict.details, "connection_refused" if _refused(seen) else "?")]
+        made: list[tuple[str, Any, Any]] = [("listener", verdict.listener, first.listener)]
+        made.append(("chain", verdict.chain, first.chain or ""))
+        if verdict.details == "tls_handshake" and first.refused:
+            return made
+        http = call.request.protocol != "tcp" and first.kind == "http"
+        if http:
+            made.append(("status", verdict.status, seen.answer.status))
+            made.append(("route", verdict.route, first.route or ""))
+            if first.route or verdict.route:
+                made.append(("virtual host", verdict.virtual_host, first.host or ""))
+        made.append(("cluster", verdict.cluster, first.cluster or ""))
+        made.append(("endpoint", *self._endpoints(call, verdict, first)))
+        unreached = _nobody_there(seen, ender)
+        if unreached and verdict.reached:
+            return [one for one in made if one[0] != "status"]
+        if ender is not None and http:
+            made.append(("flags", flags(verdict.flags), flags(ender.flags)))
+            made.append(("details", _plain(verdict.details), _plain(ender.details)))
+        made.append(("reached", verdict.reached, bool(seen.answer.instance)))
+        return made
+
+    def _endpoints(self, call: Call, verdict: Verdict, first: Line) -> tuple[str, str]:
+        said, was = verdict.endpoint, first.endpoint or ""
+        if said == was or not was:
+            # Where the endpoint was never dialled the log has none.
+            return (was, was) if not was else (said, was)
+        proxy = call.caller.name if call.caller.kind == "workload" else DOOR.name
+        view = next(one.view(self._prefix) for one in PROXIED if one.name == proxy)
+        return (was, was) if was in self._possible(self.mesh.catalog(view), verdict.cluster) else (said, was)
+
+    def _possible(self, catalog: Catalog | Mapping[str, Any], cluster: str) -> set[str]:
+        resource = catalog[ENDPOINT].get(cluster)
+        if resource is None:
+            return set()
+        found = self.mesh.world.endpoints(resource)
+        at = [one.endpoint.address.socket_address for group in found.endpoints for one in group.lb_endpoints]
+        return {f"{one.address}:{one.port_value}" for one in at}
+
+
+def ending(seen: Seen) -> Line | None:
+    """The line of the proxy at which the call ended."""
+    first, second = seen.first, seen.second
+    if first is None or second is None:
+        return first
+    if first.details == "via_upstream" or first.kind == "tcp" or second.kind == "listener":
+        return second
+    return second if second.details != "via_upstream" else first
+
+
+def flags(text: str | None) -> str:
+    """Response flags in one order; retries that were used up are no reason of their own."""
+    return ",".join(sorted(one for one in (text or "").split(",") if one not in ("", "-", "URX")))
+
+
+def _plain(text: str | None) -> str:
+    return _REASON.sub("", text or "")
+
+
+def _refused(seen: Seen) -> bool:
+    return seen.answer.error.startswith("connect: ")
+
+
+def _nobody_there(seen: Seen, ender: Line | None) -> bool:
+    """Whether an upstream refused the connection, of which the simulator cannot know: it is no proxy of the mesh."""
+    if ender is None or not ender.endpoint or "UF" not in (ender.flags or ""):
+        return False
+    at = ender.endpoint.rpartition(":")[0]
+    meshed = any(at.endswith("." + one.at) and at.count(".") == 3 for one in SERVERS if one is not OLD)
+    return not meshed and any(one in f"{ender.details} {ender.failure}" for one in _UNREACHED)
