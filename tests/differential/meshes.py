@@ -111,10 +111,9 @@ class Maker:
         if self.maybe(0.15):
             made["port"] = self.one((80, 8080, 8081, HTTP_PORT, TLS_PORT))
         if "mesh" in gateways and self.maybe(0.2):
-            made["sourceLabels" if self.maybe(0.6) else "sourceNamespace"] = (
-                {"app": self.one(("shopper", "batch"))} if "sourceLabels" in made or True else ""
-            )
-            if "sourceNamespace" in made:
+            if self.maybe(0.6):
+                made["sourceLabels"] = {"app": self.one(("shopper", "batch"))}
+            else:
                 made["sourceNamespace"] = self.one(_SPACES)
         return made
 

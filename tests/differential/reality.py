@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -111,11 +112,13 @@ class Reality:
         self._generation += 1
         stamp = str(self._generation)
         given = {name: self._standing[name].of(catalog, stamp) for name, catalog in catalogs.items()}
-        async with asyncio.TaskGroup() as group:
-            for name, (clusters, listeners) in given.items():
-                group.create_task(self._fleet.proxies[name].give(clusters, listeners))
+        pushed = (self._fleet.proxies[name].give(*content) for name, content in given.items())
+        outcomes = await asyncio.gather(*pushed, return_exceptions=True)
         ended = self._fleet.ended()
         assert not ended, f"Envoy has ended: {ended}"
+        for one in outcomes:
+            if isinstance(one, BaseException):
+                raise one
         return model
 
     async def ask(self, calls: Sequence[Call]) -> list[Seen]:
@@ -146,10 +149,8 @@ class Reality:
                 return [found[number] for number, _, _ in made]
             before = self.logs.count
             self.logs.came.clear()
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self.logs.came.wait(), 0.05)
-            except TimeoutError:
-                pass
             if self.logs.count != before:
                 end = asyncio.get_running_loop().time() + _SETTLE
             for number, asked, answer in waiting:

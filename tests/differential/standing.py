@@ -52,7 +52,7 @@ FIELDS = {
     "route": "%ROUTE_NAME%",
     "host": "%CEL(xds.virtual_host_name)%",
     "cluster": "%UPSTREAM_CLUSTER_RAW%",
-    "endpoint": "%UPSTREAM_REMOTE_ADDRESS%",
+    "endpoint": "%UPSTREAM_HOST%",
     "local": "%UPSTREAM_LOCAL_ADDRESS%",
     "failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
     "refused": "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",

@@ -58,11 +58,11 @@ async def tried(real: Reality, seed: str, documents: Sequence[Json], calls: Sequ
     """Run a mesh (the documents beside those that all have), make the calls, and compare."""
     try:
         model = await real.run([*base(), *credentials(), *documents])
-    except* InvalidError:
+    except InvalidError:
         tally.invalid += 1
         return
-    except* RefusedError as refused:
-        tally.refused.append(f"{seed}: {refused.exceptions[0]}")
+    except RefusedError as refused:
+        tally.refused.append(f"{seed}: {refused}")
         return
     simulation = Simulation(model, real.prefix)
     tally.meshes += 1

@@ -79,7 +79,7 @@ async def _talk(made: socket.socket, plan: Plan, tls: ssl.SSLContext, port: int)
     try:
         if plan.protocol == "http":
             writer.write(_http1(plan))
-            return _read_http1(await _all(reader), port)
+            return _read_http1(await _head(reader), port)
         if plan.protocol == "tcp":
             writer.write(_BYTES)
             with suppress(ConnectionError):
@@ -93,12 +93,11 @@ async def _talk(made: socket.socket, plan: Plan, tls: ssl.SSLContext, port: int)
             await writer.wait_closed()
 
 
-async def _all(reader: asyncio.StreamReader) -> bytes:
-    found = b""
-    with suppress(ConnectionError):
-        while more := await reader.read(65536):
-            found += more
-    return found
+async def _head(reader: asyncio.StreamReader) -> bytes:
+    """The head of a response. Envoy would close only a second after it has answered by itself."""
+    with suppress(ConnectionError, asyncio.IncompleteReadError):
+        return await reader.readuntil(b"\r\n\r\n")
+    return b""
 
 
 def _http1(plan: Plan) -> bytes:
