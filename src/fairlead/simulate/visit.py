@@ -30,8 +30,8 @@ class Ended(Exception):
         self.status = status
         self.flags = flags
         self.details = details
-        self.hop = hop
-        self.closed = closed
+        self.hop: Hop = hop
+        self.closed: Closed = closed
 
 
 class Trail:
