@@ -126,12 +126,12 @@ class Asker:
             return Call(who, self._to_service(caller.namespace))
         if share < 0.8:
             host = self._one((OUTSIDE_HOST, "outside.example"))
-            return Call(who, self._http(host=host, port=80, authority=self._one(("", "", "outside.example:80"))))
+            return Call(who, self._http(host=host, port=80, address=f"{WRITTEN}6.9", authority=self._one(("", "", "outside.example:80"))))
         if share < 0.87:
             host = self._one(("x.wild.example", "y.wild.example"))
             return Call(who, self._http(host=host, port=8080, address=f"{WRITTEN}5.2"))
         if share < 0.91:
-            return Call(who, Request("raw.example", 9000, protocol="tcp"))
+            return Call(who, Request("raw.example", 9000, protocol="tcp", address=virtual_addresses()["raw.example"]))
         if share < 0.96:
             server = self._one(SERVERS)
             return Call(who, self._http(host=server.address, port=8080, authority=self._one(("", "web", fqdn("web")))))
@@ -143,7 +143,7 @@ class Asker:
         name = self._one(tuple(SERVICES))
         port = self._one([one for _, one, _ in SERVICES[name][3]])
         if port in _RAW or (port == 7000 and self._maybe(0.4)):
-            return Request(fqdn(name), port, protocol="tcp")
+            return Request(fqdn(name), port, protocol="tcp", address=virtual_addresses()[fqdn(name)])
         full, own = fqdn(name), SERVICES[name][0]
         host = self._one((full, full, f"{name}.{own}", f"{name}.{own}.svc"))
         if own == namespace and self._maybe(0.4):

@@ -88,9 +88,8 @@ async def _talk(made: socket.socket, plan: Plan, tls: ssl.SSLContext, port: int)
             return Answer(port)
         return await _http2(reader, writer, plan, port)
     finally:
-        writer.close()
-        with suppress(OSError, ssl.SSLError):
-            await writer.wait_closed()
+        # Nothing more is to be said; TLS would wait for the other side to agree.
+        writer.transport.abort()
 
 
 async def _head(reader: asyncio.StreamReader) -> bytes:

@@ -197,6 +197,7 @@ class _Walker:
             message.scheme = "https"
         message.path = normalised(message.path, manager)
         exchange = Exchange(visit, manager, self._request, message)
+        exchange.choose()
         pass_filters(exchange)
         sent = route_request(exchange, "h2" if connection.inside == "h2" else "http/1.1")
         self._on(visit, onward(visit, sent.wanted), retried=sent.retried)
