@@ -100,7 +100,8 @@ class Simulation:
         if flags(first.flags) != "NC":
             # Envoy does not name a cluster that it does not have.
             made.append(("cluster", verdict.cluster, first.cluster or ""))
-        made.append(("endpoint", *self._endpoints(call, verdict, first)))
+        if http or verdict.reached:
+            made.append(("endpoint", *self._endpoints(call, verdict, first)))
         unreached = _nobody_there(seen, ender)
         if unreached and verdict.reached:
             return [one for one in made if one[0] != "status"]

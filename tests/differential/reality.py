@@ -89,10 +89,7 @@ class Reality:
         self._fleet = Fleet(folder, sources, self.logs.said)
         self._standing: dict[str, Standing] = {}
         self._generation = 0
-        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._tls.check_hostname = False
-        self._tls.verify_mode = ssl.CERT_NONE
-        self._tls.set_alpn_protocols(["http/1.1"])
+        self._tls = {"http": _client("http/1.1"), "http2": _client("h2"), "tcp": _client()}
         self._count = 0
 
     async def __aenter__(self) -> Reality:
@@ -134,7 +131,7 @@ class Reality:
 
         async def one(number: int, asked: Call) -> Answer:
             async with limit:
-                return await call(planned(asked, number, self.prefix, doors), self._tls)
+                return await call(planned(asked, number, self.prefix, doors), self._tls[asked.request.protocol])
 
         answers = await asyncio.gather(*(one(start + at, asked) for at, asked in enumerate(calls)))
         return await self._told(list(zip(range(start, start + len(calls)), calls, answers, strict=True)))
@@ -187,6 +184,16 @@ def complete(seen: Seen) -> bool:
     if not seen.second_proxy or seen.second is None:
         return not seen.second_proxy
     return seen.second.kind != "listener" or seen.second.details == "filter_chain_not_found"
+
+
+def _client(*alpn: str) -> ssl.SSLContext:
+    """TLS of applications and of clients outside; who the server is, is not what is tried."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_NONE
+    if alpn:
+        made.set_alpn_protocols(list(alpn))
+    return made
 
 
 def _best(lines: list[Line]) -> Line | None:

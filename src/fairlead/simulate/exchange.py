@@ -68,13 +68,17 @@ class Exchange:
 
     def _name(self, found: Selected) -> None:
         """Note the choice as Envoy logs it, also for a request that a filter then refuses."""
-        route = found.route
+        # A redirect to TLS stands in the place of any route.
+        route = None if self._asks_for_tls(found.host) else found.route
         led = shares(route.route, self.message) if route is not None and route.HasField("route") else ()
         self.visit.name(
             virtual_host=found.host.name if found.host is not None else "",
             route=route.name if route is not None else "",
             cluster=led[0].cluster if led else "",
         )
+
+    def _asks_for_tls(self, host: VirtualHost | None) -> bool:
+        return host is not None and host.require_tls == VirtualHost.ALL and self.message.scheme != "https"
 
     def _select(self) -> Selected:
         name, routes = self._routes()
@@ -157,7 +161,7 @@ class Exchange:
         host, taken = found.host, found.taken
         if host is None or taken is None:
             return
-        if host.require_tls == VirtualHost.ALL and self.message.scheme != "https":
+        if self._asks_for_tls(host):
             visit.say("route", host.name, "the host asks for TLS: answered by a redirect to https", passed=False)
             raise visit.end(301, "", "direct_response")
         for reason in taken.undecided:

@@ -18,6 +18,9 @@ from fairlead.model.regex import matches_whole
 Metadata = Mapping[str, Mapping[str, Any]]
 """Dynamic metadata: a tree of plain values by the name of the filter that left it."""
 
+UNKNOWN_ADDRESS = "unknown"
+"""Stands in a header where a proxy adds the address of a client of which nothing was said."""
+
 T = TypeVar("T")
 P = TypeVar("P", bound=Proto)
 
@@ -93,7 +96,7 @@ def query_matches(asked: QueryParameterMatcher, parameters: Mapping[str, str]) -
 
 def in_range(asked: CidrRange, address: str) -> bool:
     """Whether an address lies in a range. Raises Undecided where the address is not known."""
-    if not address:
+    if address in ("", UNKNOWN_ADDRESS):
         raise Undecided("the client's address decides, and is not given")
     at = ip_address(address)
     net = ip_network(f"{asked.address_prefix}/{asked.prefix_len.value}", strict=False)
