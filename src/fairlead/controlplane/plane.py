@@ -33,6 +33,7 @@ from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fetching import KeyFetcher
 from fairlead.controlplane.fleet import Fleet
+from fairlead.controlplane.historyroutes import History
 from fairlead.controlplane.issuers import IssuerKeys
 from fairlead.controlplane.jwks import REFRESH, KeyKeeper
 from fairlead.controlplane.learning import Learning
@@ -290,6 +291,7 @@ class ControlPlane:
                 *authority_routes(self),
                 *start_routes(self.model),
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
+                *History(self.store, self.feed, self.delivery, admission).routes(),
             ],
         )
 
