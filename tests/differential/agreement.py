@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 
 from fairlead.compiler.model import MeshModel
-from fairlead.compiler.publish import Catalog
-from fairlead.envoy.resource import ENDPOINT
+from fairlead.envoy.resource import CLUSTER
 from fairlead.simulate.mesh import Mesh, Proxy
 from fairlead.simulate.walk import Verdict, Walk
 from fairlead.simulate.walker import walk
@@ -64,17 +63,19 @@ class Simulation:
         self._prefix = prefix
         self.mesh = Mesh(model, Known(prefix))
 
-    def walk(self, call: Call) -> Walk:
-        """What the simulator says of a call."""
+    def walk(self, call: Call, endpoint: str = "") -> Walk:
+        """What the simulator says of a call, if that endpoint gets it where several could."""
         caller, request = (
-            msgspec.json.decode(msgspec.json.encode(one).replace(WRITTEN.encode(), self._prefix.encode()), type=type(one))
+            msgspec.json.decode(
+                msgspec.json.encode(one).replace(WRITTEN.encode(), self._prefix.encode()), type=type(one)
+            )
             for one in (call.caller, call.request)
         )
-        return walk(self.mesh, caller, request)
+        return walk(self.mesh, caller, request, endpoint)
 
     def compare(self, call: Call, seen: Seen) -> Compared:
         """The differences between what is said and what was seen."""
-        verdict = self.walk(call).verdict
+        verdict = self.walk(call, (seen.first.endpoint if seen.first is not None else "") or "").verdict
         if verdict.undecided:
             return Compared(undecided=verdict.undecided)
         found: dict[str, tuple[Any, Any]] = {}
@@ -97,11 +98,13 @@ class Simulation:
             made.append(("route", verdict.route, first.route or ""))
             if first.route or verdict.route:
                 made.append(("virtual host", verdict.virtual_host, first.host or ""))
-        if flags(first.flags) != "NC":
+        catalog = self._catalog(call)
+        if not verdict.cluster or verdict.cluster in catalog[CLUSTER]:
             # Envoy does not name a cluster that it does not have.
             made.append(("cluster", verdict.cluster, first.cluster or ""))
         if http or verdict.reached:
-            made.append(("endpoint", *self._endpoints(call, verdict, first)))
+            # Where the endpoint was never dialled the log has none.
+            made.append(("endpoint", verdict.endpoint if first.endpoint else "", first.endpoint or ""))
         unreached = _nobody_there(seen, ender)
         if unreached and verdict.reached:
             return [one for one in made if one[0] != "status"]
@@ -111,22 +114,16 @@ class Simulation:
         made.append(("reached", verdict.reached, bool(seen.answer.instance)))
         return made
 
-    def _endpoints(self, call: Call, verdict: Verdict, first: Line) -> tuple[str, str]:
-        said, was = verdict.endpoint, first.endpoint or ""
-        if said == was or not was:
-            # Where the endpoint was never dialled the log has none.
-            return (was, was) if not was else (said, was)
-        proxy = call.caller.name if call.caller.kind == "workload" else DOOR.name
-        view = next(one.view(self._prefix) for one in PROXIED if one.name == proxy)
-        return (was, was) if was in self._possible(self.mesh.catalog(view), verdict.cluster) else (said, was)
-
-    def _possible(self, catalog: Catalog | Mapping[str, Any], cluster: str) -> set[str]:
-        resource = catalog[ENDPOINT].get(cluster)
-        if resource is None:
-            return set()
-        found = self.mesh.world.endpoints(resource)
-        at = [one.endpoint.address.socket_address for group in found.endpoints for one in group.lb_endpoints]
-        return {f"{one.address}:{one.port_value}" for one in at}
+    def _catalog(self, call: Call) -> Mapping[str, Mapping[str, Any]]:
+        """What the first proxy has."""
+        caller = call.caller
+        if caller.kind == "workload":
+            one = next(one for one in PROXIED if one.name == caller.name)
+        elif caller.kind == "internet":
+            one = DOOR
+        else:
+            one = next(one for one in PROXIED if one.address == call.request.host)
+        return self.mesh.catalog(one.view(self._prefix))
 
 
 def ending(seen: Seen) -> Line | None:

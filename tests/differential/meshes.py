@@ -250,9 +250,10 @@ class Maker:
         spec: Json = {"host": host}
         if self.maybe(0.7):
             spec["subsets"] = [{"name": name, "labels": {"version": name}} for name in self.some(("v1", "v2", "v3"), 3)]
-            if self.maybe(0.15):
+            if host in (fqdn("web"), fqdn("api")) and self.maybe(0.15):
                 spec["subsets"][0]["trafficPolicy"] = {"tls": {"mode": self.one(("DISABLE", "ISTIO_MUTUAL"))}}
-        if self.maybe(0.4):
+        # Whether a server without a sidecar speaks mesh mTLS after all is nothing that the simulator could know.
+        if host in (fqdn("web"), fqdn("api"), fqdn("back")) and self.maybe(0.4):
             tls = {"mode": self.one(("DISABLE", "ISTIO_MUTUAL", "ISTIO_MUTUAL"))}
             spec["trafficPolicy"] = {"tls": tls}
             if self.maybe(0.3):
@@ -406,8 +407,8 @@ class Maker:
         namespace = self.one(_SPACES)
         hosts = self.some(("./*", "one/*", "two/*", f"*/{fqdn('web')}", "~/*", f"one/{OUTSIDE_HOST}"), 3)
         spec: Json = {"egress": [{"hosts": hosts}]}
-        if self.maybe(0.4):
-            spec["outboundTrafficPolicy"] = {"mode": self.one(("REGISTRY_ONLY", "ALLOW_ANY"))}
+        # Where a virtual address leads without the mesh is nothing that the simulator could know.
+        spec["outboundTrafficPolicy"] = {"mode": self.one(("REGISTRY_ONLY",) * 7 + ("ALLOW_ANY",))}
         return document(_NET, "Sidecar", f"scope-{number}", namespace, spec)
 
 

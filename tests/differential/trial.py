@@ -78,7 +78,9 @@ async def tried(real: Reality, seed: str, documents: Sequence[Json], calls: Sequ
         if not wrong:
             break
         again = await real.ask([call for call, _, _ in wrong])
-        pairs = [(call, was, _differences(simulation, call, was)) for (call, _, _), was in zip(wrong, again, strict=True)]
+        pairs = [
+            (call, was, _differences(simulation, call, was)) for (call, _, _), was in zip(wrong, again, strict=True)
+        ]
         wrong = [one for one in pairs if one[2]]
     tally.disagreements.extend(
         Disagreement(seed, tuple(documents), call, differs, told(was)) for call, was, differs in wrong
@@ -88,7 +90,7 @@ async def tried(real: Reality, seed: str, documents: Sequence[Json], calls: Sequ
 def _differences(simulation: Simulation, call: Call, was: Seen, tally: Tally | None = None) -> dict[str, Any]:
     try:
         compared = simulation.compare(call, was)
-    except Exception as error:  # noqa: BLE001 - whatever the simulator raises is a finding
+    except Exception as error:
         return {"raised": (f"{type(error).__name__}: {error} {traceback.format_exc(limit=-2)}", "")}
     if tally is not None:
         tally.undecided.update(compared.undecided[:1])

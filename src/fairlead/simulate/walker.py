@@ -39,16 +39,19 @@ _FAILURES = {
 """How a proxy calls what happens to its connection to an upstream."""
 
 
-def walk(mesh: Mesh, caller: Caller, request: Request) -> Walk:
-    """Walk a request through the mesh. Raises NobodyError where the caller, or what it calls, is not there."""
-    return _Walker(mesh, request).walk(caller)
+def walk(mesh: Mesh, caller: Caller, request: Request, endpoint: str = "") -> Walk:
+    """Walk a request through the mesh. Raises NobodyError where the caller, or what it calls, is not there.
+
+    `endpoint` (ADDRESS:PORT) is followed where several could get the request, such as the one that an access log names.
+    """
+    return _Walker(mesh, request, endpoint).walk(caller)
 
 
 class _Walker:
-    def __init__(self, mesh: Mesh, request: Request) -> None:
+    def __init__(self, mesh: Mesh, request: Request, endpoint: str) -> None:
         self._mesh = mesh
         self._request = request
-        self._trail = Trail()
+        self._trail = Trail(endpoint)
         self._message = None if request.protocol == "tcp" else Message(request)
 
     def walk(self, caller: Caller) -> Walk:
@@ -206,9 +209,7 @@ class _Walker:
             message.scheme = "https"
         message.path = normalised(message.path, manager)
         exchange = Exchange(visit, manager, self._request, message)
-        visit.peer = msgspec.structs.replace(
-            visit.peer, remote=original_client(manager, message, connection.source)
-        )
+        visit.peer = msgspec.structs.replace(visit.peer, remote=original_client(manager, message, connection.source))
         exchange.choose()
         pass_filters(exchange)
         sent = route_request(exchange, "h2" if connection.inside == "h2" else "http/1.1")
