@@ -30,7 +30,7 @@ class Undecided(Exception):
 
 
 class _Headers(Protocol):
-    def header(self, name: str) -> str | None: ...
+    def values(self, name: str) -> Sequence[str]: ...
 
 
 def unpacked(packed: Any, kind: type[P]) -> P:
@@ -58,19 +58,17 @@ def string_matches(asked: StringMatcher, value: str) -> bool:
 
 
 def header_matches(asked: HeaderMatcher, message: _Headers) -> bool:
-    """Whether a request fulfils a header matcher: several values of a header are one, joined by commas."""
-    value = message.header(asked.name.lower())
+    """Whether a request fulfils a header matcher. Of several values of a header any may (Envoy 1.37 and newer)."""
+    values = message.values(asked.name.lower())
+    if asked.treat_missing_header_as_empty and not values:
+        values = ("",)
     kind = asked.WhichOneof("header_match_specifier")
     if kind is None or kind == "present_match":
         wanted = kind is None or asked.present_match
-        if asked.treat_missing_header_as_empty and value is None:
-            value = ""
-        return ((value is not None) == wanted) != asked.invert_match
-    if value is None:
-        if not asked.treat_missing_header_as_empty:
-            return False
-        value = ""
-    return _value_matches(asked, kind, value) != asked.invert_match
+        return (bool(values) == wanted) != asked.invert_match
+    if not values:
+        return False
+    return any(_value_matches(asked, kind, one) for one in values) != asked.invert_match
 
 
 def _value_matches(asked: HeaderMatcher, kind: str, value: str) -> bool:

@@ -207,7 +207,11 @@ class _Walker:
             raise visit.end(0, "DPE", "http1.codec_error", "tls" if hidden else "reset")
         if visit.terminated and visit.hop == "gateway":
             message.scheme = "https"
-        message.path = normalised(message.path, manager)
+        path = normalised(message.path, manager)
+        if path is None:
+            visit.say("filter", "http_connection_manager", f"the path {message.path} is refused", passed=False)
+            raise visit.end(400, "", "path_normalization_failed")
+        message.path = path
         exchange = Exchange(visit, manager, self._request, message)
         visit.peer = msgspec.structs.replace(visit.peer, remote=original_client(manager, message, connection.source))
         exchange.choose()
