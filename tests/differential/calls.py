@@ -126,12 +126,8 @@ class Asker:
             return Call(who, self._to_service(caller.namespace))
         if share < 0.8:
             host = self._one((OUTSIDE_HOST, "outside.example"))
-            return Call(
-                who,
-                self._http(
-                    host=host, port=80, address=f"{WRITTEN}6.9", authority=self._one(("", "", "outside.example:80"))
-                ),
-            )
+            authority = self._one(("", "", "outside.example:80"))
+            return Call(who, self._http(host=host, port=80, address=f"{WRITTEN}6.9", authority=authority))
         if share < 0.87:
             host = self._one(("x.wild.example", "y.wild.example"))
             return Call(who, self._http(host=host, port=8080, address=f"{WRITTEN}5.2"))

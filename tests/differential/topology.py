@@ -143,7 +143,10 @@ def base() -> list[Json]:
         labels = dict(one.labels)
         if one.proxied:
             labels[TLS_MODE] = "istio"
-        spec = {"address": one.address, "labels": labels, "serviceAccount": one.account}
+        spec: Json = {"address": one.address, "labels": labels}
+        if one.proxied:
+            # One that is told, and nothing else, makes clients of a mesh take an instance for one with a sidecar.
+            spec["serviceAccount"] = one.account
         made.append(document("networking.istio.io/v1", "WorkloadEntry", one.name, one.namespace, spec, labels=labels))
     made.append(
         _entry(

@@ -17,10 +17,28 @@ from fairlead.simulate.request import Request
 _ESCAPED_SLASH = re.compile(r"%2f|%5c", re.IGNORECASE)
 _JOINED = frozenset(
     (
-        "accept accept-encoding access-control-request-headers access-control-request-method authorization "
-        "cache-control content-type expect grpc-timeout if-match origin pragma referer user-agent via "
-        "x-client-trace-id x-envoy-original-path x-forwarded-for x-forwarded-host x-forwarded-proto x-request-id"
-    ).split()
+        "accept",
+        "accept-encoding",
+        "access-control-request-headers",
+        "access-control-request-method",
+        "authorization",
+        "cache-control",
+        "content-type",
+        "expect",
+        "grpc-timeout",
+        "if-match",
+        "origin",
+        "pragma",
+        "referer",
+        "user-agent",
+        "via",
+        "x-client-trace-id",
+        "x-envoy-original-path",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-request-id",
+    )
 )
 """Headers of which Envoy makes one, joined by commas, when a request has them more than once."""
 _ESCAPED_PLAIN = re.compile(r"%(2d|3[0-9]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae])", re.IGNORECASE)

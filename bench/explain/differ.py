@@ -1,4 +1,4 @@
-"""The long run: `python -m tests.differential --pairs 100000 --seed 1`."""
+"""The simulator against real Envoy, for long: `python -m bench.explain.differ --pairs 100000 --seed 1`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
-
 from tests.differential.reality import Reality
 from tests.differential.trial import Tally, generated, tried
 
 
-async def run(pairs: int, seed: str, per_mesh: int, keep: Path | None, most: int) -> Tally:
+async def run(pairs: int, seed: str, per_mesh: int, most: int) -> Tally:
     """Try meshes until so many pairs have been compared, or so many disagreements found."""
     tally = Tally()
     with tempfile.TemporaryDirectory() as folder:
@@ -30,8 +29,6 @@ async def run(pairs: int, seed: str, per_mesh: int, keep: Path | None, most: int
                 at += 1
                 if at % 50 == 0:
                     print(f"{tally.pairs} pairs, {len(tally.disagreements)} disagreements", file=sys.stderr)
-    if keep is not None:
-        keep.write_bytes(b"\n".join(msgspec.json.encode(one) for one in tally.disagreements))
     return tally
 
 
@@ -45,7 +42,9 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="write disagreements to this file, one JSON document a line")
     asked = parser.parse_args()
     began, processor = time.monotonic(), time.process_time()
-    tally = asyncio.run(run(asked.pairs, asked.seed, asked.per_mesh, asked.keep, asked.most))
+    tally = asyncio.run(run(asked.pairs, asked.seed, asked.per_mesh, asked.most))
+    if asked.keep is not None:
+        asked.keep.write_bytes(b"\n".join(msgspec.json.encode(one) for one in tally.disagreements))
     took, used = time.monotonic() - began, time.process_time() - processor
     print(f"{tally.pairs} pairs in {tally.meshes} meshes ({tally.invalid} meshes were not valid)")
     print(f"{tally.pairs / took:.0f} pairs a second; {1000 * used / max(1, tally.pairs):.2f} ms of CPU for each here")
