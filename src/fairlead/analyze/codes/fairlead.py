@@ -2,6 +2,7 @@
 
 from fairlead.analyze.codes.code import ERROR, WARNING, Code
 from fairlead.analyze.codes.fairlead_analysis import ANALYSIS
+from fairlead.analyze.codes.fairlead_changes import CHANGES
 
 _READ = (
     Code(
@@ -138,4 +139,4 @@ _RUNNING = (
     Code("FL3301", "CannotJoin", WARNING, "A workload cannot become a member of its WorkloadGroup."),
 )
 
-OWN = (*_READ, *_COMPILED, *_RUNNING, *ANALYSIS)
+OWN = (*_READ, *_COMPILED, *_RUNNING, *ANALYSIS, *CHANGES)
