@@ -1,1 +1,1 @@
-"""Figures of the commands that explain; each module is run by itself."""
+"""Figures of what explains the mesh: one module for each."""
