@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from fairlead.cli import printing
 from fairlead.compiler.model import MeshModel
@@ -12,9 +12,7 @@ from fairlead.compiler.offline import load
 from fairlead.model.diagnostic import Origin, Position, Severity
 from fairlead.model.manifest import Manifest
 from fairlead.model.ref import Ref
-from fairlead.simulate.arrival import NobodyError
 from fairlead.simulate.mesh import Mesh
-from fairlead.simulate.request import Caller
 from fairlead.simulate.standin import FileWorkloads
 
 
@@ -34,7 +32,7 @@ def load_mesh(base: Sequence[Manifest], more: Sequence[Manifest], namespace: str
 def _reference(manifest: Manifest, namespace: str) -> Ref:
     data = manifest.data
     meta: Any = data.get("metadata")
-    named: dict[str, Any] = meta if isinstance(meta, dict) else {}
+    named = cast("dict[str, Any]", meta) if isinstance(meta, dict) else {}
     group = str(data.get("apiVersion", "")).rpartition("/")[0]
     return Ref(group, str(data.get("kind")), str(named.get("namespace") or namespace), str(named.get("name")))
 
@@ -42,15 +40,3 @@ def _reference(manifest: Manifest, namespace: str) -> Ref:
 def _position(placed: dict[Ref, Manifest], origin: Origin) -> Position | None:
     found = placed.get(origin.ref)
     return found.position(origin.path) if found is not None else None
-
-
-def resolved_caller(mesh: Mesh, said: dict[str, Any]) -> Caller:
-    """A caller as it was asked for; of kind `peer` it is known by its address only. Raises NobodyError."""
-    import msgspec
-
-    if said["kind"] != "peer":
-        return msgspec.convert(said, Caller)
-    found = mesh.workloads.at(said["address"])
-    if found is None:
-        raise NobodyError(f"no workload has address {said['address']}, from which the call came: give --from")
-    return Caller("workload", found.view.namespace, found.name)

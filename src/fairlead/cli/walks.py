@@ -37,11 +37,13 @@ def show_walk(found: Json, *, verbose: bool) -> None:
 
 
 def _dull(step: Json) -> bool:
-    return step["hop"] == "server" and step["passed"] and step["stage"] in _QUIET and not _told(step)
-
-
-def _told(step: Json) -> bool:
-    return step["stage"] not in ("cluster", "endpoint") and bool(step["origins"])
+    """Whether a step is worth a line only to whoever wants all of them."""
+    if not step["passed"]:
+        return False
+    if step["stage"] == "route" and " retries on " in step["said"]:
+        return True
+    quiet = step["stage"] in ("cluster", "endpoint") or not step["origins"]
+    return step["hop"] == "server" and step["stage"] in _QUIET and quiet
 
 
 def _step(step: Json, width: int, *, verbose: bool) -> None:

@@ -187,8 +187,8 @@ def _documents(paths: Iterable[str], *, recursive: bool) -> list[Any]:
 def _offline(asked: Json, files: tuple[str, ...], given: Json) -> Json:
     import msgspec
 
-    from fairlead.cli.offlinemesh import load_mesh, resolved_caller
-    from fairlead.simulate.answering import answer
+    from fairlead.cli.offlinemesh import load_mesh
+    from fairlead.simulate.answering import answer, caller_of
     from fairlead.simulate.arrival import NobodyError
     from fairlead.simulate.request import Request
 
@@ -196,7 +196,7 @@ def _offline(asked: Json, files: tuple[str, ...], given: Json) -> Json:
     more = _documents(given["more"], recursive=given["recursive"]) if given["more"] else []
     mesh = load_mesh(base, more, given["namespace"])
     try:
-        caller = resolved_caller(mesh, asked["from"])
+        caller = caller_of(mesh, asked["from"])
         request = msgspec.convert(asked["request"], Request)
         found = answer(mesh, caller, request, fixes=not given["no_changes"])
     except NobodyError as error:

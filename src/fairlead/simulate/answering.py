@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from fairlead.model.diagnostic import Origin
+from fairlead.simulate.arrival import NobodyError
 from fairlead.simulate.edits import Edit
 from fairlead.simulate.mesh import Mesh
 from fairlead.simulate.remedy import passes, remedies
@@ -27,6 +28,17 @@ def answer(mesh: Mesh, caller: Caller, request: Request, *, fixes: bool = True) 
         **walk_json(found),
         "changes": [_change(mesh, one) for one in changes],
     }
+
+
+def caller_of(mesh: Mesh, said: Json) -> Caller:
+    """A caller from data; one of kind `peer` is known by its address only. Raises NobodyError, ValidationError."""
+    if said.get("kind") != "peer":
+        return msgspec.convert(said, Caller)
+    address = str(said.get("address", ""))
+    found = mesh.workloads.at(address)
+    if found is None:
+        raise NobodyError(f"no workload has address {address}, from which the call came: say who calls (--from)")
+    return Caller("workload", found.view.namespace, found.name)
 
 
 def walk_json(found: Walk) -> Json:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -114,6 +114,6 @@ def token_claims(token: str) -> dict[str, Any]:
         raise ValueError("the token is no JWT: it has not three parts")
     try:
         payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-        return cast("dict[str, Any]", msgspec.json.decode(payload, type=dict[str, Any]))
+        return msgspec.json.decode(payload, type=dict[str, Any])
     except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
         raise ValueError(f"the token is no JWT: {error}") from None

@@ -7,7 +7,7 @@ Only what the walk confirms is told.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from fairlead.compiler.model import OBJECTS
 from fairlead.ir.host import HOSTS, HOSTS_BY_NAME
@@ -42,17 +42,18 @@ def passes(found: Walk) -> bool:
 
 
 def remedies(mesh: Mesh, caller: Caller, request: Request, failed: Walk) -> list[Edit]:
-    """Edits that let the request reach an application, the smallest first; nothing is changed.
+    """Edits that let the request reach an application, the smallest first; the model is as before afterwards.
 
-    What must not be awaited inside of a supposition is not awaited here either: the model is as before afterwards.
+    The publisher has nothing left to tell when this is called (see `MeshModel.supposing`).
     """
     editor = Editor(mesh.model)
     told: list[Edit] = []
     for edit in list(_some(_Candidates(mesh, editor, request, failed))):
+        if edit.action == "delete" and told:
+            break  # never a whole object where less is enough
         made = editor.made(edit)
         if made is None:
             continue
-        mesh.model.publisher.refresh()
         with mesh.model.supposing(*made):
             try:
                 again = walk(mesh, caller, request)
@@ -227,8 +228,9 @@ class _Candidates:
                         yield Edit(origin.ref, "set", origin.path, "PERMISSIVE")
 
     def _audience(self, step: Step) -> Iterator[Edit]:
-        said = (self._request.claims or {}).get("aud")
-        audience = said if isinstance(said, str) else said[0] if isinstance(said, list) and said else ""
+        said: Any = (self._request.claims or {}).get("aud")
+        listed = cast("list[str]", said) if isinstance(said, list) else [str(said)] if said else []
+        audience = listed[0] if listed else ""
         for origin in step.origins:
             if origin.path and audience:
                 yield Edit(origin.ref, "append", origin.path / "audiences", audience)
@@ -313,7 +315,7 @@ def _policies(spec: dict[str, Any]) -> Iterator[FieldPath]:
     for at, one in enumerate(spec.get("subsets") or ()):
         if one.get("trafficPolicy"):
             yield SPEC.child("subsets", at, "trafficPolicy")
-    policy = spec.get("trafficPolicy") or {}
+    policy: dict[str, Any] = spec.get("trafficPolicy") or {}
     for at, _ in enumerate(policy.get("portLevelSettings") or ()):
         yield SPEC.child("trafficPolicy", "portLevelSettings", at)
     if policy:
