@@ -77,10 +77,6 @@ class Proxies:
         self.enrolment = Enrolment(store, model.kinds)
         self.programmed = Programmed(store, model, self._live, self._view)
 
-    def known(self) -> Iterable[Known]:
-        """Everything that is known of those that are connected."""
-        return self._known.values()
-
     def connected(self, connection: Connection) -> None:
         """A proxy was admitted."""
         known = self._known[connection.id] = Known(connection, view_of(connection.node))
@@ -187,6 +183,10 @@ class Proxies:
     def connections(self) -> list[Connection]:
         """The proxies that are connected."""
         return self._live()
+
+    def known(self) -> Iterable[Known]:
+        """The proxies that are connected, each with its view."""
+        return self._known.values()
 
     def nodes(self) -> list[str]:
         """The node ids of connected proxies."""
