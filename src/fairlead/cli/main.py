@@ -51,6 +51,7 @@ COMMANDS: dict[str, _Entry] = {
     "scope": _Entry("scope", "scope", "Show what workloads call, and propose Sidecar objects for it."),
     "serve": _Entry("serve", "serve", "Run the control plane."),
     "show": _Entry("history", "show", "Show what one revision changed, and who got it when."),
+    "test": _Entry("testing", "test_command", "Check expectations about requests against files, with no mesh running."),
     "token": _Entry("token", "token", "Make join tokens."),
     "up": _Entry("serve", "up", "Run everything on this host: control plane, node and gateway."),
     "validate": _Entry("validate", "validate_command", "Check files as admission does, without a control plane."),
