@@ -16,7 +16,7 @@ from fairlead.ir.filters import Pairs
 from fairlead.ir.gateway import GATEWAYS
 from fairlead.ir.mesh import MESH_KEY
 from fairlead.ir.view import View, pairs, selects
-from fairlead.ir.workload import WORKLOADS, WORKLOADS_BY_ADDRESS, Workload
+from fairlead.ir.workload import WORKLOADS, WORKLOADS_BY_ADDRESS, Workload, WorkloadKey
 from fairlead.kinds.process.spec import ProcessSpec
 from fairlead.kinds.workloadgroup.spec import WorkloadGroup
 from fairlead.model.entry import TLS_MODE
@@ -46,6 +46,9 @@ class FileWorkloads:
 
     def named(self, name: str, namespace: str) -> Sequence[Proxy]:
         """The proxies of a workload or instance; `NAME.NAMESPACE` is understood, too."""
+        known = self._instance(name, namespace)
+        if known is not None:
+            return [known]
         short, _, where = name.partition(".")
         found = [
             self._proxy(row)
@@ -59,6 +62,16 @@ class FileWorkloads:
             one for one in self.routers() if name in (one.name, one.shown) and namespace in ("", one.view.namespace)
         ]
         return found
+
+    def _instance(self, name: str, namespace: str) -> Proxy | None:
+        """An instance by its own name, or the first one of a workload: without looking at all workloads."""
+        if not namespace:
+            name, _, namespace = name.partition(".")
+        for called in (name, f"{name}-0"):
+            row = self._model.engine.get(WORKLOADS, WorkloadKey("WorkloadEntry", namespace, called))
+            if row is not None and row.mesh and name in (called, row.workload_name):
+                return self._proxy(row)
+        return None
 
     def at(self, address: str) -> Proxy | None:
         """The proxy of the workload at an address; None where it has none."""
