@@ -164,9 +164,10 @@ class _Candidates:
         for ref, obj in self._objects("DestinationRule"):
             if obj.spec.host.split(".")[0] != host.split(".")[0]:
                 continue
-            near = nearest(subset, [one.name for one in obj.spec.subsets])
-            if near:
-                yield Edit(origin.ref, "set", origin.path / "subset", near)
+            named = [one.name for one in obj.spec.subsets]
+            near = nearest(subset, named)
+            for one in dict.fromkeys([*([near] if near else []), *named[:3]]):
+                yield Edit(origin.ref, "set", origin.path / "subset", one)
             for key in ("version", "app.kubernetes.io/version"):
                 if subset in known.get(key, ()):
                     yield Edit(ref, "append", SPEC / "subsets", {"name": subset, "labels": {key: subset}})
@@ -221,6 +222,8 @@ class _Candidates:
             for base in _policies(document.get("spec") or {}):
                 yield Edit(origin.ref, "remove", base / "tls" / "subjectAltNames")
                 yield Edit(origin.ref, "remove", base / "tls")
+                # Where nothing else stands beside it.
+                yield Edit(origin.ref, "remove", base)
         if step.stage == "upstream tls":
             for one in self._failed.steps:
                 for origin in one.origins:
