@@ -60,6 +60,11 @@ CASES: dict[str, tuple[list[str], dict[str, Any], str]] = {
         {},
         "set VirtualService shop/reviews spec.http[0].route[0].destination.host to reviews.shop.svc.cluster.local",
     ),
+    "a port that a service lacks": (
+        [],
+        {"url": "http://reviews:8081/"},
+        'add {"port":8081,"name":"http-8081","targetPort":9080} to Service shop/reviews spec.ports',
+    ),
     "a selector that fits no workload": (
         [selecting("{app: reveiws}")],
         {"url": "http://other/"},

@@ -190,7 +190,8 @@ class _Candidates:
         return found
 
     def _labels(self, step: Step) -> Iterator[Edit]:
-        """A selector or a subset as labels that workloads have."""
+        """A selector or a subset as labels that workloads have, or a port that the host has not."""
+        yield from self._missing_port(step)
         host = step.met.split("|")[-1]
         known = self._known_labels(host)
         for origin in step.origins:
@@ -203,6 +204,15 @@ class _Candidates:
             elif origin.ref.kind == "Service":
                 selector: dict[str, str] = document["spec"].get("selector") or {}
                 yield from _relabelled(origin.ref, SPEC / "selector", selector, known)
+
+    def _missing_port(self, step: Step) -> Iterator[Edit]:
+        for origin in (one for one in step.origins if one.ref.kind == "Service" and " has no port " in step.said):
+            ports: list[dict[str, Any]] = (self._editor.document(origin.ref) or {})["spec"].get("ports") or []
+            for one in ports[:1]:
+                number = self._request.port
+                target = one.get("targetPort") or one["port"]
+                added = {**one, "name": f"{one.get('name') or 'port'}-{number}", "port": number, "targetPort": target}
+                yield Edit(origin.ref, "append", SPEC / "ports", added)
 
     def _permissive(self, step: Step) -> Iterator[Edit]:
         """mTLS: the callers' side first, as the server asks for it with reason."""
