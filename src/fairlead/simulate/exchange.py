@@ -149,7 +149,11 @@ class Exchange:
         visit.name(routes=found.name)
         if found.host is None:
             said = f"no virtual host is for Host {self.message.authority}"
-            visit.say("virtual host", self.message.authority, said, setting=self.setting(), passed=False)
+            origins: tuple[Origin, ...] = ()
+            if visit.hop == "gateway":
+                origins = visit.mesh.origins.gateway(visit.proxy.view, visit.listener.name, visit.connection.port)
+                origins = visit.mesh.origins.each(origins, "hosts")
+            visit.say("virtual host", self.message.authority, said, origins, setting=self.setting(), passed=False)
             raise visit.end(404, "NR", "route_not_found")
         visit.name(virtual_host=found.host.name)
         said = f"of {found.name}: Host {self.message.authority} is for {found.domain}"

@@ -193,7 +193,7 @@ def tell_dialled(visit: Visit, made: Onward) -> None:
     """Add the step of the TLS decision towards an endpoint."""
     dialled = made.dialled
     where = Setting(CLUSTER, made.cluster.name, f"transportSocketMatches[{dialled.match}]" if dialled.match else "")
-    origins = visit.mesh.origins.cluster(made.cluster)[:1]
+    origins = visit.mesh.origins.cluster_tls(made.cluster)
     if not dialled.tls:
         said = "the endpoint is not marked as taking mesh mTLS" if dialled.match else "the cluster says nothing of TLS"
         visit.say("upstream tls", "plaintext", said, origins, setting=where)

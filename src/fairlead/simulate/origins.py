@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
 
 import msgspec
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -19,7 +20,7 @@ from fairlead.envoy.resource import LISTENER
 from fairlead.envoy.routematch import route_match
 from fairlead.ir.authn import REQUEST_POLICIES_BY_NAMESPACE
 from fairlead.ir.gateway import GATEWAYS
-from fairlead.ir.host import HOSTS, HostKey
+from fairlead.ir.host import HOSTS, HOSTS_BY_NAME, HostKey
 from fairlead.ir.mesh import MESH_KEY
 from fairlead.ir.route import ROUTES, WRITTEN_ROUTES, HttpRule, RouteSet
 from fairlead.ir.security import (
@@ -31,6 +32,7 @@ from fairlead.ir.security import (
 from fairlead.ir.sidecar import SIDECARS
 from fairlead.ir.traffic import TRAFFIC_POLICIES
 from fairlead.ir.view import View, selects
+from fairlead.ir.visibility import is_visible
 from fairlead.model.diagnostic import Origin, Position
 from fairlead.model.path import FieldPath
 from fairlead.model.ref import NamespacedName, Ref
@@ -216,6 +218,51 @@ class Origins:
             out.extend(named or [Origin(ref)])
         return (*self.placed(*out), *self._service(cluster))
 
+    def cluster_tls(self, cluster: Cluster) -> Found:
+        """The TLS settings of the DestinationRule behind a cluster, the most specific; what else is behind it if none."""
+        found = self.cluster(cluster)
+        rule = found[0] if found else None
+        if rule is None or rule.ref.kind != "DestinationRule":
+            return found[:1]
+        said = cluster.metadata.filter_metadata["istio"]
+        port = int(MessageToDict(said).get("default_original_port", 0))
+        policies = [rule.path / "trafficPolicy"] if rule.path else []
+        for policy in (*policies, FieldPath(("spec", "trafficPolicy"))):
+            listed = self._value(Origin(rule.ref, policy / "portLevelSettings"))
+            for at, one in enumerate(cast("list[dict[str, Any]]", listed or ())):
+                if (one.get("port") or {}).get("number") == port:
+                    return self.placed(Origin(rule.ref, policy.child("portLevelSettings", at, "tls")))
+            if self._value(Origin(rule.ref, policy / "tls")) is not None:
+                return self.placed(Origin(rule.ref, policy / "tls"))
+        return found[:1]
+
+    def each(self, found: Found, name: str) -> Found:
+        """A field of each of some origins."""
+        return self.placed(*(Origin(one.ref, one.path / name) for one in found))
+
+    def fields(self, found: Found, *names: str) -> Found:
+        """Those of some fields that the innermost rule among origins has, before the origins."""
+        rule = next((one for one in reversed(found) if one.path), None)
+        if rule is None:
+            return found
+        fields = [_child(rule, name) for name in names]
+        said = [one for one in fields if one is not None and self._value(one) is not None]
+        return (*self.placed(*(msgspec.structs.replace(one, position=None) for one in said)), *found)
+
+    def _value(self, origin: Origin) -> object:
+        """What an object says at a field; None where it says nothing."""
+        obj = self._model.engine.get(OBJECTS, origin.ref)
+        value: Any = None if obj is None else {"spec": msgspec.to_builtins(obj.spec)}
+        for part in origin.path:
+            if isinstance(value, dict):
+                value = cast("dict[str, Any]", value).get(str(part))
+            elif isinstance(value, list | tuple) and isinstance(part, int):
+                items = cast("list[Any]", value)
+                value = items[part] if part < len(items) else None
+            else:
+                return None
+        return None if value in ((), []) else value
+
     def _service(self, cluster: Cluster) -> Found:
         said = cluster.metadata.filter_metadata["istio"]
         if "services" not in said:
@@ -236,6 +283,20 @@ class Origins:
             settings = (Ref("", "ConfigMap", self._root(), "istio"), Ref("mesh.istio.io", "MeshConfig", "", "istio"))
             out.extend(Origin(one) for one in settings if self.exists(one))
         return self.placed(*out)
+
+    def hiding(self, view: View, hostname: str) -> Found:
+        """What keeps a proxy from seeing a host: that it is not exported there, or the proxy's Sidecar."""
+        rows = [(key, self._model.engine.get(HOSTS, key)) for key in self._model.engine.find(HOSTS_BY_NAME, hostname)]
+        hidden = [
+            _unexported(row.origin.ref)
+            for key, row in rows
+            if row is not None and not is_visible(row.export_to, key.namespace, view.namespace)
+        ]
+        key = self._model.engine.call(sidecar_for, SidecarKey(view.namespace, view.labels))
+        row = self._model.engine.get(SIDECARS, key) if key is not None else None
+        if row is not None and len(hidden) < len(rows):
+            hidden.append(_field(row.origin, "spec", "egress"))
+        return self.placed(*hidden)
 
     def shown(self, view: View, hostname: str) -> bool:
         """Whether a proxy sees a host, as far as its object and a Sidecar decide."""
@@ -285,6 +346,13 @@ def _field(origin: Origin, *parts: str | int) -> Origin:
 
 def _age(one: PeerPolicy) -> tuple[str, NamespacedName]:
     return one.created, one.key
+
+
+def _unexported(ref: Ref) -> Origin:
+    """Where an object says to whom it is exported."""
+    if ref.kind == "Service":
+        return Origin(ref, FieldPath(("metadata", "annotations", "networking.istio.io/exportTo")))
+    return Origin(ref, FieldPath(("spec", "exportTo")))
 
 
 def _bare(host: str) -> str:
