@@ -30,6 +30,7 @@ from fairlead.controlplane import memory
 from fairlead.controlplane.allocation import Allocation
 from fairlead.controlplane.authorityroutes import authority_routes, forecast
 from fairlead.controlplane.delivery import Delivery
+from fairlead.controlplane.effectroutes import Effects
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fetching import KeyFetcher
 from fairlead.controlplane.fleet import Fleet
@@ -291,6 +292,7 @@ class ControlPlane:
                 *authority_routes(self),
                 *start_routes(self.model),
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
+                *Effects(self.store, self.feed, self.delivery).routes(),
                 *History(self.store, self.feed, self.delivery, admission).routes(),
             ],
         )

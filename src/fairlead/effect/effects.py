@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.message import DecodeError
 
 from fairlead.compiler.publish import Changes
@@ -12,7 +13,6 @@ from fairlead.effect.change import HELD, NO_CLUSTER, Change, Class, joined
 from fairlead.effect.compare import compare
 from fairlead.effect.naming import destination, host, some
 from fairlead.effect.routes import clusters_of
-from fairlead.envoy.protojson import decode
 from fairlead.envoy.resource import CLUSTER, ROUTE, Resource
 from fairlead.ir.view import View
 
@@ -135,8 +135,8 @@ def _missing(changes: Changes, now: Catalog, view: View) -> list[Change]:
 def _targets(resource: Resource, besides: Resource | None) -> Iterator[tuple[str, set[str]]]:
     """The clusters to which each virtual host leads; of those that are not the same in another resource."""
     try:
-        hosts = decode(ROUTE, resource.body).virtual_hosts  # pyright: ignore[reportAttributeAccessIssue]
-        other = decode(ROUTE, besides.body).virtual_hosts if besides is not None else ()  # pyright: ignore[reportAttributeAccessIssue]
+        hosts = RouteConfiguration.FromString(resource.body).virtual_hosts
+        other = RouteConfiguration.FromString(besides.body if besides is not None else b"").virtual_hosts
     except DecodeError:
         return
     same = {one.name: one for one in other}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from fairlead.effect.change import AUTHORIZATION_WIDENED, DRAINS, MTLS_WEAKENED, Change
 from fairlead.effect.naming import field, turned
@@ -178,8 +178,8 @@ def _everybody(policy: Any) -> bool:
 def _any(rule: Any) -> bool:
     if not isinstance(rule, dict):
         return rule is True
-    held: dict[str, Any] = rule
+    held = cast("dict[str, Any]", rule)
     inner = [one for key, one in held.items() if key in _ANYBODY]
     return len(inner) == len(held) == 1 and all(
-        all(_any(each) for each in one) if isinstance(one, list) else _any(one) for one in inner
+        all(_any(each) for each in cast("list[Any]", one)) if isinstance(one, list) else _any(one) for one in inner
     )

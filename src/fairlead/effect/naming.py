@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from google.protobuf.message import Message
+
 from fairlead.effect.change import Field
 from fairlead.envoy.difference import Difference
-from fairlead.envoy.settings import Path, written
+from fairlead.envoy.settings import Path, is_plain, written
 
 _SHORT = 60
 _FEW = 4
@@ -51,12 +53,11 @@ def field(one: Difference, below: Path = ()) -> Field:
 
 
 def turned(one: Difference, below: int = 0) -> str:
-    """`timeout 5s -> 1s`; the first `below` steps are left out."""
+    """`timeout 5s -> 1s`; the first `below` steps are left out. Of what has no short value only that it comes or goes."""
     path = written(one.path[below:])
+    short = not any(isinstance(each, Message) and not is_plain(each) for each in (one.old, one.new))
     if one.old is None:
-        return f"{path.replace('[+', '[')} {value(one.after)} is new"
-    return (
-        f"{path} is gone (was {value(one.before)})"
-        if one.new is None
-        else (f"{path} {value(one.before)} -> {value(one.after)}")
-    )
+        return f"{path.replace('[+', '[')}{f' {value(one.after)}' if short else ''} is new"
+    if one.new is None:
+        return f"{path} is gone{f' (was {value(one.before)})' if short else ''}"
+    return f"{path} {value(one.before)} -> {value(one.after)}" if short else f"{path} is another one"

@@ -98,7 +98,10 @@ def lines(said: Json, *, full: bool = False) -> Iterator[tuple[str, str]]:
                 yield "field", f"      also {path}"
             if full:
                 for each in one.get("fields", ()):
-                    yield "field", f"      {each['path']}: {_value(each['before'])} -> {_value(each['after'])}"
+                    yield (
+                        "field",
+                        f"      {each['path'] or 'all of it'}: {_value(each['before'])} -> {_value(each['after'])}",
+                    )
     yield "end", _end(said)
 
 
@@ -108,7 +111,9 @@ def _end(said: Json) -> str:
     counts = ", ".join(f"{count} {kind}" for kind, count in said["classes"].items())
     dangers = len(said["dangers"])
     warned = f"; {dangers} marked as dangerous" if dangers else "; nothing is marked as dangerous"
-    return f"{said['proxies']} proxies get something else ({counts}){warned}."
+    many = said["proxies"]
+    who = "1 proxy gets" if many == 1 else f"{many} proxies get"
+    return f"{who} something else ({counts}){warned}."
 
 
 def _value(of: Any) -> str:

@@ -12,7 +12,7 @@ from fairlead.effect.naming import destination, field, host, some, turned, value
 from fairlead.envoy.difference import ORDER, Difference, matched
 from fairlead.envoy.settings import callers, written
 
-_QUIET = ("metadata", "decorator", "statPrefix")
+_QUIET = ("metadata", "decorator", "statPrefix", "name")
 """Steps of what no request notices."""
 _IMPLIED = "default"
 """The route of a host for which no object has rules."""
@@ -24,7 +24,8 @@ _AIMS = ("cluster", "weightedClusters", "clusterHeader")
 def words(name: str, old: Any, new: Any, found: Sequence[Difference]) -> Iterator[Change]:
     """What differs between two route configurations."""
     if old is None or new is None:
-        hosts = [host(one.name) for one in (new if old is None else old).virtual_hosts if one.name not in _NOBODY]
+        there: Any = old if new is None else new
+        hosts = [host(one.name) for one in there.virtual_hosts if one.name not in _NOBODY]
         said = f"route configuration {name} {'is new' if old is None else 'is gone'}, for {some(hosts) or 'no host'}"
         danger = HOST_LOST if new is None and hosts else ""
         yield Change("route", said, danger, fields=tuple(field(one) for one in found))
@@ -218,7 +219,7 @@ def _reached(of: Any) -> list[str]:
 def _shadowed(old: Any, new: Any) -> list[str]:
     """Named routes that got requests before, and get none because one that takes all has come before them."""
     before, after = _reached(old), _reached(new)
-    named = [label for label, one in _routes(old).items() if one.name == label]
+    named = [label for label, one in _routes(old).items() if one.name == label and label != _IMPLIED]
     last = after[-1] if after else ""
     newly = bool(last) and (last not in before or before.index(last) > after.index(last))
     if not newly or not _catch_all(new) or last == _IMPLIED:
