@@ -50,6 +50,10 @@ class Exchange:
         self.passes_by: set[str] = set()
         self._selected: Selected | None = None
 
+    def choose(self) -> None:
+        """Have the route chosen before any filter asks for it, as Envoy does."""
+        _ = self.selected
+
     def forget_route(self) -> None:
         """Have the route chosen again: what it depends on has changed."""
         self._selected = None
@@ -59,7 +63,22 @@ class Exchange:
         """The route for the request as it is now."""
         if self._selected is None:
             self._selected = self._select()
+            self._name(self._selected)
         return self._selected
+
+    def _name(self, found: Selected) -> None:
+        """Note the choice as Envoy logs it, also for a request that a filter then refuses."""
+        # A redirect to TLS stands in the place of any route.
+        route = None if self._asks_for_tls(found.host) else found.route
+        led = shares(route.route, self.message) if route is not None and route.HasField("route") else ()
+        self.visit.name(
+            virtual_host=found.host.name if found.host is not None else "",
+            route=route.name if route is not None else "",
+            cluster=led[0].cluster if led else "",
+        )
+
+    def _asks_for_tls(self, host: VirtualHost | None) -> bool:
+        return host is not None and host.require_tls == VirtualHost.ALL and self.message.scheme != "https"
 
     def _select(self) -> Selected:
         name, routes = self._routes()
@@ -142,7 +161,7 @@ class Exchange:
         host, taken = found.host, found.taken
         if host is None or taken is None:
             return
-        if host.require_tls == VirtualHost.ALL and self.message.scheme != "https":
+        if self._asks_for_tls(host):
             visit.say("route", host.name, "the host asks for TLS: answered by a redirect to https", passed=False)
             raise visit.end(301, "", "direct_response")
         for reason in taken.undecided:

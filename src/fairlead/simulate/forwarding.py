@@ -57,7 +57,7 @@ def onward(visit: Visit, wanted: Wanted) -> Onward:
         return _by_name(visit, wanted, cluster)
     if cluster.type == Cluster.ORIGINAL_DST:
         return _original(visit, wanted, cluster)
-    picked = pick(assignment) if assignment is not None else None
+    picked = pick(assignment, visit.trail.preferred) if assignment is not None else None
     if picked is None:
         _nobody(visit, cluster, origins)
         raise visit.end(503 if wanted.http else 0, "UH", "no_healthy_upstream", "" if wanted.http else "reset")

@@ -188,7 +188,7 @@ def _authenticate(exchange: Exchange, name: str, config: Any) -> None:
         said = f"{answer.problem} (issuers: {', '.join(issuers)})"
         visit.say("jwt", name, said, origins, setting=_setting(exchange, name), passed=False)
         status = 403 if answer.problem == jwt.NOT_FOR_US else 401
-        raise visit.end(status, "UAEX", f"jwt_authn_access_denied{{{answer.problem.replace(' ', '_')}}}")
+        raise visit.end(status, "", f"jwt_authn_access_denied{{{answer.problem.replace(' ', '_')}}}")
     for one in answer.providers:
         jwt.accepted(made, one, exchange.request.claims or {}, message)
         if made.providers[one].clear_route_cache:

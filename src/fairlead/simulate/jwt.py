@@ -26,12 +26,8 @@ from fairlead.simulate.routing import refusal
 MISSING = "Jwt is missing"
 NOT_FOR_US = "Audiences in Jwt are not allowed"
 UNKNOWN_ISSUER = "Jwt issuer is not configured"
-_PROBLEMS = {
-    "expired": "Jwt is expired",
-    "signature": "Jwt verification fails",
-    "issuer": UNKNOWN_ISSUER,
-    "audience": NOT_FOR_US,
-}
+EXPIRED = "Jwt is expired"
+NOT_SIGNED = "Jwt verification fails"
 _WEAK = (MISSING, UNKNOWN_ISSUER)
 """Of several problems these give way to others."""
 
@@ -118,21 +114,34 @@ class _Verifier:
         return problem
 
     def _token(self, provider: JwtProvider, audiences: list[str]) -> str:
-        request = self._request
-        if request.token_problem in _PROBLEMS:
-            return _PROBLEMS[request.token_problem]
-        if request.claims is None:
+        """The first problem in the order in which Envoy looks: issuer, time, audience, signature.
+
+        A token whose audience is wrong is as good as any to a provider that asks for none.
+        """
+        request, claims = self._request, self._request.claims
+        wrong = request.token_problem
+        if claims is None and not wrong:
             raise Undecided("the claims of the token decide, and are not given")
-        claims = request.claims
-        if provider.issuer and claims.get("iss", "") != provider.issuer:
+        if wrong == "issuer" or (claims is not None and provider.issuer not in ("", claims.get("iss", ""))):
             return UNKNOWN_ISSUER
-        said = claims.get("aud", [])
-        given = [said] if isinstance(said, str) else cast("list[str]", said)
-        if audiences and not {_plain(one) for one in given} & {_plain(one) for one in audiences}:
+        if wrong == "expired":
+            return EXPIRED
+        if audiences and (wrong == "audience" or not _is_for(claims, audiences)):
             return NOT_FOR_US
+        if wrong == "signature":
+            return NOT_SIGNED
         if provider.local_jwks.inline_string == UNKNOWN_KEYS:
             raise Undecided(f"the keys of {provider.issuer or 'the issuer'} are not known here")
         return ""
+
+
+def _is_for(claims: Mapping[str, Any] | None, audiences: list[str]) -> bool:
+    """Whether a token is for one of these; one of which no claims are given is."""
+    if claims is None:
+        return True
+    said = claims.get("aud", [])
+    given = [said] if isinstance(said, str) else cast("list[str]", said)
+    return bool({_plain(one) for one in given} & {_plain(one) for one in audiences})
 
 
 def shows_token(provider: JwtProvider, request: Request, message: Message) -> bool:

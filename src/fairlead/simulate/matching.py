@@ -18,6 +18,9 @@ from fairlead.model.regex import matches_whole
 Metadata = Mapping[str, Mapping[str, Any]]
 """Dynamic metadata: a tree of plain values by the name of the filter that left it."""
 
+UNKNOWN_ADDRESS = "unknown"
+"""Stands in a header where a proxy adds the address of a client of which nothing was said."""
+
 T = TypeVar("T")
 P = TypeVar("P", bound=Proto)
 
@@ -27,7 +30,7 @@ class Undecided(Exception):
 
 
 class _Headers(Protocol):
-    def header(self, name: str) -> str | None: ...
+    def values(self, name: str) -> Sequence[str]: ...
 
 
 def unpacked(packed: Any, kind: type[P]) -> P:
@@ -55,19 +58,17 @@ def string_matches(asked: StringMatcher, value: str) -> bool:
 
 
 def header_matches(asked: HeaderMatcher, message: _Headers) -> bool:
-    """Whether a request fulfils a header matcher: several values of a header are one, joined by commas."""
-    value = message.header(asked.name.lower())
+    """Whether a request fulfils a header matcher. Of several values of a header any may (Envoy 1.37 and newer)."""
+    values = message.values(asked.name.lower())
+    if asked.treat_missing_header_as_empty and not values:
+        values = ("",)
     kind = asked.WhichOneof("header_match_specifier")
     if kind is None or kind == "present_match":
         wanted = kind is None or asked.present_match
-        if asked.treat_missing_header_as_empty and value is None:
-            value = ""
-        return ((value is not None) == wanted) != asked.invert_match
-    if value is None:
-        if not asked.treat_missing_header_as_empty:
-            return False
-        value = ""
-    return _value_matches(asked, kind, value) != asked.invert_match
+        return (bool(values) == wanted) != asked.invert_match
+    if not values:
+        return False
+    return any(_value_matches(asked, kind, one) for one in values) != asked.invert_match
 
 
 def _value_matches(asked: HeaderMatcher, kind: str, value: str) -> bool:
@@ -93,7 +94,7 @@ def query_matches(asked: QueryParameterMatcher, parameters: Mapping[str, str]) -
 
 def in_range(asked: CidrRange, address: str) -> bool:
     """Whether an address lies in a range. Raises Undecided where the address is not known."""
-    if not address:
+    if address in ("", UNKNOWN_ADDRESS):
         raise Undecided("the client's address decides, and is not given")
     at = ip_address(address)
     net = ip_network(f"{asked.address_prefix}/{asked.prefix_len.value}", strict=False)

@@ -15,6 +15,36 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from fairlead.simulate.request import Request
 
 _ESCAPED_SLASH = re.compile(r"%2f|%5c", re.IGNORECASE)
+_JOINED = frozenset(
+    (
+        "accept",
+        "accept-encoding",
+        "access-control-request-headers",
+        "access-control-request-method",
+        "authorization",
+        "cache-control",
+        "content-type",
+        "expect",
+        "grpc-timeout",
+        "if-match",
+        "origin",
+        "pragma",
+        "referer",
+        "user-agent",
+        "via",
+        "x-client-trace-id",
+        "x-envoy-original-path",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-request-id",
+    )
+)
+"""Headers of which Envoy makes one, joined by commas, when a request has them more than once."""
+_ESCAPED_PLAIN = re.compile(r"%(2d|3[0-9]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae])", re.IGNORECASE)
+"""Letters, digits and `-_~`, which need no escape."""
+_UNSAFE = re.compile(r'["<>^`{|}]')
+"""What a path may hold escaped only."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -44,6 +74,14 @@ class Message:
             return pseudo[name]
         found = [value for key, value in self.headers if key == name]
         return ",".join(found) if found else None
+
+    def values(self, name: str) -> Sequence[str]:
+        """The values of a header or pseudo header as matchers see them: one by one, but of known names joined."""
+        found = [value for key, value in self.headers if key == name]
+        if len(found) > 1 and name not in _JOINED:
+            return found
+        value = self.header(name)
+        return () if value is None else (value,)
 
     def remove(self, name: str) -> None:
         """Take a header away."""
@@ -79,12 +117,18 @@ def authority(host: str, port: int, scheme: str) -> str:
     return name if port in (0, _DEFAULT_PORTS[scheme]) else f"{name}:{port}"
 
 
-def normalised(path: str, manager: HttpConnectionManager) -> str:
-    """The path as a connection manager brings it to one form before anything looks at it."""
+def normalised(path: str, manager: HttpConnectionManager) -> str | None:
+    """The path as a connection manager brings it to one form before anything looks at it; None: it is refused (400)."""
+    if "#" in path:
+        return None
     bare, mark, rest = path.partition("?")
     if manager.path_with_escaped_slashes_action == HttpConnectionManager.UNESCAPE_AND_FORWARD:
         bare = _ESCAPED_SLASH.sub(lambda found: "/" if found[0].lower() == "%2f" else "\\", bare)
     if manager.normalize_path.value:
+        if "%00" in bare:
+            return None
+        bare = _ESCAPED_PLAIN.sub(lambda found: chr(int(found[1], 16)), bare)
+        bare = _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", bare)
         bare = _without_dots(bare.replace("\\", "/"))
     if manager.merge_slashes:
         bare = re.sub(r"/{2,}", "/", bare)

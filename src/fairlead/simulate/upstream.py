@@ -51,18 +51,29 @@ class Picked(NamedTuple):
     @property
     def shown(self) -> str:
         """ADDRESS:PORT."""
-        return f"{self.address}:{self.port}" if self.port else self.address
+        return _shown(self.endpoint)
 
 
-def pick(assignment: ClusterLoadAssignment) -> Picked | None:
-    """The endpoint that gets most requests: of the first priority that has healthy ones, by locality and weight."""
+def _shown(endpoint: LbEndpoint) -> str:
+    at = endpoint.endpoint.address
+    if not at.HasField("socket_address"):
+        return f"unix:{at.pipe.path}"
+    return f"{at.socket_address.address}:{at.socket_address.port_value}"
+
+
+def pick(assignment: ClusterLoadAssignment, preferred: str = "") -> Picked | None:
+    """The endpoint that gets most requests: of the first priority that has healthy ones, by locality and weight.
+
+    `preferred` (ADDRESS:PORT) is taken where it is among those that could get the request.
+    """
     by_priority: dict[int, list[LocalityLbEndpoints]] = {}
     for group in assignment.endpoints:
         by_priority.setdefault(group.priority, []).append(group)
     for priority in sorted(by_priority):
         usable = list(_usable(by_priority[priority]))
         if usable:
-            best = max(usable, key=lambda one: (one[0].load_balancing_weight.value, _weight(one[1])))
+            liked = [one for one in usable if preferred and _shown(one[1]) == preferred]
+            best = max(liked or usable, key=lambda one: (one[0].load_balancing_weight.value, _weight(one[1])))
             where = best[0].locality
             locality = "/".join(part for part in (where.region, where.zone, where.sub_zone) if part)
             return Picked(best[1], locality, priority, len(usable) - 1)

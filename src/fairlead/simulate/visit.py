@@ -37,7 +37,9 @@ class Ended(Exception):
 class Trail:
     """The steps so far, what the first proxy chose, and what could not be decided."""
 
-    def __init__(self) -> None:
+    def __init__(self, preferred: str = "") -> None:
+        self.preferred = preferred
+        """The endpoint that is followed where several could get the request."""
         self.steps: list[Step] = []
         self.undecided: list[str] = []
         self.met: dict[str, str] = {}

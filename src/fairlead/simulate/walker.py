@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from envoy.config.core.v3.base_pb2 import TrafficDirection
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -13,6 +14,7 @@ from fairlead.envoy.resource import LISTENER
 from fairlead.model.diagnostic import Origin
 from fairlead.simulate import listening
 from fairlead.simulate.arrival import arrive
+from fairlead.simulate.client import original_client
 from fairlead.simulate.connection import Connection
 from fairlead.simulate.exchange import Exchange
 from fairlead.simulate.forwarding import Onward, Wanted, onward, tell_dialled
@@ -37,16 +39,19 @@ _FAILURES = {
 """How a proxy calls what happens to its connection to an upstream."""
 
 
-def walk(mesh: Mesh, caller: Caller, request: Request) -> Walk:
-    """Walk a request through the mesh. Raises NobodyError where the caller, or what it calls, is not there."""
-    return _Walker(mesh, request).walk(caller)
+def walk(mesh: Mesh, caller: Caller, request: Request, endpoint: str = "") -> Walk:
+    """Walk a request through the mesh. Raises NobodyError where the caller, or what it calls, is not there.
+
+    `endpoint` (ADDRESS:PORT) is followed where several could get the request, such as the one that an access log names.
+    """
+    return _Walker(mesh, request, endpoint).walk(caller)
 
 
 class _Walker:
-    def __init__(self, mesh: Mesh, request: Request) -> None:
+    def __init__(self, mesh: Mesh, request: Request, endpoint: str) -> None:
         self._mesh = mesh
         self._request = request
-        self._trail = Trail()
+        self._trail = Trail(endpoint)
         self._message = None if request.protocol == "tcp" else Message(request)
 
     def walk(self, caller: Caller) -> Walk:
@@ -181,9 +186,16 @@ class _Walker:
             elif one.typed_config.Is(TcpProxy.DESCRIPTOR):
                 self._forward_bytes(visit, unpacked(one.typed_config, TcpProxy), flowing)
             else:
+                # The last filter has a connection made to the upstream before the ones before it have seen a byte.
+                self._name_upstream(visit)
                 pass_network_filter(visit, one, flowing)
         visit.say("filter", visit.chain.name, "the filter chain ends without a destination", passed=False)
         raise visit.end(0, "", "no_filter", "reset")
+
+    def _name_upstream(self, visit: Visit) -> None:
+        last = visit.chain.filters[-1]
+        if last.typed_config.Is(TcpProxy.DESCRIPTOR):
+            visit.name(cluster=_heaviest(unpacked(last.typed_config, TcpProxy)))
 
     def _parse(self, visit: Visit, manager: HttpConnectionManager) -> None:
         """HTTP."""
@@ -195,8 +207,14 @@ class _Walker:
             raise visit.end(0, "DPE", "http1.codec_error", "tls" if hidden else "reset")
         if visit.terminated and visit.hop == "gateway":
             message.scheme = "https"
-        message.path = normalised(message.path, manager)
+        path = normalised(message.path, manager)
+        if path is None:
+            visit.say("filter", "http_connection_manager", f"the path {message.path} is refused", passed=False)
+            raise visit.end(400, "", "path_normalization_failed")
+        message.path = path
         exchange = Exchange(visit, manager, self._request, message)
+        visit.peer = msgspec.structs.replace(visit.peer, remote=original_client(manager, message, connection.source))
+        exchange.choose()
         pass_filters(exchange)
         sent = route_request(exchange, "h2" if connection.inside == "h2" else "http/1.1")
         self._on(visit, onward(visit, sent.wanted), retried=sent.retried)
@@ -205,11 +223,11 @@ class _Walker:
         """TCP."""
         cluster = flowing.cluster or proxy.cluster
         if not cluster:
-            weighted = sorted(proxy.weighted_clusters.clusters, key=lambda one: -one.weight)
+            weighted = proxy.weighted_clusters.clusters
             total = sum(one.weight for one in weighted)
-            cluster = weighted[0].name
-            said = ", ".join(f"{100 * one.weight / total:g} % to {one.name}" for one in weighted)
-            visit.say("route", "tcp_proxy", f"{said}; the walk follows the first")
+            cluster = _heaviest(proxy)
+            said = ", ".join(f"{100 * one.weight / total:g} % to {one.name}" for one in weighted if one.weight)
+            visit.say("route", "tcp_proxy", f"{said}; the walk follows {cluster}")
         visit.name(cluster=cluster)
         wanted = Wanted(cluster, visit.connection.sni or visit.connection.address, visit.connection.inside, http=False)
         if flowing.alpn:
@@ -281,6 +299,13 @@ class _Walker:
 def _parses(visit: Visit) -> bool:
     """Whether the proxy speaks HTTP with the client, so that it can answer by itself."""
     return any(one.typed_config.Is(HttpConnectionManager.DESCRIPTOR) for one in visit.chain.filters)
+
+
+def _heaviest(proxy: TcpProxy) -> str:
+    """The cluster to which most connections go."""
+    if proxy.cluster:
+        return proxy.cluster
+    return max(proxy.weighted_clusters.clusters, key=lambda one: one.weight).name
 
 
 def _chain_words(transport: str, alpn: tuple[str, ...], sni: str) -> str:
