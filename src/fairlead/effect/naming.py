@@ -53,7 +53,7 @@ def field(one: Difference, below: Path = ()) -> Field:
 
 
 def turned(one: Difference, below: int = 0) -> str:
-    """`timeout 5s -> 1s`; the first `below` steps are left out. Of what has no short value only that it comes or goes."""
+    """`timeout 5s -> 1s`; the first `below` steps are left out. Of what has no short value, that it comes or goes."""
     path = written(one.path[below:])
     short = not any(isinstance(each, Message) and not is_plain(each) for each in (one.old, one.new))
     if one.old is None:
