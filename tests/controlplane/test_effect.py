@@ -73,7 +73,8 @@ async def _changes(tmp_path: Path) -> None:
             assert code == 1 and "Do it?" in text
             assert made.plane.feed.revision == revision and len(server.responses) == pushed
 
-            code, text = await command(made, "apply", "--force-conflicts", "--diff", "--yes", "--require-safe", "-f", changed)
+            agreed = ("--force-conflicts", "--diff", "--yes", "--require-safe")
+            code, text = await command(made, "apply", *agreed, "-f", changed)
             assert code == 0 and "configured" in text, text
             code, text = await command(made, "diff", "--against", str(revision))
             assert code == 3 and "this route takes requests with path /v2* now" in text
