@@ -40,7 +40,7 @@ def _dull(step: Json) -> bool:
     """Whether a step is worth a line only to whoever wants all of them."""
     if not step["passed"]:
         return False
-    if step["stage"] == "route" and " retries on " in step["said"]:
+    if step["stage"] == "route" and step["said"].partition(" ")[2].startswith("retries on "):
         return True
     quiet = step["stage"] in ("cluster", "endpoint") or not step["origins"]
     return step["hop"] == "server" and step["stage"] in _QUIET and quiet

@@ -166,7 +166,10 @@ class Exchange:
         if host is None or taken is None:
             return
         if self._asks_for_tls(host):
-            visit.say("route", host.name, "the host asks for TLS: answered by a redirect to https", passed=False)
+            servers = visit.mesh.origins.gateway(visit.proxy.view, visit.listener.name, visit.connection.port)
+            origins = visit.mesh.origins.only(servers, "tls", "httpsRedirect")
+            said = "the host asks for TLS: answered by a redirect to https"
+            visit.say("route", host.name, said, origins, passed=False)
             raise visit.end(301, "", "direct_response")
         for reason in taken.undecided:
             visit.trail.doubt(reason)
@@ -181,4 +184,9 @@ class Exchange:
         if taken.missed:
             last = taken.missed[-1]
             said += f"; not {last.route.name or f'routes[{last.at}]'} before it: {last.why}"
-        visit.say("route", taken.route.name or f"routes[{taken.at}]", said, self.origins(), setting=self.setting())
+        origins = self.origins()
+        if taken.missed:
+            # What the request was meant for may be the rule that just did not take it.
+            missed = visit.mesh.origins.route(taken.missed[-1].route)
+            origins = tuple(dict.fromkeys((*origins[-1:], *missed[:1], *origins)))
+        visit.say("route", taken.route.name or f"routes[{taken.at}]", said, origins, setting=self.setting())

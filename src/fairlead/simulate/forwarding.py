@@ -119,6 +119,8 @@ def _nobody(visit: Visit, cluster: Cluster, origins: tuple[Origin, ...]) -> None
         parts = cluster.name.split("|")
         subset = parts[2] if len(parts) == 4 else ""
         said = f"no healthy endpoint{' with the labels of subset ' + subset if subset else ''}"
+        choosing = visit.mesh.origins.choosing(cluster)
+        origins = (*origins, *choosing) if subset else (*choosing, *origins)
     visit.say("endpoint", cluster.name, said, origins, setting=Setting(ENDPOINT, cluster.name), passed=False)
 
 
@@ -152,11 +154,16 @@ def _picked(visit: Visit, wanted: Wanted, cluster: Cluster, picked: Picked) -> O
     if picked.locality:
         said.append(f"in {picked.locality}")
     where = Setting(ENDPOINT, cluster.name)
-    visit.say("endpoint", picked.shown, ", ".join(said) or "the only one", setting=where)
+    external = cluster.type in _DNS and not _is_address(picked.address)
+    origins: tuple[Origin, ...] = ()
+    if external:
+        said.append(f"the proxy looks {picked.address} up in DNS, which must know it")
+        origins = visit.mesh.origins.looked_up(cluster, picked.address)
+    visit.say("endpoint", picked.shown, ", ".join(said) or "the only one", origins, setting=where)
     visit.name(cluster=cluster.name, endpoint=picked.shown)
     dialled = dial(cluster, picked.endpoint, wanted.host.partition(":")[0])
     made = _connection(visit, wanted, cluster, dialled, picked.address, picked.port)
-    return Onward(made, dialled, cluster, picked.shown, cluster.type in _DNS and not _is_address(picked.address))
+    return Onward(made, dialled, cluster, picked.shown, external)
 
 
 def _is_address(text: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -27,6 +27,7 @@ from fairlead.ir.security import (
     ACCESS_POLICIES,
     ACCESS_POLICIES_BY_NAMESPACE,
     PEER_POLICIES_BY_NAMESPACE,
+    AccessPolicy,
     PeerPolicy,
 )
 from fairlead.ir.sidecar import SIDECARS
@@ -87,13 +88,33 @@ class Origins:
 
     def policies(self, view: View, action: str) -> Found:
         """The AuthorizationPolicies of an action that are for a workload, the workload's namespace first."""
-        out: list[Origin] = []
+        return self.placed(*(one.origin for one in self._policies(view, action)))
+
+    def _policies(self, view: View, action: str) -> Iterator[AccessPolicy]:
         for namespace in dict.fromkeys((view.namespace, self._root())):
             for key in self._model.engine.find(ACCESS_POLICIES_BY_NAMESPACE, namespace):
                 policy = self._model.engine.get(ACCESS_POLICIES, key)
                 if policy is not None and policy.action == action and selects(policy.selector, view.labels):
-                    out.append(policy.origin)
-        return self.placed(*out)
+                    yield policy
+
+    def refusing(self, view: View, failed: Mapping[str, str]) -> Found:
+        """Why no ALLOW policy lets somebody in: of each rule the part that does not hold, then the policies.
+
+        `failed` has that part (`from`, `to`; else the rule as a whole) by the rule's name in Envoy. What has none of
+        its names is not compiled for the connection: on a TCP port rules that ask for HTTP.
+        """
+        parts: list[Origin] = []
+        for policy in self._policies(view, "ALLOW"):
+            for at, rule in enumerate(policy.rules):
+                name = f"ns[{policy.key.namespace}]-policy[{policy.key.name}]-rule[{at}]"
+                part = failed.get(name, "to")
+                path = rule.origin.path / part if part in ("from", "to") else rule.origin.path
+                parts.append(Origin(rule.origin.ref, path))
+        return (*self.placed(*parts), *self.policies(view, "ALLOW"))
+
+    def provider(self, policy: str) -> Found:
+        """Where an AuthorizationPolicy names its authorizer, by a rule's name in Envoy."""
+        return self.placed(*(_field(one, "spec", "provider", "name") for one in self.policy(policy)))
 
     def tokens(self, view: View, issuer: str | None = None) -> Found:
         """The rules of RequestAuthentications that are for a workload: all, or those of one issuer."""
@@ -240,6 +261,11 @@ class Origins:
         """A field of each of some origins."""
         return self.placed(*(Origin(one.ref, one.path / name) for one in found))
 
+    def only(self, found: Found, *parts: str) -> Found:
+        """A field of those of some origins that have it."""
+        fields = (Origin(one.ref, one.path.child(*parts)) for one in found)
+        return self.placed(*(one for one in fields if self._value(one)))
+
     def fields(self, found: Found, *names: str) -> Found:
         """Those of some fields that the innermost rule among origins has, before the origins."""
         rule = next((one for one in reversed(found) if one.path), None)
@@ -270,6 +296,28 @@ class Origins:
         known = MessageToDict(said)
         service = known["services"][0]
         return self.host(str(service["host"]), str(service["namespace"]), int(known.get("default_original_port", 0)))
+
+    def choosing(self, cluster: Cluster) -> Found:
+        """Where a host says which endpoints it has: a selector, or a list."""
+        found = self._service(cluster) if _istio(cluster.metadata) is not None else ()
+        out: list[Origin] = []
+        for one in found:
+            if one.ref.kind == "Service":
+                out.append(_field(one, "spec", "selector"))
+            elif one.ref.kind == "ServiceEntry":
+                selects_them = self._value(_field(one, "spec", "workloadSelector")) is not None
+                out.append(_field(one, "spec", "workloadSelector" if selects_them else "endpoints"))
+        return self.placed(*out)
+
+    def looked_up(self, cluster: Cluster, name: str) -> Found:
+        """Where a ServiceEntry gives a name that proxies look up in DNS: an endpoint's address, else the host."""
+        found = self._service(cluster) if _istio(cluster.metadata) is not None else ()
+        for one in found:
+            listed = cast("list[dict[str, Any]]", self._value(_field(one, "spec", "endpoints")) or ())
+            for at, endpoint in enumerate(listed):
+                if endpoint.get("address") == name:
+                    return self.placed(_field(one, "spec", "endpoints", at, "address"))
+        return self.placed(*(_field(one, "spec", "hosts") for one in found if one.ref.kind == "ServiceEntry"))
 
     def limiting(self, view: View) -> Found:
         """What decides about hosts that a proxy does not see: its Sidecar, else the mesh's settings."""
@@ -312,7 +360,8 @@ class Origins:
         """The object behind a rate limit, Lua or Wasm filter, by the filter's name."""
         limit = _LIMIT.fullmatch(name)
         if limit is not None:
-            return self.placed(Origin(Ref("fairlead.dev", "RateLimit", limit["namespace"], limit["name"])))
+            ref = Ref("fairlead.dev", "RateLimit", limit["namespace"], limit["name"])
+            return self.placed(Origin(ref, FieldPath(("spec", "limits" if ".local." in name else "global"))))
         found = _EXTENSION.fullmatch(name)
         if found is None or found["kind"] not in _EXTENSIONS:
             return ()

@@ -32,6 +32,8 @@ _EVERYTHING = (
     "DestinationRule",
 )
 """Kinds of which a whole object may be taken away to let a request pass."""
+_CONDITIONS = (("from",), ("to",), ("provider",))
+"""Whoever leaves a condition of a policy's rule out lets in more than the caller."""
 _NETWORKING = "networking.istio.io"
 
 
@@ -251,7 +253,7 @@ class _Candidates:
     def _leaving_out(self, step: Step) -> Iterator[Edit]:
         for origin in step.origins:
             path = tuple(origin.path)
-            if path[-1:] == ("destination",):
+            if path[-1:] == ("destination",) or path[-1:] in _CONDITIONS:
                 continue
             if path and path[:2] != ("spec", "ports") and origin.ref.kind not in ("Gateway", "Service"):
                 yield Edit(origin.ref, "remove", origin.path)

@@ -136,6 +136,11 @@ def filled(text: str, made: Callable[[str, str], str]) -> str:
     return _MADE.sub(lambda found: json.dumps(made(found[1], found[2])), text)
 
 
+def offline(text: str, made: Callable[[str, str], str]) -> str:
+    """A file of a fault for commands that look at files only."""
+    return filled(text.replace("LEGACY", "10.9.9.9").replace("LOCALPORT", "9080"), made)
+
+
 def documents(text: str) -> Iterator[Json]:
     """The documents of a text."""
     return (one for one in yaml.safe_load_all(text) if one)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from tests.e2e.apps import App
+from tests.e2e.apps import App, free_port
 from tests.e2e.faults.case import BASE, HERE, Answer, Call, documents, filled
 from tests.e2e.faults.keys import Keys
 from tests.e2e.mesh import Json, Mesh, Response, request
@@ -22,7 +22,7 @@ NOTHING = Response(0, {}, "")
 
 
 class Shop:
-    """The mesh, its applications, and an application outside of it (LEGACY in files)."""
+    """The mesh, its applications, and two outside of it: at address LEGACY of files, and at LOCALPORT of localhost."""
 
     def __init__(self, mesh: Mesh, directory: Path) -> None:
         self.mesh = mesh
@@ -45,6 +45,8 @@ class Shop:
         mesh.add("gateway", namespace="edge", labels={"istio": "ingressgateway"}, proxy_type="router")
         self.legacy = mesh.addresses().application
         self.apps["legacy"] = App("legacy", self.legacy).serve_http(HTTP)
+        self._local_port = free_port()
+        self.apps["local"] = App("local", "127.0.0.1").serve_http(self._local_port)
 
     def start(self) -> None:
         """Start everything; returns when it serves."""
@@ -60,7 +62,8 @@ class Shop:
 
     def read(self, text: str) -> list[Json]:
         """The documents of a fault's file, for this mesh."""
-        found = list(documents(filled(text.replace("LEGACY", self.legacy), self.keys.made)))
+        text = text.replace("LEGACY", self.legacy).replace("LOCALPORT", str(self._local_port))
+        found = list(documents(filled(text, self.keys.made)))
         for one in found:
             if one["kind"] == "Gateway":
                 for server in one["spec"]["servers"]:
@@ -81,7 +84,7 @@ class Shop:
                 self.mesh.plane.api.delete(one)
 
     def repair(self, before: list[Json], text: str) -> None:
-        """Apply the corrected file; what it has no more is deleted."""
+        """Apply the corrected file; what it has no more is deleted. What is new is added to `before`."""
         wanted = self.read(text) if text else []
         names = [_name(one) for one in wanted]
         for one in before:
@@ -89,6 +92,8 @@ class Shop:
                 self.mesh.plane.api.delete(one)
         for one in wanted:
             self.mesh.plane.api.apply(one)
+            if _name(one) not in map(_name, before):
+                before.append(one)
         self.mesh.barrier()
 
     def ask(self, call: Call) -> Response:
