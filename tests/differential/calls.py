@@ -10,7 +10,8 @@ import msgspec
 
 from fairlead.simulate.request import Caller, Request
 from tests.differential import tokens
-from tests.differential.meshes import HEADERS, METHODS, PATHS, PUBLIC, QUERIES, SUBJECTS, virtual_addresses
+from tests.differential.chance import HEADERS, METHODS, PATHS, PUBLIC, QUERIES, SUBJECTS
+from tests.differential.meshes import virtual_addresses
 from tests.differential.topology import (
     CLIENTS,
     DOOR,

@@ -1,0 +1,220 @@
+"""Random routing: VirtualServices, DestinationRules, Gateways, Sidecars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tests.differential.chance import DOOR_NAME, HEADERS, METHODS, PATHS, PUBLIC, QUERIES, SPACES, Chance
+from tests.differential.topology import HTTP_PORT, OUTSIDE_HOST, TCP_PORT, TLS_PORT, Json, document, fqdn
+
+_NET = "networking.istio.io/v1"
+
+
+class Routing(Chance):
+    """Makes objects that say where requests go."""
+
+    def _match(self, gateways: Sequence[str]) -> Json:
+        made: Json = {}
+        if self.maybe(0.7):
+            made["uri"] = self.text(PATHS)
+            if self.maybe(0.2):
+                made["ignoreUriCase"] = True
+        if self.maybe(0.25):
+            made["method"] = {"exact": self.one(METHODS)} if self.maybe(0.7) else self.text(METHODS)
+        if self.maybe(0.3):
+            name = self.one(tuple(HEADERS))
+            made["headers"] = {name: self.text(HEADERS[name]) if self.maybe(0.8) else {}}
+        if self.maybe(0.15):
+            name = self.one(tuple(HEADERS))
+            made["withoutHeaders"] = {name: self.text(HEADERS[name]) if self.maybe(0.7) else {}}
+        if self.maybe(0.2):
+            name = self.one(tuple(QUERIES))
+            made["queryParams"] = {name: self.text(QUERIES[name]) if self.maybe(0.8) else {"prefix": ""}}
+        if self.maybe(0.1):
+            made["authority"] = self.text((*PUBLIC, "web", fqdn("web"), OUTSIDE_HOST))
+        if self.maybe(0.1):
+            made["scheme"] = {"exact": self.one(("http", "https"))}
+        if self.maybe(0.15):
+            made["port"] = self.one((80, 8080, 8081, HTTP_PORT, TLS_PORT))
+        if "mesh" in gateways and self.maybe(0.2):
+            if self.maybe(0.6):
+                made["sourceLabels"] = {"app": self.one(("shopper", "batch"))}
+            else:
+                made["sourceNamespace"] = self.one(SPACES)
+        return made
+
+    def _destination(self, *, tcp: bool = False) -> Json:
+        if tcp:
+            host, ports = self.one(((fqdn("web"), (9000,)), (fqdn("old"), (9000,)), (fqdn("back"), (9001,))))
+        else:
+            host, ports = self.one(
+                (
+                    (fqdn("web"), (80, 80, 7000)),
+                    (fqdn("web"), (80,)),
+                    (fqdn("api"), (80, 8081, 8082)),
+                    (fqdn("old"), (80,)),
+                    (fqdn("back"), (8080,)),
+                    (fqdn("none"), (80,)),
+                    (OUTSIDE_HOST, (80,)),
+                    ("nobody.one.svc.cluster.local", (80,)),
+                )
+            )
+        made: Json = {"host": host, "port": {"number": self.one(ports)}}
+        if self.maybe(0.3):
+            made["subset"] = self.one(("v1", "v2", "v3"))
+        return made
+
+    def _targets(self, *, tcp: bool = False) -> list[Json]:
+        if self.maybe(0.85):
+            return [{"destination": self._destination(tcp=tcp)}]
+        first, second = self._destination(tcp=tcp), self._destination(tcp=tcp)
+        return [{"destination": first, "weight": 100}, {"destination": second, "weight": 0}]
+
+    def _action(self) -> Json:
+        share = self.chance.random()
+        if share < 0.1:
+            made: Json = {"redirectCode": self.one((301, 302, 307))}
+            made.update(
+                self.one(
+                    (
+                        {"uri": "/elsewhere"},
+                        {"authority": "else.example"},
+                        {"scheme": "https"},
+                        {"uri": "/x", "authority": "else.example"},
+                    )
+                )
+            )
+            return {"redirect": made}
+        if share < 0.2:
+            return {"directResponse": {"status": self.one((200, 204, 403, 503)), "body": {"string": "said"}}}
+        made = {"route": self._targets()}
+        if self.maybe(0.2):
+            made["rewrite"] = self.one(
+                (
+                    {"uri": "/new"},
+                    {"uri": "/"},
+                    {"authority": "rewritten.example"},
+                    {"uri": "/admin", "authority": "web"},
+                    {"uriRegexRewrite": {"match": "^/a(.*)$", "rewrite": "/b\\1"}},
+                )
+            )
+        if self.maybe(0.2):
+            made["headers"] = {
+                "request": self.one(
+                    (
+                        {"set": {"x-user": "bob"}},
+                        {"add": {"x-user": "alice"}},
+                        {"remove": ["x-user"]},
+                        {"set": {"x-tier": "gold"}, "remove": ["authorization"]},
+                    )
+                )
+            }
+        if self.maybe(0.15):
+            abort = {"httpStatus": self.one((400, 503, 418)), "percentage": {"value": self.one((0, 100, 100))}}
+            made["fault"] = {"abort": abort}
+        if self.maybe(0.15):
+            made["corsPolicy"] = {
+                "allowOrigins": [self.one(({"exact": "https://good.example"}, {"regex": ".*example"}))],
+                "allowMethods": ["GET"],
+            }
+        if self.maybe(0.15):
+            made["retries"] = self.one(({"attempts": 0}, {"attempts": 1, "retryOn": "5xx"}))
+        if self.maybe(0.1):
+            made["timeout"] = "3s"
+        return made
+
+    def virtual_service(self, number: int) -> Json:
+        inside = self.maybe(0.7)
+        mesh_hosts = (
+            fqdn("web"),
+            fqdn("api"),
+            fqdn("old"),
+            fqdn("back"),
+            OUTSIDE_HOST,
+            "x.wild.example",
+            "made.example",
+        )
+        hosts = self.some(mesh_hosts if inside else (*PUBLIC, "*.shop.example", "*"), 2)
+        if "*" in hosts:
+            hosts = ["*"]
+        gateways = ["mesh"] if inside else [DOOR_NAME]
+        if self.maybe(0.2) and "*" not in hosts:
+            gateways = ["mesh", DOOR_NAME]
+        spec: Json = {"hosts": hosts}
+        if gateways != ["mesh"] or self.maybe(0.3):
+            spec["gateways"] = gateways
+        if self.maybe(0.9):
+            spec["http"] = [self._http(gateways) for _ in range(self.chance.randint(1, 4))]
+        if self.maybe(0.2) or "http" not in spec:
+            spec["tcp"] = [self._tcp(gateways)]
+        if inside and self.maybe(0.1):
+            spec["exportTo"] = [self.one((".", "*", "two"))]
+        namespace = "istio-system" if not inside else self.one(SPACES)
+        return document(_NET, "VirtualService", f"route-{number}", namespace, spec)
+
+    def _http(self, gateways: Sequence[str]) -> Json:
+        made = self._action()
+        if self.maybe(0.8):
+            found = [one for one in (self._match(gateways) for _ in range(self.chance.randint(1, 2))) if one]
+            if found:
+                made["match"] = found
+        if self.maybe(0.3):
+            made["name"] = self.one(("first", "second", "special"))
+        return made
+
+    def _tcp(self, gateways: Sequence[str]) -> Json:
+        made: Json = {"route": self._targets(tcp=True)}
+        if self.maybe(0.6):
+            match: Json = {"port": self.one((9000, 9001, 7000, TCP_PORT))}
+            if "mesh" in gateways and self.maybe(0.4):
+                match["sourceLabels"] = {"app": self.one(("shopper", "batch"))}
+            made["match"] = [match]
+        return made
+
+    def destination_rule(self, number: int) -> Json:
+        host = self.one((fqdn("web"), fqdn("api"), fqdn("old"), fqdn("back"), OUTSIDE_HOST, "*.two.svc.cluster.local"))
+        spec: Json = {"host": host}
+        if self.maybe(0.7):
+            spec["subsets"] = [{"name": name, "labels": {"version": name}} for name in self.some(("v1", "v2", "v3"), 3)]
+            if host in (fqdn("web"), fqdn("api")) and self.maybe(0.15):
+                spec["subsets"][0]["trafficPolicy"] = {"tls": {"mode": self.one(("DISABLE", "ISTIO_MUTUAL"))}}
+        # Whether a server without a sidecar speaks mesh mTLS after all is nothing that the simulator could know.
+        if host in (fqdn("web"), fqdn("api"), fqdn("back")) and self.maybe(0.4):
+            tls = {"mode": self.one(("DISABLE", "ISTIO_MUTUAL", "ISTIO_MUTUAL"))}
+            spec["trafficPolicy"] = {"tls": tls}
+            if self.maybe(0.3):
+                spec["trafficPolicy"]["portLevelSettings"] = [
+                    {
+                        "port": {"number": self.one((80, 8080, 9000))},
+                        "tls": {"mode": self.one(("DISABLE", "ISTIO_MUTUAL"))},
+                    }
+                ]
+        if self.maybe(0.1):
+            spec["exportTo"] = [self.one((".", "*"))]
+        return document(_NET, "DestinationRule", f"rule-{number}", self.one((*SPACES, "istio-system")), spec)
+
+    def gateway(self, number: int) -> Json:
+        servers: list[Json] = []
+        hosts = self.some((*PUBLIC, "*.example", "*", "one/*.shop.example", "./shop.example"), 2)
+        if self.maybe(0.8):
+            server: Json = {"port": {"number": HTTP_PORT, "name": "http", "protocol": "HTTP"}, "hosts": hosts}
+            if self.maybe(0.15):
+                server["tls"] = {"httpsRedirect": True}
+            servers.append(server)
+        if self.maybe(0.5):
+            tls = {"mode": "SIMPLE", "credentialName": "door-cert"}
+            port = {"number": TLS_PORT, "name": "https", "protocol": "HTTPS"}
+            servers.append({"port": port, "hosts": self.some((*PUBLIC, "*.shop.example", "*"), 2), "tls": tls})
+        if self.maybe(0.3) or not servers:
+            servers.append({"port": {"number": TCP_PORT, "name": "tcp", "protocol": "TCP"}, "hosts": ["*"]})
+        spec = {"selector": {"istio": "ingressgateway"}, "servers": servers}
+        name = "door" if number == 0 else f"door-{number}"
+        return document(_NET, "Gateway", name, "istio-system", spec)
+
+    def sidecar(self, number: int) -> Json:
+        namespace = self.one(SPACES)
+        hosts = self.some(("./*", "one/*", "two/*", f"*/{fqdn('web')}", "~/*", f"one/{OUTSIDE_HOST}"), 3)
+        spec: Json = {"egress": [{"hosts": hosts}]}
+        # Where a virtual address leads without the mesh is nothing that the simulator could know.
+        spec["outboundTrafficPolicy"] = {"mode": self.one(("REGISTRY_ONLY",) * 7 + ("ALLOW_ANY",))}
+        return document(_NET, "Sidecar", f"scope-{number}", namespace, spec)
