@@ -26,6 +26,7 @@ class _Entry(NamedTuple):
 COMMANDS: dict[str, _Entry] = {
     "agent": _Entry("agent", "agent", "Run one workload's agent: identity, Envoy, application."),
     "blame": _Entry("blame", "blame", "Show who last changed each field of an object, when and how."),
+    "analyze": _Entry("analyze", "analyze", "Say what is wrong with files, or with a running mesh."),
     "api-resources": _Entry("resources", "api_resources", "List the kinds that the API serves."),
     "apply": _Entry("resources", "apply", "Create or change objects from files."),
     "ca": _Entry("authority", "ca", "Show and rotate the certificate authority."),
@@ -36,6 +37,7 @@ COMMANDS: dict[str, _Entry] = {
     "delete": _Entry("resources", "delete", "Delete objects."),
     "demo": _Entry("demo", "demo", "Bring up a shop in a mesh and show what the mesh does."),
     "explain": _Entry("explain", "explain", "Explain a kind, or a field of it."),
+    "explain-code": _Entry("analyze", "explain_code", "Tell what a code of a finding means."),
     "get": _Entry("resources", "get", "Show objects."),
     "history": _Entry("history", "history", "Show who changed what, and when."),
     "logs": _Entry("node", "logs", "Show the kept logs of a process."),
@@ -51,6 +53,7 @@ COMMANDS: dict[str, _Entry] = {
     "token": _Entry("token", "token", "Make join tokens."),
     "up": _Entry("serve", "up", "Run everything on this host: control plane, node and gateway."),
     "validate": _Entry("validate", "validate_command", "Check files as admission does, without a control plane."),
+    "why": _Entry("why", "why", "Say what a request meets, hop by hop, and which field decides."),
     "version": _Entry("version", "version", "Show versions."),
 }
 
