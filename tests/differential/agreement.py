@@ -111,6 +111,11 @@ class Simulation:
         if ender is not None and http:
             made.append(("flags", flags(verdict.flags), flags(ender.flags)))
             made.append(("details", _plain(verdict.details), _plain(ender.details)))
+        if ender is not None and not http:
+            refused = (ender.closed or "").startswith("rbac_")
+            said = verdict.details if verdict.details.startswith("rbac_") else ""
+            made.append(("details", said, ender.closed if refused else ""))
+            made.append(("flags", flags(verdict.flags), flags(first.flags)))
         made.append(("reached", verdict.reached, bool(seen.answer.instance)))
         return made
 

@@ -17,6 +17,7 @@ from tests.differential.topology import (
     DOOR,
     HTTP_PORT,
     OUTSIDE_HOST,
+    PASS_PORT,
     SERVERS,
     SERVICES,
     TCP_PORT,
@@ -96,7 +97,7 @@ class Asker:
         return tuple(found)
 
     def _http(self, **more: Any) -> Request:
-        protocol = "http2" if self._maybe(0.06) else "http"
+        protocol = self._one(("http2", "grpc")) if self._maybe(0.08) else "http"
         method = "OPTIONS" if self._maybe(0.04) else self._one((*METHODS, "GET", "GET"))
         headers = self._headers()
         if method == "OPTIONS" and self._maybe(0.7):
@@ -146,6 +147,9 @@ class Asker:
         port = self._one([one for _, one, _ in SERVICES[name][3]])
         if port in _RAW or (port == 7000 and self._maybe(0.4)):
             return Request(fqdn(name), port, protocol="tcp", address=virtual_addresses()[fqdn(name)])
+        if port == 8443 or (port in (80, 7000) and self._maybe(0.04)):
+            sni = self._one((fqdn(name), fqdn(name), "shop.example", "unknown.test"))
+            return self._http(host=fqdn(name), port=port, address=virtual_addresses()[fqdn(name)], tls=True, sni=sni)
         full, own = fqdn(name), SERVICES[name][0]
         host = self._one((full, full, f"{name}.{own}", f"{name}.{own}.svc"))
         if own == namespace and self._maybe(0.4):
@@ -172,14 +176,18 @@ class Asker:
             authority = self._one((host, host, f"{host}:{HTTP_PORT}", f"{host}:80"))
             return Call(who, self._http(host=host, port=HTTP_PORT, address=DOOR.address, authority=authority))
         sni = host.lower() if self._maybe(0.8) else self._one((*PUBLIC, "unknown.test"))
-        asked = self._http(host=host, port=TLS_PORT, address=DOOR.address, authority=host, tls=True, sni=sni)
+        port = self._one((TLS_PORT, TLS_PORT, TLS_PORT, PASS_PORT, PASS_PORT, HTTP_PORT))
+        tls = self._maybe(0.95)
+        asked = self._http(host=host, port=port, address=DOOR.address, authority=host, tls=tls, sni=sni if tls else "")
         return Call(who, asked)
 
     def _from_outside(self) -> Call:
         who = Caller("plaintext", address=f"{WRITTEN}9.{self._one((1, 2))}")
         server = self._one(SERVERS)
-        ports = (8080, 9000, 7000) if "web" in server.name else (8080, 8081, 8082, 9000)
+        ports = (8080, 9000, 7000, 8443) if "web" in server.name else (8080, 8081, 8082, 9000)
         port = self._one(ports)
+        if port == 8443:
+            return Call(who, self._http(host=server.address, port=port, tls=True, sni="shop.example"))
         if port == 9000 or (port == 7000 and self._maybe(0.5)):
             return Call(who, Request(server.address, port, protocol="tcp"))
         authority = self._one(("", "web", fqdn("web"), "shop.example"))
@@ -196,6 +204,8 @@ def planned(call: Call, number: int, prefix: str, doors: dict[str, int]) -> Plan
     headers = list(asked.headers)
     if asked.claims is not None:
         headers.append(("authorization", f"Bearer {tokens.token(json.dumps(asked.claims), asked.token_problem)}"))
+    if asked.protocol == "grpc":
+        headers.append(("content-type", "application/grpc"))
     default = {False: 80, True: 443}[asked.tls]
     plain = asked.host.replace(WRITTEN, prefix)
     authority = asked.authority.replace(WRITTEN, prefix) or (
@@ -207,7 +217,7 @@ def planned(call: Call, number: int, prefix: str, doors: dict[str, int]) -> Plan
         asked.port,
         source=caller.address.replace(WRITTEN, prefix),
         protocol=asked.protocol,
-        method=asked.method,
+        method="POST" if asked.protocol == "grpc" and asked.method == "GET" else asked.method,
         path=asked.path,
         authority=authority,
         headers=tuple((name, value.replace(WRITTEN, prefix)) for name, value in headers),

@@ -25,19 +25,29 @@ class Maker(Routing, Security):
             (self.authorization, 4),
             (self.request_authentication, 2),
             (self.sidecar, 1),
+            (self.http_route, 1),
         )
         for make, most in kinds:
             made.extend(make(number) for number in range(self.chance.randint(0, most)))
-        if self.maybe(0.3):
-            made.append(
-                {
-                    "apiVersion": "mesh.istio.io/v1alpha1",
-                    "kind": "MeshConfig",
-                    "metadata": {"name": "istio"},
-                    "spec": {"outboundTrafficPolicy": {"mode": self.one(("REGISTRY_ONLY", "ALLOW_ANY"))}},
-                }
-            )
+        if self.maybe(0.4):
+            made.append(self._settings())
         return _distinct(made)
+
+    def _settings(self) -> Json:
+        spec: Json = {}
+        if self.maybe(0.6):
+            spec["outboundTrafficPolicy"] = {"mode": self.one(("REGISTRY_ONLY", "ALLOW_ANY"))}
+        if self.maybe(0.5):
+            how = self.one(("NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"))
+            spec["pathNormalization"] = {"normalization": how}
+        if self.maybe(0.3):
+            spec["defaultConfig"] = {"gatewayTopology": {"numTrustedProxies": self.one((0, 1, 2))}}
+        return {
+            "apiVersion": "mesh.istio.io/v1alpha1",
+            "kind": "MeshConfig",
+            "metadata": {"name": "istio"},
+            "spec": spec,
+        }
 
 
 def credentials() -> list[Json]:

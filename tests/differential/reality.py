@@ -89,7 +89,7 @@ class Reality:
         self._fleet = Fleet(folder, sources, self.logs.said)
         self._standing: dict[str, Standing] = {}
         self._generation = 0
-        self._tls = {"http": _client("http/1.1"), "http2": _client("h2"), "tcp": _client()}
+        self._tls = {"http": _client("http/1.1"), "http2": _client("h2"), "grpc": _client("h2"), "tcp": _client()}
         self._count = 0
 
     async def __aenter__(self) -> Reality:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.differential.chance import DOOR_NAME, HEADERS, METHODS, PATHS, PUBLIC, QUERIES, SPACES, Chance
-from tests.differential.topology import HTTP_PORT, OUTSIDE_HOST, TCP_PORT, TLS_PORT, Json, document, fqdn
+from tests.differential.topology import (
+    HTTP_PORT,
+    OUTSIDE_HOST,
+    PASS_PORT,
+    SERVICES,
+    TCP_PORT,
+    TLS_PORT,
+    Json,
+    document,
+    fqdn,
+)
 
 _NET = "networking.istio.io/v1"
 
@@ -24,6 +34,9 @@ class Routing(Chance):
         if self.maybe(0.3):
             name = self.one(tuple(HEADERS))
             made["headers"] = {name: self.text(HEADERS[name]) if self.maybe(0.8) else {}}
+        if DOOR_NAME in gateways and "mesh" not in gateways and self.maybe(0.2):
+            claim = self.one(("group", "sub", "nested.role"))
+            made["headers"] = {f"@request.auth.claims.{claim}": self.text(("staff", "alice", "admin"))}
         if self.maybe(0.15):
             name = self.one(tuple(HEADERS))
             made["withoutHeaders"] = {name: self.text(HEADERS[name]) if self.maybe(0.7) else {}}
@@ -81,6 +94,9 @@ class Routing(Chance):
                         {"authority": "else.example"},
                         {"scheme": "https"},
                         {"uri": "/x", "authority": "else.example"},
+                        {"port": 8443, "scheme": "https"},
+                        {"derivePort": "FROM_REQUEST_PORT"},
+                        {"prefixRewrite": "/moved"},
                     )
                 )
             )
@@ -110,8 +126,7 @@ class Routing(Chance):
                 )
             }
         if self.maybe(0.15):
-            abort = {"httpStatus": self.one((400, 503, 418)), "percentage": {"value": self.one((0, 100, 100))}}
-            made["fault"] = {"abort": abort}
+            made["fault"] = self._fault()
         if self.maybe(0.15):
             made["corsPolicy"] = {
                 "allowOrigins": [self.one(({"exact": "https://good.example"}, {"regex": ".*example"}))],
@@ -121,7 +136,17 @@ class Routing(Chance):
             made["retries"] = self.one(({"attempts": 0}, {"attempts": 1, "retryOn": "5xx"}))
         if self.maybe(0.1):
             made["timeout"] = "3s"
+        if self.maybe(0.05):
+            made["mirror"] = self._destination()
         return made
+
+    def _fault(self) -> Json:
+        share = {"value": self.one((0, 100, 100))}
+        if self.maybe(0.2):
+            return {"delay": {"fixedDelay": "0.01s", "percentage": share}}
+        if self.maybe(0.2):
+            return {"abort": {"grpcStatus": self.one(("UNAVAILABLE", "PERMISSION_DENIED")), "percentage": share}}
+        return {"abort": {"httpStatus": self.one((400, 503, 418)), "percentage": share}}
 
     def virtual_service(self, number: int) -> Json:
         inside = self.maybe(0.7)
@@ -147,6 +172,8 @@ class Routing(Chance):
             spec["http"] = [self._http(gateways) for _ in range(self.chance.randint(1, 4))]
         if self.maybe(0.2) or "http" not in spec:
             spec["tcp"] = [self._tcp(gateways)]
+        if self.maybe(0.25):
+            spec["tls"] = [self._tls(gateways, hosts) for _ in range(self.chance.randint(1, 2))]
         if inside and self.maybe(0.1):
             spec["exportTo"] = [self.one((".", "*", "two"))]
         namespace = "istio-system" if not inside else self.one(SPACES)
@@ -169,6 +196,71 @@ class Routing(Chance):
             if "mesh" in gateways and self.maybe(0.4):
                 match["sourceLabels"] = {"app": self.one(("shopper", "batch"))}
             made["match"] = [match]
+        return made
+
+    def _tls(self, gateways: Sequence[str], hosts: Sequence[str]) -> Json:
+        names = [one for one in hosts if one != "*"] or list(PUBLIC)
+        match: Json = {"sniHosts": self.some(names, 2)}
+        if self.maybe(0.3):
+            match["port"] = self.one((8443, PASS_PORT))
+        if "mesh" in gateways and self.maybe(0.2):
+            match["sourceLabels"] = {"app": self.one(("shopper", "batch"))}
+        made: Json = {"host": fqdn("web"), "port": {"number": 8443}}
+        if self.maybe(0.3):
+            made["subset"] = self.one(("v1", "v2", "v3"))
+        return {"match": [match], "route": [{"destination": made}]}
+
+    def http_route(self, number: int) -> Json:
+        """A route of the Gateway API for a Service of the mesh."""
+        name = self.one(("web", "api", "back"))
+        namespace, _, _, ports = SERVICES[name]
+        parent: Json = {"group": "", "kind": "Service", "name": name, "namespace": namespace}
+        if self.maybe(0.3):
+            parent["port"] = self.one([port for _, port, _ in ports])
+        spec: Json = {"parentRefs": [parent], "rules": [self._rule() for _ in range(self.chance.randint(1, 3))]}
+        where = namespace if self.maybe(0.7) else self.one(SPACES)
+        return document("gateway.networking.k8s.io/v1", "HTTPRoute", f"gw-{number}", where, spec)
+
+    def _rule(self) -> Json:
+        matches = [self._rule_match() for _ in range(self.chance.randint(0, 2))]
+        to = self.one(("web", "api", "old"))
+        backend: Json = {"name": to, "namespace": SERVICES[to][0], "port": 80}
+        made: Json = {"backendRefs": [backend]} if self.maybe(0.9) else {}
+        if matches:
+            made["matches"] = matches
+        if self.maybe(0.3):
+            made["filters"] = [
+                self.one(
+                    (
+                        {
+                            "type": "RequestHeaderModifier",
+                            "requestHeaderModifier": {"set": [{"name": "x-user", "value": "bob"}]},
+                        },
+                        {
+                            "type": "URLRewrite",
+                            "urlRewrite": {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/admin"}},
+                        },
+                        {"type": "URLRewrite", "urlRewrite": {"hostname": "rewritten.example"}},
+                    )
+                )
+            ]
+        return made
+
+    def _rule_match(self) -> Json:
+        made: Json = {}
+        if self.maybe(0.7):
+            how = self.one(("Exact", "PathPrefix", "PathPrefix", "RegularExpression"))
+            value = self.one(PATHS)
+            made["path"] = {"type": how, "value": f"{value}.*" if how == "RegularExpression" else value}
+        if self.maybe(0.3):
+            made["method"] = self.one(METHODS)
+        if self.maybe(0.3):
+            name = self.one(("x-user", "x-tier"))
+            value = self.one([one for one in HEADERS[name] if one])
+            how = self.one(("Exact", "RegularExpression"))
+            made["headers"] = [{"name": name, "type": how, "value": value if how == "Exact" else f"{value[:2]}.*"}]
+        if self.maybe(0.2):
+            made["queryParams"] = [{"name": "q", "value": self.one(("1", "10"))}]
         return made
 
     def destination_rule(self, number: int) -> Json:
@@ -205,6 +297,10 @@ class Routing(Chance):
             tls = {"mode": "SIMPLE", "credentialName": "door-cert"}
             port = {"number": TLS_PORT, "name": "https", "protocol": "HTTPS"}
             servers.append({"port": port, "hosts": self.some((*PUBLIC, "*.shop.example", "*"), 2), "tls": tls})
+        if self.maybe(0.3):
+            port = {"number": PASS_PORT, "name": "pass", "protocol": "TLS"}
+            hosts = self.some((*PUBLIC, "*.shop.example", "*"), 2)
+            servers.append({"port": port, "hosts": hosts, "tls": {"mode": "PASSTHROUGH"}})
         if self.maybe(0.3) or not servers:
             servers.append({"port": {"number": TCP_PORT, "name": "tcp", "protocol": "TCP"}, "hosts": ["*"]})
         spec = {"selector": {"istio": "ingressgateway"}, "servers": servers}

@@ -113,7 +113,8 @@ class Security(Chance):
             rules.append(rule)
         if rules:
             spec["rules"] = rules
-        return document(_SEC, "AuthorizationPolicy", f"policy-{number}", namespace, spec)
+        more = {"annotations": {"istio.io/dry-run": "true"}} if self.maybe(0.08) and spec["action"] != "AUDIT" else {}
+        return document(_SEC, "AuthorizationPolicy", f"policy-{number}", namespace, spec, **more)
 
     def request_authentication(self, number: int) -> Json:
         namespace = self._space()
@@ -128,6 +129,14 @@ class Security(Chance):
                 rule["forwardOriginalToken"] = True
             if self.maybe(0.2):
                 rule["outputClaimToHeaders"] = [{"header": "x-user", "claim": "sub"}]
+            if self.maybe(0.15):
+                rule["fromHeaders"] = self.one(
+                    ([{"name": "x-token"}], [{"name": "Authorization", "prefix": "Bearer "}, {"name": "x-token"}])
+                )
+            if self.maybe(0.1):
+                rule["fromParams"] = ["q"]
+            if self.maybe(0.15):
+                rule["presence"] = "REQUIRED"
             rules.append(rule)
         spec["jwtRules"] = rules
         return document(_SEC, "RequestAuthentication", f"tokens-{number}", namespace, spec)

@@ -68,10 +68,15 @@ class _Walker:
     def _success(self) -> int:
         return 0 if self._message is None else 200
 
+    def _status(self, ended: Ended) -> int:
+        """What the client gets: gRPC has its status beside HTTP's, which is 200 also where a proxy refuses."""
+        grpc = self._message is not None and self._message.grpc
+        return 200 if grpc and ended.status else ended.status
+
     def _verdict(self, ended: Ended) -> Verdict:
         met = self._trail.met
         return Verdict(
-            ended.status,
+            self._status(ended),
             ended.hop,
             ended.flags,
             ended.details,
