@@ -43,6 +43,11 @@ class Routing(Chance):
         if self.maybe(0.2):
             name = self.one(tuple(QUERIES))
             made["queryParams"] = {name: self.text(QUERIES[name]) if self.maybe(0.8) else {"prefix": ""}}
+        made.update(self._rarely(gateways))
+        return made
+
+    def _rarely(self, gateways: Sequence[str]) -> Json:
+        made: Json = {}
         if self.maybe(0.1):
             made["authority"] = self.text((*PUBLIC, "web", fqdn("web"), OUTSIDE_HOST))
         if self.maybe(0.1):
