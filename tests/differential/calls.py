@@ -13,6 +13,7 @@ from tests.differential import tokens
 from tests.differential.chance import HEADERS, METHODS, PATHS, PUBLIC, QUERIES, SUBJECTS
 from tests.differential.meshes import virtual_addresses
 from tests.differential.topology import (
+    CAPTURED,
     CLIENTS,
     DOOR,
     HTTP_PORT,
@@ -22,6 +23,7 @@ from tests.differential.topology import (
     SERVICES,
     TCP_PORT,
     TLS_PORT,
+    TOOL,
     WRITTEN,
     fqdn,
 )
@@ -120,8 +122,22 @@ class Asker:
             claims["azp"] = "app"
         return claims, self._one(PROBLEMS) if self._maybe(0.3) else ""
 
+    def _from_tool(self) -> Call:
+        who = Caller("workload", TOOL.namespace, TOOL.name)
+        share = self._chance.random()
+        if share < 0.15:
+            return Call(who, Request(self._one((fqdn("web"), fqdn("old"))), 9000, protocol="tcp"))
+        if share < 0.25:
+            return Call(who, self._http(host=OUTSIDE_HOST, port=80, protocol="http"))
+        asked = self._to_service(TOOL.namespace)
+        if asked.protocol != "http" or asked.tls:
+            asked = self._http(host=fqdn("api"), port=80)
+        return Call(who, msgspec.structs.replace(asked, protocol="http", authority="", address=""))
+
     def _from_workload(self) -> Call:
-        caller = self._one(CLIENTS)
+        if self._maybe(0.1):
+            return self._from_tool()
+        caller = self._one(CAPTURED)
         who = Caller("workload", caller.namespace, caller.name)
         share = self._chance.random()
         if share < 0.7:
@@ -159,7 +175,7 @@ class Asker:
         authority = ""
         if share < 0.08:
             authority = self._one((f"{host}:{port}", full.upper(), f"{host}:1234", address, f"{address}:{port}"))
-        elif share < 0.14:
+        elif share < 0.11:
             authority = self._one(("unknown.test", "made.example", fqdn("api"), "web.two", "shop.example"))
         asked = self._http(host=host, port=port, address=address, authority=authority)
         if port in (8081, 8082) and self._maybe(0.5):
@@ -225,9 +241,21 @@ def planned(call: Call, number: int, prefix: str, doors: dict[str, int]) -> Plan
     )
     if caller.kind != "workload":
         return plan
+    if caller.name == TOOL.name:
+        return _proxied(plan, asked, prefix)
     own = next(one for one in CLIENTS if one.name == caller.name).address.replace(WRITTEN, prefix)
     told = f"PROXY TCP4 {own} {address} {2000 + number} {asked.port}\r\n".encode()
     return msgspec.structs.replace(plan, address=own, port=doors[caller.name], told=told, source="")
+
+
+def _proxied(plan: Plan, asked: Request, prefix: str) -> Plan:
+    """As an application does it that uses its proxy by HTTP_PROXY, or dials it on the port of the host."""
+    capture = TOOL.view(prefix).capture
+    if asked.protocol == "tcp":
+        return msgspec.structs.replace(plan, address=capture.outbound_address, source="")
+    url = f"http://{asked.host.replace(WRITTEN, prefix)}:{asked.port}{asked.path}"
+    at = {"address": capture.outbound_address, "port": capture.http_proxy_port}
+    return msgspec.structs.replace(plan, path=url, authority=f"{asked.host}:{asked.port}", **at)
 
 
 def _resolved(host: str, namespace: str) -> str:

@@ -29,14 +29,15 @@ class Maker(Routing, Security):
         )
         for make, most in kinds:
             made.extend(make(number) for number in range(self.chance.randint(0, most)))
-        if self.maybe(0.4):
+        if self.maybe(0.6):
             made.append(self._settings())
         return _distinct(made)
 
     def _settings(self) -> Json:
         spec: Json = {}
-        if self.maybe(0.6):
-            spec["outboundTrafficPolicy"] = {"mode": self.one(("REGISTRY_ONLY", "ALLOW_ANY"))}
+        if self.maybe(0.8):
+            modes = ("REGISTRY_ONLY", "REGISTRY_ONLY", "REGISTRY_ONLY", "ALLOW_ANY")
+            spec["outboundTrafficPolicy"] = {"mode": self.one(modes)}
         if self.maybe(0.5):
             how = self.one(("NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"))
             spec["pathNormalization"] = {"normalization": how}

@@ -83,10 +83,10 @@ class Routing(Chance):
         return made
 
     def _targets(self, *, tcp: bool = False) -> list[Json]:
-        if self.maybe(0.85):
+        if self.maybe(0.8):
             return [{"destination": self._destination(tcp=tcp)}]
-        first, second = self._destination(tcp=tcp), self._destination(tcp=tcp)
-        return [{"destination": first, "weight": 100}, {"destination": second, "weight": 0}]
+        weights = self.one(((100, 0), (50, 50), (90, 10), (20, 80)))
+        return [{"destination": self._destination(tcp=tcp), "weight": weight} for weight in weights]
 
     def _action(self) -> Json:
         share = self.chance.random()

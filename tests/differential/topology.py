@@ -54,16 +54,13 @@ class Workload(msgspec.Struct, frozen=True):
 
     def view(self, prefix: str = WRITTEN) -> View:
         """What the control plane would know of its proxy."""
+        outbound = f"8.{self.at.partition('.')[2]}"
         if self.kind == "gateway":
             capture = Capture("none")
         elif self.kind == "client":
             capture = Capture("redirect")
         else:
-            capture = Capture(
-                "explicit",
-                app_address=prefix + self.application,
-                outbound_address=prefix + self.at.replace("3.", "8.", 1),
-            )
+            capture = Capture("explicit", app_address=prefix + self.application, outbound_address=prefix + outbound)
         return View(
             type="router" if self.kind == "gateway" else "sidecar",
             namespace=self.namespace,
@@ -77,6 +74,8 @@ class Workload(msgspec.Struct, frozen=True):
 
 SHOPPER = Workload("shopper", "one", "1.1", (("app", "shopper"),), "shopper", "client")
 BATCH = Workload("batch", "two", "1.2", (("app", "batch"), ("tier", "front")), "batch", "client")
+TOOL = Workload("tool", "two", "1.9", (("app", "tool"),), "tool", "explicit", "4.9")
+"""A client that uses its proxy as HTTP proxy."""
 DOOR = Workload("door", "istio-system", "2.1", (("istio", "ingressgateway"),), "door", "gateway")
 
 
@@ -92,7 +91,8 @@ SERVERS = (
     _server("api", "two", 4, "v2"),
 )
 OLD = Workload("old", "two", "3.9", (("app", "old"),), "old", "plain")
-CLIENTS = (SHOPPER, BATCH)
+CAPTURED = (SHOPPER, BATCH)
+CLIENTS = (*CAPTURED, TOOL)
 PROXIED = (*CLIENTS, DOOR, *SERVERS)
 OUTSIDE = ("5.1", "5.2", "5.3")
 """Servers outside of the mesh."""

@@ -130,7 +130,7 @@ class _Verifier:
         A token whose audience is wrong is as good as any to a provider that asks for none.
         """
         claims, wrong = self._request.claims, self._request.token_problem
-        if token.text != self._message.token:
+        if not self._message.token or token.text != self._message.token:
             if token.text.count(".") != 2:
                 return NOT_A_TOKEN
             raise Undecided("a token that is not in the Authorization header decides; it is not looked at")
