@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -31,6 +31,7 @@ Allocate = Callable[[Json, Store], Json]
 Edit = Callable[[Json], Json]
 
 MAX_DOCUMENT = 3 << 20
+_OWN = ("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "managedFields")
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
@@ -43,7 +44,8 @@ class Unallocatable(Exception):
 
 
 class Write(msgspec.Struct, frozen=True):
-    """Who writes, how, and in which version; `manager` owns the fields, `author` and `message` go into the history."""
+    """Who writes, how, and in which version; `manager` owns the fields, `author`, `message` and `command` (the command
+    line that asked for it) go into the history."""
 
     author: str = ""
     manager: str = "unknown"
@@ -52,6 +54,7 @@ class Write(msgspec.Struct, frozen=True):
     subresource: str = ""
     dry_run: bool = False
     force: bool = False
+    command: str = ""
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -217,6 +220,46 @@ class Admission:
             for ref in refs:
                 self._delete(made, kind, ref, ANY)
 
+    def restore(self, wanted: Mapping[Ref, Json | None], write: Write) -> list[str]:
+        """Make objects be as these stored documents say (None: gone), in one commit; returns warnings.
+
+        What the API keeps for itself goes on: uid, status, and the owners of fields are those of the document.
+        Namespaces come first and go last.
+        """
+        kinds = {ref: self._kind_of(ref) for ref in wanted}
+        order = sorted(wanted, key=lambda ref: ((ref.group, ref.kind) != namespaces.NAMESPACE, ref))
+        said: list[str] = []
+        with self._commit(kinds[order[0]], order[0].name, write, "rollback") as made:
+            for ref in order:
+                document = wanted[ref]
+                if document is not None:
+                    said += (f"{ref} {one}" for one in self._restore(made, kinds[ref], ref, document, write))
+            for ref in reversed(order):
+                if wanted[ref] is None and made.get(ref) is not None:
+                    self._delete(made, kinds[ref], ref, ANY)
+        return said
+
+    def _kind_of(self, ref: Ref) -> Kind[Any]:
+        kind = self.registry.kind(ref.group, ref.kind)
+        if kind is None:
+            raise bad_request(f"{ref} is of a kind that is not served any more")
+        return kind
+
+    def _restore(self, made: Transaction, kind: Kind[Any], ref: Ref, document: Json, write: Write) -> tuple[str, ...]:
+        self._home(kind, made, ref)
+        owners, times = ownership.decode_owners(document["metadata"].get("managedFields"))
+        meta = {key: value for key, value in document["metadata"].items() if key not in _OWN}
+        new: Json = {key: value for key, value in document.items() if key != "status"} | {"metadata": meta}
+        old = made.get(ref)
+        if old is None:
+            if kind.allocate is not None and "status" in document:
+                # An address is given by what the object says it has: it gets the one that it had, where that is free.
+                passing = ("conditions", "observedGeneration")
+                new["status"] = {key: value for key, value in document["status"].items() if key not in passing}
+            return self._insert(made, kind, ref, new, write, owners, keep_status=True).warnings
+        new = self._scoped(kind, old, new, write)
+        return self._modify(made, kind, ref, old, new, write, lambda _: owners, times).warnings
+
     def converted(self, kind: Kind[Any], document: Json, version: str) -> Json:
         """A document in another version of its kind; versions differ in nothing but their name."""
         if not version or version == kind.versions[0]:
@@ -227,9 +270,11 @@ class Admission:
 
     @contextmanager
     def _commit(self, kind: Kind[Any], name: str, write: Write, verb: str = "write") -> Generator[Transaction]:
-        message = write.message or f"{verb} by {write.manager}"
+        via = f"{verb} by {write.manager}"
         try:
-            with self.store.transaction(author=write.author, message=message) as made:
+            with self.store.transaction(
+                author=write.author, message=write.message, via=via, command=write.command
+            ) as made:
                 yield made
                 if write.dry_run:
                     raise _Discard
@@ -307,8 +352,10 @@ class Admission:
         document: Json,
         write: Write,
         owners: ownership.Owners | None = None,
+        *,
+        keep_status: bool = False,
     ) -> Admitted:
-        if kind.has_status:
+        if kind.has_status and not keep_status:
             document = {key: value for key, value in document.items() if key != "status"}
         if document["metadata"].get("resourceVersion"):
             raise bad_request("resourceVersion should not be set on objects to be created")

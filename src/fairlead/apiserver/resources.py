@@ -21,6 +21,7 @@ from fairlead.apiserver.schema import structural
 from fairlead.apiserver.table import table
 from fairlead.apiserver.watch import Hub, Watch, begin
 from fairlead.ir.kind import Kind
+from fairlead.model.caller import COMMAND_HEADER, MESSAGE_HEADER, decoded
 from fairlead.model.ref import Ref
 from fairlead.store import Gone
 
@@ -258,6 +259,8 @@ class Resources:
             subresource=call.target.subresource,
             dry_run=asked.dry_run(call.request, options or {}),
             force=asked.flag(call.request, "force"),
+            message=decoded(call.request.headers.get(MESSAGE_HEADER, "")),
+            command=decoded(call.request.headers.get(COMMAND_HEADER, "")),
         )
 
     def _done(self, call: Call, kind: Kind[Any], admitted: Admitted) -> Response:

@@ -2,3 +2,6 @@
 
 Decides nothing about the mesh: it reads, asks and prints.
 """
+
+WORDS = "fairlead.words"
+"""Where a context keeps the words of the command line (`click.Context.meta`)."""

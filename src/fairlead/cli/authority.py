@@ -56,7 +56,7 @@ def status(state: Path | None, kubeconfig: Path | None, output: str | None) -> N
 
     Exit status: 1 if something ends soon (less than a fifth of its life is left), else 0.
     """
-    from fairlead.cli.resources import connected
+    from fairlead.cli.connecting import connected
 
     with connected(kubeconfig, state) as client:
         found = client.request("GET", "/fairlead/v1/ca").document
@@ -163,7 +163,7 @@ def _take(
     kubeconfig: Path | None,
     output: str | None,
 ) -> None:
-    from fairlead.cli.resources import connected
+    from fairlead.cli.connecting import connected
 
     with connected(kubeconfig, state) as client:
         found = _ask(client, step, body, force=force, dry_run=dry_run)
@@ -182,7 +182,7 @@ def _ask(client: Client, step: str, body: dict[str, str] | None = None, **flags:
 
 
 def _through(step: str, timeout: str, state: Path | None, kubeconfig: Path | None, output: str | None) -> None:
-    from fairlead.cli.resources import connected
+    from fairlead.cli.connecting import connected
     from fairlead.model.duration import parse_duration
 
     try:
@@ -212,7 +212,7 @@ def _through(step: str, timeout: str, state: Path | None, kubeconfig: Path | Non
 def _wait(seconds: float, step: str, state: Path | None, kubeconfig: Path | None, *, quiet: bool) -> None:
     """Until the step would be taken. Raises ClickException with those that lag."""
     from fairlead.cli.client import Refused
-    from fairlead.cli.resources import connected
+    from fairlead.cli.connecting import connected
 
     end, said = time.monotonic() + seconds, ""
     while True:

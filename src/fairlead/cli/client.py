@@ -18,6 +18,7 @@ import msgspec
 
 from fairlead import __version__
 from fairlead.controlplane.state import default_directory
+from fairlead.model.caller import COMMAND_HEADER, MESSAGE_HEADER, encoded
 from fairlead.model.yaml import YAMLError, parse_documents
 
 Json = dict[str, Any]
@@ -130,10 +131,12 @@ def read_kubeconfig(path: Path) -> Access:
 
 
 class Client:
-    """Requests over one kept connection."""
+    """Requests over one kept connection. `command` and `message` go into the history with what is written."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, command: str = "", message: str = "") -> None:
         self.access = access
+        said = ((COMMAND_HEADER, command), (MESSAGE_HEADER, message))
+        self._said = {header: encoded(text) for header, text in said if text}
         self._context = self._tls(access)
         self._link: http.client.HTTPSConnection | None = None
 
@@ -166,6 +169,8 @@ class Client:
         sent = {"User-Agent": _AGENT, "Accept": "application/json", **headers}
         if self.access.token:
             sent["Authorization"] = f"Bearer {self.access.token}"
+        if method != "GET":
+            sent |= self._said
         where = f"https://{self.access.host}:{self.access.port}"
         for fresh in (self._link is None, True):
             try:

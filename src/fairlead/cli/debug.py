@@ -47,8 +47,8 @@ def profile(state: Path | None, kubeconfig: Path | None, seconds: float, rate: i
     fairlead debug profile
     fairlead debug profile --seconds 30 -o profile.json
     """
+    from fairlead.cli.connecting import connected
     from fairlead.cli.flamegraph import speedscope, svg
-    from fairlead.cli.resources import connected
 
     if output.suffix not in (".svg", ".json", ".txt"):
         raise click.UsageError(f"{output}: the name must end in .svg, .json or .txt")
@@ -82,7 +82,7 @@ def memory(state: Path | None, kubeconfig: Path | None, output: str | None) -> N
 
     RUNS tells how often a rule has been evaluated since the start.
     """
-    from fairlead.cli.resources import connected
+    from fairlead.cli.connecting import connected
 
     with connected(kubeconfig, state) as client:
         found: dict[str, Any] = client.request("GET", "/fairlead/v1/memory").document

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import click
 
-from fairlead.cli.printing import ordered
+from fairlead.envoy.protojson import ordered
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 _LARGEST = 256 << 20

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import click
 
+from fairlead.cli import WORDS
+
 EPILOG = """\b
 Exit status: 0 success, 1 refused or failed, 2 wrong usage, 130 interrupted.
 `fairlead run` and `fairlead agent` exit with the status of their application.
@@ -23,6 +25,8 @@ class _Entry(NamedTuple):
 
 COMMANDS: dict[str, _Entry] = {
     "agent": _Entry("agent", "agent", "Run one workload's agent: identity, Envoy, application."),
+    "blame": _Entry("blame", "blame", "Show who last changed each field of an object, when and how."),
+    "analyze": _Entry("analyze", "analyze", "Say what is wrong with files, or with a running mesh."),
     "api-resources": _Entry("resources", "api_resources", "List the kinds that the API serves."),
     "apply": _Entry("resources", "apply", "Create or change objects from files."),
     "ca": _Entry("authority", "ca", "Show and rotate the certificate authority."),
@@ -33,24 +37,34 @@ COMMANDS: dict[str, _Entry] = {
     "delete": _Entry("resources", "delete", "Delete objects."),
     "demo": _Entry("demo", "demo", "Bring up a shop in a mesh and show what the mesh does."),
     "explain": _Entry("explain", "explain", "Explain a kind, or a field of it."),
+    "explain-code": _Entry("analyze", "explain_code", "Tell what a code of a finding means."),
     "get": _Entry("resources", "get", "Show objects."),
+    "history": _Entry("history", "history", "Show who changed what, and when."),
     "logs": _Entry("node", "logs", "Show the kept logs of a process."),
     "mtls": _Entry("mtls", "mtls", "Show who still calls in plaintext."),
     "node": _Entry("node", "node", "Supervise the Processes of this host."),
     "proxy-config": _Entry("proxyconfig", "proxy_config", "Show what an Envoy runs."),
     "proxy-status": _Entry("proxystatus", "proxy_status", "Show whether each proxy has what it should have."),
+    "rollback": _Entry("rollback", "rollback", "Restore objects, or everything, as they were."),
     "run": _Entry("node", "run", "Run one command in the mesh."),
     "scope": _Entry("scope", "scope", "Show what workloads call, and propose Sidecar objects for it."),
     "serve": _Entry("serve", "serve", "Run the control plane."),
+    "show": _Entry("history", "show", "Show what one revision changed."),
+    "test": _Entry("testing", "test_command", "Check expectations about requests against files, with no mesh running."),
     "token": _Entry("token", "token", "Make join tokens."),
     "up": _Entry("serve", "up", "Run everything on this host: control plane, node and gateway."),
     "validate": _Entry("validate", "validate_command", "Check files as admission does, without a control plane."),
+    "why": _Entry("why", "why", "Say what a request meets, hop by hop, and which field decides."),
     "version": _Entry("version", "version", "Show versions."),
 }
 
 
 class _Lazy(click.Group):
     """A group that knows its commands' names and help without importing them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[WORDS] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)

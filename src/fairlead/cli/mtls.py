@@ -30,7 +30,7 @@ def mtls(workload: str, forget: bool, state: Path | None, kubeconfig: Path | Non
     fairlead mtls
     fairlead mtls ratings-v1-0.shop
     """
-    from fairlead.cli.resources import connected
+    from fairlead.cli.connecting import connected
 
     query = f"?{urlencode({'workload': workload})}" if workload else ""
     with connected(kubeconfig, state) as client:

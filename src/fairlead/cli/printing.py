@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import click
 import yaml
@@ -33,14 +33,6 @@ def as_yaml(document: object) -> str:
 def as_json(document: object) -> str:
     """A document as indented JSON."""
     return json.dumps(document, indent=4, ensure_ascii=False) + "\n"
-
-
-def ordered(value: Any) -> Any:
-    """JSON-shaped data with all fields in alphabetical order: maps of protobuf come in any."""
-    if isinstance(value, Mapping):
-        fields = cast("Mapping[str, Any]", value)
-        return {key: ordered(fields[key]) for key in sorted(fields)}
-    return [ordered(one) for one in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 def show(document: object, form: str) -> None:

@@ -72,8 +72,8 @@ def _found(proxy: str, state: Path | None, kubeconfig: Path | None, what: str = 
 
 
 def _of_the_control_plane(proxy: str, state: Path | None, kubeconfig: Path | None) -> dict[str, list[dict[str, Any]]]:
+    from fairlead.cli.connecting import connected
     from fairlead.cli.protojson import decode, to_json
-    from fairlead.cli.resources import connected
     from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 
     with connected(kubeconfig, state) as client:

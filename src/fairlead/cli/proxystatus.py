@@ -57,7 +57,7 @@ def proxy_status(
     Exit status: 0 if every proxy is in sync, 1 if one has refused something, if a push is held, or if there is no such
     proxy.
     """
-    from fairlead.cli.resources import connected
+    from fairlead.cli.connecting import connected
 
     if slow and (proxy or release):
         raise click.UsageError("--slow is about all proxies: it goes with neither PROXY nor --release")

@@ -6,16 +6,16 @@ Exit status: 0 done, 1 refused or failed, 2 wrong usage. Files are checked whole
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import click
 
 from fairlead.cli import manifests, printing
-from fairlead.cli.client import Client, ClientError, Refused, find_kubeconfig, read_kubeconfig
+from fairlead.cli.client import Client, Refused
+from fairlead.cli.connecting import connected, connection, message_option
 from fairlead.cli.manifests import Complaint, Entry
 from fairlead.compiler.registry import registry
 from fairlead.ir.kind import Kind
@@ -23,21 +23,11 @@ from fairlead.model.diagnostic import Severity
 from fairlead.model.names import nearest
 
 Json = dict[str, Any]
-F = TypeVar("F", bound=Callable[..., Any])
 
 MANAGER = "fairlead"
 _CODED = re.compile(r"\[FL\d{4}\]$")
 _APPLY = "application/apply-patch+yaml"
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
-
-
-def connection(command: F) -> F:
-    """The options that say which API is meant: --kubeconfig and --state."""
-    state = click.option(
-        "--state", type=click.Path(path_type=Path), help="State directory of the control plane; its kubeconfig is used."
-    )
-    kubeconfig = click.option("--kubeconfig", type=click.Path(path_type=Path), help="Default: $KUBECONFIG.")
-    return kubeconfig(state(command))
 
 
 _namespace = click.option("-n", "--namespace", default="", metavar="NS", help="Default: the kubeconfig's, or default.")
@@ -51,23 +41,6 @@ _dry = click.option(
     default="none",
     help="Do everything but store the result (client: only check the files).",
 )
-
-
-@contextmanager
-def connected(kubeconfig: Path | None, state: Path | None) -> Generator[Client]:
-    """A client; every failure inside becomes one line and exit status 1."""
-    try:
-        client = Client(read_kubeconfig(find_kubeconfig(kubeconfig, state)))
-    except ClientError as error:
-        printing.complain(f"error: {error}")
-        raise SystemExit(1) from None
-    try:
-        yield client
-    except (ClientError, Refused) as error:
-        printing.complain(f"error: {error}")
-        raise SystemExit(1) from None
-    finally:
-        client.close()
 
 
 def address(kind: Kind[Any], version: str, namespace: str | None, name: str = "", **query: str) -> str:
@@ -120,6 +93,7 @@ def checked_entries(filenames: Sequence[str], namespace: str, *, given: bool, re
 @click.option("--server-side", is_flag=True, help="Taken for kubectl's sake: it always is.")
 @click.option("--force-conflicts", is_flag=True, help="Take over fields that another client owns.")
 @click.option("-o", "--output", type=click.Choice(["json", "yaml", "name"]), help="Print the objects.")
+@message_option
 @connection
 def apply(
     filenames: tuple[str, ...],
@@ -129,6 +103,7 @@ def apply(
     server_side: bool,
     force_conflicts: bool,
     output: str | None,
+    message: str,
     kubeconfig: Path | None,
     state: Path | None,
 ) -> None:
@@ -142,7 +117,7 @@ def apply(
         for entry in checked_entries(filenames, namespace or "default", given=bool(namespace), recursive=recursive):
             click.echo(f"{_called(entry.kind, entry.ref.name)} checked (client dry run)")
         return
-    with connected(kubeconfig, state) as client:
+    with connected(kubeconfig, state, message) as client:
         home = namespace or client.access.namespace
         entries = checked_entries(filenames, home, given=bool(namespace), recursive=recursive)
         done, failed = apply_entries(
@@ -222,7 +197,7 @@ def _listed(documents: list[Json]) -> Json:
     return {"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": documents}
 
 
-def _kind(word: str) -> Kind[Any]:
+def kind_of(word: str) -> Kind[Any]:
     """The kind that a person means. Raises click.UsageError with the nearest name."""
     found = registry().named(word)
     if len(found) == 1:
@@ -236,7 +211,7 @@ def _kind(word: str) -> Kind[Any]:
     raise click.UsageError(f"there is no kind {word!r}. {remedy}")
 
 
-def _wanted(words: Sequence[str]) -> list[tuple[Kind[Any], list[str]]]:
+def wanted_of(words: Sequence[str]) -> list[tuple[Kind[Any], list[str]]]:
     """`KIND NAME...`, `KIND,KIND` or `KIND/NAME ...`, as kinds and names."""
     if any("/" in word for word in words):
         out: list[tuple[Kind[Any], list[str]]] = []
@@ -244,9 +219,9 @@ def _wanted(words: Sequence[str]) -> list[tuple[Kind[Any], list[str]]]:
             kind, slash, name = word.partition("/")
             if not slash or not name:
                 raise click.UsageError("give KIND NAME..., or KIND/NAME for all of them")
-            out.append((_kind(kind), [name]))
+            out.append((kind_of(kind), [name]))
         return out
-    return [(_kind(word), list(words[1:])) for word in words[0].split(",")]
+    return [(kind_of(word), list(words[1:])) for word in words[0].split(",")]
 
 
 @click.command("get")
@@ -256,6 +231,7 @@ def _wanted(words: Sequence[str]) -> list[tuple[Kind[Any], list[str]]]:
 @click.option("-l", "--selector", default="", help="Only objects with these labels, such as app=web,tier!=db.")
 @click.option("-o", "--output", type=click.Choice(["wide", "json", "yaml", "name"]), help="Another form.")
 @click.option("-w", "--watch", is_flag=True, help="Go on with what changes, until interrupted.")
+@click.option("--at", type=click.IntRange(1), metavar="REV", help="As it was at this revision (`fairlead history`).")
 @connection
 def get(
     words: tuple[str, ...],
@@ -264,44 +240,61 @@ def get(
     selector: str,
     output: str | None,
     watch: bool,
+    at: int | None,
     kubeconfig: Path | None,
     state: Path | None,
 ) -> None:
     """Show objects: `get KIND`, `get KIND NAME`, `get KIND/NAME`, `get KIND,KIND`."""
-    wanted = _wanted(words)
+    wanted = wanted_of(words)
     if watch and (len(wanted) > 1 or len(wanted[0][1]) > 1):
         raise click.UsageError("--watch follows one kind or one object")
+    if watch and at is not None:
+        raise click.UsageError("--watch follows what happens now: leave out --at")
     with connected(kubeconfig, state) as client:
         home = None if all_namespaces else namespace or client.access.namespace
         if watch:
             kind, names = wanted[0]
             _follow(client, kind, home, names, selector, output)
         elif output in ("json", "yaml", "name"):
-            _documents(client, wanted, home, selector, output)
+            _documents(client, wanted, _Where(home, selector, at), output)
         else:
-            _tables(client, wanted, home, selector, wide=output == "wide")
+            _tables(client, wanted, _Where(home, selector, at), wide=output == "wide")
 
 
-def _paths(kind: Kind[Any], names: list[str], home: str | None, selector: str) -> list[str]:
-    version = kind.versions[0]
+class _Where(NamedTuple):
+    """Which objects: their namespace (None: across them), labels, and the revision, if not the present."""
+
+    home: str | None
+    selector: str
+    at: int | None
+
+
+def _paths(kind: Kind[Any], names: list[str], where: _Where) -> list[str]:
+    version, home = kind.versions[0], where.home
+    if names and home is None and kind.namespaced:
+        raise click.UsageError("an object has one namespace: name it with -n instead of -A")
+    if where.at is not None:
+        # Lists can be read as they were, so one object is a list of one.
+        past = {"resourceVersion": str(where.at), "resourceVersionMatch": "Exact"}
+        if not names:
+            return [address(kind, version, home, labelSelector=where.selector, **past)]
+        return [address(kind, version, home, fieldSelector=f"metadata.name={name}", **past) for name in names]
     if names:
-        if home is None and kind.namespaced:
-            raise click.UsageError("an object has one namespace: name it with -n instead of -A")
         return [address(kind, version, home, name) for name in names]
-    return [address(kind, version, home, labelSelector=selector)]
+    return [address(kind, version, home, labelSelector=where.selector)]
 
 
-def _documents(
-    client: Client, wanted: list[tuple[Kind[Any], list[str]]], home: str | None, selector: str, form: str
-) -> None:
+def _documents(client: Client, wanted: list[tuple[Kind[Any], list[str]]], where: _Where, form: str) -> None:
     found: list[tuple[Kind[Any], Json]] = []
     single = len(wanted) == 1 and len(wanted[0][1]) == 1
     for kind, names in wanted:
-        for path in _paths(kind, names, home, selector):
+        for path in _paths(kind, names, where):
             document: Json = client.request("GET", path).document
             api = {"apiVersion": kind.api_version, "kind": kind.kind}
             listed: list[Json] = document.get("items") or []
-            items = [{**api, **one} for one in listed] if not names else [document]
+            items = [{**api, **one} for one in listed] if "items" in document else [document]
+            if names and not items:
+                raise click.ClickException(f"there was no such {kind.kind} at revision {where.at}: {', '.join(names)}")
             found.extend((kind, one) for one in items)
     if form == "name":
         for kind, document in found:
@@ -314,14 +307,13 @@ def _documents(
     printing.show(documents[0] if single else empty, form)
 
 
-def _tables(
-    client: Client, wanted: list[tuple[Kind[Any], list[str]]], home: str | None, selector: str, *, wide: bool
-) -> None:
+def _tables(client: Client, wanted: list[tuple[Kind[Any], list[str]]], where: _Where, *, wide: bool) -> None:
+    home = where.home
     printed = False
     for kind, names in wanted:
         rows: list[list[object]] = []
         header: list[str] = []
-        for path in _paths(kind, names, home, selector):
+        for path in _paths(kind, names, where):
             table: Json = client.request("GET", path, accept=_TABLE).document
             header, more = _cells(kind, table, across=home is None, wide=wide, prefixed=len(wanted) > 1)
             rows.extend(more)
@@ -331,8 +323,9 @@ def _tables(
             printing.print_table(header, rows)
             printed = True
     if not printed:
-        where = "" if home is None else f" in namespace {home}"
-        click.echo(f"No objects found{where}.", err=True)
+        said = "" if home is None else f" in namespace {home}"
+        past = f" at revision {where.at}" if where.at else ""
+        click.echo(f"No objects found{said}{past}.", err=True)
 
 
 def _cells(
@@ -391,6 +384,7 @@ def _follow(
 @click.option("-l", "--selector", default="", help="Delete the objects of KIND with these labels.")
 @click.option("--all", "everything", is_flag=True, help="Delete all objects of KIND in the namespace.")
 @click.option("--ignore-not-found", is_flag=True, help="What is not there is no failure.")
+@message_option
 @connection
 def delete(
     words: tuple[str, ...],
@@ -401,6 +395,7 @@ def delete(
     selector: str,
     everything: bool,
     ignore_not_found: bool,
+    message: str,
     kubeconfig: Path | None,
     state: Path | None,
 ) -> None:
@@ -409,10 +404,10 @@ def delete(
         raise click.UsageError("name what to delete: KIND NAME..., or -f FILE")
     if dry_run == "client":
         raise click.UsageError("deleting has no client dry run; use --dry-run=server")
-    wanted = _wanted(words) if words else []
+    wanted = wanted_of(words) if words else []
     if any(not names for _, names in wanted) and not selector and not everything:
         raise click.UsageError("name the objects, or select them with -l SELECTOR or --all")
-    with connected(kubeconfig, state) as client:
+    with connected(kubeconfig, state, message) as client:
         home = namespace or client.access.namespace
         targets: list[tuple[Kind[Any], str, str]] = []
         if filenames:

@@ -78,7 +78,7 @@ def learn(workload: str, namespace: str, namespace_wide: bool, state: Path | Non
 
 
 def _calls(workload: str, namespace: str, state: Path | None, kubeconfig: Path | None) -> list[dict[str, Any]]:
-    from fairlead.cli.resources import connected
+    from fairlead.cli.connecting import connected
 
     asked = {"namespace": namespace, "workload": workload, "refresh": "true"}
     query = urlencode({key: value for key, value in asked.items() if value})

@@ -31,7 +31,7 @@ def create(
     \b
     fairlead token create -n shop --service-account ratings --ttl 10m > ratings.token
     """
-    from fairlead.cli.resources import connected
+    from fairlead.cli.connecting import connected
     from fairlead.model.duration import parse_duration
 
     try:
@@ -66,8 +66,8 @@ _KUBECONFIG = click.option(
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print data instead of a table.")
 def list_(state: Path | None, kubeconfig: Path | None, output: str | None) -> None:
     """List the tokens that have not ended, without their secret. USED counts the certificates that each has fetched."""
+    from fairlead.cli.connecting import connected
     from fairlead.cli.printing import print_table
-    from fairlead.cli.resources import connected
 
     with connected(kubeconfig, state) as client:
         found = client.request("GET", "/fairlead/v1/tokens").document["tokens"]
@@ -105,8 +105,8 @@ def revoke(
 
     Certificates that they have fetched go on and renew themselves.
     """
+    from fairlead.cli.connecting import connected
     from fairlead.cli.printing import complain
-    from fairlead.cli.resources import connected
 
     if bool(ids) == bool(service_account):
         raise click.UsageError("name token ids (`fairlead token list`), or a --service-account")

@@ -150,8 +150,8 @@ class Publisher:
         """Whether the proxies of an open view ask for clusters when they need them."""
         return self._shown[view].view.on_demand == "true"
 
-    def origins(self, view: View, type_url: str, name: str) -> list[Any]:
-        """The keys of the input rows on which a resource of a view depends."""
+    def part(self, view: View, type_url: str, name: str) -> Part | None:
+        """What makes a resource of an open view; None if the view has no such resource."""
         group = self._shown.get(view)
         for layer in group.layers if group is not None else ():
             if layer.type_url != type_url:
@@ -159,8 +159,13 @@ class Publisher:
             for part in self._layers[layer].members:
                 held = self._parts[part].resource
                 if held is not None and held.name == name:
-                    return [key for _table, key in self._engine.why(part.rule, part.key)]
-        return []
+                    return part
+        return None
+
+    def origins(self, view: View, type_url: str, name: str) -> list[Any]:
+        """The keys of the input rows on which a resource of a view depends."""
+        part = self.part(view, type_url, name)
+        return [] if part is None else [key for _table, key in self._engine.why(part.rule, part.key)]
 
     def open(self, view: View) -> None:
         """Begin to keep a view up to date (counted: close it as often)."""

@@ -56,6 +56,10 @@ class Indexes:
         """Nobody reads this cell any more."""
         self._presences[cell.index].pop(cell.at, None)
 
+    def named(self) -> Mapping[int, tuple[Index[Any, Any, Any], Hashable]]:
+        """The index and key of each bucket, by the bucket's `id`: a bucket itself does not remember them."""
+        return {id(bucket): (index, at) for index, buckets in self._buckets.items() for at, bucket in buckets.items()}
+
     def sizes(self) -> Mapping[str, int]:
         """How many buckets each index has."""
         return {index.name: len(buckets) for index, buckets in self._buckets.items()}

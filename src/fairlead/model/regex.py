@@ -1,13 +1,17 @@
 """Regular expressions of the API: RE2, as Envoy compiles them (https://github.com/google/re2/wiki/Syntax).
 
-There is no RE2 here, so an expression is refused for what RE2 is known not to have, and then for what Python's own
-compiler finds after RE2's additions are replaced by equivalents of the same shape. Nothing is ever matched.
+Admission judges expressions without RE2: it refuses what RE2 is known not to have, and then what Python's own compiler
+finds after RE2's additions are replaced by equivalents of the same shape. Whoever matches does so with RE2 itself,
+which is loaded only then.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
 
 _LIMIT = 1024
 _ESCAPE = re.compile(r"\\(?:Q.*?(?:\\E|$)|[pP](?:\{\^?\w+\}|\w)|x\{[0-9a-fA-F]{1,6}\}|.)", re.DOTALL)
@@ -37,6 +41,29 @@ def regex_fault(text: str) -> str | None:
     if faults:
         return faults[0]
     return _compile(_GROUP.sub(_group, _POSIX.sub("a-z", plain)))
+
+
+def matches_whole(expression: str, text: str) -> bool:
+    """Whether the expression matches the whole text; one that RE2 does not take matches nothing."""
+    made = _compiled(expression)
+    return made is not None and made.fullmatch(text) is not None
+
+
+def replaced(expression: str, substitution: str, text: str) -> str:
+    """The text with every match replaced; `\\1` in the substitution stands for a group."""
+    made = _compiled(expression)
+    return text if made is None else str(made.sub(substitution, text))
+
+
+@lru_cache(maxsize=2048)
+def _compiled(expression: str) -> Any:
+    re2: Any = import_module("re2")
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(expression, options=options)
+    except re2.error:
+        return None
 
 
 def _escape(found: str, faults: list[str]) -> str:

@@ -3,7 +3,7 @@
 Knows nothing of particular kinds: it keeps JSON documents. Every acknowledged write is on disk.
 """
 
-from fairlead.store.change import Change, Json, Operation, Version
+from fairlead.store.change import Change, Json, Operation, Version, Wanted
 from fairlead.store.errors import (
     AlreadyExists,
     Conflict,
@@ -30,4 +30,5 @@ __all__ = [
     "StoreUnusable",
     "Transaction",
     "Version",
+    "Wanted",
 ]

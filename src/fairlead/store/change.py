@@ -16,7 +16,8 @@ class Change(msgspec.Struct, frozen=True):
     """One write of a commit. The documents are shared between all who see the change: do not alter them.
 
     `new` is None exactly for DELETED, `old` exactly for ADDED. `revision` is that of the commit; `time` is in Unix
-    seconds.
+    seconds. `via` says which verb of which client it was, `command` the command line that asked for it; `meant` is
+    False where only status or bookkeeping was written.
     """
 
     revision: int
@@ -27,6 +28,9 @@ class Change(msgspec.Struct, frozen=True):
     author: str = ""
     time: float = 0
     message: str = ""
+    via: str = ""
+    command: str = ""
+    meant: bool = True
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -38,3 +42,24 @@ class Version(msgspec.Struct, frozen=True):
     author: str
     time: float
     message: str
+    via: str = ""
+    command: str = ""
+    meant: bool = True
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which commits are asked for: those of an object or kind, between two revisions (exclusive), since a time.
+
+    Empty or 0 stands for all; `namespace` None for all, "" for objects without one. `status` wants those also that
+    wrote status only. `limit` counts commits.
+    """
+
+    group: str = ""
+    kind: str = ""
+    namespace: str | None = None
+    name: str = ""
+    before: int = 0
+    after: int = 0
+    since: float = 0
+    status: bool = False
+    limit: int = 0

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from fairlead.model.ref import Ref
+from fairlead.store.change import Wanted
 from fairlead.store.errors import StoreUnusable
 from fairlead.store.retention import Retention
 
 _APPLICATION = 0x464C4452
-_LAYOUT = 1
+_LAYOUT = 2
 
 _SCHEMA = """
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -25,10 +26,22 @@ CREATE TABLE live (
 CREATE TABLE history (
     revision INTEGER, seq INTEGER, grp TEXT, kind TEXT, namespace TEXT, name TEXT,
     operation TEXT NOT NULL, document BLOB, author TEXT NOT NULL, time REAL NOT NULL, message TEXT NOT NULL,
+    via TEXT NOT NULL DEFAULT '', command TEXT NOT NULL DEFAULT '', meant INTEGER NOT NULL DEFAULT 1,
     PRIMARY KEY (revision, seq)
 );
 CREATE INDEX history_of ON history (grp, kind, namespace, name, revision);
+CREATE INDEX history_meant ON history (revision) WHERE meant;
 """
+
+_UPGRADES = {
+    1: (
+        "ALTER TABLE history ADD COLUMN via TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE history ADD COLUMN command TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE history ADD COLUMN meant INTEGER NOT NULL DEFAULT 1",
+        "CREATE INDEX history_meant ON history (revision) WHERE meant",
+    )
+}
+"""What turns each older layout into the next one."""
 
 _AT = """
 SELECT h.namespace, h.name, h.document FROM history h JOIN (
@@ -49,12 +62,15 @@ DELETE FROM history WHERE revision < :horizon AND EXISTS (
 """
 _DELETIONS = "DELETE FROM history WHERE revision <= :horizon AND document IS NULL"
 
-_CHANGES = """
-SELECT h.revision, h.operation, h.grp, h.kind, h.namespace, h.name, h.document, h.author, h.time, h.message, (
+_CHANGE = """
+SELECT h.revision, h.operation, h.grp, h.kind, h.namespace, h.name, h.document, h.author, h.time, h.message, h.via,
+h.command, h.meant, (
     SELECT before.document FROM history before WHERE before.grp = h.grp AND before.kind = h.kind
     AND before.namespace = h.namespace AND before.name = h.name AND before.revision < h.revision
     ORDER BY before.revision DESC LIMIT 1
-) FROM history h WHERE h.revision > :since AND (:grp IS NULL OR (h.grp = :grp AND h.kind = :kind))
+) FROM history h
+"""
+_CHANGES = f"""{_CHANGE} WHERE h.revision > :since AND (:grp IS NULL OR (h.grp = :grp AND h.kind = :kind))
 ORDER BY h.revision, h.seq
 """
 
@@ -104,6 +120,11 @@ class Database:
             raise StoreUnusable(f"{self.path} is not a Fairlead database: point --state at another directory")
         elif layout > _LAYOUT:
             raise StoreUnusable(f"{self.path} was written by a newer Fairlead (layout {layout}): use that version")
+        else:
+            for older in range(layout, _LAYOUT):
+                for statement in _UPGRADES[older]:
+                    self._link.execute(statement)
+            self._link.execute(f"PRAGMA user_version={_LAYOUT}")
         self._link.execute("COMMIT")
 
     def _unusable(self, error: sqlite3.Error) -> StoreUnusable:
@@ -172,9 +193,9 @@ class Database:
         return row[0] if row else None
 
     def versions(self, ref: Ref) -> list[Row]:
-        """(revision, operation, document, author, time, message), oldest first."""
+        """(revision, operation, document, author, time, message, via, command, meant), oldest first."""
         statement = (
-            "SELECT revision, operation, document, author, time, message "  # noqa: S608 - constants
+            "SELECT revision, operation, document, author, time, message, via, command, meant "  # noqa: S608 - constants
             f"FROM history WHERE {_THIS} ORDER BY revision"
         )
         return self.run(statement, ref).fetchall()
@@ -183,6 +204,33 @@ class Database:
         """Rows of `_CHANGES` after a revision, of all kinds or of one (group, kind)."""
         group, name = kind or (None, None)
         return iter(self.run(_CHANGES, {"since": since, "grp": group, "kind": name}))
+
+    def commits(self, wanted: Wanted) -> list[Row]:
+        """Rows of `_CHANGE` of the newest commits that are wanted, newest first."""
+        terms: list[str] = []
+        given: list[Any] = []
+        for term, value in (
+            ("grp = ? AND kind = ?", (wanted.group, wanted.kind) if wanted.kind else ()),
+            ("namespace = ?", (wanted.namespace,) if wanted.namespace is not None else ()),
+            ("name = ?", (wanted.name,) if wanted.name else ()),
+            ("revision < ?", (wanted.before,) if wanted.before else ()),
+            ("revision > ?", (wanted.after,) if wanted.after else ()),
+            ("time >= ?", (wanted.since,) if wanted.since else ()),
+        ):
+            if value:
+                terms.append(term)
+                given += value
+        if not wanted.status:
+            terms.append("meant")
+        where = " AND ".join(terms) or "1"
+        order = "" if wanted.limit == 0 else "LIMIT ?"
+        statement = (
+            f"{_CHANGE} WHERE {where} AND h.revision IN "  # noqa: S608 - terms of this module, values apart
+            f"(SELECT DISTINCT revision FROM history WHERE {where} ORDER BY revision DESC {order}) "
+            "ORDER BY h.revision DESC, h.seq"
+        )
+        limit = [wanted.limit] if wanted.limit else []
+        return self.run(statement, [*given, *given, *limit]).fetchall()
 
     def kinds(self) -> list[tuple[str, str]]:
         """(group, kind) of everything that the history holds."""
@@ -197,7 +245,7 @@ class Database:
 
     def record(self, row: Row) -> None:
         """Append to the history."""
-        self.run("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        self.run("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def horizon_for(self, keep: Retention, now: float) -> int:
         """The newest revision that the bounds allow to be compacted."""

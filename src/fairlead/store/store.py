@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from fairlead.model.difference import meaning
 from fairlead.model.ref import Ref
-from fairlead.store.change import Change, Json, Operation, Version
-from fairlead.store.database import Database
+from fairlead.store.change import Change, Json, Operation, Version, Wanted
+from fairlead.store.database import Database, Row
 from fairlead.store.errors import AlreadyExists, Conflict, Gone, NotFound, StoreError
 from fairlead.store.retention import Retention
 
@@ -227,24 +228,28 @@ class Store:
         """The versions that are kept, oldest first."""
         with self._lock:
             rows = self._database.versions(ref)
-        return [Version(row[0], row[1], None if row[2] is None else _decode(row[2]), *row[3:]) for row in rows]
+        return [
+            Version(row[0], row[1], None if row[2] is None else _decode(row[2]), *row[3:8], meant=bool(row[8]))
+            for row in rows
+        ]
 
     def changes_since(self, revision: int, kind: tuple[str, str] | None = None) -> Sequence[Change]:
         """Every change after a revision, in order; of one (group, kind) if given. Raises Gone."""
         with self._lock:
             self._check(revision)
             rows = [] if revision == self._revision else [*self._database.changes(revision, kind)]
-        return [
-            Change(
-                row[0],
-                row[1],
-                Ref(*row[2:6]),
-                None if row[1] == "ADDED" or row[10] is None else _decode(row[10]),
-                None if row[6] is None else _decode(row[6]),
-                *row[7:10],
-            )
-            for row in rows
-        ]
+        return [_change(row) for row in rows]
+
+    def commits(self, wanted: Wanted) -> Sequence[Change]:
+        """The changes of the newest commits that are wanted, newest commit first."""
+        with self._lock:
+            rows = self._database.commits(wanted)
+        return [_change(row) for row in rows]
+
+    def require(self, revision: int) -> None:
+        """Raise Gone if what there was at a revision cannot be read any more."""
+        with self._lock:
+            self._check(revision)
 
     def _check(self, revision: int) -> None:
         if revision < self._horizon or revision > self._revision:
@@ -253,7 +258,9 @@ class Store:
     # Writing
 
     @contextmanager
-    def transaction(self, *, author: str = "", message: str = "") -> Generator[Transaction]:
+    def transaction(
+        self, *, author: str = "", message: str = "", via: str = "", command: str = ""
+    ) -> Generator[Transaction]:
         """Writes with one revision. An exception inside undoes them all. Transactions do not nest."""
         with self._lock:
             if self._writing:
@@ -264,7 +271,7 @@ class Store:
                 self._database.begin()
                 made = Transaction(self._database, self._revision + 1, now, self._uid)
                 yield made
-                self._finish(made, author, now, message)
+                meant = self._finish(made, (author, now, message, via, command))
             except BaseException:
                 self._database.rollback()
                 raise
@@ -273,8 +280,8 @@ class Store:
             if made.changes:
                 self._undelivered.append(
                     tuple(
-                        Change(made.revision, operation, ref, old, new, author, now, message)
-                        for operation, ref, old, new in made.changes
+                        Change(made.revision, operation, ref, old, new, author, now, message, via, command, means)
+                        for (operation, ref, old, new), means in zip(made.changes, meant, strict=True)
                     )
                 )
                 self._deliver()
@@ -282,17 +289,20 @@ class Store:
                 if self._writes >= self._retention.every:
                     self.compact()
 
-    def _finish(self, made: Transaction, author: str, now: float, message: str) -> None:
+    def _finish(self, made: Transaction, said: tuple[str, float, str, str, str]) -> list[bool]:
+        """Commit; for each change whether it meant something beside status and bookkeeping."""
         made.changes = _folded(made.changes)
         if not made.changes:
             self._database.rollback()
-            return
+            return []
+        meant = [old is None or new is None or meaning(old) != meaning(new) for _, _, old, new in made.changes]
         for seq, (operation, ref, _, new) in enumerate(made.changes):
             document = None if new is None else _encode(new)
-            self._database.record((made.revision, seq, *ref, operation, document, author, now, message))
+            self._database.record((made.revision, seq, *ref, operation, document, *said, meant[seq]))
         self._database.set_counter("revision", made.revision)
         self._database.commit()
         self._revision = made.revision
+        return meant
 
     def create(self, ref: Ref, document: Json, *, author: str = "", message: str = "") -> Json:
         """Add an object; returns it as stored. Raises AlreadyExists."""
@@ -363,6 +373,19 @@ class Store:
                 raise
             self._horizon = horizon
             return dropped
+
+
+def _change(row: Row) -> Change:
+    """From a row of the database's changes."""
+    return Change(
+        row[0],
+        row[1],
+        Ref(*row[2:6]),
+        None if row[1] == "ADDED" or row[13] is None else _decode(row[13]),
+        None if row[6] is None else _decode(row[6]),
+        *row[7:12],
+        meant=bool(row[12]),
+    )
 
 
 def _folded(

@@ -1,0 +1,1 @@
+"""Figures of what explains the mesh: one module for each."""

@@ -1,0 +1,122 @@
+"""The running analysis: documents in, findings out, again only of what a change may have touched.
+
+It has an engine of its own: a row for each document, a rule value for each analyzer and document. The compiled mesh is
+another engine's; what is found there comes in as diagnostics (`report`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from fairlead.analyze.analyzer import Analyzer, analyzers
+from fairlead.analyze.codes import severity_of
+from fairlead.analyze.document import CLOCK, CLUSTER_SCOPED, DOCUMENTS, Document, Sort
+from fairlead.analyze.finding import Finding, Probe, Said, of_ref
+from fairlead.analyze.queries import SYSTEM
+from fairlead.analyze.shape import mapping
+from fairlead.inc import Engine, Failure, Reader, Rule
+from fairlead.model.manifest import Json
+from fairlead.model.ref import Ref
+
+_HOUR = 3600
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A finding that is not placed in a text yet, with the request that may confirm it."""
+
+    finding: Finding
+    ref: Ref
+    path: tuple[str | int, ...] = ()
+    probe: Probe | None = None
+
+
+class Analysis:
+    """Findings about a set of documents, kept current. `only` names the analyzers to run; None: all."""
+
+    def __init__(self, now: float | None = None, only: Iterable[str] | None = None) -> None:
+        self.engine = Engine()
+        wanted = None if only is None else frozenset(only)
+        self._by_sort: dict[Sort, list[Rule[Ref, tuple[Said, ...]]]] = {}
+        self._everywhere: list[Rule[Ref, tuple[Said, ...]]] = []
+        for one in analyzers():
+            if one.standard if wanted is None else one.name in wanted:
+                made = _rule(one)
+                for sort in one.sorts:
+                    self._by_sort.setdefault(sort, []).append(made)
+                if not one.sorts:
+                    self._everywhere.append(made)
+        self._said: dict[tuple[Rule[Ref, tuple[Said, ...]], Ref], tuple[Found, ...]] = {}
+        if now is not None:
+            self.tick(now)
+
+    def tick(self, now: float) -> None:
+        """Tell what time it is, in seconds since 1970; certificates expire by the hour."""
+        with self.engine.transaction():
+            self.engine.put(CLOCK, "now", int(now) // _HOUR * _HOUR)
+
+    def apply(self, documents: Mapping[Ref, Json | None]) -> None:
+        """Put documents, and remove those that are None; the findings they touch are made again when asked for."""
+        before = {ref: self.engine.get(DOCUMENTS, ref) for ref in documents}
+        with self.engine.transaction():
+            for ref, data in documents.items():
+                if data is None or ref.namespace in SYSTEM:
+                    self.engine.delete(DOCUMENTS, ref)
+                else:
+                    self.engine.put(DOCUMENTS, ref, Document(ref, data))
+        for ref, data in documents.items():
+            there = data is not None and ref.namespace not in SYSTEM
+            if there and before[ref] is None:
+                for rule in self._rules(ref):
+                    self.engine.observe(rule, ref)
+            elif not there and before[ref] is not None:
+                for rule in self._rules(ref):
+                    self.engine.unobserve(rule, ref)
+                    self._said.pop((rule, ref), None)
+
+    def found(self) -> list[Found]:
+        """All findings, in no particular order, each once."""
+        for rule, key in self.engine.take_stale():
+            if isinstance(key, Ref):
+                said = tuple(_found(key, one) for one in self._called(rule, key))
+                if said:
+                    self._said[(rule, key)] = said
+                else:
+                    self._said.pop((rule, key), None)
+        return list({one: None for many in self._said.values() for one in many})
+
+    def _called(self, rule: Rule[Ref, tuple[Said, ...]], key: Ref) -> tuple[Said, ...]:
+        try:
+            return self.engine.call(rule, key)
+        except Failure as error:
+            # A defect of one analyzer must not keep the findings of the others from people.
+            text = f"{error}: please report it"
+            return (Said("IST0001", text),)
+
+    def _rules(self, ref: Ref) -> list[Rule[Ref, tuple[Said, ...]]]:
+        return [*self._by_sort.get((ref.group, ref.kind), ()), *self._everywhere]
+
+
+def _rule(analyzer: Analyzer) -> Rule[Ref, tuple[Said, ...]]:
+    def run(r: Reader, ref: Ref) -> tuple[Said, ...]:
+        document = r.get(DOCUMENTS, ref)
+        return () if document is None else tuple(analyzer.run(r, document))
+
+    return Rule(f"analyze.{analyzer.name}", run)
+
+
+def _found(key: Ref, said: Said) -> Found:
+    ref = said.about or key
+    finding = Finding(severity_of(said.code), said.code, said.message, said.remedy, field=str(said.path), **of_ref(ref))
+    return Found(finding, ref, tuple(said.path), said.probe)
+
+
+def reference(data: Json, namespace: str = "default") -> Ref:
+    """Which object a document is of; one that names no namespace falls to `namespace`."""
+    api_version = data.get("apiVersion")
+    group = api_version.rpartition("/")[0] if isinstance(api_version, str) else ""
+    kind = str(data.get("kind") or "?")
+    named = mapping(data, "metadata")
+    home = "" if (group, kind) in CLUSTER_SCOPED else str(named.get("namespace") or namespace)
+    return Ref(group, kind, home, str(named.get("name") or "?"))

@@ -1,0 +1,84 @@
+"""Certificates and keys in Secrets: whether they are what they should be, and until when."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import warnings
+from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from fairlead.analyze import shape
+
+
+def held(secret: dict[str, Any], *names: str) -> bytes | None:
+    """The bytes of the first of these keys that a Secret has, decoded; None if it has none or it cannot be decoded."""
+    for name in names:
+        plain = shape.value(secret, "stringData", name)
+        if isinstance(plain, str):
+            return plain.encode()
+        coded = shape.value(secret, "data", name)
+        if isinstance(coded, str):
+            try:
+                return base64.b64decode(coded, validate=True)
+            except (binascii.Error, ValueError):
+                return b""
+    return None
+
+
+def certificate_of(pem: bytes) -> x509.Certificate | None:
+    """The first certificate of a PEM text, None if there is none that can be read."""
+    with warnings.catch_warnings():
+        # The library warns of odd serial numbers, which Envoy and its clients take.
+        warnings.simplefilter("ignore")
+        try:
+            return x509.load_pem_x509_certificate(pem)
+        except (ValueError, UnsupportedAlgorithm):
+            return None
+
+
+def expiry(pem: bytes) -> tuple[float, float] | None:
+    """From when until when the first certificate of a PEM text holds, in seconds since 1970; None if there is none."""
+    found = certificate_of(pem)
+    return None if found is None else _span(found)
+
+
+def _span(found: x509.Certificate) -> tuple[float, float]:
+    return found.not_valid_before_utc.timestamp(), found.not_valid_after_utc.timestamp()
+
+
+def credential_problem(secret: dict[str, Any], now: int | None) -> str:
+    """Why a Secret is no credential of a gateway's server; "" if it is one. Without a time nothing is expired."""
+    certificate, key = held(secret, "tls.crt", "cert"), held(secret, "tls.key", "key")
+    if certificate is None or key is None:
+        missing = "tls.crt" if certificate is None else "tls.key"
+        return f"it has no {missing}"
+    leaf = certificate_of(certificate)
+    if leaf is None:
+        return "tls.crt is not a PEM certificate"
+    try:
+        load_pem_private_key(key, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return "tls.key is not a PEM private key"
+    if now is not None and leaf.not_valid_after_utc.timestamp() <= now:
+        return f"its certificate expired on {leaf.not_valid_after_utc:%Y-%m-%d}"
+    if now is not None and leaf.not_valid_before_utc.timestamp() > now:
+        return f"its certificate does not hold before {leaf.not_valid_before_utc:%Y-%m-%d}"
+    return ""
+
+
+def fits(secret: dict[str, Any]) -> bool:
+    """Whether a Secret's key is that of its certificate; True where one of them cannot be read."""
+    certificate, key = held(secret, "tls.crt", "cert"), held(secret, "tls.key", "key")
+    leaf = certificate_of(certificate) if certificate else None
+    if leaf is None or not key:
+        return True
+    try:
+        private = load_pem_private_key(key, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return True
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return private.public_key().public_bytes(*form) == leaf.public_key().public_bytes(*form)

@@ -1,0 +1,247 @@
+"""Documents as the analyzers see them: raw, of every kind, with indexes by what others ask for.
+
+Documents of kinds that Fairlead does not serve (Pods, Deployments, webhooks ...) are here too, and documents that are
+not valid: nothing may be assumed of their shape, which is why everything is read through `shape`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from fairlead.analyze.shape import items, mapping, pairs, words
+from fairlead.inc import Table
+from fairlead.ir.visibility import DOMAIN_SUFFIX, concerned, full_name
+from fairlead.model.manifest import Json
+from fairlead.model.ref import Ref
+
+Sort = tuple[str, str]
+"""A group and a kind, whatever the version."""
+
+NETWORKING, SECURITY, TELEMETRY_GROUP = "networking.istio.io", "security.istio.io", "telemetry.istio.io"
+VIRTUAL_SERVICE: Sort = (NETWORKING, "VirtualService")
+DESTINATION_RULE: Sort = (NETWORKING, "DestinationRule")
+GATEWAY: Sort = (NETWORKING, "Gateway")
+SERVICE_ENTRY: Sort = (NETWORKING, "ServiceEntry")
+WORKLOAD_ENTRY: Sort = (NETWORKING, "WorkloadEntry")
+WORKLOAD_GROUP: Sort = (NETWORKING, "WorkloadGroup")
+SIDECAR: Sort = (NETWORKING, "Sidecar")
+ENVOY_FILTER: Sort = (NETWORKING, "EnvoyFilter")
+AUTHORIZATION: Sort = (SECURITY, "AuthorizationPolicy")
+REQUEST_AUTHENTICATION: Sort = (SECURITY, "RequestAuthentication")
+PEER_AUTHENTICATION: Sort = (SECURITY, "PeerAuthentication")
+TELEMETRY: Sort = (TELEMETRY_GROUP, "Telemetry")
+WASM_PLUGIN: Sort = ("extensions.istio.io", "WasmPlugin")
+K8S_GATEWAY: Sort = ("gateway.networking.k8s.io", "Gateway")
+PROCESS: Sort = ("fairlead.dev", "Process")
+SERVICE: Sort = ("", "Service")
+NAMESPACE: Sort = ("", "Namespace")
+POD: Sort = ("", "Pod")
+NODE: Sort = ("", "Node")
+SECRET: Sort = ("", "Secret")
+CONFIG_MAP: Sort = ("", "ConfigMap")
+DEPLOYMENT: Sort = ("apps", "Deployment")
+MESH_CONFIG: Sort = ("mesh.istio.io", "MeshConfig")
+CRD: Sort = ("apiextensions.k8s.io", "CustomResourceDefinition")
+MUTATING: Sort = ("admissionregistration.k8s.io", "MutatingWebhookConfiguration")
+VALIDATING: Sort = ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration")
+
+CLUSTER_SCOPED = frozenset((NAMESPACE, NODE, CRD, MUTATING, VALIDATING, MESH_CONFIG, ("", "PersistentVolume")))
+TEMPLATED = frozenset(
+    (
+        DEPLOYMENT,
+        ("apps", "StatefulSet"),
+        ("apps", "DaemonSet"),
+        ("apps", "ReplicaSet"),
+        ("batch", "Job"),
+        ("argoproj.io", "Rollout"),
+    )
+)
+ROOT_NAMESPACE = "istio-system"
+MESH = "mesh"
+"""The reserved name of all sidecars in `VirtualService.spec.gateways`."""
+
+
+class Document(msgspec.Struct, frozen=True):
+    """One document: which object it is, and its data. `ref` has the namespace that an unnamed one falls to."""
+
+    ref: Ref
+    data: Json
+
+    @property
+    def sort(self) -> Sort:
+        """Group and kind."""
+        return self.ref.group, self.ref.kind
+
+    @property
+    def spec(self) -> Json:
+        """The `spec` field, {} where there is none."""
+        return mapping(self.data, "spec")
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The object's own labels."""
+        return pairs(self.data, "metadata", "labels")
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """The object's annotations."""
+        return pairs(self.data, "metadata", "annotations")
+
+
+class Label(NamedTuple):
+    """A label of a workload, in a namespace ("*": in any)."""
+
+    namespace: str
+    key: str
+    value: str
+
+
+def workload_labels(document: Document) -> dict[str, str] | None:
+    """The labels that selectors are held against, None if the document describes no workload."""
+    sort = document.sort
+    if sort == POD:
+        return document.labels
+    if sort in TEMPLATED:
+        return pairs(document.spec, "template", "metadata", "labels")
+    if sort in (PROCESS, WORKLOAD_ENTRY):
+        return {**document.labels, **pairs(document.spec, "labels")}
+    if sort == WORKLOAD_GROUP:
+        return pairs(document.spec, "metadata", "labels")
+    return None
+
+
+def export_to(document: Document) -> tuple[str, ...]:
+    """To which namespaces an object is shown: `spec.exportTo`, or the annotation of a Service; () is everywhere."""
+    if document.sort == SERVICE:
+        said = document.annotations.get("networking.istio.io/exportTo", "")
+        return tuple(one.strip() for one in said.split(",") if one.strip())
+    return tuple(words(document.spec, "exportTo"))
+
+
+def hosts_of(document: Document) -> list[str]:
+    """The hosts that a Service or ServiceEntry defines, fully qualified and in lower case."""
+    if document.sort == SERVICE:
+        return [full_name(document.ref.name, document.ref.namespace, DOMAIN_SUFFIX).lower()]
+    if document.sort == SERVICE_ENTRY:
+        return [full_name(one, document.ref.namespace, DOMAIN_SUFFIX).lower() for one in words(document.spec, "hosts")]
+    return []
+
+
+def attached_to_mesh(document: Document) -> bool:
+    """Whether a VirtualService is for sidecars (it names no gateway, or `mesh` among them)."""
+    gateways = words(document.spec, "gateways")
+    return not gateways or MESH in gateways
+
+
+def scopes(document: Document) -> list[str]:
+    """The namespaces that see an object, `*` for all of them."""
+    return sorted(set(concerned(export_to(document), document.ref.namespace))) or (
+        [] if "~" in export_to(document) else ["*"]
+    )
+
+
+def _by_sort(_: Ref, one: Document) -> Iterator[tuple[Sort, str]]:
+    yield one.sort, one.ref.namespace
+    yield one.sort, "*"
+
+
+def _by_label(_: Ref, one: Document) -> Iterator[Label]:
+    labels = workload_labels(one)
+    for key, value in (labels or {}).items():
+        yield Label(one.ref.namespace, key, value)
+        yield Label("*", key, value)
+
+
+def _workloads(_: Ref, one: Document) -> Iterator[str]:
+    if workload_labels(one) is not None:
+        yield one.ref.namespace
+        yield "*"
+
+
+def _selecting(_: Ref, one: Document) -> Iterator[Label]:
+    selector = pairs(one.spec, "selector") if one.sort == SERVICE else {}
+    if selector:
+        key = min(selector)
+        yield Label(one.ref.namespace, key, selector[key])
+
+
+def _hosts(_: Ref, one: Document) -> Iterator[str]:
+    yield from hosts_of(one)
+
+
+def _rule_hosts(_: Ref, one: Document) -> Iterator[str]:
+    if one.sort == DESTINATION_RULE:
+        host = one.spec.get("host")
+        if isinstance(host, str):
+            yield full_name(host, one.ref.namespace, DOMAIN_SUFFIX).lower()
+
+
+def _routed_hosts(_: Ref, one: Document) -> Iterator[str]:
+    """Hosts for which sidecars get routes from a VirtualService, by scope."""
+    if one.sort == VIRTUAL_SERVICE and attached_to_mesh(one):
+        for scope in scopes(one):
+            for host in words(one.spec, "hosts"):
+                yield f"{scope}/{full_name(host, one.ref.namespace, DOMAIN_SUFFIX).lower()}"
+
+
+def _gateway_users(_: Ref, one: Document) -> Iterator[str]:
+    """The gateways that a VirtualService names, as `namespace/name`."""
+    if one.sort == VIRTUAL_SERVICE:
+        for name in words(one.spec, "gateways"):
+            if name != MESH:
+                yield name if "/" in name else f"{one.ref.namespace}/{name}"
+
+
+def _gateway_ports(_: Ref, one: Document) -> Iterator[tuple[str, int]]:
+    """The ports of a Gateway, with its selector: gateways in one bucket are served by the same proxies."""
+    if one.sort == GATEWAY:
+        selector = selector_text(pairs(one.spec, "selector"))
+        for server in items(one.spec, "servers"):
+            number = mapping(server, "port").get("number")
+            if isinstance(number, int):
+                yield selector, number
+
+
+def _gateway_selectors(_: Ref, one: Document) -> Iterator[tuple[str, str]]:
+    """The pairs of a Gateway's selector; ("", "") for every Gateway."""
+    if one.sort == GATEWAY:
+        yield "", ""
+        yield from pairs(one.spec, "selector").items()
+
+
+def selector_text(selector: dict[str, str]) -> str:
+    """A selector as Kubernetes writes it: `a=b,c=d`."""
+    return ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
+
+
+def _routed_subsets(_: Ref, one: Document) -> Iterator[str]:
+    """Own hosts, as written, to a subset of which a VirtualService sends HTTP requests."""
+    if one.sort == VIRTUAL_SERVICE:
+        hosts = set(words(one.spec, "hosts"))
+        for rule in items(one.spec, "http"):
+            for route in items(rule, "route"):
+                to = mapping(route, "destination")
+                if to.get("subset") and to.get("host") in hosts:
+                    yield str(to["host"])
+
+
+DOCUMENTS: Table[Ref, Document] = Table("documents")
+"""Every document that is analyzed."""
+CLOCK: Table[str, int] = Table("clock")
+"""One row "now": seconds since 1970, rounded down to the hour by whoever writes it. Absent: nothing expires."""
+
+BY_SORT = DOCUMENTS.index("sort", _by_sort)
+"""By (group and kind, namespace); namespace "*" has all of a kind: only to be asked where an answer needs all."""
+LABELS = DOCUMENTS.index("labels", _by_label)
+WORKLOADS = DOCUMENTS.index("workloads", _workloads)
+SELECTING = DOCUMENTS.index("selecting", _selecting)
+HOSTS = DOCUMENTS.index("hosts", _hosts)
+RULE_HOSTS = DOCUMENTS.index("rulehosts", _rule_hosts)
+ROUTED_HOSTS = DOCUMENTS.index("routedhosts", _routed_hosts)
+GATEWAY_USERS = DOCUMENTS.index("gatewayusers", _gateway_users)
+GATEWAY_PORTS = DOCUMENTS.index("gatewayports", _gateway_ports)
+GATEWAY_SELECTORS = DOCUMENTS.index("gatewayselectors", _gateway_selectors)
+ROUTED_SUBSETS = DOCUMENTS.index("routedsubsets", _routed_subsets)

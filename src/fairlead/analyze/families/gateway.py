@@ -1,0 +1,174 @@
+"""Gateways against the workloads, Services and Secrets that serve them (semantics: Istio's own analyzers)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fairlead.analyze import queries, shape
+from fairlead.analyze.analyzer import Analyzer
+from fairlead.analyze.certificates import credential_problem
+from fairlead.analyze.document import (
+    CLOCK,
+    DOCUMENTS,
+    GATEWAY,
+    GATEWAY_PORTS,
+    GATEWAY_SELECTORS,
+    SECRET,
+    Document,
+    selector_text,
+    workload_labels,
+)
+from fairlead.analyze.finding import Said
+from fairlead.analyze.hosts import overlap, server_hosts
+from fairlead.inc import Reader
+from fairlead.model.path import METADATA, SPEC
+from fairlead.model.ref import Ref
+
+_SELECTOR = SPEC / "selector"
+
+
+def _selector(one: Document) -> dict[str, str]:
+    return shape.pairs(one.spec, "selector")
+
+
+def _nobody(one: Document) -> Said:
+    text = selector_text(_selector(one))
+    return Said(
+        "IST0101", f"no workload has the labels of the selector {text}", _SELECTOR, "Nothing serves this gateway."
+    )
+
+
+def ports(r: Reader, one: Document) -> Iterator[Said]:
+    """Servers on ports that no Service leads to."""
+    workloads = queries.matching(r, _selector(one))
+    if not workloads:
+        yield _nobody(one)
+        return
+    reached: set[int] = set()
+    services = False
+    for ref in workloads:
+        workload = r.get(DOCUMENTS, ref)
+        labels = (workload_labels(workload) if workload else None) or {}
+        for service in queries.selected_by(r, labels, ref.namespace):
+            services = True
+            reached.update(_offered(service))
+    if not services and all(ref.group == "fairlead.dev" for ref in workloads):
+        return  # Clients reach a gateway Process at its own address; it needs no Service.
+    for at, server in shape.entries(one.spec, "servers"):
+        number = shape.number(server, "port", "number")
+        if number is not None and number not in reached:
+            said = f"no Service of the gateway's workloads has or leads to port {number}"
+            yield Said("IST0162", said, SPEC.child("servers", at, "port", "number"))
+
+
+def _offered(service: Document) -> Iterator[int]:
+    """The TCP ports of a Service, and those to which they lead: a server may be named by either."""
+    for port in shape.items(service.spec, "ports"):
+        if shape.text(port, "protocol") in ("", "TCP"):
+            for name in ("port", "targetPort"):
+                found = shape.value(port, name)
+                if isinstance(found, int) or (isinstance(found, str) and found.isdigit()):
+                    yield int(found)
+
+
+def secrets(r: Reader, one: Document) -> Iterator[Said]:
+    """Credentials that are not there, or that hold no valid certificate and key."""
+    workloads = queries.matching(r, _selector(one))
+    if not workloads:
+        yield _nobody(one)
+        return
+    home = workloads[0].namespace
+    now = r.get(CLOCK, "now")
+    for at, server in shape.entries(one.spec, "servers"):
+        name = shape.text(server, "tls", "credentialName").removeprefix("kubernetes://")
+        if not name:
+            continue
+        path = SPEC.child("servers", at, "tls", "credentialName")
+        namespace, _, short = name.rpartition("/")
+        secret = queries.document(r, SECRET, namespace or home, short)
+        if secret is None:
+            said = f"there is no Secret {name} in namespace {namespace or home}, where the gateway runs"
+            yield Said("IST0101", said, path)
+            continue
+        wrong = credential_problem(secret.data, now)
+        if wrong:
+            yield Said("IST0161", f"Secret {secret.ref.namespace}/{secret.ref.name}: {wrong}", path)
+
+
+def conflicts(r: Reader, one: Document) -> Iterator[Said]:
+    """Servers of two Gateways on one port of the same proxies for the same host."""
+    selector = _selector(one)
+    if selector and not queries.any_matching(r, selector):
+        yield _nobody(one)
+        return
+    text = selector_text(selector)
+    for at, server in shape.entries(one.spec, "servers"):
+        number = shape.number(server, "port", "number")
+        if number is None:
+            continue
+        own = list(server_hosts(shape.words(server, "hosts"), one.ref.namespace))
+        found = [
+            str(ref)
+            for ref, other in r.rows(GATEWAY_PORTS, (text, number))
+            if ref != one.ref and _clash(own, other, number)
+        ]
+        if found:
+            hosts = ", ".join(shape.words(server, "hosts"))
+            said = f"{', '.join(found)} serves {hosts} on port {number} of the same proxies ({text or 'all gateways'})"
+            yield Said("IST0145", said, SPEC.child("servers", at, "hosts"), "Give each host to one Gateway.")
+
+
+def _clash(own: list[tuple[str, str]], other: Document, port: int) -> bool:
+    theirs = [
+        pair
+        for server in shape.items(other.spec, "servers")
+        if shape.number(server, "port", "number") == port
+        for pair in server_hosts(shape.words(server, "hosts"), other.ref.namespace)
+    ]
+    return any(
+        overlap(host, their) and (home == their_home or "*" in (home, their_home))
+        for home, host in own
+        for their_home, their in theirs
+    )
+
+
+def duplicate_certificates(r: Reader, one: Document) -> Iterator[Said]:
+    """One certificate in two Gateways: a browser then reuses a connection for hosts of the other."""
+    selector = _selector(one)
+    own = [tls for server in shape.items(one.spec, "servers") if (tls := shape.mapping(server, "tls"))]
+    if not own:
+        return
+    for ref in _wider(r, selector):
+        other = r.get(DOCUMENTS, ref)
+        if other is None or ref == one.ref:
+            continue
+        if any(
+            _same(mine, shape.mapping(server, "tls")) for mine in own for server in shape.items(other.spec, "servers")
+        ):
+            said = f"{ref} has a certificate of this gateway: clients may reuse an HTTP/2 connection and meet a 404"
+            yield Said("IST0138", said, METADATA / "name", "Use one Gateway with all hosts of the certificate.")
+
+
+def _wider(r: Reader, selector: dict[str, str]) -> list[Ref]:
+    """Gateways whose selector has everything of this one."""
+    left: set[Ref] | None = None
+    for pair in sorted(selector.items()) or [("", "")]:
+        found = set(r.find(GATEWAY_SELECTORS, pair))
+        left = found if left is None else left & found
+    return sorted(left or ())
+
+
+def _same(one: dict[str, object], other: dict[str, object]) -> bool:
+    names = shape.text(one, "credentialName"), shape.text(other, "credentialName")
+    if any(names):
+        return names[0] == names[1]
+    files = [(shape.text(tls, "serverCertificate"), shape.text(tls, "privateKey")) for tls in (one, other)]
+    return files[0] == files[1] and all(files[0])
+
+
+ANALYZERS = (
+    Analyzer("gateway.IngressGatewayPortAnalyzer", ("IST0101", "IST0162"), (GATEWAY,), ports),
+    Analyzer("gateway.SecretAnalyzer", ("IST0101", "IST0161"), (GATEWAY,), secrets),
+    Analyzer("gateway.ConflictingGatewayAnalyzer", ("IST0101", "IST0145"), (GATEWAY,), conflicts),
+    Analyzer("gateway.CertificateAnalyzer", ("IST0138",), (GATEWAY,), duplicate_certificates),
+)

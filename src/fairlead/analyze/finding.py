@@ -1,0 +1,102 @@
+"""What analyzers say, and what is reported of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fairlead.model.diagnostic import Position, Severity
+from fairlead.model.path import ROOT, FieldPath
+from fairlead.model.ref import Ref
+from fairlead.simulate.request import Caller, Request
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """A request that would show that what a finding says is so.
+
+    `servers` are the proxies to ask where the caller is outside of the mesh. `fails` are the response flags of which
+    one must come out for the finding to hold; empty: any end but the application's answer.
+    """
+
+    caller: Caller
+    request: Request
+    fails: tuple[str, ...] = ()
+
+
+class Said(msgspec.Struct, frozen=True):
+    """One finding of an analyzer: the code, the field, the sentence, what to do.
+
+    `about` is the object where it is another one than the analyzer looked at. The severity is the code's own.
+    """
+
+    code: str
+    message: str
+    path: FieldPath = ROOT
+    remedy: str = ""
+    about: Ref | None = None
+    probe: Probe | None = None
+
+
+class Witness(msgspec.Struct, frozen=True):
+    """A request that fails because of what was found: in words, and how it ends (status, flags, details)."""
+
+    request: str
+    status: int
+    flags: str
+    details: str
+
+    def __str__(self) -> str:
+        ends = " ".join(part for part in (str(self.status or "closed"), self.flags, self.details) if part)
+        return f"{self.request} -> {ends}"
+
+
+class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A finding as people and tools get it. `line` and `column` count from 1; 0 where no text is known."""
+
+    severity: Severity
+    code: str
+    message: str
+    remedy: str = ""
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    group: str = ""
+    kind: str = ""
+    namespace: str = ""
+    name: str = ""
+    field: str = ""
+    witness: Witness | None = None
+
+    @property
+    def place(self) -> str:
+        """`file:line:column`, as far as it is known."""
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+    @property
+    def object(self) -> str:
+        """`Kind namespace/name`."""
+        named = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return f"{self.kind} {named}".strip()
+
+    @property
+    def said(self) -> str:
+        """The sentence, and what to do."""
+        return f"{self.message}. {self.remedy}" if self.remedy else self.message
+
+    def __str__(self) -> str:
+        where = f"{self.place}: " if self.place else ""
+        what = " ".join(part for part in (self.object, self.field) if part)
+        return f"{where}{self.severity.lower()}: {what + ': ' if what else ''}{self.said} [{self.code}]"
+
+
+def placed(finding: Finding, at: Position | None) -> Finding:
+    """The finding with its place in a text."""
+    if at is None:
+        return finding
+    return msgspec.structs.replace(finding, file=at.file, line=at.line, column=at.column)
+
+
+def of_ref(ref: Ref) -> dict[str, Any]:
+    """The fields of a finding that say which object it is about."""
+    return {"group": ref.group, "kind": ref.kind, "namespace": ref.namespace, "name": ref.name}

@@ -1,0 +1,69 @@
+"""Confirms findings: sends their requests through the simulator, over what the mesh is compiled to."""
+
+from __future__ import annotations
+
+from fairlead.analyze.finding import Probe, Witness
+from fairlead.model.ref import Ref
+from fairlead.simulate.arrival import NobodyError
+from fairlead.simulate.mesh import Mesh
+from fairlead.simulate.request import Caller, Request
+from fairlead.simulate.walker import walk
+
+_MOST = 200
+"""Requests that are walked at most: confirmation opens views, and that many findings of one sort say the same."""
+
+
+class Confirming:
+    """One round of confirmation over one mesh. The caller of a probe may be named by its namespace only."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+        self._left = _MOST
+        self._callers: dict[str, str] | None = None
+        self._known: dict[tuple[Ref, Probe], Witness | None] = {}
+
+    def confirm(self, ref: Ref, probe: Probe) -> Witness | None:
+        """The witness for a finding about an object; None where its request does not fail because of that object."""
+        if (ref, probe) not in self._known:
+            self._known[(ref, probe)] = self._walk(ref, probe) if self._left > 0 else None
+        return self._known[(ref, probe)]
+
+    def _walk(self, ref: Ref, probe: Probe) -> Witness | None:
+        self._left -= 1
+        caller = self._caller(probe.caller)
+        if caller is None:
+            return None
+        for port in (probe.request.port,) if probe.request.port else self._mesh.ports(probe.request.host):
+            request = _at(probe.request, port)
+            try:
+                walked = walk(self._mesh, caller, request)
+            except NobodyError:
+                continue
+            verdict = walked.verdict
+            named = any(origin.ref == ref for step in walked.steps for origin in step.origins)
+            if verdict.reached or verdict.undecided or not named:
+                continue
+            if probe.fails and not set(verdict.flags.split(",")) & set(probe.fails):
+                continue
+            said = f"{_shown(caller)}: {request.method} http://{request.host}:{port}{request.path}"
+            return Witness(said, verdict.status, verdict.flags, verdict.details)
+        return None
+
+    def _caller(self, asked: Caller) -> Caller | None:
+        if asked.kind != "workload" or asked.name:
+            return asked
+        if self._callers is None:
+            self._callers = {}
+            for name in self._mesh.workloads.names():
+                self._callers.setdefault(name.rpartition(".")[2], name)
+                self._callers.setdefault("", name)
+        name = self._callers.get(asked.namespace) or self._callers.get("")
+        return None if name is None else Caller("workload", "", name)
+
+
+def _at(request: Request, port: int) -> Request:
+    return Request(request.host, port, request.path, request.method, request.headers, request.protocol)
+
+
+def _shown(caller: Caller) -> str:
+    return caller.name or caller.kind

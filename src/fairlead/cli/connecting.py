@@ -1,0 +1,65 @@
+"""How commands reach the API: their options, the connection, and what they say of themselves."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shlex
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from fairlead.cli import WORDS, printing
+from fairlead.cli.client import Client, ClientError, Refused, find_kubeconfig, read_kubeconfig
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def connection(command: F) -> F:
+    """The options that say which API is meant: --kubeconfig and --state."""
+    state = click.option(
+        "--state", type=click.Path(path_type=Path), help="State directory of the control plane; its kubeconfig is used."
+    )
+    kubeconfig = click.option("--kubeconfig", type=click.Path(path_type=Path), help="Default: $KUBECONFIG.")
+    return kubeconfig(state(command))
+
+
+message_option = click.option("-m", "--message", default="", help="Why, for the history (`fairlead history`).")
+
+
+def _command_line() -> str:
+    """`USER@HOST: fairlead ...`, of the command that runs; what is run in the mesh is left out."""
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return ""
+    words: tuple[str, ...] = context.meta.get(WORDS) or (context.command_path,)
+    own = words[: words.index("--")] if "--" in words else words
+    return f"{_user()}@{socket.gethostname().split('.')[0]}: {shlex.join(('fairlead', *own))}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return str(os.getuid())
+
+
+@contextmanager
+def connected(kubeconfig: Path | None, state: Path | None, message: str = "") -> Generator[Client]:
+    """A client; every failure inside becomes one line and exit status 1. `message` goes with what is written."""
+    try:
+        client = Client(read_kubeconfig(find_kubeconfig(kubeconfig, state)), _command_line(), message)
+    except ClientError as error:
+        printing.complain(f"error: {error}")
+        raise SystemExit(1) from None
+    try:
+        yield client
+    except (ClientError, Refused) as error:
+        printing.complain(f"error: {error}")
+        raise SystemExit(1) from None
+    finally:
+        client.close()

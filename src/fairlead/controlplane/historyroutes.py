@@ -1,0 +1,192 @@
+"""Routes about the past: who changed what, who last changed each field, and restoring. Administrators only.
+
+`/fairlead/v1/history` lists commits, newest first (`group kind namespace name since before limit status`);
+`/fairlead/v1/history/REV` has one of them whole; `/fairlead/v1/blame` one object by field (`group kind namespace name
+at`); POST `/fairlead/v1/rollback` restores (`Restoring`), with `?dryRun=true` it says what that would do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from fairlead.apiserver.admission import Admission, Write
+from fairlead.apiserver.app import user_of
+from fairlead.apiserver.refusal import Refusal
+from fairlead.controlplane import past
+from fairlead.controlplane.delivery import Delivery
+from fairlead.controlplane.feed import Feed
+from fairlead.controlplane.operations import administrators, refused
+from fairlead.model.caller import COMMAND_HEADER, MESSAGE_HEADER, decoded
+from fairlead.model.ref import Ref
+from fairlead.store.change import Json, Wanted
+from fairlead.store.errors import Gone
+from fairlead.store.store import Store
+
+DEFAULT_LIMIT = 50
+
+
+class Restoring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to restore: `to` a revision, everything or one object; or `undo` takes one revision back."""
+
+    to: int = 0
+    undo: int = 0
+    object: dict[str, str] | None = None
+
+
+class Pushed(msgspec.Struct, frozen=True):
+    """What a change would send: to how many proxies, and how many resources of each type, over all of them."""
+
+    proxies: int
+    resources: dict[str, int]
+
+
+def wanted(query: Any) -> Wanted:
+    """From the parameters of a request. Raises ValueError."""
+    known = {"group", "kind", "namespace", "name", "since", "before", "after", "limit", "status"}
+    unknown = sorted({*query} - known)
+    if unknown:
+        raise ValueError(f"unknown parameter {unknown[0]!r}")
+    return Wanted(
+        query.get("group", ""),
+        query.get("kind", ""),
+        query.get("namespace"),
+        query.get("name", ""),
+        before=_number(query, "before"),
+        after=_number(query, "after"),
+        since=float(query.get("since", "0")),
+        status=query.get("status") == "true",
+        limit=_number(query, "limit", DEFAULT_LIMIT),
+    )
+
+
+def _number(query: Any, name: str, otherwise: int = 0) -> int:
+    text = query.get(name, str(otherwise))
+    if not text.isdecimal():
+        raise ValueError(f"{name} must be a number")
+    return int(text)
+
+
+def ref_of(query: Any) -> Ref:
+    """The object that a request names. Raises ValueError."""
+    if not query.get("kind") or not query.get("name"):
+        raise ValueError("name the object: group, kind, namespace, name")
+    return Ref(query.get("group", ""), query["kind"], query.get("namespace", ""), query["name"])
+
+
+class History:
+    """The routes and what they need."""
+
+    def __init__(self, store: Store, feed: Feed, delivery: Delivery, admission: Admission) -> None:
+        self._store = store
+        self._feed = feed
+        self._delivery = delivery
+        self._admission = admission
+
+    def routes(self) -> list[BaseRoute]:
+        """All of them."""
+        return [
+            Route("/fairlead/v1/history", administrators(self._list)),
+            Route("/fairlead/v1/history/{revision:int}", administrators(self._show)),
+            Route("/fairlead/v1/blame", administrators(self._blame)),
+            Route("/fairlead/v1/rollback", administrators(self._rollback), methods=["POST"]),
+        ]
+
+    async def _list(self, request: Request) -> Response:
+        try:
+            asked = wanted(request.query_params)
+        except ValueError as error:
+            return refused(400, str(error))
+        # In a thread: an answer may be long, and proxies wait for the loop.
+        found = await asyncio.to_thread(past.commits, self._store, asked)
+        oldest = {"revision": self._store.revision, "oldest": self._store.oldest, "commits": found}
+        return Response(msgspec.json.encode(oldest), media_type="application/json")
+
+    async def _show(self, request: Request) -> Response:
+        try:
+            found = await asyncio.to_thread(past.shown, self._store, request.path_params["revision"])
+        except Gone as error:
+            return refused(410, f"{error} [FL3902]")
+        return Response(msgspec.json.encode(found), media_type="application/json")
+
+    async def _blame(self, request: Request) -> Response:
+        try:
+            ref = ref_of(request.query_params)
+            at = _number(request.query_params, "at") or None
+        except ValueError as error:
+            return refused(400, str(error))
+
+        def found() -> Json | None:
+            return past.blame(self._store.history(ref), at)
+
+        made = await asyncio.to_thread(found)
+        if made is None:
+            when = f" at revision {at}" if at else ""
+            return refused(404, f"there is no {ref}{when}")
+        return Response(msgspec.json.encode(made), media_type="application/json")
+
+    async def _rollback(self, request: Request) -> Response:
+        dry, force = (request.query_params.get(one) == "true" for one in ("dryRun", "force"))
+        try:
+            asked = msgspec.json.decode(await request.body(), type=Restoring)
+            if bool(asked.to) == bool(asked.undo) or (asked.undo and asked.object):
+                raise ValueError("give a revision to restore, or one to undo")
+            ref = ref_of(asked.object) if asked.object else None
+            plan = past.taken_back(self._store, asked.undo) if asked.undo else past.restored(self._store, asked.to, ref)
+        except (msgspec.DecodeError, ValueError) as error:
+            return refused(400, str(error))
+        except Gone as error:
+            return refused(410, f"{error} [FL3902]")
+        except past.RollbackRefused as error:
+            return refused(409, str(error))
+        if plan.conflicts and not force and not dry:
+            said = "; ".join(plan.conflicts[:5])
+            return refused(409, f"{said}. Look at them with `fairlead show`; --force takes them back too [FL3900]")
+        message = decoded(request.headers.get(MESSAGE_HEADER, ""))
+        what = f"undo {asked.undo}" if asked.undo else f"back to {asked.to}"
+        write = Write(
+            author=user_of(request).name,
+            manager="fairlead",
+            message=f"{what}: {message}" if message else what,
+            command=decoded(request.headers.get(COMMAND_HEADER, "")),
+            dry_run=dry,
+        )
+        try:
+            return JSONResponse(self._done(plan, write))
+        except Refusal as error:
+            return JSONResponse(error.status(), error.code)
+
+    def _done(self, plan: past.Plan, write: Write) -> Json:
+        """Restore, or only judge it; what it does to objects and proxies."""
+        before = {ref: self._store.get(ref) for ref in plan.documents}
+        pushed = self._pushed(plan)
+        revision = self._store.revision
+        warnings = self._admission.restore(plan.documents, write) if plan.documents else []
+        changes = [past.described(ref, before[ref], plan.documents[ref]) for ref in sorted(plan.documents)]
+        return {
+            "dryRun": write.dry_run,
+            "revision": self._store.revision if self._store.revision != revision else 0,
+            "changes": changes,
+            "undone": past.listed(plan.undone),
+            "conflicts": plan.conflicts,
+            "warnings": warnings,
+            "pushed": msgspec.to_builtins(pushed),
+        }
+
+    def _pushed(self, plan: past.Plan) -> Pushed:
+        resources: Counter[str] = Counter()
+        proxies = 0
+        with self._feed.supposing(plan.documents) as differing:
+            for view, changed in differing.items():
+                names = {url: len(found) for url, found in changed.items() if found}
+                count = len(self._delivery.members(view)) if names else 0
+                proxies += count
+                for type_url, number in names.items():
+                    resources[type_url.rpartition(".")[2]] += number * count
+        return Pushed(proxies, dict(sorted(resources.items())))

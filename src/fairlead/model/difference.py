@@ -1,0 +1,182 @@
+"""What differs between two JSON documents, by field; and which edit each field of a document comes from.
+
+Pure. Lists are compared as people edit them: elements that have names are matched by name, of others the common
+beginning and end are kept, so that an element put in the middle is one difference and not one for each behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Any, cast
+
+import msgspec
+
+from fairlead.model.path import ROOT, FieldPath
+
+Json = dict[str, Any]
+_KEYS = ("name", "type")
+_OWN = ("resourceVersion", "generation", "managedFields", "uid", "creationTimestamp", "selfLink", "deletionTimestamp")
+_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+class _Absent(Enum):
+    """Stands for a field that is not there: null is a value."""
+
+    ABSENT = "absent"
+
+
+ABSENT = _Absent.ABSENT
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One field that differs. `before` or `after` is ABSENT where the field was added or removed."""
+
+    path: FieldPath
+    before: object
+    after: object
+
+    def __str__(self) -> str:
+        if self.before is ABSENT:
+            return f"+ {self.path}: {brief(self.after)}"
+        if self.after is ABSENT:
+            return f"- {self.path}: {brief(self.before)}"
+        return f"{self.path}: {brief(self.before)} -> {brief(self.after)}"
+
+
+def brief(value: object, most: int = 60) -> str:
+    """A value on one line, of at most so many characters."""
+    text = msgspec.json.encode(value).decode() if isinstance(value, (dict, list, bool, type(None))) else str(value)
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def meaning(document: Json | None, *, status: bool = False) -> Json:
+    """The document without what the API keeps for itself, and without status unless it is wanted; {} for None."""
+    if document is None:
+        return {}
+    meta = {key: value for key, value in document.get("metadata", {}).items() if key not in _OWN}
+    notes: Json = meta.get("annotations") or {}
+    if _APPLIED in notes:
+        meta["annotations"] = {key: value for key, value in notes.items() if key != _APPLIED}
+        if not meta["annotations"]:
+            del meta["annotations"]
+    out = {**document, "metadata": meta}
+    if not status:
+        out.pop("status", None)
+    return out
+
+
+def differences(before: object, after: object, path: FieldPath = ROOT) -> Iterator[Difference]:
+    """The outermost fields that differ, in the order of `after`, removed ones last in each object."""
+    if before == after and type(before) is type(after):
+        return
+    if isinstance(before, dict) and isinstance(after, dict):
+        old, new = cast("Json", before), cast("Json", after)
+        for key, value in new.items():
+            if key in old:
+                yield from differences(old[key], value, path / key)
+            else:
+                yield Difference(path / key, ABSENT, value)
+        yield from (Difference(path / key, value, ABSENT) for key, value in old.items() if key not in new)
+    elif isinstance(before, list) and isinstance(after, list):
+        was, now = cast("list[object]", before), cast("list[object]", after)
+        matched = aligned(was, now)
+        for at, source in enumerate(matched):
+            if source is None:
+                yield Difference(path / at, ABSENT, now[at])
+            else:
+                yield from differences(was[source], now[at], path / at)
+        kept = set(matched)
+        yield from (Difference(path / at, one, ABSENT) for at, one in enumerate(was) if at not in kept)
+        order = [one for one in matched if one is not None]
+        if order != sorted(order):
+            yield Difference(path, _names(was), _names(now))
+    else:
+        yield Difference(path, cast("object", before), after)
+
+
+def aligned(before: Sequence[object], after: Sequence[object]) -> list[int | None]:
+    """For each element of `after` the position of the one in `before` that it comes from."""
+    old, new = _identities(before), _identities(after)
+    if old is not None and new is not None:
+        return [old.get(key) for key in new]
+    head = 0
+    while head < min(len(before), len(after)) and before[head] == after[head]:
+        head += 1
+    tail = 0
+    while tail < min(len(before), len(after)) - head and before[-1 - tail] == after[-1 - tail]:
+        tail += 1
+    middle = len(after) - head - tail
+    same = middle == len(before) - head - tail
+    return [
+        *range(head),
+        *((range(head, head + middle)) if same else _similar(before, after, head, tail)),
+        *range(len(before) - tail, len(before)),
+    ]
+
+
+def _similar(before: Sequence[object], after: Sequence[object], head: int, tail: int) -> list[int | None]:
+    """Equal elements between a common head and tail keep their partner, in order."""
+    left = list(range(head, len(before) - tail))
+    out: list[int | None] = []
+    for one in after[head : len(after) - tail]:
+        at = next((position for position, other in enumerate(left) if before[other] == one), None)
+        out.append(None if at is None else left[at])
+        if at is not None:
+            left = left[at + 1 :]
+    return out
+
+
+def _identities(values: Sequence[object]) -> dict[object, int] | None:
+    """Position by name, if every element is an object with a name of its own."""
+    for key in _KEYS:
+        found = {
+            cast("Mapping[str, object]", one)[key]: at
+            for at, one in enumerate(values)
+            if isinstance(one, dict) and isinstance(cast("Mapping[str, object]", one).get(key), str)
+        }
+        if values and len(found) == len(values):
+            return found
+    return None
+
+
+def _names(values: Sequence[object]) -> list[object]:
+    found = _identities(values)
+    return list(found) if found is not None else list(values)
+
+
+class Blamed(msgspec.Struct):
+    """Which edit a value comes from; `inner` has that of its parts, None where all are of the same edit."""
+
+    edit: int
+    inner: dict[str | int, Blamed] | None = None
+
+    def part(self, key: str | int) -> Blamed:
+        """What is known of a field or element."""
+        return self if self.inner is None else self.inner.get(key, self)
+
+
+def blamed(before: object, after: object, known: Blamed, edit: int) -> Blamed:
+    """Whom `after` is due to, given that for `before`, and the number of the edit that made the one of the other."""
+    if before == after and type(before) is type(after):
+        return known
+    if isinstance(before, dict) and isinstance(after, dict):
+        old, new = cast("Json", before), cast("Json", after)
+        return Blamed(
+            known.edit,
+            {
+                key: blamed(old[key], value, known.part(key), edit) if key in old else Blamed(edit)
+                for key, value in new.items()
+            },
+        )
+    if isinstance(before, list) and isinstance(after, list):
+        was, now = cast("list[object]", before), cast("list[object]", after)
+        return Blamed(
+            known.edit,
+            {
+                at: Blamed(edit) if source is None else blamed(was[source], now[at], known.part(source), edit)
+                for at, source in enumerate(aligned(was, now))
+            },
+        )
+    return Blamed(edit)

@@ -1,0 +1,170 @@
+"""How a call begins: which proxy the caller's connection meets first, and where it was going."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import NamedTuple
+
+from fairlead.envoy.resource import LISTENER, ROUTE
+from fairlead.model.names import nearest
+from fairlead.simulate.connection import Connection, Inside
+from fairlead.simulate.listening import bound_listener
+from fairlead.simulate.mesh import Mesh, Proxy, chosen
+from fairlead.simulate.request import Caller, Request
+from fairlead.simulate.walk import Hop, Step
+
+UNKNOWN_ADDRESS = "192.0.2.1"
+"""Stands for the address of a host outside of the mesh, which only DNS knows (an address for documentation)."""
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+class NobodyError(LookupError):
+    """Who or what is named in a request is not there. The message says what is, for people."""
+
+
+class Arrival(NamedTuple):
+    """The first proxy (None: the connection meets none), the part that it plays, and the connection."""
+
+    proxy: Proxy | None
+    hop: Hop
+    connection: Connection
+    steps: tuple[Step, ...]
+
+
+def arrive(mesh: Mesh, caller: Caller, request: Request) -> Arrival:
+    """Where the caller's connection arrives. Raises NobodyError."""
+    if caller.kind == "internet":
+        return _from_outside(mesh, caller, request)
+    if caller.kind == "plaintext":
+        return _directly(mesh, caller.namespace, request, caller.address, "a peer outside of the mesh")
+    proxy = chosen(mesh.workloads.named(caller.name, caller.namespace))
+    if proxy is None:
+        raise NobodyError(_unknown(mesh, caller))
+    mode = proxy.view.capture.mode
+    if mode == "none" and proxy.view.type == "sidecar":
+        return _directly(mesh, proxy.view.namespace, request, proxy.address, "its traffic is not captured")
+    if mode == "explicit":
+        return _explicit(proxy, request)
+    return _captured(mesh, proxy, request)
+
+
+def _unknown(mesh: Mesh, caller: Caller) -> str:
+    name = f"{caller.name}.{caller.namespace}" if caller.namespace else caller.name
+    known = mesh.workloads.names()
+    bare = {one.partition(".")[0]: one for one in known}
+    near = nearest(name, known) or bare.get(nearest(caller.name, bare) or "")
+    if near:
+        return f"no workload {name!r}; did you mean {near!r}?"
+    listed = ", ".join(known[:8]) + (" ..." if len(known) > 8 else "")
+    return f"no workload {name!r}; there are: {listed}" if known else f"no workload {name!r}: there are none at all"
+
+
+def _inside(request: Request) -> Inside:
+    if request.protocol == "tcp":
+        return "tcp"
+    return "http/1.1" if request.protocol == "http" else "h2"
+
+
+def _connection(request: Request, address: str, port: int, source: str) -> Connection:
+    """The connection that the client itself makes."""
+    alpn: tuple[str, ...] = ()
+    if request.tls:
+        alpn = {"http": ("http/1.1",), "tcp": ()}.get(request.protocol, ("h2",))
+    sni = (request.sni or request.host) if request.tls else ""
+    return Connection(address, port, source, request.tls, sni, alpn, inside=_inside(request))
+
+
+def _captured(mesh: Mesh, proxy: Proxy, request: Request) -> Arrival:
+    if request.host in _LOCAL and not request.address:
+        made = _connection(request, "127.0.0.1", request.port, proxy.address)
+        said = "the caller's own host: not captured"
+        return Arrival(None, "client", made, (Step("client", proxy.shown, "capture", request.host, said),))
+    address, how = _address(mesh, proxy, request)
+    made = _connection(request, address, request.port, proxy.address)
+    said = f"{how}; redirected to the proxy"
+    step = Step("client", proxy.shown, "capture", f"{address}:{request.port}", said)
+    return Arrival(proxy, "client", made, (step,))
+
+
+def _address(mesh: Mesh, proxy: Proxy, request: Request) -> tuple[str, str]:
+    """To which address the client connects, and how it came to it."""
+    if request.address:
+        return request.address, f"the client connects to {request.address}"
+    if _is_ip(request.host):
+        return request.host, "the client connects to the address"
+    found = mesh.resolve(proxy.view, request.host)
+    if not found.addresses:
+        known = mesh.hostname(request.host, proxy.view.namespace, proxy.view.domain_suffix)
+        why = "known to the mesh, without an address of it" if known else "not a name of the mesh"
+        return UNKNOWN_ADDRESS, f"{request.host} is {why}: looked up in DNS, taken as {UNKNOWN_ADDRESS}"
+    first, *others = found.addresses
+    of = f" (one of {len(others) + 1})" if others else ""
+    return first, f"{request.host} is {found.hostname}, {first}{of}"
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _explicit(proxy: Proxy, request: Request) -> Arrival:
+    """The application uses its sidecar as HTTP proxy, and dials it on the port of the host for all else."""
+    capture = proxy.view.capture
+    http = request.protocol != "tcp" and not request.tls
+    port = capture.http_proxy_port if http else request.port
+    made = _connection(request, capture.outbound_address, port, proxy.address)
+    said = "by HTTP_PROXY" if http else "at the address in NAME_SERVICE_HOST"
+    step = Step("client", proxy.shown, "capture", f"{capture.outbound_address}:{port}", said)
+    return Arrival(proxy, "client", made, (step,))
+
+
+def _directly(mesh: Mesh, namespace: str, request: Request, source: str, why: str) -> Arrival:
+    """To an instance of the host itself, with no proxy of the caller's between."""
+    address, port = request.address or request.host, request.port
+    if not _is_ip(address):
+        hostname = mesh.hostname(request.host, namespace)
+        if not hostname:
+            raise NobodyError(f"no host {request.host!r} in the mesh; name it as HOST.NAMESPACE, or give an address")
+        found = mesh.instances(hostname, port)
+        if not found:
+            ports = ", ".join(map(str, mesh.ports(hostname))) or "none"
+            raise NobodyError(f"{hostname} has no instance for port {port} (its ports: {ports})")
+        address, port = found[0].address, found[0].port
+    proxy = mesh.workloads.at(address)
+    hop: Hop = "server" if proxy is None or proxy.view.type == "sidecar" else "gateway"
+    step = Step("client", "", "capture", f"{address}:{port}", f"{why}: it connects to the instance itself")
+    return Arrival(proxy, hop, _connection(request, address, port, source), (step,))
+
+
+def _from_outside(mesh: Mesh, caller: Caller, request: Request) -> Arrival:
+    routers = [one for one in mesh.workloads.routers() if _is_meant(one, caller)]
+    if not routers:
+        named = f" {caller.name!r}" if caller.name else ""
+        raise NobodyError(f"no gateway{named} is there for clients from outside")
+    found = next((one for one in routers if _serves(mesh, one, request)), routers[0])
+    port = mesh.listening_port(found, request.port)
+    address = request.address or found.address or UNKNOWN_ADDRESS
+    made = _connection(request, address, port, caller.address)
+    others = f" (of {len(routers)} gateways)" if len(routers) > 1 else ""
+    step = Step("gateway", found.shown, "capture", f"{address}:{port}", f"a client connects to the gateway{others}")
+    return Arrival(found, "gateway", made, (step,))
+
+
+def _is_meant(router: Proxy, caller: Caller) -> bool:
+    if not caller.name:
+        return True
+    names = (router.name, router.view.workload_name)
+    return caller.name in names and caller.namespace in ("", router.view.namespace)
+
+
+def _serves(mesh: Mesh, router: Proxy, request: Request) -> bool:
+    """Whether a gateway listens on the port, and has routes for the host where it parses HTTP in the clear."""
+    catalog = mesh.catalog(router.view)
+    port = mesh.listening_port(router, request.port)
+    if bound_listener(mesh.world, catalog[LISTENER], router.address, port) is None:
+        return False
+    routes = catalog[ROUTE].get(f"http.{port}")
+    return routes is None or request.tls or mesh.world.routes(routes).find(request.host) is not None

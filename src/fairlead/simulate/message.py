@@ -1,0 +1,176 @@
+"""A request on its way: what proxies read of it, and change in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import parse_qsl
+
+from envoy.config.core.v3.base_pb2 import HeaderValueOption
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+
+from fairlead.simulate.request import Request
+
+_ESCAPED_SLASH = re.compile(r"%2f|%5c", re.IGNORECASE)
+_JOINED = frozenset(
+    (
+        "accept",
+        "accept-encoding",
+        "access-control-request-headers",
+        "access-control-request-method",
+        "authorization",
+        "cache-control",
+        "content-type",
+        "expect",
+        "grpc-timeout",
+        "if-match",
+        "origin",
+        "pragma",
+        "referer",
+        "user-agent",
+        "via",
+        "x-client-trace-id",
+        "x-envoy-original-path",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-request-id",
+    )
+)
+"""Headers of which Envoy makes one, joined by commas, when a request has them more than once."""
+_ESCAPED_PLAIN = re.compile(r"%(2d|3[0-9]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae])", re.IGNORECASE)
+"""Letters, digits and `-_~`, which need no escape."""
+_UNSAFE = re.compile(r'["<>^`{|}]')
+"""What a path may hold escaped only."""
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Message:
+    """An HTTP request. Header names are lower-case; pseudo headers are attributes, and headers for matchers.
+
+    `metadata` is the dynamic metadata of the proxy that has it now.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.method = "POST" if request.protocol == "grpc" and request.method == "GET" else request.method.upper()
+        self.path = request.path or "/"
+        self.scheme = "https" if request.tls else "http"
+        self.authority = request.authority or authority(request.host, request.port, self.scheme)
+        self.headers: list[tuple[str, str]] = [(name.lower(), value) for name, value in request.headers]
+        if request.protocol == "grpc" and not self.header("content-type"):
+            self.headers.append(("content-type", "application/grpc"))
+        self.grpc = self.header("content-type") in ("application/grpc", "application/grpc+proto")
+        self.metadata: dict[str, dict[str, Any]] = {}
+
+    def header(self, name: str) -> str | None:
+        """The value of a header or pseudo header, None if there is none."""
+        pseudo = {":method": self.method, ":path": self.path, ":scheme": self.scheme, ":authority": self.authority}
+        if name == "host":
+            name = ":authority"
+        if name in pseudo:
+            return pseudo[name]
+        found = [value for key, value in self.headers if key == name]
+        return ",".join(found) if found else None
+
+    def values(self, name: str) -> Sequence[str]:
+        """The values of a header or pseudo header as matchers see them: one by one, but of known names joined."""
+        found = [value for key, value in self.headers if key == name]
+        if len(found) > 1 and name not in _JOINED:
+            return found
+        value = self.header(name)
+        return () if value is None else (value,)
+
+    def remove(self, name: str) -> None:
+        """Take a header away."""
+        self.headers = [one for one in self.headers if one[0] != name.lower()]
+
+    def set(self, name: str, value: str) -> None:
+        """Put a header in the place of any that there is."""
+        self.remove(name)
+        self.headers.append((name.lower(), value))
+
+    @property
+    def bare_path(self) -> str:
+        """The path without query and fragment."""
+        return re.split(r"[?#]", self.path, maxsplit=1)[0]
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The first value of each query parameter."""
+        _, _, text = self.path.partition("?")
+        out: dict[str, str] = {}
+        for name, value in parse_qsl(text.partition("#")[0], keep_blank_values=True):
+            out.setdefault(name, value)
+        return out
+
+    def entered(self) -> None:
+        """Come to another proxy: what the last one noted is gone."""
+        self.metadata = {}
+
+
+def authority(host: str, port: int, scheme: str) -> str:
+    """The Host header that clients make of a URL: a scheme's own port is left out."""
+    name = f"[{host}]" if ":" in host else host
+    return name if port in (0, _DEFAULT_PORTS[scheme]) else f"{name}:{port}"
+
+
+def normalised(path: str, manager: HttpConnectionManager) -> str | None:
+    """The path as a connection manager brings it to one form before anything looks at it; None: it is refused (400)."""
+    if "#" in path:
+        return None
+    bare, mark, rest = path.partition("?")
+    if manager.path_with_escaped_slashes_action == HttpConnectionManager.UNESCAPE_AND_FORWARD:
+        bare = _ESCAPED_SLASH.sub(lambda found: "/" if found[0].lower() == "%2f" else "\\", bare)
+    if manager.normalize_path.value:
+        if "%00" in bare:
+            return None
+        bare = _ESCAPED_PLAIN.sub(lambda found: chr(int(found[1], 16)), bare)
+        bare = _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", bare)
+        bare = _without_dots(bare.replace("\\", "/"))
+    if manager.merge_slashes:
+        bare = re.sub(r"/{2,}", "/", bare)
+    return bare + mark + rest
+
+
+def _without_dots(path: str) -> str:
+    """RFC 3986, 5.2.4; percent-encoded dots count as dots."""
+    plain = re.sub(r"%2e", ".", path, flags=re.IGNORECASE)
+    segments = plain.split("/")
+    out: list[str] = []
+    for at, one in enumerate(segments):
+        last = at == len(segments) - 1
+        if one == "..":
+            if len(out) > 1:
+                out.pop()
+            out.extend([""] if last else [])
+        elif one == ".":
+            out.extend([""] if last else [])
+        else:
+            out.append(one)
+    return "/".join(out) or "/"
+
+
+def change_headers(message: Message, removed: Iterable[str], added: Sequence[HeaderValueOption]) -> list[str]:
+    """Apply a configuration's header changes as Envoy does (removed first); what was changed, in words."""
+    said: list[str] = []
+    for name in removed:
+        if message.header(name.lower()) is not None:
+            said.append(f"removes {name}")
+        message.remove(name)
+    for one in added:
+        name, value = one.header.key.lower(), one.header.value
+        present = message.header(name)
+        action = one.append_action
+        if action == HeaderValueOption.ADD_IF_ABSENT and present is not None:
+            continue
+        if action == HeaderValueOption.OVERWRITE_IF_EXISTS and present is None:
+            continue
+        if action == HeaderValueOption.APPEND_IF_EXISTS_OR_ADD:
+            message.headers.append((name, value))
+        else:
+            message.set(name, value)
+        said.append(f"sets {name}: {value}")
+    return said

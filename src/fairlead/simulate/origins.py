@@ -1,0 +1,284 @@
+"""Which objects and fields are behind what a request meets: from the names that the compiler leaves, and its facts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.base_pb2 import Metadata
+from envoy.config.route.v3.route_components_pb2 import Route
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
+
+from fairlead.compiler.hosts import NameKey, host_named, mesh
+from fairlead.compiler.model import OBJECTS, MeshModel
+from fairlead.envoy.resource import LISTENER
+from fairlead.envoy.routematch import route_match
+from fairlead.ir.authn import REQUEST_POLICIES_BY_NAMESPACE
+from fairlead.ir.gateway import GATEWAYS
+from fairlead.ir.host import HOSTS, HostKey
+from fairlead.ir.mesh import MESH_KEY
+from fairlead.ir.route import ROUTES, WRITTEN_ROUTES, HttpRule, RouteSet
+from fairlead.ir.security import (
+    ACCESS_POLICIES,
+    ACCESS_POLICIES_BY_NAMESPACE,
+    PEER_POLICIES_BY_NAMESPACE,
+    PeerPolicy,
+)
+from fairlead.ir.traffic import TRAFFIC_POLICIES
+from fairlead.ir.view import View, selects
+from fairlead.model.diagnostic import Origin, Position
+from fairlead.model.path import FieldPath
+from fairlead.model.ref import NamespacedName, Ref
+
+_RULE = re.compile(r"ns\[(?P<namespace>[^\]]*)\]-policy\[(?P<name>[^\]]*)\]-rule\[(?P<rule>\d+)\]")
+_CONFIG = re.compile(r"/apis/(?P<group>[^/]*)/v1/namespaces/(?P<namespace>[^/]*)/(?P<kind>[^/]*)/(?P<name>.*)")
+_EXTENSION = re.compile(r"extensions\.istio\.io/(?P<kind>\w+)/(?P<namespace>[^.]+)\.(?P<name>.+)")
+_LIMIT = re.compile(r"fairlead\.ratelimit\.(?:local|global)\.(?P<namespace>[^.]+)\.(?P<name>.+)")
+_EXTENSIONS = {"wasmplugin": "WasmPlugin", "trafficextension": "TrafficExtension"}
+
+Positions = Callable[[Origin], Position | None]
+Found = tuple[Origin, ...]
+
+
+class Origins:
+    """Origins of settings of a model's proxies. `positions` says where a field stands in a file, if it does."""
+
+    def __init__(self, model: MeshModel, positions: Positions = lambda _: None) -> None:
+        self._model = model
+        self._positions = positions
+
+    def placed(self, *origins: Origin | None) -> Found:
+        """The origins with their places in files, each once."""
+        out: dict[Origin, None] = {}
+        for one in origins:
+            if one is not None:
+                at = one.position or self._positions(one)
+                out[msgspec.structs.replace(one, position=at)] = None
+        return tuple(out)
+
+    def behind(self, view: View, type_url: str, name: str, *kinds: str) -> Found:
+        """The objects of some kinds on which a resource depends."""
+        found = self._model.publisher.origins(view, type_url, name)
+        refs = sorted({one for one in found if isinstance(one, Ref) and one.kind in kinds})
+        return self.placed(*(Origin(one) for one in refs))
+
+    def exists(self, ref: Ref) -> bool:
+        """Whether there is such an object."""
+        return self._model.engine.get(OBJECTS, ref) is not None
+
+    def policy(self, name: str) -> Found:
+        """The rule of an AuthorizationPolicy by the name that Envoy reports."""
+        found = _RULE.search(name)
+        if found is None:
+            return ()
+        key = NamespacedName(found["namespace"], found["name"])
+        policy = self._model.engine.get(ACCESS_POLICIES, key)
+        if policy is None:
+            return ()
+        at = int(found["rule"])
+        return self.placed(policy.rules[at].origin if at < len(policy.rules) else policy.origin)
+
+    def policies(self, view: View, action: str) -> Found:
+        """The AuthorizationPolicies of an action that are for a workload, the workload's namespace first."""
+        out: list[Origin] = []
+        for namespace in dict.fromkeys((view.namespace, self._root())):
+            for key in self._model.engine.find(ACCESS_POLICIES_BY_NAMESPACE, namespace):
+                policy = self._model.engine.get(ACCESS_POLICIES, key)
+                if policy is not None and policy.action == action and selects(policy.selector, view.labels):
+                    out.append(policy.origin)
+        return self.placed(*out)
+
+    def tokens(self, view: View, issuer: str | None = None) -> Found:
+        """The rules of RequestAuthentications that are for a workload: all, or those of one issuer."""
+        out: list[Origin] = []
+        for namespace in dict.fromkeys((view.namespace, self._root())):
+            for key in self._model.engine.find(REQUEST_POLICIES_BY_NAMESPACE, namespace):
+                row = self._model.engine.get(REQUEST_POLICIES_BY_NAMESPACE.table, key)
+                if row is not None and selects(row.selector, view.labels):
+                    out.extend(one.origin for one in row.rules if issuer in (None, one.issuer))
+        return self.placed(*out)
+
+    def mtls(self, view: View, port: int) -> Found:
+        """The field of a PeerAuthentication that decides the mTLS mode of a port; nothing where it is the default."""
+        return self.placed(next(self._modes(view, port), None))
+
+    def _modes(self, view: View, port: int) -> Iterator[Origin]:
+        own = [one for one in self._peers(view.namespace) if one.selector and selects(one.selector, view.labels)]
+        special = [min(own, key=_age)] if own and view.namespace != self._root() else []
+        for one in special:
+            if dict(one.ports).get(port, "UNSET") != "UNSET":
+                yield _field(one.origin, "spec", "portLevelMtls", port, "mode")
+            if one.mode != "UNSET":
+                yield _field(one.origin, "spec", "mtls", "mode")
+        for namespace in dict.fromkeys((view.namespace, self._root())):
+            general = [one for one in self._peers(namespace) if not one.selector]
+            if general and min(general, key=_age).mode != "UNSET":
+                yield _field(min(general, key=_age).origin, "spec", "mtls", "mode")
+
+    def _peers(self, namespace: str) -> list[PeerPolicy]:
+        table = PEER_POLICIES_BY_NAMESPACE.table
+        found = (
+            self._model.engine.get(table, key) for key in self._model.engine.find(PEER_POLICIES_BY_NAMESPACE, namespace)
+        )
+        return [one for one in found if one is not None]
+
+    def gateway(self, view: View, listener: str, port: int, sni: str = "") -> Found:
+        """The servers of Gateways behind a gateway's listener, those of a server name only if there are such."""
+        servers = [
+            server
+            for one in self._model.publisher.origins(view, LISTENER, listener)
+            if isinstance(one, Ref) and one.kind == "Gateway"
+            for row in [self._model.engine.get(GATEWAYS, NamespacedName(one.namespace, one.name))]
+            if row is not None
+            for server in row.servers
+        ]
+        on_port = [one for one in servers if one.port == port] or servers
+        named = [one for one in on_port if sni and any(_bare(host) == sni for host in one.hosts)]
+        return self.placed(*(one.origin for one in named or on_port))
+
+    def route(self, route: Route) -> Found:
+        """The rule, and the match of it, that made a route; nothing for a host's default route."""
+        noted = _istio(route.metadata)
+        ref = _named(noted["config"]) if noted is not None else None
+        if ref is None:
+            return ()
+        key = NamespacedName(ref.namespace, ref.name)
+        found = self._model.engine.get(ROUTES, key)
+        if found is None:
+            return self.placed(Origin(ref))
+        made = self._rule(found, route)
+        return self.placed(*made) if made else self.placed(found.origin)
+
+    def _rule(self, routes: RouteSet, route: Route) -> tuple[Origin, ...]:
+        asked = route.match.SerializeToString(deterministic=True)
+        for rule in routes.http:
+            for at, match in enumerate(rule.matches or (None,)):
+                name = f"{rule.name}.{match.name}" if match is not None and match.name else rule.name
+                if name != route.name:
+                    continue
+                made = route_match(match, gateway_api=routes.gateway_api)
+                if made.SerializeToString(deterministic=True) == asked:
+                    return (self._match_field(rule, at), rule.origin) if match is not None else (rule.origin,)
+        return ()
+
+    def _match_field(self, rule: HttpRule, at: int) -> Origin:
+        """The field of the match: only where the rule's conditions are its own, not joined with a root's."""
+        ref = rule.origin.ref
+        written = self._model.engine.get(WRITTEN_ROUTES, NamespacedName(ref.namespace, ref.name))
+        own = next((one for one in written.http if one.origin == rule.origin), None) if written is not None else None
+        if own is None or own.matches != rule.matches:
+            return rule.origin
+        name = "matches" if ref.kind == "HTTPRoute" else "match"
+        return Origin(ref, rule.origin.path.child(name, at))
+
+    def destination(self, route: Route, at: int) -> Found:
+        """The destination of a rule: of weighted ones the one at a position among those that get something."""
+        found = self.route(route)
+        rules = [one for one in found if one.path and one.path[-2:-1] == ("http",)]
+        if not rules:
+            return found
+        key = NamespacedName(rules[0].ref.namespace, rules[0].ref.name)
+        written = self._model.engine.get(WRITTEN_ROUTES, key)
+        for rule in written.http if written is not None else ():
+            if rule.origin.path == rules[0].path and rule.routes:
+                weighted = [one for one in rule.routes if one.weight > 0] if len(rule.routes) > 1 else list(rule.routes)
+                chosen = weighted[max(at, 0)] if max(at, 0) < len(weighted) else weighted[0]
+                return self.placed(_child(chosen.origin, "destination"), *found)
+        return found
+
+    def host(self, hostname: str, namespace: str, port: int = 0) -> Found:
+        """The object that defines a host, and its port."""
+        row = self._model.engine.get(HOSTS, HostKey(hostname, namespace))
+        if row is None:
+            return ()
+        numbers = [one.number for one in row.ports]
+        path = ()
+        if port in numbers and not row.joined:
+            path = ("spec", "ports", numbers.index(port))
+        return self.placed(Origin(row.origin.ref, FieldPath(path)) if path else row.origin)
+
+    def cluster(self, cluster: Cluster) -> Found:
+        """The DestinationRule (and subset) and the host behind a cluster."""
+        said = _istio(cluster.metadata)
+        if said is None:
+            return ()
+        out: list[Origin] = []
+        ref = _named(said["config"]) if "config" in said else None
+        if ref is not None:
+            policy = self._model.engine.get(TRAFFIC_POLICIES, NamespacedName(ref.namespace, ref.name))
+            subset = str(said["subset"]) if "subset" in said else ""
+            named = [one.origin for one in policy.subsets if one.name == subset] if policy is not None else []
+            out.extend(named or [Origin(ref)])
+        return (*self.placed(*out), *self._service(cluster))
+
+    def _service(self, cluster: Cluster) -> Found:
+        said = cluster.metadata.filter_metadata["istio"]
+        if "services" not in said:
+            return ()
+        known = MessageToDict(said)
+        service = known["services"][0]
+        return self.host(str(service["host"]), str(service["namespace"]), int(known.get("default_original_port", 0)))
+
+    def seen_host(self, scope: str, hostname: str) -> Found:
+        """The object that speaks for a host name where a client is."""
+        key = self._model.engine.call(host_named, NameKey(scope, hostname))
+        return self.host(key.hostname, key.namespace) if key is not None else ()
+
+    def extension(self, name: str) -> Found:
+        """The object behind a rate limit, Lua or Wasm filter, by the filter's name."""
+        limit = _LIMIT.fullmatch(name)
+        if limit is not None:
+            return self.placed(Origin(Ref("fairlead.dev", "RateLimit", limit["namespace"], limit["name"])))
+        found = _EXTENSION.fullmatch(name)
+        if found is None or found["kind"] not in _EXTENSIONS:
+            return ()
+        ref = Ref("extensions.istio.io", _EXTENSIONS[found["kind"]], found["namespace"], found["name"])
+        return self.placed(Origin(ref))
+
+    def _root(self) -> str:
+        return self._model.engine.call(mesh, MESH_KEY).root_namespace
+
+
+def child(found: Iterable[Origin], *parts: str | int) -> Found:
+    """A field of the innermost rule among origins, before them."""
+    origins = tuple(found)
+    rule = next((one for one in reversed(origins) if one.path), None)
+    if rule is None:
+        return origins
+    return (msgspec.structs.replace(rule, path=rule.path.child(*parts)), *origins)
+
+
+def _istio(metadata: Metadata) -> Struct | None:
+    return metadata.filter_metadata["istio"] if "istio" in metadata.filter_metadata else None  # noqa: SIM401 - no dict
+
+
+def _child(origin: Origin | None, *parts: str | int) -> Origin | None:
+    return None if origin is None else msgspec.structs.replace(origin, path=origin.path.child(*parts))
+
+
+def _field(origin: Origin, *parts: str | int) -> Origin:
+    return Origin(origin.ref, FieldPath(parts))
+
+
+def _age(one: PeerPolicy) -> tuple[str, NamespacedName]:
+    return one.created, one.key
+
+
+def _bare(host: str) -> str:
+    return host.rpartition("/")[2]
+
+
+def _named(config: object) -> Ref | None:
+    """`/apis/networking.istio.io/v1/namespaces/shop/virtual-service/canary` as an object's name."""
+    found = _CONFIG.fullmatch(str(config))
+    if found is None:
+        return None
+    kind = "".join(part.capitalize() for part in found["kind"].split("-"))
+    kind = {"HttpRoute": "HTTPRoute"}.get(kind, kind)
+    return Ref(found["group"], kind, found["namespace"], found["name"])
+
+
+__all__ = ["Origins", "Positions", "child"]

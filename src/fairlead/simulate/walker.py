@@ -1,0 +1,315 @@
+"""The walk: from the caller through each proxy to the application, or to where it ends."""
+
+from __future__ import annotations
+
+import msgspec
+from envoy.config.core.v3.base_pb2 import TrafficDirection
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+
+from fairlead.envoy.resource import LISTENER
+from fairlead.model.diagnostic import Origin
+from fairlead.simulate import listening
+from fairlead.simulate.arrival import arrive
+from fairlead.simulate.client import original_client
+from fairlead.simulate.connection import Connection
+from fairlead.simulate.exchange import Exchange
+from fairlead.simulate.forwarding import Onward, Wanted, onward, tell_dialled
+from fairlead.simulate.httpfilters import pass_filters
+from fairlead.simulate.matching import Undecided, unpacked
+from fairlead.simulate.mesh import Mesh, Proxy
+from fairlead.simulate.message import Message, normalised
+from fairlead.simulate.networkfilters import Bytes, pass_network_filter
+from fairlead.simulate.rbac import Peer
+from fairlead.simulate.request import Caller, Request
+from fairlead.simulate.requesting import route_request
+from fairlead.simulate.visit import Ended, Trail, Visit
+from fairlead.simulate.walk import Hop, Setting, Step, Verdict, Walk
+
+_MOST_HOPS = 8
+"""A request that has met so many proxies goes round in circles."""
+_FAILURES = {
+    "reset": ("UC", "upstream_reset_before_response_started{connection_termination}"),
+    "tls": ("UF", "upstream_reset_before_response_started{remote_connection_failure|TLS_error}"),
+    "refused": ("UF", "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_111}"),
+}
+"""How a proxy calls what happens to its connection to an upstream."""
+
+
+def walk(mesh: Mesh, caller: Caller, request: Request, endpoint: str = "") -> Walk:
+    """Walk a request through the mesh. Raises NobodyError where the caller, or what it calls, is not there.
+
+    `endpoint` (ADDRESS:PORT) is followed where several could get the request, such as the one that an access log names.
+    """
+    return _Walker(mesh, request, endpoint).walk(caller)
+
+
+class _Walker:
+    def __init__(self, mesh: Mesh, request: Request, endpoint: str) -> None:
+        self._mesh = mesh
+        self._request = request
+        self._trail = Trail(endpoint)
+        self._message = None if request.protocol == "tcp" else Message(request)
+
+    def walk(self, caller: Caller) -> Walk:
+        arrival = arrive(self._mesh, caller, self._request)
+        self._trail.steps.extend(arrival.steps)
+        if arrival.proxy is None:
+            self._trail.steps.append(self._application(arrival.hop, "", "no proxy is before it"))
+            ended = Ended(self._success, "", "via_upstream", hop=arrival.hop)
+        else:
+            ended = self._serve(arrival.proxy, arrival.hop, arrival.connection)
+        return Walk(tuple(self._trail.steps), self._verdict(ended))
+
+    @property
+    def _success(self) -> int:
+        return 0 if self._message is None else 200
+
+    def _verdict(self, ended: Ended) -> Verdict:
+        met = self._trail.met
+        return Verdict(
+            ended.status,
+            ended.hop,
+            ended.flags,
+            ended.details,
+            met.get("listener", ""),
+            met.get("chain", ""),
+            met.get("virtual_host", ""),
+            met.get("route", ""),
+            met.get("cluster", ""),
+            met.get("endpoint", ""),
+            tuple(self._trail.undecided),
+        )
+
+    def _serve(self, proxy: Proxy, hop: Hop, connection: Connection) -> Ended:
+        """Take a connection through one proxy; how it ends."""
+        visit = Visit(self._mesh, self._trail, proxy, hop, connection)
+        if self._message is not None:
+            self._message.entered()
+        try:
+            if self._trail.hops > _MOST_HOPS:
+                visit.say("listener", "", "the request goes round in circles", passed=False)
+                raise visit.end(503, "UF", "loop")
+            self._enter(visit)
+            self._filter(visit)
+        except Ended as ended:
+            return ended
+        except Undecided as reason:
+            self._trail.doubt(str(reason))
+            visit.say("filter", "", f"undecided: {reason}; the walk ends here", passed=False)
+        return visit.end(0, "", "unknown")
+
+    def _enter(self, visit: Visit) -> None:
+        """Listener, filter chain, TLS."""
+        listener = self._listener(visit)
+        connection = visit.connection
+        if listener is None:
+            where = f"{connection.address}:{connection.port}"
+            visit.say("listener", where, "the proxy does not listen there", passed=False)
+            raise visit.end(0, "", "connection_refused", "refused")
+        visit.listener = listener
+        visit.name(listener=listener.name)
+        seen = listening.inspected(listener, connection)
+        chosen = listening.choose(listener, seen)
+        where = Setting(LISTENER, listener.name)
+        said = f"takes connections to {connection.address}:{connection.port}"
+        visit.say("listener", listener.name, said, self._listener_origins(visit), setting=where)
+        if chosen.chain is None:
+            what = "TLS" if seen.transport == "tls" else "plaintext"
+            said = f"no filter chain takes this {what} connection: {chosen.lost} fits none"
+            visit.say("filter chain", listener.name, said, self._chain_origins(visit), setting=where, passed=False)
+            raise visit.end(0, "NR", "filter_chain_not_found", "reset")
+        visit.chain = chosen.chain
+        visit.name(chain=chosen.chain.name)
+        at = f"filterChains[{chosen.at}]" if chosen.at >= 0 else "defaultFilterChain"
+        said = _chain_words(seen.transport, seen.alpn, seen.sni)
+        origins = self._chain_origins(visit)
+        visit.say("filter chain", chosen.chain.name or at, said, origins, setting=Setting(LISTENER, listener.name, at))
+        self._shake_hands(visit)
+
+    def _listener(self, visit: Visit) -> Listener | None:
+        at, listeners, world = visit.connection, visit.catalog[LISTENER], self._mesh.world
+        mode = visit.proxy.view.capture.mode
+        if visit.hop == "client" and mode != "explicit":
+            return listening.outbound_listener(world, listeners, at.address, at.port)
+        if visit.hop == "server":
+            return listening.inbound_listener(world, listeners, at.address, at.port, redirected=mode == "redirect")
+        return listening.bound_listener(world, listeners, at.address, at.port)
+
+    def _listener_origins(self, visit: Visit) -> tuple[Origin, ...]:
+        if visit.hop == "gateway":
+            return self._mesh.origins.gateway(
+                visit.proxy.view, visit.listener.name, visit.connection.port, visit.connection.sni
+            )
+        return ()
+
+    def _chain_origins(self, visit: Visit) -> tuple[Origin, ...]:
+        if visit.hop == "server":
+            return self._mesh.origins.mtls(visit.proxy.view, visit.connection.port)
+        return ()
+
+    def _shake_hands(self, visit: Visit) -> None:
+        connection = visit.connection
+        problem, context = listening.handshake(visit.chain, connection)
+        peer = Peer(connection.address, connection.port, connection.source, sni=connection.sni)
+        if context is None:
+            visit.peer = peer
+            return
+        origins = self._chain_origins(visit) or self._listener_origins(visit)
+        if problem:
+            said = {
+                "plaintext": "the client does not speak TLS, which the port asks for",
+                "no certificate": "the client shows no certificate, which the port asks for",
+                "untrusted": "the client's certificate is not one of the mesh",
+            }[problem]
+            visit.say("tls", visit.chain.name, said, origins, passed=False)
+            raise visit.end(0, "", "tls_handshake", "reset")
+        visit.terminated = True
+        if listening.is_mesh(context):
+            visit.say("tls", "mesh mTLS", f"the client is {connection.certificate}", origins)
+            visit.peer = Peer(
+                peer.address, peer.port, peer.source, identity=connection.certificate, mtls=True, sni=connection.sni
+            )
+        else:
+            visit.say("tls", "TLS", "ends here", origins)
+            visit.peer = peer
+
+    def _filter(self, visit: Visit) -> None:
+        """Network filters in their order; raises Ended."""
+        flowing = Bytes()
+        for one in visit.chain.filters:
+            if one.typed_config.Is(HttpConnectionManager.DESCRIPTOR):
+                self._parse(visit, unpacked(one.typed_config, HttpConnectionManager))
+            elif one.typed_config.Is(TcpProxy.DESCRIPTOR):
+                self._forward_bytes(visit, unpacked(one.typed_config, TcpProxy), flowing)
+            else:
+                # The last filter has a connection made to the upstream before the ones before it have seen a byte.
+                self._name_upstream(visit)
+                pass_network_filter(visit, one, flowing)
+        visit.say("filter", visit.chain.name, "the filter chain ends without a destination", passed=False)
+        raise visit.end(0, "", "no_filter", "reset")
+
+    def _name_upstream(self, visit: Visit) -> None:
+        last = visit.chain.filters[-1]
+        if last.typed_config.Is(TcpProxy.DESCRIPTOR):
+            visit.name(cluster=_heaviest(unpacked(last.typed_config, TcpProxy)))
+
+    def _parse(self, visit: Visit, manager: HttpConnectionManager) -> None:
+        """HTTP."""
+        message, connection = self._message, visit.connection
+        hidden = connection.tls and not visit.terminated
+        if message is None or hidden or connection.inside == "tcp":
+            what = "TLS" if hidden else "bytes that are no HTTP"
+            visit.say("filter", "http_connection_manager", f"gets {what} where it parses HTTP", passed=False)
+            raise visit.end(0, "DPE", "http1.codec_error", "tls" if hidden else "reset")
+        if visit.terminated and visit.hop == "gateway":
+            message.scheme = "https"
+        path = normalised(message.path, manager)
+        if path is None:
+            visit.say("filter", "http_connection_manager", f"the path {message.path} is refused", passed=False)
+            raise visit.end(400, "", "path_normalization_failed")
+        message.path = path
+        exchange = Exchange(visit, manager, self._request, message)
+        visit.peer = msgspec.structs.replace(visit.peer, remote=original_client(manager, message, connection.source))
+        exchange.choose()
+        pass_filters(exchange)
+        sent = route_request(exchange, "h2" if connection.inside == "h2" else "http/1.1")
+        self._on(visit, onward(visit, sent.wanted), retried=sent.retried)
+
+    def _forward_bytes(self, visit: Visit, proxy: TcpProxy, flowing: Bytes) -> None:
+        """TCP."""
+        cluster = flowing.cluster or proxy.cluster
+        if not cluster:
+            weighted = proxy.weighted_clusters.clusters
+            total = sum(one.weight for one in weighted)
+            cluster = _heaviest(proxy)
+            said = ", ".join(f"{100 * one.weight / total:g} % to {one.name}" for one in weighted if one.weight)
+            visit.say("route", "tcp_proxy", f"{said}; the walk follows {cluster}")
+        visit.name(cluster=cluster)
+        wanted = Wanted(cluster, visit.connection.sni or visit.connection.address, visit.connection.inside, http=False)
+        if flowing.alpn:
+            wanted = wanted._replace(alpn=flowing.alpn)
+        self._on(visit, onward(visit, wanted), retried=False)
+
+    def _on(self, visit: Visit, made: Onward, *, retried: bool) -> None:
+        """To the application, or to the next proxy; raises Ended."""
+        if visit.hop == "server" and visit.listener.traffic_direction == TrafficDirection.INBOUND:
+            self._deliver(visit, made)
+        tell_dialled(visit, made)
+        server = None if made.external else self._mesh.workloads.at(made.connection.address)
+        if server is None or (server.view.capture.mode == "none" and server.view.type == "sidecar"):
+            self._outside(visit, made, known=server is not None)
+            return
+        dialled = made.dialled
+        if dialled.mesh and not dialled.accepts_name(server.identity):
+            said = f"{server.shown} is {server.identity}, which the client does not take"
+            visit.say("upstream tls", "mesh mTLS", said, self._mesh.origins.cluster(made.cluster), passed=False)
+            raise self._failed(visit, "tls", retried=retried)
+        hop: Hop = "server" if server.view.type == "sidecar" else "gateway"
+        ended = self._serve(server, hop, made.connection)
+        if ended.closed and (_parses(visit) or ended.closed != "reset"):
+            raise self._failed(visit, ended.closed, retried=retried)
+        raise ended
+
+    def _failed(self, visit: Visit, closed: str, *, retried: bool) -> Ended:
+        """How this proxy answers where its connection to the upstream came to nothing."""
+        flags, details = _FAILURES[closed]
+        if not _parses(visit):
+            return visit.end(0, flags, details, "reset")
+        if retried and flags == "UF":
+            flags = "UF,URX"
+        visit.say("local reply", "503", f"{flags}: {details}", passed=False)
+        return visit.end(503, flags, details)
+
+    def _deliver(self, visit: Visit, made: Onward) -> None:
+        connection = visit.connection
+        if connection.tls and not visit.terminated and connection.trusted:
+            said = "gets mesh mTLS as it is, which it does not speak"
+            visit.say("application", made.shown, said, self._chain_origins(visit), passed=False)
+            raise visit.end(0, "", "tls_at_application", "tls")
+        ports = {one.port for one in visit.proxy.view.ports}
+        dialled = made.connection.port
+        if ports and dialled and dialled not in ports:
+            said = f"the workload declares port {', '.join(map(str, sorted(ports)))}, and not {dialled}"
+            self._trail.doubt(f"whether {visit.proxy.shown} listens on port {dialled}: {said}")
+            visit.say("application", made.shown, f"undecided: {said}", self._mesh.origins.cluster(made.cluster))
+        else:
+            visit.say("application", made.shown, "gets the request")
+        raise visit.end(self._success, "", "via_upstream")
+
+    def _outside(self, visit: Visit, made: Onward, *, known: bool) -> None:
+        """To an address at which no proxy of the mesh is."""
+        if made.dialled.mesh:
+            self._trail.doubt(f"whether {made.shown} speaks mesh mTLS: no proxy of the mesh is known there")
+        elif self._mesh.is_virtual(made.connection.address):
+            self._trail.doubt(f"where {made.shown} leads: it is a virtual address, which only proxies understand")
+        elif made.dialled.tls and made.dialled.accepts:
+            self._trail.doubt(f"whether the certificate of {made.shown} has a name that the proxy takes")
+        said = "captures nothing" if known else "no proxy of the mesh is before it"
+        self._trail.steps.append(self._application(visit.hop, made.shown, said, visit.proxy.shown))
+        raise visit.end(self._success, "", "via_upstream")
+
+    def _application(self, hop: Hop, met: str, said: str, proxy: str = "") -> Step:
+        return Step(hop, proxy, "application", met or self._request.host, said)
+
+
+def _parses(visit: Visit) -> bool:
+    """Whether the proxy speaks HTTP with the client, so that it can answer by itself."""
+    return any(one.typed_config.Is(HttpConnectionManager.DESCRIPTOR) for one in visit.chain.filters)
+
+
+def _heaviest(proxy: TcpProxy) -> str:
+    """The cluster to which most connections go."""
+    if proxy.cluster:
+        return proxy.cluster
+    return max(proxy.weighted_clusters.clusters, key=lambda one: one.weight).name
+
+
+def _chain_words(transport: str, alpn: tuple[str, ...], sni: str) -> str:
+    if transport == "tls":
+        offered = f", offering {', '.join(alpn)}" if alpn else ""
+        return f"TLS{' for ' + sni if sni else ''}{offered}"
+    return f"plaintext {', '.join(alpn)}" if alpn else "plaintext, or not looked at"

@@ -1,0 +1,156 @@
+"""Who changed what: `fairlead history`, `show`, `blame`, `rollback` and `get --at` on a running control plane."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import uvloop
+import yaml
+from click.testing import CliRunner
+
+from fairlead.cli.main import cli
+from fairlead.model.ref import Ref
+
+from .running_plane import BASICS, World, obj, routes, service, until, world
+
+Json = dict[str, Any]
+
+
+class Ask:
+    """The command line against a world, in a thread of its own."""
+
+    def __init__(self, made: World) -> None:
+        self._made = made
+
+    async def __call__(self, *arguments: str, stdin: str = "", code: int = 0) -> str:
+        where = ["--state", str(self._made.state.path)]
+        done = await asyncio.to_thread(CliRunner().invoke, cli, [*arguments, *where], input=stdin)
+        assert done.exit_code == code, (arguments, done.output, done.exception)
+        return done.output
+
+    async def data(self, *arguments: str) -> Any:
+        return json.loads(await self(*arguments, "-o", "json"))
+
+    async def apply(self, *documents: Json, message: str = "") -> None:
+        await self("apply", "-f", "-", "-m", message, stdin=yaml.safe_dump_all(documents))
+
+
+def _weights(first: int, prefix: str = "/") -> Json:
+    made = routes("cart", prefix)
+    made["spec"]["http"][0]["route"] = [
+        {"destination": {"host": "cart", "subset": "v1"}, "weight": first},
+        {"destination": {"host": "cart", "subset": "v2"}, "weight": 100 - first},
+    ]
+    return made
+
+
+def test_what_was_done_is_known_and_can_be_undone(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with world(tmp_path) as made:
+            ask = Ask(made)
+            await ask.apply(*BASICS, service("cart"))
+            async with made.proxy("web-1"):
+                await ask.apply(_weights(90), message="a first share")
+                first = made.plane.store.revision
+                await until(lambda: made.condition("VirtualService", "cart").get("status") == "True", "programmed")
+                await ask.apply(_weights(50), message="half of it")
+                second = next(one.revision for one in reversed(made.plane.store.history(_REF)) if one.meant)
+                await _is_told(ask, first, second)
+                await _is_blamed(ask, second)
+                await _is_restored(ask, made, first, second)
+
+    uvloop.run(run())
+
+
+_REF = Ref("networking.istio.io", "VirtualService", "shop", "cart")
+
+
+async def _is_told(ask: Ask, first: int, second: int) -> None:
+    rows = await ask.data("history", "vs/cart", "-n", "shop")
+    assert [one["revision"] for one in rows] == [second, first], "writes of status only are left out"
+    newest = rows[0]
+    assert newest["author"] == "fairlead:admin" and newest["message"] == "half of it"
+    assert newest["via"] == "apply by fairlead" and "fairlead apply -f - -m 'half of it'" in newest["command"]
+    what = newest["changes"][0]["what"]
+    assert "spec.http[0].route[0].weight: 90 -> 50" in what and "route[1].weight: 10 -> 50" in what
+    assert len(await ask.data("history", "vs/cart", "-n", "shop", "--status")) > 2
+    assert await ask.data("history", "--limit", "1") == rows[:1]
+    assert "VirtualService shop/cart created (a first share)" in await ask("history", "--since", "10m")
+    assert "no change is on record" in await ask("history", "vs/none", "-n", "shop")
+    table = await ask("show", str(second))
+    assert "spec.http[0].route[0].weight\n      - 90\n      + 50" in table
+    assert "FL3902" in await ask("show", "100000", code=1)
+    old = json.loads(await ask("get", "vs", "cart", "-n", "shop", "--at", str(first), "-o", "json"))
+    assert old["spec"]["http"][0]["route"][0]["weight"] == 90
+    assert "cart" in await ask("get", "vs", "-n", "shop", "--at", str(first))
+    assert "no such VirtualService at revision 1" in await ask(
+        "get", "vs", "cart", "-n", "shop", "--at", "1", "-o", "yaml", code=1
+    )
+
+
+async def _is_blamed(ask: Ask, second: int) -> None:
+    text = await ask("blame", "vs/cart", "-n", "shop")
+    lines = text.splitlines()
+    edited = [line for line in lines if line.lstrip().startswith(str(second))]
+    assert any("weight: 50" in line for line in edited), text
+    host = next(line for line in lines if "prefix: /" in line)
+    assert not host.lstrip().startswith(str(second)), text
+    found = await ask.data("blame", "vs/cart", "-n", "shop")
+    assert {one["revision"] for one in found["edits"]} == {one["revision"] for one in found["fields"]}
+    assert "there is no VirtualService shop/none" in await ask("blame", "vs/none", "-n", "shop", code=1)
+
+
+async def _is_restored(ask: Ask, made: World, first: int, second: int) -> None:
+    def share() -> int:
+        document = made.plane.store.get(_REF)
+        return document["spec"]["http"][0]["route"][0]["weight"] if document else 0
+
+    head = made.plane.store.revision
+    dry = await ask("rollback", f"vs/cart@{first}", "-n", "shop", "--dry-run")
+    assert "- 50\n      + 90" in dry and f"takes back {second}" in dry and "reaches 1 proxies: 1 RouteConf" in dry
+    assert made.plane.store.revision == head, "a dry run writes nothing"
+    await ask("rollback", f"vs/cart@{first}", "-n", "shop", stdin="n\n", code=1)
+    assert share() == 50
+    await ask("rollback", f"vs/cart@{first}", "-n", "shop", "--yes", "-m", "errors")
+    assert share() == 90
+    newest = (await ask.data("history", "--limit", "1"))[0]
+    assert newest["message"] == f"back to {first}: errors" and newest["via"] == "rollback by fairlead"
+    # Whoever applied it still owns it: no conflict of field managers.
+    await ask.apply(_weights(40))
+    # Twice edited since: refused by name, unless forced.
+    said = await ask("rollback", f"vs/cart@{first}", "-n", "shop", "--yes", code=1)
+    assert "edited again in revision" in said and "FL3900" in said
+    await ask("rollback", f"vs/cart@{first}", "-n", "shop", "--yes", "--force")
+    assert share() == 90
+    # One revision is taken back, and what came later stays.
+    await ask.apply(_weights(40))
+    taken = made.plane.store.revision
+    await until(lambda: made.plane.store.revision > taken, "status")
+    await ask.apply(_weights(40, "/api"))
+    await ask("rollback", "--undo", str(taken), "--yes")
+    document = made.plane.store.get(_REF)
+    assert share() == 90 and document and document["spec"]["http"][0]["match"][0]["uri"]["prefix"] == "/api"
+    # Deleted and restored: the address is the same one.
+    address = made.plane.store.list("", "Service", "shop")[0]["spec"]["clusterIP"]
+    entry = obj("ServiceEntry", "out", spec=_OUT)
+    await ask.apply(entry)
+    given = (await made.get(entry))["status"]["addresses"]
+    before = made.plane.store.revision
+    await ask("delete", "svc/cart", "se/out", "vs/cart", "-n", "shop", "-m", "by mistake")
+    await ask("rollback", str(before), "--yes")
+    assert made.plane.store.list("", "Service", "shop")[0]["spec"]["clusterIP"] == address
+    assert (await made.get(entry))["status"]["addresses"] == given
+    assert share() == 90
+    assert "nothing to do" in await ask("rollback", str(before), "--yes")
+    assert "Usage" in await ask("rollback", "vs/cart", code=2)
+    assert "FL3902" in await ask("rollback", "99999", "--yes", code=1)
+
+
+_OUT: Json = {
+    "hosts": ["out.example.com"],
+    "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+    "resolution": "DNS",
+}

@@ -1,0 +1,150 @@
+"""Settings of proxies, and the fields and lines that they come from."""
+
+from __future__ import annotations
+
+import pytest
+
+from fairlead.compiler.model import MeshModel
+from fairlead.compiler.offline import load
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from fairlead.envoy.settings import PathError
+from fairlead.ir.view import View
+from fairlead.model.diagnostic import Position
+from fairlead.model.path import FieldPath
+from fairlead.model.ref import Ref
+from fairlead.model.yaml import parse_documents
+from fairlead.provenance.trace import study, trace
+
+MESH = b"""
+apiVersion: v1
+kind: Service
+metadata: {name: cart, namespace: shop}
+spec: {clusterIP: 10.96.0.9, ports: [{name: http, port: 80}], selector: {app: cart}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: c1, namespace: shop}
+spec: {address: 10.0.0.1, labels: {app: cart, version: v1}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: cart, namespace: shop}
+spec:
+  hosts: [cart]
+  http:
+  - name: first
+    match: [{uri: {prefix: /a}}]
+    route: [{destination: {host: cart, subset: v1}}]
+  - name: old
+    timeout: 5s
+    route: [{destination: {host: cart}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: cart, namespace: shop}
+spec:
+  host: cart
+  trafficPolicy: {connectionPool: {tcp: {connectTimeout: 3s}}}
+  subsets: [{name: v1, labels: {version: v1}}]
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: shop}
+spec: {mtls: {mode: STRICT}}
+"""
+VIEW = View("sidecar", "shop", (("app", "cart"), ("version", "v1")), addresses=("10.0.0.1",))
+V1 = "outbound|80|v1|cart.shop.svc.cluster.local"
+
+
+@pytest.fixture(scope="module")
+def model() -> MeshModel:
+    made = MeshModel()
+    assert not load(made, parse_documents(MESH, "mesh.yaml"))
+    made.publisher.open(VIEW)
+    return made
+
+
+def places(ref: Ref, path: FieldPath) -> Position | None:
+    for one in parse_documents(MESH, "mesh.yaml"):
+        if (one.data["kind"], one.data["metadata"]["name"]) == (ref.kind, ref.name):
+            return one.position(path)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("type_url", "name", "path", "said"),
+    [
+        (ROUTE, "80", "virtualHosts[cart*]/routes[1]/route/timeout", ["mesh.yaml:22:5: spec.http[1].timeout"]),
+        (ROUTE, "80", "virtual_hosts[cart*]/routes[old]/route/timeout", ["mesh.yaml:22:5: spec.http[1].timeout"]),
+        (
+            ROUTE,
+            "80",
+            "virtualHosts[cart*]/routes[0]/match/prefix",
+            ["mesh.yaml:19:20: spec.http[0].match[0].uri.prefix"],
+        ),
+        (
+            CLUSTER,
+            V1,
+            "connect_timeout",
+            [
+                "mesh.yaml:30:42: spec.trafficPolicy.connectionPool.tcp.connectTimeout",
+                "mesh.yaml:29:3: spec.host",
+            ],
+        ),
+        (
+            ENDPOINT,
+            V1,
+            "endpoints[0]/lbEndpoints[0]",
+            ["mesh.yaml:5:38: spec.ports[0].targetPort", "mesh.yaml:10:8: spec.address"],
+        ),
+    ],
+)
+def test_a_setting_names_its_fields(model: MeshModel, type_url: str, name: str, path: str, said: list[str]) -> None:
+    found = trace(model, VIEW, type_url, name, path, places)
+    assert [f"{one.position}: {one.path}" for one in found] == said
+
+
+def test_a_default_has_no_origin_but_what_carries_it(model: MeshModel) -> None:
+    made = study(model, VIEW, CLUSTER, V1)
+    found = made.origins(("lbPolicy",))
+    assert found and {one.role for one in found} == {"carries"}
+    assert {one.origin.ref for one in found} == {Ref("", "Service", "shop", "cart")}
+
+
+def test_mtls_of_a_server_names_the_policy(model: MeshModel) -> None:
+    (name,) = (one for one in model.publisher.catalog(VIEW)[LISTENER] if one == "virtualInbound")
+    found = trace(model, VIEW, LISTENER, name)
+    assert Ref("security.istio.io", "PeerAuthentication", "shop", "default") in {one.ref for one in found}
+    assert "spec.mtls.mode" in {str(one.path) for one in found}
+
+
+def test_nothing_of_the_mesh_is_touched(model: MeshModel) -> None:
+    before = {at: dict(rows) for at, rows in model.publisher.catalog(VIEW).items()}
+    runs = dict(model.engine.runs)
+    trace(model, VIEW, ROUTE, "80")
+    assert {at: dict(rows) for at, rows in model.publisher.catalog(VIEW).items()} == before
+    assert dict(model.engine.runs) == runs and not model.publisher.refresh()
+
+
+def test_what_is_not_there_is_said(model: MeshModel) -> None:
+    with pytest.raises(PathError, match="no Cluster 'nothing'"):
+        trace(model, VIEW, CLUSTER, "nothing")
+    with pytest.raises(PathError, match="nothing stands at outlierDetection"):
+        trace(model, VIEW, CLUSTER, V1, "outlierDetection")
+    with pytest.raises(PathError, match="bracket"):
+        trace(model, VIEW, CLUSTER, V1, "a[b")
+
+
+def test_one_virtual_host_among_very_many() -> None:
+    text = "\n---\n".join(
+        f"apiVersion: v1\nkind: Service\nmetadata: {{name: s{at}, namespace: shop}}\n"
+        f"spec: {{clusterIP: 10.97.{at // 200}.{at % 200 + 1}, ports: [{{name: http, port: 80}}]}}"
+        for at in range(200)
+    )
+    made = MeshModel()
+    assert not load(made, [*parse_documents(text.encode(), "many.yaml"), *parse_documents(MESH, "mesh.yaml")])
+    made.publisher.open(VIEW)
+    before = made.engine.runs.total()
+    found = trace(made, VIEW, ROUTE, "80", "virtualHosts[cart*]/routes[old]/route/timeout", places)
+    assert [str(one.path) for one in found] == ["spec.http[1].timeout"]
+    assert made.engine.runs.total() == before
