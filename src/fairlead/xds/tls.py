@@ -12,8 +12,10 @@ import contextlib
 import ssl
 from typing import Any, cast
 
-RECORD = 16_384
-"""The most that one TLS record carries (RFC 8446, section 5.1); OpenSSL's buffers never hold much more."""
+RECORD = 8_192
+"""The most that is put into one TLS record: OpenSSL keeps a buffer of that size for each connection that needed it."""
+READ = 16_384
+"""The most that a record brings (RFC 8446, section 5.1)."""
 
 
 class Secured(asyncio.BufferedProtocol):
@@ -95,7 +97,7 @@ class Secured(asyncio.BufferedProtocol):
     def _read(self) -> None:
         try:
             while self._transport is not None:
-                data = self._tls.read(RECORD)
+                data = self._tls.read(READ)
                 if not data:
                     self.close()
                     return
