@@ -53,6 +53,7 @@ COMMANDS: dict[str, _Entry] = {
     "token": _Entry("token", "token", "Make join tokens."),
     "up": _Entry("serve", "up", "Run everything on this host: control plane, node and gateway."),
     "validate": _Entry("validate", "validate_command", "Check files as admission does, without a control plane."),
+    "why": _Entry("why", "why", "Say what a request meets, hop by hop, and which field decides."),
     "version": _Entry("version", "version", "Show versions."),
 }
 

@@ -45,6 +45,7 @@ from fairlead.controlplane.state import Endpoints, StateDirectory
 from fairlead.controlplane.strictness import Strictness
 from fairlead.controlplane.traffic import TrafficLedger
 from fairlead.controlplane.trafficroutes import traffic_routes
+from fairlead.controlplane.whyroutes import Walks, why_routes
 from fairlead.store.store import Store, timestamp
 from fairlead.xds.server import Server
 
@@ -290,6 +291,7 @@ class ControlPlane:
                 *operations(self.proxies, self.feed, self.delivery, lambda: self.xds, self.profiler, self._findings),
                 *authority_routes(self),
                 *start_routes(self.model),
+                *why_routes(Walks(self.store, self.feed, self.delivery, self.proxies, allocation.allocate)),
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
                 *History(self.store, self.feed, self.delivery, admission).routes(),
             ],

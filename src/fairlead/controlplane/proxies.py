@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -137,6 +137,10 @@ class Proxies:
     def connections(self) -> list[Connection]:
         """The proxies that are connected."""
         return self._live()
+
+    def known(self) -> Iterable[Known]:
+        """The proxies that are connected, each with its view."""
+        return self._known.values()
 
     def nodes(self) -> list[str]:
         """The node ids of connected proxies."""

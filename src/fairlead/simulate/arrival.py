@@ -51,7 +51,8 @@ def arrive(mesh: Mesh, caller: Caller, request: Request) -> Arrival:
 def _unknown(mesh: Mesh, caller: Caller) -> str:
     name = f"{caller.name}.{caller.namespace}" if caller.namespace else caller.name
     known = mesh.workloads.names()
-    near = nearest(name, known)
+    bare = {one.partition(".")[0]: one for one in known}
+    near = nearest(name, known) or bare.get(nearest(caller.name, bare) or "")
     if near:
         return f"no workload {name!r}; did you mean {near!r}?"
     listed = ", ".join(known[:8]) + (" ..." if len(known) > 8 else "")

@@ -78,10 +78,11 @@ class Mesh:
         workloads: Workloads,
         positions: Positions = lambda _: None,
         served: Callable[[View], Catalog] | None = None,
+        world: World | None = None,
     ) -> None:
         self.model = model
         self.workloads = workloads
-        self.world = World()
+        self.world = world or World()
         self.origins = Origins(model, positions)
         self._served = served or model.publisher.catalog
         self._opened: dict[View, None] = {}

@@ -1,0 +1,92 @@
+"""A walk on the terminal: one line for each step, the verdict, and what would let the request pass."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from typing import Any
+
+import click
+
+Json = dict[str, Any]
+_QUIET = ("virtual host", "route", "route configuration", "cluster", "endpoint")
+"""Steps of the called workload's proxy that say nothing of interest unless an object is behind them."""
+_OUTCOMES = {"passes": "green", "undecided": "yellow", "fails": "red"}
+_STAGE = 22
+
+
+def show_walk(found: Json, *, verbose: bool) -> None:
+    """Print a walk as it was answered."""
+    width = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 0
+    proxy = None
+    for step in found["steps"]:
+        if not verbose and _dull(step):
+            continue
+        if (step["hop"], step["proxy"]) != proxy:
+            proxy = (step["hop"], step["proxy"])
+            click.secho(f"{step['hop']} {step['proxy']}".strip(), bold=True)
+        _step(step, width, verbose=verbose)
+    click.echo()
+    _verdict(found["verdict"], width)
+    if found["changes"]:
+        click.echo("It would pass with one of these changes alone:")
+    for one in found["changes"]:
+        at = f"  ({place(one)})" if one.get("file") else ""
+        _line(f"  {one['said']}{at}", width, "    ")
+
+
+def _dull(step: Json) -> bool:
+    """Whether a step is worth a line only to whoever wants all of them."""
+    if not step["passed"]:
+        return False
+    if step["stage"] == "route" and " retries on " in step["said"]:
+        return True
+    quiet = step["stage"] in ("cluster", "endpoint") or not step["origins"]
+    return step["hop"] == "server" and step["stage"] in _QUIET and quiet
+
+
+def _step(step: Json, width: int, *, verbose: bool) -> None:
+    mark = " " if step["passed"] else "x"
+    met = step["met"] if step["met"] and step["met"] not in step["said"] else ""
+    text = f"{met}: {step['said']}" if met else step["said"]
+    _line(f"{mark} {step['stage']:<{_STAGE - 2}}{text}", width, " " * _STAGE, "" if step["passed"] else "red")
+    for one in step["origins"][: None if verbose else 2]:
+        where = f"  {place(one)}" if one.get("file") else ""
+        _line(f"{' ' * _STAGE}{named(one)}{where}", width, " " * (_STAGE + 2), "cyan")
+    if verbose and "setting" in step:
+        setting = step["setting"]
+        kind = setting["type_url"].rpartition(".")[2]
+        _line(f"{' ' * _STAGE}{kind} {setting['name']} {setting['path']}".rstrip(), width, " " * (_STAGE + 2), "blue")
+
+
+def _line(text: str, width: int, hang: str, colour: str = "") -> None:
+    lines = textwrap.wrap(text, width, subsequent_indent=hang, break_on_hyphens=False) if width else [text]
+    for one in lines:
+        click.secho(one.rstrip(), fg=colour or None)
+
+
+def named(one: Json) -> str:
+    """`Kind namespace/name field`."""
+    where = f"{one['namespace']}/{one['name']}" if one["namespace"] else one["name"]
+    return f"{one['kind']} {where} {one['field']}".rstrip()
+
+
+def place(one: Json) -> str:
+    """`file:line:column`."""
+    return f"{one['file']}:{one['line']}:{one['column']}"
+
+
+def verdict_line(verdict: Json) -> str:
+    """The verdict in one line, in the words of Envoy's access log."""
+    status = str(verdict["status"]) if verdict["status"] else "connection"
+    flags = f" {verdict['flags']}" if verdict["flags"] else ""
+    at = f" at the {verdict['hop']}'s proxy" if not verdict["reached"] else ""
+    return f"{status}{flags} {verdict['details']}{at}"
+
+
+def _verdict(verdict: Json, width: int) -> None:
+    words = {"passes": "passes", "undecided": "undecided", "fails": "fails"}[verdict["outcome"]]
+    _line(f"{words}: {verdict_line(verdict)}", width, "  ", _OUTCOMES[verdict["outcome"]])
+    for reason in verdict["undecided"]:
+        _line(f"  not decided: {reason}", width, "    ", "yellow")

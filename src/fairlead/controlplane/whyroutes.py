@@ -1,0 +1,127 @@
+"""The route that walks requests through the running mesh: POST `/fairlead/v1/why`, for administrators.
+
+The body has `from` (a caller) and `request` (see `simulate.request`; a caller of kind `peer` is whoever has that
+`address`), and may have `with` (documents, as if they were applied), `at` (a revision, as things stood then) and
+`changes` (false: look for none). The answer is a walk (see `simulate.answering`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from fairlead.controlplane.delivery import Delivery
+from fairlead.controlplane.feed import Feed
+from fairlead.controlplane.liveworkloads import LiveWorkloads
+from fairlead.controlplane.operations import administrators, refused
+from fairlead.controlplane.proxies import Proxies
+from fairlead.model.ref import Ref
+from fairlead.simulate.answering import answer, caller_of
+from fairlead.simulate.arrival import NobodyError
+from fairlead.simulate.mesh import Mesh
+from fairlead.simulate.request import Request
+from fairlead.simulate.world import World
+from fairlead.store.errors import StoreError
+from fairlead.store.store import Store
+
+Json = dict[str, Any]
+Allocate = Callable[[Json, Store], Json]
+
+
+class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"caller": "from", "more": "with"}):
+    """The body of a request."""
+
+    caller: Json
+    request: Request
+    more: tuple[Json, ...] = ()
+    at: int | None = None
+    changes: bool = True
+
+
+class Walks:
+    """Walks through the mesh as it is, as it was, or as it would be."""
+
+    def __init__(self, store: Store, feed: Feed, delivery: Delivery, proxies: Proxies, allocate: Allocate) -> None:
+        self._store = store
+        self._feed = feed
+        self._delivery = delivery
+        self._proxies = proxies
+        self._allocate = allocate
+        self._world = World()
+
+    def answer(self, asked: Question) -> Json:
+        """The walk, JSON-shaped. Raises ValueError, NobodyError and StoreError with messages for people."""
+        documents = {**self._as_it_was(asked.at), **self._as_if(asked.more)}
+        with self._supposing(documents):
+            mesh = self._mesh(supposed=bool(documents))
+            try:
+                return answer(mesh, caller_of(mesh, asked.caller), asked.request, fixes=asked.changes)
+            finally:
+                mesh.close()
+
+    @contextmanager
+    def _supposing(self, documents: dict[Ref, Json | None]) -> Generator[None]:
+        if not documents:
+            self._feed.flush()  # what is committed counts, even if it was a moment ago
+            yield
+            return
+        with self._feed.supposing(documents):
+            yield
+
+    def _mesh(self, *, supposed: bool) -> Mesh:
+        model = self._feed.model
+        # What is held back from proxies is not what they have; but of what would be, nothing is held back.
+        served = model.publisher.catalog if supposed else self._delivery.served
+        mesh = Mesh(model, LiveWorkloads((), ""), served=served, world=self._world)
+        mesh.workloads = LiveWorkloads(self._proxies.known(), mesh.settings.trust_domain)
+        return mesh
+
+    def _as_it_was(self, revision: int | None) -> dict[Ref, Json | None]:
+        """What has to be supposed so that things stand as they did."""
+        if revision is None:
+            return {}
+        changed = {one.ref for one in self._store.changes_since(revision)}
+        return {ref: self._store.get_at(ref, revision) for ref in sorted(changed)}
+
+    def _as_if(self, documents: tuple[Json, ...]) -> dict[Ref, Json | None]:
+        """Documents as admission would store them: read, and given the addresses that they need."""
+        made: dict[Ref, Json | None] = {}
+        for document in documents:
+            obj, problems = self._feed.model.kinds.read(document)
+            if obj is None:
+                said = "; ".join(f"{one.path}: {one.message}" for one in problems)
+                raise ValueError(f"{document.get('kind')}: {said}")
+            made[obj.ref] = self._addressed(obj.ref, document)
+        return made
+
+    def _addressed(self, ref: Ref, document: Json) -> Json:
+        """The document with the virtual address that it has, or would be given."""
+        kind = self._feed.model.kinds.of(ref)
+        if kind.allocate is None or kind.addresses is None or kind.addresses(document):
+            return document
+        stored: Json = self._store.get(ref) or {}
+        spec: Json = stored.get("spec") or {}
+        if ref.kind == "Service" and spec.get("clusterIP"):
+            wanted: Json = document.get("spec") or {}
+            return {**document, "spec": {"clusterIP": spec["clusterIP"], **wanted}}
+        return self._allocate(document, self._store)
+
+
+def why_routes(walks: Walks) -> list[BaseRoute]:
+    """The route."""
+
+    async def ask(request: HttpRequest) -> Response:
+        try:
+            asked = msgspec.json.decode(await request.body(), type=Question)
+            found = walks.answer(asked)
+        except (msgspec.MsgspecError, ValueError, NobodyError, StoreError) as error:
+            return refused(400, str(error))
+        return Response(msgspec.json.encode(found), media_type="application/json")
+
+    return [Route("/fairlead/v1/why", administrators(ask), methods=["POST"])]
