@@ -219,17 +219,12 @@ def http_conditions(r: Reader, one: Document) -> Iterator[Said]:
     spoken = [
         protocol
         for ref in queries.matching(r, selector, one.ref.namespace)
-        for service in queries.selected_by(r, _labels(r, ref), ref.namespace)
+        for service in queries.selected_by(r, queries.labels_of(r, ref), ref.namespace)
         for _, protocol in protocols(service)
     ]
     if spoken and all(protocol.is_tcp for protocol in spoken):
         said = f"conditions on HTTP, and its workloads serve {', '.join(sorted({one.value for one in spoken}))} only"
         yield Said("FL3717", said, path)
-
-
-def _labels(r: Reader, ref: Ref) -> dict[str, str]:
-    one = r.get(DOCUMENTS, ref)
-    return (workload_labels(one) if one else None) or {}
 
 
 def _first_http_condition(one: Document) -> FieldPath | None:
