@@ -100,7 +100,9 @@ def test_suppressions_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_kinds_that_nobody_reads() -> None:
-    text = "apiVersion: rbac.istio.io/v1alpha1\nkind: ServiceRole\nmetadata: {name: x, namespace: shop}\nspec: {}\n---\n"
+    text = (
+        "apiVersion: rbac.istio.io/v1alpha1\nkind: ServiceRole\nmetadata: {name: x, namespace: shop}\nspec: {}\n---\n"
+    )
     text += "apiVersion: networking.istio.io/v1\nkind: VirtualServcie\nmetadata: {name: x}\nspec: {}\n---\n"
     text += "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: x}\nspec: {}\n"
     found = data(run("analyze", "-", "-o", "json", stdin=text))["findings"]

@@ -1,4 +1,4 @@
-"""`fairlead analyze` over a running control plane: as it is, with files, as it was; and only what changed runs again."""
+"""`fairlead analyze` over a running control plane: as it is, with files as if they were applied, and as it was."""
 
 from __future__ import annotations
 

@@ -91,6 +91,59 @@ async def _is_told(ask: Ask, first: int, second: int) -> None:
     )
 
 
+def test_one_line_of_time(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with world(tmp_path) as made:
+            ask = Ask(made)
+            await ask.apply(*BASICS, service("cart"))
+            async with made.proxy("web-1") as one, made.proxy("web-2") as slow:
+                await until(lambda: made.plane.proxies.counts().behind == 0, "all in sync")
+                await one.healthy(False, "it fails")
+                one.refuse["outbound|9080|v1|cart.shop.svc.cluster.local"] = "no such thing as v1"
+                await ask.apply(_subsets("v1"))
+                at = made.plane.store.revision
+                await until(lambda: made.plane.proxies.counts().behind == 0, "all have answered")
+                text = await ask("show", str(at))
+                assert "web-1.shop refused Cluster outbound|9080|v1|cart" in text, text
+                assert "no such thing as v1" in text and "web-2.shop acknowledged after" in text
+                slow.mute = True
+                await ask.apply(_subsets("v1", "v2"))
+                late = made.plane.store.revision
+                await until(lambda: slow.muted, "one does not answer")
+                for push in made.plane.chronicle.open_pushes():
+                    push.since -= 60
+                said = await until(lambda: _late(ask, late), "the one that does not answer is named")
+                assert "had not answered" in said and "web-2.shop" in said
+                await slow.answer_all()
+                await until(lambda: made.plane.proxies.counts().behind == 0, "all have answered")
+            found = await ask.data("changed", "--since", "10m")
+            kinds = {one["kind"] for one in found}
+            assert kinds >= {"commit", "push", "nack", "joined", "left", "certificate", "health", "started"}, kinds
+            assert [one["time"] for one in found] == sorted(one["time"] for one in found)
+            nack = next(one for one in found if one["kind"] == "nack")
+            assert nack["proxy"] == "web-1.shop" and nack["text"] == "no such thing as v1"
+            certificate = next(one for one in found if one["kind"] == "certificate")
+            assert "issued for a join token" in certificate["text"] and certificate["subject"].endswith("/sa/web")
+            assert not [one for one in found if one["kind"] == "commit" and "status only" in one["text"]]
+            about = await ask.data("changed", "--proxy", "web-1.shop")
+            assert {one["kind"] for one in about} >= {"joined", "nack", "health", "push"}
+            assert not [one for one in about if one["proxy"] == "web-2.shop"]
+            table = await ask("changed", "--kind", "health", "--kind", "commit")
+            assert "not healthy: it fails" in table and "joined" not in table
+            assert "FL3903" in await ask("changed", "--kind", "nonsense", code=1)
+
+    uvloop.run(run())
+
+
+async def _late(ask: Ask, revision: int) -> str:
+    text = await ask("show", str(revision))
+    return text if "had not answered" in text else ""
+
+
+def _subsets(*names: str) -> Json:
+    return obj("DestinationRule", "cart", spec={"host": "cart", "subsets": [{"name": name} for name in names]})
+
+
 async def _is_blamed(ask: Ask, second: int) -> None:
     text = await ask("blame", "vs/cart", "-n", "shop")
     lines = text.splitlines()

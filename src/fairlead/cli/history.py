@@ -55,7 +55,7 @@ def history(
     with connected(kubeconfig, state) as client:
         query: dict[str, str] = {"limit": str(limit)}
         if since:
-            query["since"] = str(_ago(since))
+            query["since"] = str(ago(since))
         if status:
             query["status"] = "true"
         if what:
@@ -75,7 +75,8 @@ def history(
         click.echo(f"the newest {limit}; --limit 0 shows all", err=True)
 
 
-def _ago(text: str) -> float:
+def ago(text: str) -> float:
+    """Unix seconds of so long ago. Raises click.BadParameter."""
     import time
 
     from fairlead.model.duration import parse_duration
@@ -137,7 +138,7 @@ def _what(one: Json) -> str:
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print data.")
 @connection
 def show(revision: int, output: str | None, kubeconfig: Path | None, state: Path | None) -> None:
-    """Show what one revision changed, field by field.
+    """Show what one revision changed, field by field, and which proxies got it when.
 
     \b
     fairlead show 42
@@ -157,6 +158,20 @@ def show(revision: int, output: str | None, kubeconfig: Path | None, state: Path
     for one in found["changes"]:
         click.echo()
         print_change(one)
+    if found["pushes"]:
+        click.echo()
+    for one in found["pushes"]:
+        _print_push(one)
+
+
+def _print_push(one: Json) -> None:
+    """Who got it, and when it was acknowledged."""
+    detail = one["detail"]
+    groups = ", ".join(f"{count} {name}" for name, count in detail.get("groups", {}).items())
+    click.echo(f"pushed    {one['time']} with {one['subject']}: {one['text']}" + (f" ({groups})" if groups else ""))
+    for name, seconds in sorted(detail.get("seconds", {}).items(), key=lambda each: each[1]):
+        refusal = detail.get("refused", {}).get(name)
+        click.echo(f"    {name} {f'refused {refusal}' if refusal else f'acknowledged after {seconds:.3f} s'}")
 
 
 def _fetch(client: Client, revision: int) -> Json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -60,6 +60,8 @@ class Delivery:
         self.held: dict[View, Held] = {}
         self._subscribed: dict[View, dict[_Subscribed, None]] = {}
         self._asking: set[View] = set()
+        self.noted: Callable[[str, list[str], str], None] = lambda _sort, _nodes, _reason: None
+        """Told of pushes that are held or released: which of both, the node ids, and why."""
         feed.listen(self._passed)
 
     async def open(self, peer: Identity, node: Node, wake: Wake) -> Subscription:
@@ -102,6 +104,7 @@ class Delivery:
             if name and not any(name in (at, at.split("~")[2]) for at in ids):
                 continue
             _log.warning("released by hand: %s, for %d proxies", self.held[view].reason, len(ids))
+            self.noted("released", ids, f"released by hand: {self.held[view].reason}")
             self._let_go(view)
             out += ids
         return sorted(out)
@@ -111,6 +114,7 @@ class Delivery:
             now = self.feed.model.publisher.catalog(view)
             if not guard.still(self.limits, self.held[view].catalog, now):
                 _log.warning("no longer held, enough has come back: %s", self.held[view].reason)
+                self.noted("released", self.members(view), f"enough has come back: {self.held[view].reason}")
                 self._let_go(view)
         for view, names in made.changed.items():
             if view in self.held:
@@ -140,6 +144,7 @@ class Delivery:
                 else:
                     rows[name] = was
         self.held[view] = Held(frozen, reason, time.time())
+        self.noted("held", self.members(view), reason)
         ids = [one.split("~")[2] for one in self.members(view)]
         _log.error(
             "push held for %s%s: %s; `fairlead proxy-status --release` sends it",

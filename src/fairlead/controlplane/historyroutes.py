@@ -2,7 +2,8 @@
 
 `/fairlead/v1/history` lists commits, newest first (`group kind namespace name since before limit status`);
 `/fairlead/v1/history/REV` has one of them whole; `/fairlead/v1/blame` one object by field (`group kind namespace name
-at`); POST `/fairlead/v1/rollback` restores (`Restoring`), with `?dryRun=true` it says what that would do.
+at`); `/fairlead/v1/timeline` has everything that happened (`told.Asked`); POST `/fairlead/v1/rollback` restores
+(`Restoring`), with `?dryRun=true` it says what that would do.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 from fairlead.apiserver.admission import Admission, Write
 from fairlead.apiserver.app import user_of
 from fairlead.apiserver.refusal import Refusal
-from fairlead.controlplane import past
+from fairlead.controlplane import past, told
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.operations import administrators, refused
@@ -28,6 +29,8 @@ from fairlead.model.ref import Ref
 from fairlead.store.change import Json, Wanted
 from fairlead.store.errors import Gone
 from fairlead.store.store import Store
+from fairlead.store.timeline import Asked as TimelineAsked
+from fairlead.store.timeline import Timeline
 
 DEFAULT_LIMIT = 50
 
@@ -83,7 +86,8 @@ def ref_of(query: Any) -> Ref:
 class History:
     """The routes and what they need."""
 
-    def __init__(self, store: Store, feed: Feed, delivery: Delivery, admission: Admission) -> None:
+    def __init__(self, store: Store, feed: Feed, delivery: Delivery, admission: Admission, timeline: Timeline) -> None:
+        self._timeline = timeline
         self._store = store
         self._feed = feed
         self._delivery = delivery
@@ -94,6 +98,7 @@ class History:
         return [
             Route("/fairlead/v1/history", administrators(self._list)),
             Route("/fairlead/v1/history/{revision:int}", administrators(self._show)),
+            Route("/fairlead/v1/timeline", administrators(self._events)),
             Route("/fairlead/v1/blame", administrators(self._blame)),
             Route("/fairlead/v1/rollback", administrators(self._rollback), methods=["POST"]),
         ]
@@ -110,9 +115,22 @@ class History:
 
     async def _show(self, request: Request) -> Response:
         try:
-            found = await asyncio.to_thread(past.shown, self._store, request.path_params["revision"])
+            number = request.path_params["revision"]
+            found = await asyncio.to_thread(past.shown, self._store, number)
         except Gone as error:
             return refused(410, f"{error} [FL3902]")
+        rows = await asyncio.to_thread(self._timeline.listing, TimelineAsked(revision=number))
+        # One that somebody did not answer for long has an earlier row; the last one says how it ended.
+        ended = {(one.first, one.revision): one for _, one in rows}
+        found["pushes"] = [told.happening(one) for one in ended.values()]
+        return Response(msgspec.json.encode(found), media_type="application/json")
+
+    async def _events(self, request: Request) -> Response:
+        try:
+            asked = told.asked(request.query_params)
+        except ValueError as error:
+            return refused(400, str(error))
+        found = await asyncio.to_thread(told.events, self._store, self._timeline, asked)
         return Response(msgspec.json.encode(found), media_type="application/json")
 
     async def _blame(self, request: Request) -> Response:
@@ -123,7 +141,7 @@ class History:
             return refused(400, str(error))
 
         def found() -> Json | None:
-            return past.blame(self._store.history(ref), at)
+            return past.blame(self._store.versions(ref), at)
 
         made = await asyncio.to_thread(found)
         if made is None:

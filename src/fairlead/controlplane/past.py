@@ -84,7 +84,7 @@ def commits(store: Store, wanted: Wanted) -> list[Json]:
     return listed(store.commits(wanted))
 
 
-def listed(changes: Sequence[Change]) -> list[Json]:
+def listed(changes: Iterable[Change]) -> list[Json]:
     """Commits of changes that stand together by revision."""
     return [_commit(list(found)) for _, found in groupby(changes, key=lambda one: one.revision)]
 
@@ -134,7 +134,7 @@ def _field(one: Difference) -> Json:
 
 def shown(store: Store, revision: int) -> Json:
     """One commit with every field that it changed. Raises Gone where it is not kept."""
-    found = store.commits(Wanted(after=revision - 1, before=revision + 1, status=True))
+    found = list(store.commits(Wanted(after=revision - 1, before=revision + 1, status=True)))
     if not found:
         raise Gone(revision, store.oldest, store.revision)
     return _commit(found, whole=True)
@@ -143,7 +143,7 @@ def shown(store: Store, revision: int) -> Json:
 def blame(versions: Iterable[Version], at: int | None) -> Json | None:
     """The document at a revision (None: now) and which edit each of its fields is from; None if there is none."""
     known, before = Blamed(0), {}
-    edits: dict[int, Version] = {}
+    edits: dict[int, Json] = {}
     for one in versions:
         if at is not None and one.revision > at:
             break
@@ -152,7 +152,7 @@ def blame(versions: Iterable[Version], at: int | None) -> Json | None:
             known, before = Blamed(0), {}
             continue
         if after != before:
-            edits[one.revision] = one
+            edits[one.revision] = _who(one)
             known = blamed(before, after, known, one.revision) if before else Blamed(one.revision)
             before = after
     if not before:
@@ -162,7 +162,7 @@ def blame(versions: Iterable[Version], at: int | None) -> Json | None:
     return {
         "document": before,
         "fields": [{"path": list(path), "revision": edit} for path, edit in lines],
-        "edits": [_who(one) for revision, one in edits.items() if revision in used],
+        "edits": [one for revision, one in edits.items() if revision in used],
     }
 
 
@@ -185,9 +185,9 @@ def restored(store: Store, to: int, ref: Ref | None) -> Plan:
     """
     if ref is None:
         store.require(to)
-        edits = store.commits(Wanted(after=to))
+        edits = list(store.commits(Wanted(after=to)))
     else:
-        edits = store.commits(Wanted(ref.group, ref.kind, ref.namespace, ref.name, after=to))
+        edits = list(store.commits(Wanted(ref.group, ref.kind, ref.namespace, ref.name, after=to)))
     since: dict[Ref, list[Change]] = {}
     for one in reversed(edits):
         if one.meant and not machine_made(one) and ref in (None, one.ref):
@@ -201,7 +201,9 @@ def restored(store: Store, to: int, ref: Ref | None) -> Plan:
             continue
         documents[at] = then
         undone += found
-        conflicts += (f"{at} was edited again in {_told(one)}" for one in found[1:])
+        conflicts += (f"{at} was edited again in {_told(one)}" for one in found[1:][-_NAMED:])
+        if len(found) > _NAMED + 1:
+            conflicts.append(f"{at} was edited {len(found) - _NAMED - 1} times more in between")
     return Plan(documents, sorted(undone, key=lambda one: -one.revision), conflicts)
 
 
@@ -245,8 +247,10 @@ def _annotated(now: Mapping[str, Any], document: Mapping[str, Any]) -> Json:
 
 
 def _since(store: Store, change: Change, field: str) -> list[str]:
-    found = store.commits(
-        Wanted(change.ref.group, change.ref.kind, change.ref.namespace, change.ref.name, after=change.revision)
+    found = list(
+        store.commits(
+            Wanted(change.ref.group, change.ref.kind, change.ref.namespace, change.ref.name, after=change.revision)
+        )
     )
     return [f"{change.ref}{field} was edited again in {_told(one)}" for one in found[:_NAMED] if one.ref == change.ref]
 

@@ -30,6 +30,7 @@ from fairlead.controlplane import memory
 from fairlead.controlplane.allocation import Allocation
 from fairlead.controlplane.analysisroutes import Analyses, analysis_routes
 from fairlead.controlplane.authorityroutes import authority_routes, forecast
+from fairlead.controlplane.chronicle import Chronicle
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fetching import KeyFetcher
@@ -48,6 +49,7 @@ from fairlead.controlplane.traffic import TrafficLedger
 from fairlead.controlplane.trafficroutes import traffic_routes
 from fairlead.controlplane.whyroutes import Walks, why_routes
 from fairlead.store.store import Store, timestamp
+from fairlead.store.timeline import Timeline
 from fairlead.xds.server import Server
 
 _log = logging.getLogger(__name__)
@@ -127,10 +129,14 @@ class _Authenticator:
 
 
 class _Certificates:
-    """Logs what the CA does."""
+    """Logs and records what the CA does."""
+
+    def __init__(self, chronicle: Chronicle) -> None:
+        self._chronicle = chronicle
 
     def certificate(self, event: CertificateEvent) -> None:
         """A certificate was issued or refused."""
+        self._chronicle.certificate(event)
         if event.refused:
             _log.warning("certificate for %s at %s refused: %s", event.identity or "?", event.peer, event.refused)
         else:
@@ -152,6 +158,10 @@ class ControlPlane:
         self.tokens = Tokens(state.ca, f"https://{SERVER_NAMES[0]}", _now)
         self.delivery = Delivery(self.feed)
         self.proxies = Proxies(self.store, self.model, self.delivery)
+        self.chronicle = Chronicle(Timeline(state.timeline), lambda: self.feed.revision, time.monotonic)
+        self.chronicle.connected = self.proxies.known
+        self.proxies.follower = self.chronicle
+        self.delivery.noted = self.chronicle.delivery
         self.feed.listen(self.proxies.passed)
         self.feed.listen(self.proxies.programmed.passed)
         self.xds: Server | None = None
@@ -177,7 +187,7 @@ class ControlPlane:
     async def start(self) -> Endpoints:
         """Load the state and listen. Raises ServerError or OSError with a message for people."""
         settings = self.settings
-        service = CertificateService(lambda: self.authority, observer=_Certificates())
+        service = CertificateService(lambda: self.authority, observer=_Certificates(self.chronicle))
         names = (*SERVER_NAMES, settings.host, *settings.names)
         certificates = _ServerCertificates(lambda: self.authority, names, settings.certificate_ttl)
         self._certificates = certificates
@@ -204,6 +214,8 @@ class ControlPlane:
         )
         self.feed.start()
         self.learning.start()
+        self.chronicle.start()
+        self._running.append(self.chronicle.stop)
         memory.loaded()
         self._running += [self.profiler.stop, self.feed.stop, self.fetcher.close, self.keys.stop]
         self._running += [self.traffic.stop, self.fleet.stop, self.issuer_keys.stop]
@@ -242,6 +254,7 @@ class ControlPlane:
 
     def trust_changed(self) -> None:
         """The authority is in another phase: tell proxies, renew the servers' certificate and the kubeconfig."""
+        self.chronicle.note("rotation", f"the authority is in phase {self.rotation.phase}", self.authority.issuer_id)
         self.renew()
         self.fleet.changed()
 
@@ -296,7 +309,7 @@ class ControlPlane:
                 *why_routes(walks),
                 *analysis_routes(Analyses(self.store, self.feed, walks, time.time)),
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
-                *History(self.store, self.feed, self.delivery, admission).routes(),
+                *History(self.store, self.feed, self.delivery, admission, self.chronicle.timeline).routes(),
             ],
         )
 

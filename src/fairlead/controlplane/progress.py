@@ -55,8 +55,8 @@ class Progress:
         standing.behind_since = self.clock()
         standing.answered = False
 
-    def changed(self, since: float, affected: Iterable[Standing]) -> None:
-        """A pass over changes that were committed at `since` gave these proxies something new."""
+    def changed(self, since: float, affected: Iterable[Standing]) -> int:
+        """A pass over changes that were committed at `since` gave these proxies something new; the pass's number."""
         self._count += 1
         waiting = 0
         oldest = next(iter(self._open), self._count)
@@ -69,11 +69,12 @@ class Progress:
                 one.passes = [number for number in one.passes if number >= oldest]
             one.passes.append(self._count)
         if not waiting:
-            return
+            return self._count
         self._open[self._count] = _Open(since, waiting)
         if len(self._open) > MAX_OPEN:
             self._open.popitem(last=False)
             self.given_up += 1
+        return self._count
 
     def answered(self, standing: Standing) -> None:
         """A proxy has acknowledged or refused something."""

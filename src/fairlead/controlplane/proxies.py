@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -30,6 +30,34 @@ _log = logging.getLogger(__name__)
 _ENTRY_GROUP = "networking.istio.io"
 
 
+class Follower(Protocol):
+    """Who keeps a record of proxies (`chronicle.Chronicle`)."""
+
+    def joined(self, known: Known) -> None:
+        """A proxy has connected."""
+        ...
+
+    def gone(self, known: Known, passes: Sequence[int]) -> None:
+        """A proxy has disconnected, and owed answers to these passes."""
+        ...
+
+    def pushed(self, made: Pass, number: int, told: Mapping[View, int]) -> None:
+        """A pass gave proxies something new."""
+        ...
+
+    def caught_up(self, known: Known, passes: Sequence[int]) -> None:
+        """A proxy has all of these passes."""
+        ...
+
+    def refused(self, known: Known, event: Nacked) -> None:
+        """A proxy has refused a resource."""
+        ...
+
+    def health(self, known: Known, said: Health) -> None:
+        """An agent has said how its application is."""
+        ...
+
+
 class Proxies:
     """The observer of all xDS streams."""
 
@@ -44,6 +72,8 @@ class Proxies:
         self.progress = Progress(delivery.feed.stages, time.monotonic)
         self.asked: Callable[[Connection, tuple[str, ...]], None] = lambda _connection, _names: None
         """Told of clusters that a proxy asks for by name and has not been given; called before it is answered."""
+        self.follower: Follower | None = None
+        """Told of everything that happens to proxies, for the record."""
         self.enrolment = Enrolment(store, model.kinds)
         self.programmed = Programmed(store, model, self._live, self._view)
 
@@ -54,6 +84,8 @@ class Proxies:
         self._of_node[connection.node.id] = known
         self.progress.began(known.standing)
         self.enrolment.joined(connection)
+        if self.follower is not None:
+            self.follower.joined(known)
         _log.info("proxy %s connected as %s", connection.node.id, connection.peer)
 
     def disconnected(self, connection: Connection) -> None:
@@ -66,6 +98,8 @@ class Proxies:
                 del self._of_node[connection.node.id]
             if not members:
                 del self._of_view[known.view]
+            if self.follower is not None:
+                self.follower.gone(known, known.standing.passes)
             self.progress.left(known.standing)
         self.programmed.left(connection)
         self.enrolment.left(connection)
@@ -74,17 +108,25 @@ class Proxies:
     def passed(self, made: Pass) -> None:
         """A pass is over, and streams have been told: who must now be sent something."""
         for_all: list[Standing] = []
+        told: dict[View, int] = {}
         for view in made.changed:
             if view not in self._delivery.held:
+                before = len(for_all)
                 for one in self._of_view.get(view, {}).values():
                     if not one.connection.session.settled:
                         for_all.append(one.standing)
-        self.progress.changed(made.since, for_all)
+                if len(for_all) > before:
+                    told[view] = len(for_all) - before
+        number = self.progress.changed(made.since, for_all)
+        if self.follower is not None:
+            self.follower.pushed(made, number, told)
 
     def settled(self, connection: Connection) -> None:
         """A proxy has everything that it asked for so far."""
         known = self._known.get(connection.id)
         if known is not None and known.standing.behind_since is not None:
+            if self.follower is not None and known.standing.passes:
+                self.follower.caught_up(known, known.standing.passes)
             self.progress.caught_up(known.standing)
 
     def events(self, connection: Connection, events: Sequence[Event]) -> None:
@@ -92,6 +134,8 @@ class Proxies:
         for event in events:
             if isinstance(event, Health):
                 self._health(connection, event)
+                if self.follower is not None and connection.id in self._known:
+                    self.follower.health(self._known[connection.id], event)
                 continue
             if isinstance(event, Lacking):
                 if event.type_url == CLUSTER:
@@ -104,6 +148,8 @@ class Proxies:
                 kind = event.type_url.rpartition(".")[2]
                 _log.warning("proxy %s refused %s %s: %s", connection.node.id, kind, event.name, event.message)
                 self._answers["nack"] += 1
+                if self.follower is not None and known is not None:
+                    self.follower.refused(known, event)
                 self.programmed.refused(connection, event)
             else:
                 self._answers["ack"] += 1

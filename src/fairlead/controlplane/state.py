@@ -58,6 +58,11 @@ class StateDirectory:
         return self.path / "store.db"
 
     @property
+    def timeline(self) -> Path:
+        """What happened beside commits; an SQLite file that may be removed."""
+        return self.path / "timeline.db"
+
+    @property
     def ca(self) -> Path:
         """Roots and signing keys."""
         return self.path / "ca"

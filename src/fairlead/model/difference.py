@@ -69,13 +69,14 @@ def meaning(document: Json | None, *, status: bool = False) -> Json:
 
 def differences(before: object, after: object, path: FieldPath = ROOT) -> Iterator[Difference]:
     """The outermost fields that differ, in the order of `after`, removed ones last in each object."""
-    if before == after and type(before) is type(after):
+    if before == after:
         return
     if isinstance(before, dict) and isinstance(after, dict):
         old, new = cast("Json", before), cast("Json", after)
         for key, value in new.items():
             if key in old:
-                yield from differences(old[key], value, path / key)
+                if old[key] != value:
+                    yield from differences(old[key], value, path / key)
             else:
                 yield Difference(path / key, ABSENT, value)
         yield from (Difference(path / key, value, ABSENT) for key, value in old.items() if key not in new)
@@ -85,7 +86,7 @@ def differences(before: object, after: object, path: FieldPath = ROOT) -> Iterat
         for at, source in enumerate(matched):
             if source is None:
                 yield Difference(path / at, ABSENT, now[at])
-            else:
+            elif was[source] != now[at]:
                 yield from differences(was[source], now[at], path / at)
         kept = set(matched)
         yield from (Difference(path / at, one, ABSENT) for at, one in enumerate(was) if at not in kept)
@@ -98,29 +99,30 @@ def differences(before: object, after: object, path: FieldPath = ROOT) -> Iterat
 
 def aligned(before: Sequence[object], after: Sequence[object]) -> list[int | None]:
     """For each element of `after` the position of the one in `before` that it comes from."""
-    old, new = _identities(before), _identities(after)
-    if old is not None and new is not None:
-        return [old.get(key) for key in new]
-    head = 0
-    while head < min(len(before), len(after)) and before[head] == after[head]:
+    head, shortest = 0, min(len(before), len(after))
+    while head < shortest and before[head] == after[head]:
         head += 1
     tail = 0
-    while tail < min(len(before), len(after)) - head and before[-1 - tail] == after[-1 - tail]:
+    while tail < shortest - head and before[-1 - tail] == after[-1 - tail]:
         tail += 1
-    middle = len(after) - head - tail
-    same = middle == len(before) - head - tail
+    was, now = before[head : len(before) - tail], after[head : len(after) - tail]
     return [
         *range(head),
-        *((range(head, head + middle)) if same else _similar(before, after, head, tail)),
+        *(None if at is None else at + head for at in _middle(was, now)),
         *range(len(before) - tail, len(before)),
     ]
 
 
-def _similar(before: Sequence[object], after: Sequence[object], head: int, tail: int) -> list[int | None]:
-    """Equal elements between a common head and tail keep their partner, in order."""
-    left = list(range(head, len(before) - tail))
+def _middle(before: Sequence[object], after: Sequence[object]) -> list[int | None]:
+    """The same for lists that have nothing in common at either end."""
+    old, new = _identities(before), _identities(after)
+    if old is not None and new is not None:
+        return [old.get(key) for key in new]
+    if len(before) == len(after):
+        return [*range(len(before))]
+    left = list(range(len(before)))
     out: list[int | None] = []
-    for one in after[head : len(after) - tail]:
+    for one in after:
         at = next((position for position, other in enumerate(left) if before[other] == one), None)
         out.append(None if at is None else left[at])
         if at is not None:
@@ -159,14 +161,18 @@ class Blamed(msgspec.Struct):
 
 def blamed(before: object, after: object, known: Blamed, edit: int) -> Blamed:
     """Whom `after` is due to, given that for `before`, and the number of the edit that made the one of the other."""
-    if before == after and type(before) is type(after):
+    if before == after:
         return known
     if isinstance(before, dict) and isinstance(after, dict):
         old, new = cast("Json", before), cast("Json", after)
         return Blamed(
             known.edit,
             {
-                key: blamed(old[key], value, known.part(key), edit) if key in old else Blamed(edit)
+                key: Blamed(edit)
+                if key not in old
+                else known.part(key)
+                if old[key] == value
+                else blamed(old[key], value, known.part(key), edit)
                 for key, value in new.items()
             },
         )

@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -226,12 +226,16 @@ class Store:
 
     def history(self, ref: Ref) -> Sequence[Version]:
         """The versions that are kept, oldest first."""
+        return list(self.versions(ref))
+
+    def versions(self, ref: Ref) -> Iterator[Version]:
+        """Like `history`; decoded as they are read, for there may be many."""
         with self._lock:
             rows = self._database.versions(ref)
-        return [
+        return (
             Version(row[0], row[1], None if row[2] is None else _decode(row[2]), *row[3:8], meant=bool(row[8]))
             for row in rows
-        ]
+        )
 
     def changes_since(self, revision: int, kind: tuple[str, str] | None = None) -> Sequence[Change]:
         """Every change after a revision, in order; of one (group, kind) if given. Raises Gone."""
@@ -240,11 +244,11 @@ class Store:
             rows = [] if revision == self._revision else [*self._database.changes(revision, kind)]
         return [_change(row) for row in rows]
 
-    def commits(self, wanted: Wanted) -> Sequence[Change]:
-        """The changes of the newest commits that are wanted, newest commit first."""
+    def commits(self, wanted: Wanted) -> Iterator[Change]:
+        """The changes of the newest commits that are wanted, newest commit first; decoded as they are read."""
         with self._lock:
             rows = self._database.commits(wanted)
-        return [_change(row) for row in rows]
+        return _changes(rows)
 
     def require(self, revision: int) -> None:
         """Raise Gone if what there was at a revision cannot be read any more."""
@@ -373,6 +377,19 @@ class Store:
                 raise
             self._horizon = horizon
             return dropped
+
+
+def _changes(rows: Sequence[Row]) -> Iterator[Change]:
+    """From rows that are newest first: the older document of one is the newer one of the next of that object."""
+    known: dict[Ref, tuple[object, Json]] = {}
+    for row in rows:
+        ref = Ref(*row[2:6])
+        was, document = known.pop(ref, (b"", None))
+        new = document if row[6] is not None and row[6] == was else None if row[6] is None else _decode(row[6])
+        old = None if row[1] == "ADDED" or row[13] is None else _decode(row[13])
+        if old is not None:
+            known[ref] = (row[13], old)
+        yield Change(row[0], row[1], ref, old, new, *row[7:12], meant=bool(row[12]))
 
 
 def _change(row: Row) -> Change:

@@ -136,6 +136,9 @@ _RUNNING = (
     Code("FL2602", "RotationHeld", ERROR, "Proxies are not far enough for the next step of a rotation."),
     Code("FL2603", "JoinIssuers", ERROR, "The file of issuers whose tokens may join cannot be used."),
     Code("FL2802", "Unreadable", ERROR, "A file is not there, cannot be read, or is no YAML."),
+    Code("FL3600", "NoUrl", ERROR, "A test's `to` is no URL that can be understood."),
+    Code("FL3601", "NothingExpected", ERROR, "A test lacks a caller or what is expected, or says both in two ways."),
+    Code("FL3602", "NoCaller", ERROR, "A test's caller is not written as `fairlead why --from` takes it."),
     Code("FL3301", "CannotJoin", WARNING, "A workload cannot become a member of its WorkloadGroup."),
 )
 
