@@ -32,6 +32,7 @@ from fairlead.controlplane.analysisroutes import Analyses, analysis_routes
 from fairlead.controlplane.authorityroutes import authority_routes, forecast
 from fairlead.controlplane.chronicle import Chronicle
 from fairlead.controlplane.delivery import Delivery
+from fairlead.controlplane.effectroutes import Effects
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fetching import KeyFetcher
 from fairlead.controlplane.fleet import Fleet
@@ -309,6 +310,7 @@ class ControlPlane:
                 *why_routes(walks),
                 *analysis_routes(Analyses(self.store, self.feed, walks, time.time)),
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
+                *Effects(self.store, self.feed, self.delivery).routes(),
                 *History(self.store, self.feed, self.delivery, admission, self.chronicle.timeline).routes(),
             ],
         )
