@@ -44,6 +44,7 @@ def onward(visit: Visit, wanted: Wanted) -> Onward:
     """The connection to the endpoint that gets the request; raises Ended where there is none."""
     cluster, assignment = _cluster(visit, wanted)
     origins = visit.mesh.origins.cluster(cluster) or wanted.origins
+    origins = (*origins, *visit.mesh.origins.patches(visit.proxy.view, CLUSTER, cluster.name))
     limited = limits(cluster)
     kind = Cluster.DiscoveryType.Name(cluster.type) if not cluster.HasField("cluster_type") else "by name"
     visit.say(

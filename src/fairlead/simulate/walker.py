@@ -117,7 +117,8 @@ class _Walker:
         chosen = listening.choose(listener, seen)
         where = Setting(LISTENER, listener.name)
         said = f"takes connections to {connection.address}:{connection.port}"
-        visit.say("listener", listener.name, said, self._listener_origins(visit), setting=where)
+        patched = self._mesh.origins.patches(visit.proxy.view, LISTENER, listener.name)
+        visit.say("listener", listener.name, said, (*self._listener_origins(visit), *patched), setting=where)
         if chosen.chain is None:
             what = "TLS" if seen.transport == "tls" else "plaintext"
             said = f"no filter chain takes this {what} connection: {chosen.lost} fits none"
