@@ -7,7 +7,7 @@ import pytest
 from fairlead.simulate.answering import answer
 from fairlead.simulate.arrival import NobodyError
 from fairlead.simulate.request import Caller, Request
-from tests.simulate.meshes import call, failing, mesh, origins
+from tests.simulate.meshes import BASE, call, failing, mesh, origins
 
 VIRTUAL_SERVICE = """
 ---
@@ -388,3 +388,23 @@ def test_what_a_patch_has_added_is_the_patch_s() -> None:
     assert origins(failing(found))[0].startswith("EnvoyFilter shop/odd")
     changes = answer(where, Caller("workload", "shop", "web"), Request("reviews", 80))["changes"]
     assert changes[0]["said"] == "remove EnvoyFilter shop/odd spec.configPatches[1]"
+
+
+def test_a_secret_that_is_not_there() -> None:
+    where = mesh(GATEWAY, complete=True)
+    found = call(where, "shop.example", 443, "internet", tls=True, path="/reviews/1")
+    assert found.verdict.details == "tls_handshake"
+    assert "there is no Secret shop" in failing(found).said
+    assert origins(failing(found)) == ["Gateway shop/edge spec.servers[1]"]
+
+
+def test_instances_that_are_not_healthy_are_named() -> None:
+    sick = (
+        BASE.split("---")[3]
+        .replace("metadata: {", "metadata: {annotations: {A}, ")
+        .replace("{A}", '{proxy.istio.io/health-checks-enabled: "true"}')
+    )
+    found = call(mesh("---" + sick), "ledger", 7000, protocol="tcp")
+    assert found.verdict.flags == "UH"
+    assert "unhealthy: ledger" in failing(found).said
+    assert origins(failing(found))[0] == "WorkloadEntry shop/ledger"
