@@ -93,7 +93,10 @@ def _tell_mirrors(exchange: Exchange, route: Route) -> None:
     """Say where a copy of the request goes nowhere; the request itself is not concerned."""
     visit = exchange.visit
     for one in route.route.request_mirror_policies:
-        if one.cluster and one.cluster not in visit.catalog[CLUSTER] and not visit.proxy.view.on_demand:
+        known = one.cluster in visit.catalog[CLUSTER]
+        if not known and visit.proxy.view.on_demand:
+            known = visit.mesh.on_demand(visit.proxy.view, one.cluster)[0] is not None
+        if one.cluster and not known:
             said = f"mirrored to {one.cluster}, and the proxy has no such cluster: the copy is dropped"
             origins = visit.mesh.origins.fields(exchange.origins(), "mirrors", "mirror")
             visit.say("route", route.name, said, origins, setting=exchange.setting())

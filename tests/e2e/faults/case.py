@@ -21,9 +21,10 @@ Json = dict[str, Any]
 
 
 class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"caller": "from"}):
-    """The request that shows the fault: as `fairlead why` takes it. `sends` is a line for `tcp:` URLs.
+    """The request that shows the fault: as `fairlead why` takes it.
 
-    `claims` are those of a token that is signed with the issuer's key.
+    `claims` are those of a token that is signed with the issuer's key. `direct`: not by HTTP_PROXY, which knows hosts of
+    HTTP only.
     """
 
     caller: str
@@ -32,6 +33,7 @@ class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cal
     headers: dict[str, str] = {}
     sni: str = ""
     claims: Json | None = None
+    direct: bool = False
 
     def arguments(self) -> list[str]:
         """For `fairlead why`."""

@@ -125,7 +125,7 @@ class Shop:
         if url.scheme == "tcp":
             said = client.line(port)
             return Response(200 if said else 0, {}, said)
-        return client.get(f"{url.hostname}:{port}", path, proxied=True, **more)
+        return client.get(f"{url.hostname}:{port}", path, proxied=not call.direct, **more)
 
 
 def _subject(claims: Json) -> Json:
