@@ -15,6 +15,15 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from fairlead.simulate.request import Request
 
 _ESCAPED_SLASH = re.compile(r"%2f|%5c", re.IGNORECASE)
+METHODS = frozenset(
+    (
+        *("ACL", "BIND", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET", "HEAD", "LINK", "LOCK", "MERGE", "MKACTIVITY"),
+        *("MKCALENDAR", "MKCOL", "MOVE", "MSEARCH", "NOTIFY", "OPTIONS", "PATCH", "POST", "PROPFIND", "PROPPATCH"),
+        *("PURGE", "PUT", "REBIND", "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE", "TRACE", "UNBIND", "UNLINK", "UNLOCK"),
+        "UNSUBSCRIBE",
+    )
+)
+"""The methods that Envoy takes in HTTP/1."""
 _JOINED = frozenset(
     (
         "accept",
@@ -57,7 +66,7 @@ class Message:
     """
 
     def __init__(self, request: Request) -> None:
-        self.method = "POST" if request.protocol == "grpc" and request.method == "GET" else request.method.upper()
+        self.method = "POST" if request.protocol == "grpc" and request.method == "GET" else request.method
         self.path = request.path or "/"
         self.scheme = "https" if request.tls else "http"
         self.authority = request.authority or authority(request.host, request.port, self.scheme)
