@@ -107,7 +107,7 @@ class Asker:
         protocol = self._one(("http2", "grpc")) if self._maybe(0.08) else "http"
         method = "OPTIONS" if self._maybe(0.04) else self._one((*METHODS, "GET", "GET", "GET"))
         if self._maybe(0.03):
-            method = self._one(("HEAD", "PATCH", "get"))
+            method = self._one(("HEAD", "PATCH", "PURGE"))
         headers = self._headers()
         if method == "OPTIONS" and self._maybe(0.7):
             headers = (*headers, ("access-control-request-method", "GET"))
