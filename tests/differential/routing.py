@@ -44,7 +44,7 @@ class Routing(Chance):
             made["withoutHeaders"] = {name: self.text(HEADERS[name]) if self.maybe(0.7) else {}}
         if self.maybe(0.2):
             name = self.one(tuple(QUERIES))
-            made["queryParams"] = {name: self.text(QUERIES[name]) if self.maybe(0.8) else {"prefix": ""}}
+            made["queryParams"] = {name: self.text(QUERIES[name]) if self.maybe(0.8) else {}}
         made.update(self._rarely(gateways))
         return made
 

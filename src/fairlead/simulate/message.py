@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -121,11 +121,20 @@ class Message:
 
     @property
     def query(self) -> dict[str, str]:
-        """The first value of each query parameter."""
+        """The first value of each query parameter as routes see them: nothing is decoded."""
         _, _, text = self.path.partition("?")
         out: dict[str, str] = {}
-        for name, value in parse_qsl(text.partition("#")[0], keep_blank_values=True):
+        for one in filter(None, text.partition("#")[0].split("&")):
+            name, _, value = one.partition("=")
             out.setdefault(name, value)
+        return out
+
+    @property
+    def decoded_query(self) -> dict[str, str]:
+        """The first value of each query parameter with its percent signs decoded, as tokens are looked for."""
+        out: dict[str, str] = {}
+        for name, value in self.query.items():
+            out.setdefault(unquote(name), unquote(value))
         return out
 
     def entered(self) -> None:
