@@ -29,6 +29,7 @@ from fairlead.compiler.registry import registry
 from fairlead.controlplane import memory
 from fairlead.controlplane.allocation import Allocation
 from fairlead.controlplane.authorityroutes import authority_routes, forecast
+from fairlead.controlplane.checkroutes import check_routes
 from fairlead.controlplane.chronicle import Chronicle
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
@@ -306,6 +307,7 @@ class ControlPlane:
                 *start_routes(self.model),
                 *why_routes(Walks(self.store, self.feed, self.delivery, self.proxies, allocation.allocate)),
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
+                *check_routes(self.store, self.state.store, self.feed, self._findings),
                 *History(self.store, self.feed, self.delivery, admission, self.chronicle.timeline).routes(),
             ],
         )
