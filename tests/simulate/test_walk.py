@@ -297,8 +297,19 @@ spec:
 """
     where = mesh(only)
     assert call(where).verdict.reached
-    assert not call(where, "example.com").verdict.reached
-    assert not call(where, "legacy").verdict.reached
+    outside = call(where, "example.com")
+    assert not outside.verdict.reached
+    assert origins(failing(outside)) == ["Sidecar shop/default spec.outboundTrafficPolicy"]
+    hidden = call(where, "legacy")
+    assert not hidden.verdict.reached
+    assert "a host that the caller does not see" in hidden.steps[0].said
+
+
+def test_a_port_that_nobody_has() -> None:
+    found = call(mesh(), port=8081)
+    assert (found.verdict.status, found.verdict.flags) == (0, "UF")
+    assert "has no port 8081, only 80" in failing(found).said
+    assert origins(failing(found)) == ["Service shop/reviews"]
 
 
 def test_who_is_not_there_is_named() -> None:
@@ -306,3 +317,45 @@ def test_who_is_not_there_is_named() -> None:
         call(mesh(), caller="wep")
     with pytest.raises(NobodyError, match="no gateway"):
         call(mesh(), caller="internet")
+
+
+PROCESS = """
+---
+apiVersion: fairlead.dev/v1alpha1
+kind: Process
+metadata: {name: front, namespace: shop, annotations: {fairlead.dev/on-demand: "true"}}
+spec:
+  command: [serve]
+  capture: MODE
+  labels: {app: front}
+  serviceAccountName: front
+  ports: [{name: http, port: 9080, appProtocol: http}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: front, namespace: shop}
+spec: {selector: {app: front}, ports: [{name: http, port: 8000, targetPort: 9080}]}
+"""
+
+
+def test_an_application_that_uses_its_sidecar_as_http_proxy() -> None:
+    where = mesh(PROCESS.replace("MODE", "explicit"))
+    found = call(where, caller="front")
+    assert found.verdict.reached
+    assert "by HTTP_PROXY" in found.steps[0].said
+    assert found.verdict.listener.endswith("_15002")
+    assert call(where, "ledger", 7000, "front", protocol="tcp").verdict.listener.endswith("_7000")
+    assert call(where, "front", 8000).steps[-1].proxy == "front-0.shop"
+    assert call(where, "example.com", 80, "front").verdict.endpoint == "example.com:80"
+
+
+def test_clusters_that_a_proxy_asks_for() -> None:
+    found = call(mesh(PROCESS.replace("MODE", "netns")), caller="front")
+    assert found.verdict.reached
+    assert any("the proxy asks for it" in one.said for one in found.steps)
+
+
+def test_an_application_that_is_not_captured_calls_in_plaintext() -> None:
+    where = mesh(PROCESS.replace("MODE", "none"), strict())
+    assert call(where, caller="front").verdict.details == "filter_chain_not_found"
+    assert call(where, "front", 8000).verdict.undecided

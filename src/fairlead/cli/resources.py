@@ -30,10 +30,17 @@ _APPLY = "application/apply-patch+yaml"
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 
 
-_namespace = click.option("-n", "--namespace", default="", metavar="NS", help="Default: the kubeconfig's, or default.")
-_files = click.option("-f", "--filename", "filenames", multiple=True, metavar="FILE|DIR|-", help="May be repeated.")
-_recursive = click.option("-R", "--recursive", is_flag=True, help="Look into directories below a directory.")
-_dry = click.option(
+namespace_option = click.option(
+    "-n", "--namespace", default="", metavar="NS", help="Default: the kubeconfig's, or default."
+)
+files_option = click.option(
+    "-f", "--filename", "filenames", multiple=True, metavar="FILE|DIR|-", help="May be repeated."
+)
+recursive_option = click.option("-R", "--recursive", is_flag=True, help="Look into directories below a directory.")
+diff_option = click.option("--diff", "show_diff", is_flag=True, help="Show what it does to proxies first, and ask.")
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+safe_option = click.option("--require-safe", is_flag=True, help="Refuse what `fairlead diff` marks as dangerous.")
+dry_option = click.option(
     "--dry-run",
     type=click.Choice(["none", "server", "client"]),
     is_flag=False,
@@ -55,7 +62,7 @@ def address(kind: Kind[Any], version: str, namespace: str | None, name: str = ""
     return "/".join(parts) + (f"?{urlencode(asked)}" if asked else "")
 
 
-def _called(kind: Kind[Any], name: str) -> str:
+def called(kind: Kind[Any], name: str) -> str:
     """`virtualservice.networking.istio.io/reviews`, as kubectl names what it did."""
     singular = kind.singular or kind.kind.lower()
     return f"{singular}.{kind.group}/{name}" if kind.group else f"{singular}/{name}"
@@ -86,13 +93,16 @@ def checked_entries(filenames: Sequence[str], namespace: str, *, given: bool, re
 
 
 @click.command("apply")
-@_files
-@_recursive
-@_namespace
-@_dry
+@files_option
+@recursive_option
+@namespace_option
+@dry_option
 @click.option("--server-side", is_flag=True, help="Taken for kubectl's sake: it always is.")
 @click.option("--force-conflicts", is_flag=True, help="Take over fields that another client owns.")
 @click.option("-o", "--output", type=click.Choice(["json", "yaml", "name"]), help="Print the objects.")
+@diff_option
+@safe_option
+@yes_option
 @message_option
 @connection
 def apply(
@@ -103,23 +113,35 @@ def apply(
     server_side: bool,
     force_conflicts: bool,
     output: str | None,
+    show_diff: bool,
+    require_safe: bool,
+    yes: bool,
     message: str,
     kubeconfig: Path | None,
     state: Path | None,
 ) -> None:
     """Make the objects of files be so: create what is new, change what differs.
 
-    Every file is checked before anything is sent; errors name file, line and column.
+    Every file is checked before anything is sent; errors name file, line and column. With --diff you see what it does
+    to every proxy (`fairlead diff`) and are asked; with --require-safe what is marked as dangerous there is refused,
+    with exit status 1.
     """
     if not filenames:
         raise click.UsageError("name the files to apply with -f FILE, -f DIR or -f -")
     if dry_run == "client":
         for entry in checked_entries(filenames, namespace or "default", given=bool(namespace), recursive=recursive):
-            click.echo(f"{_called(entry.kind, entry.ref.name)} checked (client dry run)")
+            click.echo(f"{called(entry.kind, entry.ref.name)} checked (client dry run)")
         return
     with connected(kubeconfig, state, message) as client:
         home = namespace or client.access.namespace
         entries = checked_entries(filenames, home, given=bool(namespace), recursive=recursive)
+        if show_diff or require_safe:
+            # It is imported only where it is used.
+            from fairlead.cli import diff
+
+            found = diff.of_entries(client, entries, force=force_conflicts)
+            if not diff.may_go_on(found, ask=show_diff and not yes, require_safe=require_safe, quiet=bool(output)):
+                raise SystemExit(1)
         done, failed = apply_entries(
             client,
             entries,
@@ -155,7 +177,7 @@ def apply_entries(
         done.append(document)
         if not quiet:
             said = "" if name_only else f" {verb}" + (" (server dry run)" if dry else "")
-            click.echo(f"{_called(entry.kind, entry.ref.name)}{said}")
+            click.echo(f"{called(entry.kind, entry.ref.name)}{said}")
     return done, failed
 
 
@@ -226,7 +248,7 @@ def wanted_of(words: Sequence[str]) -> list[tuple[Kind[Any], list[str]]]:
 
 @click.command("get")
 @click.argument("words", nargs=-1, required=True, metavar="KIND [NAME]...")
-@_namespace
+@namespace_option
 @click.option("-A", "--all-namespaces", is_flag=True, help="Across namespaces.")
 @click.option("-l", "--selector", default="", help="Only objects with these labels, such as app=web,tier!=db.")
 @click.option("-o", "--output", type=click.Choice(["wide", "json", "yaml", "name"]), help="Another form.")
@@ -298,7 +320,7 @@ def _documents(client: Client, wanted: list[tuple[Kind[Any], list[str]]], where:
             found.extend((kind, one) for one in items)
     if form == "name":
         for kind, document in found:
-            click.echo(_called(kind, document["metadata"]["name"]))
+            click.echo(called(kind, document["metadata"]["name"]))
         return
     documents = [document for _, document in found]
     for document in documents:
@@ -340,7 +362,7 @@ def _cells(
     for row in listed:
         cells: list[object] = [row["cells"][at] for at in shown]
         if prefixed:
-            cells[0] = _called(kind, str(cells[0]))
+            cells[0] = called(kind, str(cells[0]))
         if across and kind.namespaced:
             cells.insert(0, row["object"]["metadata"].get("namespace", ""))
         rows.append(cells)
@@ -362,7 +384,7 @@ def _follow(
             if event.get("type") == "ERROR":
                 raise Refused(int(event["object"].get("code", 500)), event["object"])
             if output == "name":
-                click.echo(_called(kind, event["object"]["metadata"]["name"]))
+                click.echo(called(kind, event["object"]["metadata"]["name"]))
             elif documents:
                 printing.show(event["object"], str(output))
                 if output == "yaml":
@@ -373,71 +395,6 @@ def _follow(
                 title = False
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-
-
-@click.command("delete")
-@click.argument("words", nargs=-1, metavar="[KIND NAME...]")
-@_files
-@_recursive
-@_namespace
-@_dry
-@click.option("-l", "--selector", default="", help="Delete the objects of KIND with these labels.")
-@click.option("--all", "everything", is_flag=True, help="Delete all objects of KIND in the namespace.")
-@click.option("--ignore-not-found", is_flag=True, help="What is not there is no failure.")
-@message_option
-@connection
-def delete(
-    words: tuple[str, ...],
-    filenames: tuple[str, ...],
-    recursive: bool,
-    namespace: str,
-    dry_run: str,
-    selector: str,
-    everything: bool,
-    ignore_not_found: bool,
-    message: str,
-    kubeconfig: Path | None,
-    state: Path | None,
-) -> None:
-    """Delete objects: `delete KIND NAME...`, `delete KIND/NAME`, `delete KIND -l SELECTOR`, `delete -f FILE`."""
-    if bool(words) == bool(filenames):
-        raise click.UsageError("name what to delete: KIND NAME..., or -f FILE")
-    if dry_run == "client":
-        raise click.UsageError("deleting has no client dry run; use --dry-run=server")
-    wanted = wanted_of(words) if words else []
-    if any(not names for _, names in wanted) and not selector and not everything:
-        raise click.UsageError("name the objects, or select them with -l SELECTOR or --all")
-    with connected(kubeconfig, state, message) as client:
-        home = namespace or client.access.namespace
-        targets: list[tuple[Kind[Any], str, str]] = []
-        if filenames:
-            entries = checked_entries(filenames, home, given=bool(namespace), recursive=recursive)
-            # Namespaces last: they would take the others with them.
-            targets = [(one.kind, one.ref.namespace, one.ref.name) for one in reversed(entries)]
-        for kind, names in wanted:
-            listed = names or _names(client, kind, home, selector)
-            targets.extend((kind, home, name) for name in listed)
-        failed = [one for one in targets if not _delete_one(client, one, dry_run == "server", ignore_not_found)]
-    if failed:
-        raise SystemExit(1)
-
-
-def _names(client: Client, kind: Kind[Any], home: str, selector: str) -> list[str]:
-    path = address(kind, kind.versions[0], home, labelSelector=selector)
-    return [one["metadata"]["name"] for one in client.request("GET", path).document["items"]]
-
-
-def _delete_one(client: Client, target: tuple[Kind[Any], str, str], dry: bool, ignore: bool) -> bool:
-    kind, home, name = target
-    try:
-        client.request("DELETE", address(kind, kind.versions[0], home, name, dryRun="All" if dry else ""))
-    except Refused as refused:
-        if refused.code == 404 and ignore:
-            return True
-        printing.complain(f"error: {refused}")
-        return False
-    click.echo(f"{_called(kind, name)} deleted" + (" (server dry run)" if dry else ""))
-    return True
 
 
 @click.command("api-resources")

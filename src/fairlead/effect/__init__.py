@@ -2,3 +2,9 @@
 
 Values in, values out. Compares what the compiler made, never texts of objects, and says nothing of what stays equal.
 """
+
+from fairlead.effect.change import DANGERS, Change, Field
+from fairlead.effect.effects import Effect, effects
+from fairlead.effect.report import lines, report
+
+__all__ = ["DANGERS", "Change", "Effect", "Field", "effects", "lines", "report"]

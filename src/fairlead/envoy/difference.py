@@ -17,6 +17,8 @@ from google.protobuf.message import Message
 from fairlead.envoy.protojson import unpacked
 from fairlead.envoy.settings import Path, callers, fields, is_map, is_plain, plain, shown
 
+Pairs = Sequence[tuple[int | None, int | None]]
+"""Places in an old and in a new list."""
 ORDER = "order"
 """The last step of a difference in nothing but the order of a list's elements."""
 
@@ -96,8 +98,7 @@ def _list(name: str, before: Sequence[Message], after: Sequence[Message], at: Pa
     if before == after:
         return
     old, new = callers(before), callers(after)
-    pairs = _by_name(old, new) if _named(old) and _named(new) else _by_place(before, after)
-    for left, right in pairs:
+    for left, right in matched(before, after):
         if right is None and left is not None:
             yield Difference((*at, f"{name}[{old[left]}]"), before[left], None)
         elif left is None and right is not None:
@@ -110,12 +111,18 @@ def _list(name: str, before: Sequence[Message], after: Sequence[Message], at: Pa
             yield Difference((*at, name, ORDER), kept, stand)
 
 
+def matched(before: Sequence[Message], after: Sequence[Message]) -> Pairs:
+    """Which elements of two lists are the same one, by place; None: it is in one of them only.
+
+    Elements that are equal and have no names that tell them apart are left out.
+    """
+    old, new = callers(before), callers(after)
+    return _by_name(old, new) if _named(old) and _named(new) else _by_place(before, after)
+
+
 def _named(names: Sequence[str]) -> bool:
     """Whether elements are called by names, and not by their places."""
     return all(one != str(at) for at, one in enumerate(names))
-
-
-Pairs = Sequence[tuple[int | None, int | None]]
 
 
 def _by_name(old: Sequence[str], new: Sequence[str]) -> Pairs:

@@ -99,8 +99,27 @@ def _name(element: Message) -> str:
         return f"{where or 'anywhere'}" + (f" priority {message.priority}" if message.priority else "")
     if kind == "HeaderValueOption":
         return str(message.header.key)
+    if kind == "FilterChain":
+        return _chain(message)
     known = element.DESCRIPTOR.fields_by_name.get("name")
     return str(message.name) if known is not None and known.type == FieldDescriptor.TYPE_STRING else ""
+
+
+def _chain(chain: Any) -> str:
+    """A filter chain by its name, and by what it takes: several have one name."""
+    match = chain.filter_chain_match
+    said = [chain.name] if chain.name else []
+    if match.HasField("destination_port"):
+        said.append(f"port {match.destination_port.value}")
+    said += [f"{one.address_prefix}/{one.prefix_len.value}" for one in match.prefix_ranges]
+    said += [*match.server_names]
+    if any(one.startswith("istio") for one in match.application_protocols):
+        said.append("mesh")
+    elif match.application_protocols:
+        said.append("+".join(match.application_protocols))
+    if match.transport_protocol:
+        said.append(match.transport_protocol)
+    return " ".join(said)
 
 
 def address(message: Any) -> str:

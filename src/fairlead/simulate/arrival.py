@@ -95,7 +95,10 @@ def _address(mesh: Mesh, proxy: Proxy, request: Request) -> tuple[str, str]:
     found = mesh.resolve(proxy.view, request.host)
     if not found.addresses:
         known = mesh.hostname(request.host, proxy.view.namespace, proxy.view.domain_suffix)
-        why = "known to the mesh, without an address of it" if known else "not a name of the mesh"
+        why = "not a name of the mesh"
+        if known:
+            hidden = not mesh.origins.shown(proxy.view, known)
+            why = "a host that the caller does not see" if hidden else "known to the mesh, without an address of it"
         return UNKNOWN_ADDRESS, f"{request.host} is {why}: looked up in DNS, taken as {UNKNOWN_ADDRESS}"
     first, *others = found.addresses
     of = f" (one of {len(others) + 1})" if others else ""

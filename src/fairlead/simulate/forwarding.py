@@ -68,7 +68,7 @@ def _cluster(visit: Visit, wanted: Wanted) -> tuple[Cluster, ClusterLoadAssignme
     world = visit.mesh.world
     resource = visit.catalog[CLUSTER].get(wanted.cluster)
     endpoints = visit.catalog[ENDPOINT].get(wanted.cluster)
-    if resource is None and visit.proxy.view.on_demand:
+    if resource is None and visit.mesh.asks(visit.proxy.view):
         resource, endpoints = visit.mesh.on_demand(visit.proxy.view, wanted.cluster)
         if resource is not None:
             visit.say("cluster", wanted.cluster, "the proxy asks for it, and the request waits until it is there")
@@ -97,6 +97,9 @@ def _tell_missing(visit: Visit, wanted: Wanted) -> None:
             said = f"the mesh knows no host {host}"
         elif not seen:
             said = f"{host} is not visible in namespace {visit.proxy.view.namespace}"
+        elif not visit.mesh.origins.shown(visit.proxy.view, host):
+            said = f"{host} is not among the hosts that the caller's Sidecar lets it see"
+            origins = (*visit.mesh.origins.limiting(visit.proxy.view), *origins)
         elif int(port or 0) not in ports:
             said = f"{host} has no port {port}, only {', '.join(map(str, ports))}"
         elif subset:
@@ -110,7 +113,8 @@ def _tell_missing(visit: Visit, wanted: Wanted) -> None:
 def _nobody(visit: Visit, cluster: Cluster, origins: tuple[Origin, ...]) -> None:
     said = "no endpoint"
     if cluster.name == names.BLACKHOLE_CLUSTER:
-        said = "nothing is forwarded here"
+        said = "calls to hosts that the proxy does not see are not forwarded"
+        origins = visit.mesh.origins.limiting(visit.proxy.view)
     else:
         parts = cluster.name.split("|")
         subset = parts[2] if len(parts) == 4 else ""

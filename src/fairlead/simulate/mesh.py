@@ -14,7 +14,7 @@ from fairlead.compiler.model import MeshModel
 from fairlead.envoy.endpoint import LbEndpoint
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, NAME_TABLE, Resource
 from fairlead.inc import Reader, rule
-from fairlead.ir.host import HOSTS, HOSTS_BY_ADDRESS, HOSTS_BY_NAME
+from fairlead.ir.host import HOSTS, HOSTS_BY_ADDRESS, HOSTS_BY_NAME, HostKey
 from fairlead.ir.mesh import MESH_KEY
 from fairlead.ir.mesh import Mesh as Settings
 from fairlead.ir.view import View
@@ -100,6 +100,11 @@ class Mesh:
             self.model.publisher.close(view)
         self._opened = {}
 
+    def asks(self, view: View) -> bool:
+        """Whether the proxies of a view ask for clusters when they need them."""
+        self.catalog(view)
+        return self.model.publisher.asks(view)
+
     def on_demand(self, view: View, name: str) -> tuple[Resource | None, Resource | None]:
         """A cluster, and its endpoints, that a proxy which asks for clusters is given when it asks."""
         whole = self.catalog(msgspec.structs.replace(view, on_demand="false"))
@@ -145,9 +150,9 @@ class Mesh:
         rows = (self.model.engine.get(HOSTS, key) for key in self.model.engine.find(HOSTS_BY_NAME, hostname))
         return tuple(dict.fromkeys(port.number for row in rows if row is not None for port in row.ports))
 
-    def is_virtual(self, address: str) -> bool:
-        """Whether an address is that of a host and not of an instance."""
-        return bool(self.model.engine.find(HOSTS_BY_ADDRESS, address))
+    def virtual(self, address: str) -> HostKey | None:
+        """The host whose virtual address this is; None for addresses of instances and of others."""
+        return next(iter(self.model.engine.find(HOSTS_BY_ADDRESS, address)), None)
 
     def listening_port(self, router: Proxy, port: int) -> int:
         """The port on which a gateway listens for what clients call a port: services may lead from one to another."""

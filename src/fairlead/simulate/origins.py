@@ -14,6 +14,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from fairlead.compiler.hosts import NameKey, host_named, mesh
 from fairlead.compiler.model import OBJECTS, MeshModel
+from fairlead.compiler.sidecars import SidecarKey, proxy_scope, sidecar_for
 from fairlead.envoy.resource import LISTENER
 from fairlead.envoy.routematch import route_match
 from fairlead.ir.authn import REQUEST_POLICIES_BY_NAMESPACE
@@ -27,6 +28,7 @@ from fairlead.ir.security import (
     PEER_POLICIES_BY_NAMESPACE,
     PeerPolicy,
 )
+from fairlead.ir.sidecar import SIDECARS
 from fairlead.ir.traffic import TRAFFIC_POLICIES
 from fairlead.ir.view import View, selects
 from fairlead.model.diagnostic import Origin, Position
@@ -221,6 +223,24 @@ class Origins:
         known = MessageToDict(said)
         service = known["services"][0]
         return self.host(str(service["host"]), str(service["namespace"]), int(known.get("default_original_port", 0)))
+
+    def limiting(self, view: View) -> Found:
+        """What decides about hosts that a proxy does not see: its Sidecar, else the mesh's settings."""
+        key = self._model.engine.call(sidecar_for, SidecarKey(view.namespace, view.labels))
+        row = self._model.engine.get(SIDECARS, key) if key is not None else None
+        out: list[Origin] = []
+        if row is not None:
+            said = ("spec", "outboundTrafficPolicy") if row.outbound_mode else ("spec", "egress")
+            out.append(Origin(row.origin.ref, FieldPath(said)))
+        if row is None or not row.outbound_mode:
+            settings = (Ref("", "ConfigMap", self._root(), "istio"), Ref("mesh.istio.io", "MeshConfig", "", "istio"))
+            out.extend(Origin(one) for one in settings if self.exists(one))
+        return self.placed(*out)
+
+    def shown(self, view: View, hostname: str) -> bool:
+        """Whether a proxy sees a host, as far as its object and a Sidecar decide."""
+        scope = self._model.engine.call(proxy_scope, SidecarKey(view.namespace, view.labels))
+        return self._model.engine.call(host_named, NameKey(scope, hostname)) is not None
 
     def seen_host(self, scope: str, hostname: str) -> Found:
         """The object that speaks for a host name where a client is."""

@@ -164,9 +164,10 @@ class _Candidates:
         for ref, obj in self._objects("DestinationRule"):
             if obj.spec.host.split(".")[0] != host.split(".")[0]:
                 continue
-            near = nearest(subset, [one.name for one in obj.spec.subsets])
-            if near:
-                yield Edit(origin.ref, "set", origin.path / "subset", near)
+            named = [one.name for one in obj.spec.subsets]
+            near = nearest(subset, named)
+            for one in dict.fromkeys([*([near] if near else []), *named[:3]]):
+                yield Edit(origin.ref, "set", origin.path / "subset", one)
             for key in ("version", "app.kubernetes.io/version"):
                 if subset in known.get(key, ()):
                     yield Edit(ref, "append", SPEC / "subsets", {"name": subset, "labels": {key: subset}})
@@ -189,7 +190,8 @@ class _Candidates:
         return found
 
     def _labels(self, step: Step) -> Iterator[Edit]:
-        """A selector or a subset as labels that workloads have."""
+        """A selector or a subset as labels that workloads have, or a port that the host has not."""
+        yield from self._missing_port(step)
         host = step.met.split("|")[-1]
         known = self._known_labels(host)
         for origin in step.origins:
@@ -202,6 +204,15 @@ class _Candidates:
             elif origin.ref.kind == "Service":
                 selector: dict[str, str] = document["spec"].get("selector") or {}
                 yield from _relabelled(origin.ref, SPEC / "selector", selector, known)
+
+    def _missing_port(self, step: Step) -> Iterator[Edit]:
+        for origin in (one for one in step.origins if one.ref.kind == "Service" and " has no port " in step.said):
+            ports: list[dict[str, Any]] = (self._editor.document(origin.ref) or {})["spec"].get("ports") or []
+            for one in ports[:1]:
+                number = self._request.port
+                target = one.get("targetPort") or one["port"]
+                added = {**one, "name": f"{one.get('name') or 'port'}-{number}", "port": number, "targetPort": target}
+                yield Edit(origin.ref, "append", SPEC / "ports", added)
 
     def _permissive(self, step: Step) -> Iterator[Edit]:
         """mTLS: the callers' side first, as the server asks for it with reason."""
@@ -221,6 +232,8 @@ class _Candidates:
             for base in _policies(document.get("spec") or {}):
                 yield Edit(origin.ref, "remove", base / "tls" / "subjectAltNames")
                 yield Edit(origin.ref, "remove", base / "tls")
+                # Where nothing else stands beside it.
+                yield Edit(origin.ref, "remove", base)
         if step.stage == "upstream tls":
             for one in self._failed.steps:
                 for origin in one.origins:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, WeightedCluster
 
+from fairlead.envoy import names
 from fairlead.simulate.connection import Inside
 from fairlead.simulate.exchange import Exchange
 from fairlead.simulate.forwarding import Wanted
@@ -35,8 +36,11 @@ def route_request(exchange: Exchange, inside: Inside) -> Sent:
         _redirect(exchange, route)
     if kind == "direct_response":
         status = route.direct_response.status
-        origins = child(exchange.origins(), "directResponse")
-        exchange.visit.say("local reply", str(status), "the route answers by itself", origins, passed=status < 400)
+        origins, said = child(exchange.origins(), "directResponse"), "the route answers by itself"
+        if route.name == names.BLOCK_ALL:
+            origins = exchange.visit.mesh.origins.limiting(exchange.visit.proxy.view)
+            said = f"{exchange.message.authority} is no host that the proxy sees, and others are not forwarded"
+        exchange.visit.say("local reply", str(status), said, origins, passed=status < 400)
         raise exchange.visit.end(status, "", "direct_response")
     if kind != "route":
         exchange.visit.trail.doubt(f"a route action of kind {kind} is not modelled")

@@ -14,10 +14,11 @@ from fairlead.compiler.hosts import mesh as mesh_settings
 from fairlead.compiler.model import OBJECTS, MeshModel
 from fairlead.ir.filters import Pairs
 from fairlead.ir.gateway import GATEWAYS
+from fairlead.ir.learned import OnDemand
 from fairlead.ir.mesh import MESH_KEY
 from fairlead.ir.view import View, pairs, selects
-from fairlead.ir.workload import WORKLOADS, WORKLOADS_BY_ADDRESS, Workload
-from fairlead.kinds.process.spec import ProcessSpec
+from fairlead.ir.workload import WORKLOADS, WORKLOADS_BY_ADDRESS, Workload, WorkloadKey
+from fairlead.kinds.process.spec import ON_DEMAND, ProcessSpec
 from fairlead.kinds.workloadgroup.spec import WorkloadGroup
 from fairlead.model.entry import TLS_MODE
 from fairlead.model.group import GROUP_ANNOTATION, WORKLOAD_LABEL, entry_document
@@ -46,6 +47,9 @@ class FileWorkloads:
 
     def named(self, name: str, namespace: str) -> Sequence[Proxy]:
         """The proxies of a workload or instance; `NAME.NAMESPACE` is understood, too."""
+        known = self._instance(name, namespace)
+        if known is not None:
+            return [known]
         short, _, where = name.partition(".")
         found = [
             self._proxy(row)
@@ -59,6 +63,16 @@ class FileWorkloads:
             one for one in self.routers() if name in (one.name, one.shown) and namespace in ("", one.view.namespace)
         ]
         return found
+
+    def _instance(self, name: str, namespace: str) -> Proxy | None:
+        """An instance by its own name, or the first one of a workload: without looking at all workloads."""
+        if not namespace:
+            name, _, namespace = name.partition(".")
+        for called in (name, f"{name}-0"):
+            row = self._model.engine.get(WORKLOADS, WorkloadKey("WorkloadEntry", namespace, called))
+            if row is not None and row.mesh and name in (called, row.workload_name):
+                return self._proxy(row)
+        return None
 
     def at(self, address: str) -> Proxy | None:
         """The proxy of the workload at an address; None where it has none."""
@@ -138,6 +152,7 @@ class FileWorkloads:
             workload_name=row.workload_name,
             capture=Capture("redirect") if process is None else _capture(process.spec, row.address),
             ports=() if process is None else _ports(process.spec),
+            on_demand="" if process is None else _on_demand(process),
         )
         return Proxy(view, row.key.name, self._identity(row.key.namespace, row.service_account))
 
@@ -150,6 +165,12 @@ def _capture(spec: ProcessSpec, address: str) -> Capture:
         last = address.removeprefix(_BLOCK)
         return Capture("explicit", app_address=f"{_APPLICATIONS}{last}", outbound_address=f"{_OUTBOUND}{last}")
     return Capture("redirect")
+
+
+def _on_demand(process: Object[Any]) -> OnDemand:
+    """As the Process's annotation says, "" where the mesh's settings decide."""
+    said = process.meta.annotations.get(ON_DEMAND, "")
+    return "true" if said == "true" else "false" if said == "false" else ""
 
 
 def _ports(spec: ProcessSpec) -> tuple[AppPort, ...]:

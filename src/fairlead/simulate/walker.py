@@ -10,6 +10,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
+from fairlead.envoy import names
 from fairlead.envoy.resource import LISTENER
 from fairlead.model.diagnostic import Origin
 from fairlead.simulate import listening
@@ -144,6 +145,8 @@ class _Walker:
             return self._mesh.origins.gateway(
                 visit.proxy.view, visit.listener.name, visit.connection.port, visit.connection.sni
             )
+        if visit.hop == "client" and visit.listener.name == names.VIRTUAL_OUTBOUND:
+            return self._mesh.origins.limiting(visit.proxy.view)
         return ()
 
     def _chain_origins(self, visit: Visit) -> tuple[Origin, ...]:
@@ -284,13 +287,26 @@ class _Walker:
         """To an address at which no proxy of the mesh is."""
         if made.dialled.mesh:
             self._trail.doubt(f"whether {made.shown} speaks mesh mTLS: no proxy of the mesh is known there")
-        elif self._mesh.is_virtual(made.connection.address):
+        elif self._mesh.virtual(made.connection.address) is not None:
+            self._no_port(visit, made)
             self._trail.doubt(f"where {made.shown} leads: it is a virtual address, which only proxies understand")
         elif made.dialled.tls and made.dialled.accepts:
             self._trail.doubt(f"whether the certificate of {made.shown} has a name that the proxy takes")
         said = "captures nothing" if known else "no proxy of the mesh is before it"
         self._trail.steps.append(self._application(visit.hop, made.shown, said, visit.proxy.shown))
         raise visit.end(self._success, "", "via_upstream")
+
+    def _no_port(self, visit: Visit, made: Onward) -> None:
+        """A virtual address on a port that its host has not: nobody is there."""
+        at = made.connection
+        host = self._mesh.virtual(at.address)
+        ports = self._mesh.ports(host.hostname) if host is not None else ()
+        if host is None or at.port in ports:
+            return
+        said = f"{host.hostname} has no port {at.port}, only {', '.join(map(str, ports))}: nobody is there"
+        origins = self._mesh.origins.host(host.hostname, host.namespace)
+        visit.say("endpoint", made.shown, said, origins, passed=False)
+        raise self._failed(visit, "refused", retried=False)
 
     def _application(self, hop: Hop, met: str, said: str, proxy: str = "") -> Step:
         return Step(hop, proxy, "application", met or self._request.host, said)

@@ -1,0 +1,181 @@
+"""`fairlead diff`: what a change would do to proxies, before it is made; and the question before one is made."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fairlead.cli import manifests, printing
+from fairlead.cli.client import Client, Refused
+from fairlead.cli.connecting import connected, connection
+from fairlead.cli.manifests import Entry
+from fairlead.cli.resources import MANAGER, address, checked_entries
+from fairlead.model.ref import Ref
+
+Json = dict[str, Any]
+NONE, FAILED, SOME, DANGEROUS = 0, 1, 3, 4
+"""Exit statuses."""
+_COLOURS = {"group": "cyan", "danger": "red", "field": "bright_black"}
+
+
+@click.command("diff")
+@click.option("-f", "--filename", "filenames", multiple=True, metavar="FILE|DIR|-", help="The change (repeatable).")
+@click.option("-R", "--recursive", is_flag=True, help="Look into directories below a directory.")
+@click.option("-n", "--namespace", default="", metavar="NS", help="Default: the kubeconfig's, or default.")
+@click.option("--delete", "deleting", is_flag=True, help="The change is that the objects of the files go.")
+@click.option("--from", "before", multiple=True, metavar="FILE|DIR", help="What there is before, with no mesh running.")
+@click.option("--against", type=click.IntRange(1), metavar="REV", help="What was done since a revision.")
+@click.option("--full", is_flag=True, help="Every setting that differs, with both values.")
+@click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print data.")
+@connection
+def diff(
+    filenames: tuple[str, ...],
+    recursive: bool,
+    namespace: str,
+    deleting: bool,
+    before: tuple[str, ...],
+    against: int | None,
+    full: bool,
+    output: str | None,
+    kubeconfig: Path | None,
+    state: Path | None,
+) -> None:
+    """Say what a change would do to every proxy, without making it.
+
+    The change is compiled for all connected proxies and compared with what they have, setting by setting. Proxies for
+    which it does the same are one group. What is dangerous is marked with `!` and a code (`fairlead explain-code`).
+    With --from nothing needs to run: both sides are files, and the proxies are those of the workloads and gateways in
+    them.
+
+    \b
+    fairlead diff -f canary.yaml
+    fairlead diff -f old.yaml --delete
+    fairlead diff --from mesh/ -f canary.yaml -o json
+    fairlead diff --against 41             what was done since revision 41
+
+    \b
+    Exit status: 0 no effect on any proxy, 1 error, 2 wrong usage,
+    3 there are effects, 4 there are dangerous ones.
+    """
+    if bool(filenames) == (against is not None):
+        raise click.UsageError("name the change with -f FILE, or what to compare with by --against REV")
+    if before and against is not None:
+        raise click.UsageError("--against is of a running mesh, --from of files: use one of them")
+    if before:
+        found = _offline(before, filenames, namespace or "default", recursive=recursive, deleting=deleting, full=full)
+    else:
+        with connected(kubeconfig, state) as client:
+            if against is not None:
+                found = client.request("POST", "/fairlead/v1/effect", {"against": against, "full": full}).document
+            else:
+                home = namespace or client.access.namespace
+                entries = checked_entries(filenames, home, given=bool(namespace), recursive=recursive)
+                found = of_deletion(client, [one.ref for one in entries], full=full) if deleting else None
+                found = found or of_entries(client, entries, full=full)
+    if output:
+        printing.show(found, output)
+    else:
+        print_report(found, full=full)
+    raise SystemExit(DANGEROUS if found["dangers"] else SOME if found["effects"] else NONE)
+
+
+def of_entries(client: Client, entries: Iterable[Entry], *, full: bool = False, force: bool = True) -> Json:
+    """What documents would do. The server says what would be stored (a dry run). Exits with 1 where it refuses."""
+    documents: list[Json] = []
+    failed = False
+    for entry in entries:
+        query = {"fieldManager": MANAGER, "dryRun": "All", "force": "true" if force else ""}
+        path = address(entry.kind, entry.version, entry.ref.namespace, entry.ref.name, **query)
+        body = {key: at for key, at in entry.manifest.data.items() if key != "status" or not entry.kind.has_status}
+        try:
+            answer = client.request("PATCH", path, body, content_type="application/apply-patch+yaml")
+            documents.append(answer.document)
+        except Refused as refused:
+            if refused.code == 404:
+                # Its namespace may be among the documents, and is not there before they are applied.
+                documents.append({**body, "metadata": {**body["metadata"], "namespace": entry.ref.namespace}})
+                continue
+            failed = True
+            for one in manifests.complaints(entry, refused):
+                printing.complain(one)
+    if failed:
+        raise SystemExit(FAILED)
+    return client.request("POST", "/fairlead/v1/effect", {"documents": documents, "full": full}).document
+
+
+def of_deletion(client: Client, refs: Iterable[Ref], *, full: bool = False) -> Json:
+    """What it would do if objects went."""
+    return client.request(
+        "POST", "/fairlead/v1/effect", {"deleted": [one._asdict() for one in refs], "full": full}
+    ).document
+
+
+def _offline(
+    before: Sequence[str], filenames: Sequence[str], namespace: str, *, recursive: bool, deleting: bool, full: bool
+) -> Json:
+    from fairlead.compiler.model import MeshModel
+    from fairlead.compiler.offline import load
+    from fairlead.effect import effects, report
+    from fairlead.model.diagnostic import has_errors
+    from fairlead.simulate.standin import FileWorkloads
+
+    names, wrong = manifests.files(before, recursive=recursive)
+    documents, unread = manifests.read(names)
+    model = MeshModel()
+    found = load(model, documents, namespace)
+    for one in (*wrong, *unread, *found):
+        printing.complain(one, warning=one.severity != "Error")
+    if wrong or unread or has_errors(found):
+        raise SystemExit(FAILED)
+    entries = checked_entries(filenames, namespace, given=False, recursive=recursive)
+    objects = [model.kinds.read_manifest(one.manifest, namespace)[0] for one in entries]
+    workloads = FileWorkloads(model)
+    proxies = [one for name in workloads.names() for one in workloads.named(*_split(name))]
+    names_of: dict[Any, list[str]] = {}
+    for one in dict.fromkeys((*proxies, *workloads.routers())):
+        names_of.setdefault(one.view, []).append(one.shown)
+        model.publisher.open(one.view)
+    changed = [] if deleting else [one for one in objects if one is not None]
+    with model.supposing(changed, [one.ref for one in entries] if deleting else []) as differing:
+        told = effects(differing, model.publisher.catalog)
+    return report(told, lambda view: names_of.get(view, ()), full=full)
+
+
+def _split(name: str) -> tuple[str, str]:
+    short, _, namespace = name.rpartition(".")
+    return short, namespace
+
+
+def print_report(found: Json, *, full: bool = False, err: bool = False) -> None:
+    """A report for people."""
+    from fairlead.effect import lines
+
+    for sort, text in lines(found, full=full):
+        click.secho(text, fg=_COLOURS.get(sort), bold=sort == "group", err=err)
+
+
+def may_go_on(found: Json, *, ask: bool, require_safe: bool, quiet: bool) -> bool:
+    """Show what a change does, and whether it may be made: it is safe if that is required, and a person says yes.
+
+    With `quiet` the report goes to standard error.
+    """
+    print_report(found, err=quiet)
+    if require_safe and found["dangers"]:
+        for one in found["dangers"]:
+            printing.complain(f"error: {one['meaning']}: {one['said']} [{one['code']}]")
+        printing.complain("error: refused, as --require-safe asks; nothing was changed")
+        return False
+    if not ask:
+        return True
+    try:
+        if click.confirm("Do it?", err=quiet):
+            return True
+    except click.Abort:
+        click.echo(err=True)
+    hint = "" if sys.stdin.isatty() else "; --yes goes on without asking"
+    printing.complain(f"nothing was changed{hint}", warning=True)
+    return False

@@ -1,0 +1,108 @@
+"""POST `/fairlead/v1/effect`: what a change would do to the proxies that are connected. Administrators only.
+
+The body is a `Supposed`. The answer is what `effect.report` makes, with the revision that it starts from.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from fairlead.compiler.publish import Changes
+from fairlead.controlplane import guard
+from fairlead.controlplane.delivery import Delivery
+from fairlead.controlplane.feed import Feed
+from fairlead.controlplane.operations import administrators, refused
+from fairlead.effect import effects, report
+from fairlead.ir.view import View
+from fairlead.model.ref import Ref
+from fairlead.store.errors import Gone
+from fairlead.store.store import Store
+
+Json = dict[str, Any]
+
+
+class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An object by its name."""
+
+    kind: str
+    name: str
+    group: str = ""
+    namespace: str = ""
+
+
+class Supposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A change: documents as they would be stored, and objects that would go.
+
+    `against` asks instead what everything did that was written after that revision. With `full`, fields come with their
+    values.
+    """
+
+    documents: tuple[Json, ...] = ()
+    deleted: tuple[Named, ...] = ()
+    against: int = 0
+    full: bool = False
+
+
+class Effects:
+    """The route and what it needs."""
+
+    def __init__(self, store: Store, feed: Feed, delivery: Delivery) -> None:
+        self._store = store
+        self._feed = feed
+        self._delivery = delivery
+
+    def routes(self) -> list[BaseRoute]:
+        """The route."""
+        return [Route("/fairlead/v1/effect", administrators(self._effect), methods=["POST"])]
+
+    async def _effect(self, request: Request) -> Response:
+        try:
+            asked = msgspec.json.decode(await request.body(), type=Supposed)
+            changed = self._changed(asked)
+            return JSONResponse(self._told(changed, full=asked.full, backwards=asked.against > 0))
+        except msgspec.DecodeError as error:
+            return refused(400, f"{error} [FL3810]")
+        except Gone as error:
+            return refused(410, f"{error} [FL3811]")
+        except ValueError as error:
+            return refused(422, f"{error} [FL3812]")
+
+    def _changed(self, asked: Supposed) -> dict[Ref, Json | None]:
+        """The documents that would be other ones. Raises ValueError and Gone."""
+        if asked.against:
+            if asked.documents or asked.deleted:
+                raise ValueError("compare with a revision, or suppose a change, not both")
+            out: dict[Ref, Json | None] = {}
+            for one in self._store.changes_since(asked.against):
+                out.setdefault(one.ref, one.old)
+            return out
+        changed: dict[Ref, Json | None] = {}
+        for one in asked.deleted:
+            changed[Ref(one.group, one.kind, one.namespace, one.name)] = None
+        for document in asked.documents:
+            changed[self._ref(document)] = document
+        return changed
+
+    def _ref(self, document: Json) -> Ref:
+        kind, problems = self._feed.model.kinds.identify(document)
+        if kind is None:
+            raise ValueError("; ".join(one.message for one in problems))
+        meta = cast("Json", document.get("metadata") or {})
+        return kind.ref(str(meta.get("namespace") or "default"), str(meta.get("name") or ""))
+
+    def _told(self, changed: dict[Ref, Json | None], *, full: bool, backwards: bool) -> Json:
+        publisher = self._feed.model.publisher
+        with self._feed.supposing(changed) as differing:
+            found = effects(differing, publisher.catalog, self._objection, backwards=backwards)
+        return {"revision": self._feed.revision, **report(found, self._names, full=full)}
+
+    def _objection(self, view: View, changes: Changes) -> str:
+        return guard.objection(self._delivery.limits, self._feed.model.publisher.catalog(view), changes)
+
+    def _names(self, view: View) -> list[str]:
+        return [node.split("~")[2] for node in self._delivery.members(view)]

@@ -1,0 +1,73 @@
+"""What a change does to a proxy, piece by piece."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Class = Literal[
+    "endpoint", "cluster", "route", "filter chain", "listener", "listener drain", "secret", "extension", "name"
+]
+"""What Envoy does about it. `filter chain`: connections of these chains drain. `listener drain`: all of a listener's.
+`listener`: one comes, or goes and drains. All others are taken over without closing a connection."""
+
+SHADOWED = "FL3801"
+HOST_LOST = "FL3802"
+MTLS_WEAKENED = "FL3803"
+AUTHORIZATION_WIDENED = "FL3804"
+ENDPOINTS_LOST = "FL3805"
+NO_CLUSTER = "FL3806"
+DRAINS = "FL3807"
+HELD = "FL3808"
+DANGERS = {
+    SHADOWED: "a route gets no request any more, because one before it takes all",
+    HOST_LOST: "a host is not known any more",
+    MTLS_WEAKENED: "mutual TLS is weakened",
+    AUTHORIZATION_WIDENED: "more is allowed than before",
+    ENDPOINTS_LOST: "many endpoints go at once, or the last one",
+    NO_CLUSTER: "a route leads to a cluster that is not there",
+    DRAINS: "all connections of a listener drain",
+    HELD: "the push would be held, because it takes too much away at once",
+}
+"""What is marked as dangerous, by code."""
+
+
+class Field(msgspec.Struct, frozen=True):
+    """A setting that differs: its proto JSON path in the resource, and both values (None: not there)."""
+
+    path: str
+    before: Any = None
+    after: Any = None
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One thing that becomes different.
+
+    `said` is a sentence. `danger` is the code of a danger or empty. `resources` are the names of the Envoy resources in
+    which it happens. `fields` are the settings that differ, `untold` those of them of which the sentence says nothing.
+    """
+
+    kind: Class
+    said: str
+    danger: str = ""
+    resources: tuple[str, ...] = ()
+    fields: tuple[Field, ...] = ()
+    untold: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What makes two changes the same for people."""
+        return (self.kind, self.said, self.danger, self.untold)
+
+
+def joined(found: list[Change]) -> tuple[Change, ...]:
+    """The same said of several resources is said once; dangers first, then by class."""
+    out: dict[tuple[object, ...], Change] = {}
+    for one in found:
+        before = out.get(one.key)
+        if before is not None:
+            names = tuple(dict.fromkeys((*before.resources, *one.resources)))
+            one = msgspec.structs.replace(before, resources=names)
+        out[one.key] = one
+    return tuple(sorted(out.values(), key=lambda one: (not one.danger, one.kind, one.said)))

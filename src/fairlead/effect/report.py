@@ -1,0 +1,121 @@
+"""Effects as data and as lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from fairlead.effect.change import DANGERS, Change
+from fairlead.effect.effects import Effect, classes
+from fairlead.ir.view import View
+
+Json = dict[str, Any]
+Names = Callable[[View], Sequence[str]]
+"""The proxies of a view, `NAME.NAMESPACE` each."""
+_MOST_NAMES = 50
+_FEW = 4
+_LONGEST = 200
+
+
+def report(found: Sequence[Effect], names: Names, *, full: bool = False) -> Json:
+    """The effects, JSON-shaped: `effects` by group of proxies, `dangers`, and `classes` with counts.
+
+    With `full` the fields have their values before and after; without, their paths.
+    """
+    return {
+        "proxies": sum(len(names(view)) for one in found for view in one.views),
+        "classes": classes(tuple(found)),
+        "dangers": [_danger(one) for one in _dangers(found)],
+        "effects": [
+            {
+                "proxies": _proxies([name for view in one.views for name in names(view)]),
+                "changes": [_change(each, full=full) for each in one.changes],
+            }
+            for one in found
+        ],
+    }
+
+
+def _dangers(found: Iterable[Effect]) -> list[Change]:
+    return list({(one.danger, one.said): one for effect in found for one in effect.dangers}.values())
+
+
+def _danger(one: Change) -> Json:
+    return {"code": one.danger, "meaning": DANGERS[one.danger], "said": one.said}
+
+
+def _change(one: Change, *, full: bool) -> Json:
+    out: Json = {"class": one.kind, "said": one.said, "resources": list(one.resources)}
+    if one.danger:
+        out["danger"] = one.danger
+    if one.fields:
+        out["fields"] = [
+            {"path": each.path, "before": each.before, "after": each.after} if full else {"path": each.path}
+            for each in one.fields
+        ]
+    if one.untold:
+        out["untold"] = list(one.untold)
+    return out
+
+
+def _proxies(names: Sequence[str]) -> Json:
+    listed = sorted(names)
+    return {"count": len(listed), "summary": summary(listed), "names": listed[:_MOST_NAMES]}
+
+
+def summary(names: Sequence[str]) -> str:
+    """`23 proxies in shop: cart-*, web-*`."""
+    spaces: dict[str, set[str]] = {}
+    for one in names:
+        name, _, namespace = one.rpartition(".")
+        spaces.setdefault(namespace, set()).add(name)
+    parts: list[str] = []
+    for namespace in sorted(spaces):
+        bases: dict[str, list[str]] = {}
+        for name in sorted(spaces[namespace]):
+            bases.setdefault(_base(name), []).append(name)
+        words = [f"{base}-*" if len(members) > 1 else members[0] for base, members in sorted(bases.items())]
+        more = f" and {len(words) - _FEW} more" if len(words) > _FEW else ""
+        parts.append(f"{namespace}: {', '.join(words[:_FEW])}{more}")
+    shown = "; ".join(parts[:_FEW]) + (f"; {len(parts) - _FEW} more namespaces" if len(parts) > _FEW else "")
+    return f"{len(names)} {'proxy' if len(names) == 1 else 'proxies'} in {shown}"
+
+
+def _base(name: str) -> str:
+    """A replica's name without its number, and without what a ReplicaSet adds."""
+    base, dash, last = name.rpartition("-")
+    return base if dash and (last.isdigit() or len(last) == 5) else name
+
+
+def lines(said: Json, *, full: bool = False) -> Iterator[tuple[str, str]]:
+    """A report as lines for people, each with its sort: `group`, `danger`, `change`, `field` or `end`."""
+    for effect in said["effects"]:
+        yield "group", effect["proxies"]["summary"]
+        for one in effect["changes"]:
+            mark = f"! {one['danger']} " if "danger" in one else ""
+            yield ("danger" if mark else "change"), f"  {mark}{one['class']}: {one['said']}"
+            for path in one.get("untold", ()):
+                yield "field", f"      also {path}"
+            if full:
+                for each in one.get("fields", ()):
+                    yield (
+                        "field",
+                        f"      {each['path'] or 'all of it'}: {_value(each['before'])} -> {_value(each['after'])}",
+                    )
+    yield "end", _end(said)
+
+
+def _end(said: Json) -> str:
+    if not said["effects"]:
+        return "No proxy gets anything else."
+    counts = ", ".join(f"{count} {kind}" for kind, count in said["classes"].items())
+    dangers = len(said["dangers"])
+    warned = f"; {dangers} marked as dangerous" if dangers else "; nothing is marked as dangerous"
+    many = said["proxies"]
+    who = "1 proxy gets" if many == 1 else f"{many} proxies get"
+    return f"{who} something else ({counts}){warned}."
+
+
+def _value(of: Any) -> str:
+    text = str(of) if of is not None else "(none)"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
