@@ -296,6 +296,7 @@ class ControlPlane:
         strictness = Strictness(self.model, self.proxies, self.plaintext)
         admission = Admission(self.store, self.model.kinds, allocate=allocation.allocate, advise=strictness.advise)
         key_file, cert_file = self._write_certificate(certificates)
+        effects = Effects(self.store, self.feed, self.delivery)
         return ApiServer(
             admission,
             _Authenticator(self.tokens),
@@ -312,8 +313,8 @@ class ControlPlane:
                 *analysis_routes(Analyses(self.store, self.feed, walks, time.time)),
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
                 *check_routes(self.store, self.state.store, self.feed, self._findings),
-                *Effects(self.store, self.feed, self.delivery).routes(),
-                *History(self.store, self.feed, self.delivery, admission, self.chronicle.timeline).routes(),
+                *effects.routes(),
+                *History(self.store, effects, admission, self.chronicle.timeline).routes(),
             ],
         )
 
