@@ -75,7 +75,11 @@ class Exchange:
         """Note the choice as Envoy logs it, also for a request that a filter then refuses."""
         # A redirect to TLS stands in the place of any route.
         route = None if self._asks_for_tls(found.host) else found.route
-        led = shares(route.route, self.message) if route is not None and route.HasField("route") else ()
+        led = (
+            shares(route.route, self.message, self.visit.preferred_cluster)
+            if route is not None and route.HasField("route")
+            else ()
+        )
         self.visit.name(
             virtual_host=found.host.name if found.host is not None else "",
             route=route.name if route is not None else "",
@@ -147,7 +151,7 @@ class Exchange:
     def shares(self) -> tuple[Share, ...]:
         """The clusters that may get the request."""
         route = self.selected.route
-        return shares(route.route, self.message) if route is not None else ()
+        return shares(route.route, self.message, self.visit.preferred_cluster) if route is not None else ()
 
     def tell_route(self) -> None:
         """Add the steps of routing; raises Ended where there is no virtual host or no route."""

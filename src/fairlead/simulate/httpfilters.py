@@ -235,6 +235,7 @@ def _inject(exchange: Exchange, name: str, config: Any) -> None:
         percent = _percent(fault.delay.percentage)
         if percent:
             seconds = fault.delay.fixed_delay.ToTimedelta().total_seconds()
+            visit.delayed = percent >= 100
             visit.say("fault", "delay", f"{percent:g} % of requests wait {seconds:g} s", origins)
     if not fault.HasField("abort"):
         return
