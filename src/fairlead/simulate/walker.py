@@ -19,7 +19,7 @@ from fairlead.simulate.arrival import arrive
 from fairlead.simulate.client import original_client
 from fairlead.simulate.connection import Connection
 from fairlead.simulate.exchange import Exchange
-from fairlead.simulate.forwarding import Onward, Wanted, onward, tell_dialled
+from fairlead.simulate.forwarding import Onward, Wanted, missing_secret, onward, tell_dialled
 from fairlead.simulate.httpfilters import pass_filters
 from fairlead.simulate.matching import Undecided, unpacked
 from fairlead.simulate.mesh import Mesh, Proxy
@@ -124,7 +124,8 @@ class _Walker:
         chosen = listening.choose(listener, seen)
         where = Setting(LISTENER, listener.name)
         said = f"takes connections to {connection.address}:{connection.port}"
-        visit.say("listener", listener.name, said, self._listener_origins(visit), setting=where)
+        patched = self._mesh.origins.patches(visit.proxy.view, LISTENER, listener.name)
+        visit.say("listener", listener.name, said, (*self._listener_origins(visit), *patched), setting=where)
         if chosen.chain is None:
             what = "TLS" if seen.transport == "tls" else "plaintext"
             said = f"no filter chain takes this {what} connection: {chosen.lost} fits none"
@@ -169,6 +170,12 @@ class _Walker:
             visit.peer = peer
             return
         origins = self._chain_origins(visit) or self._listener_origins(visit)
+        wanted = [one.name for one in context.common_tls_context.tls_certificate_sds_secret_configs]
+        lacking = missing_secret(visit, wanted)
+        if lacking:
+            said = f"there is no Secret {lacking.removeprefix(names.CREDENTIAL_PREFIX)} with a certificate for the port"
+            visit.say("tls", visit.chain.name, said, origins, passed=False)
+            raise visit.end(0, "", "tls_handshake", "reset")
         if problem:
             said = {
                 "plaintext": "the client does not speak TLS, which the port asks for",
@@ -263,7 +270,7 @@ class _Walker:
         """To the application, or to the next proxy; raises Ended."""
         if visit.hop == "server" and visit.listener.traffic_direction == TrafficDirection.INBOUND:
             self._deliver(visit, made)
-        tell_dialled(visit, made)
+        tell_dialled(visit, made, http=_parses(visit))
         server = None if made.external else self._mesh.workloads.at(made.connection.address)
         if server is None or (server.view.capture.mode == "none" and server.view.type == "sidecar"):
             self._outside(visit, made, known=server is not None)
