@@ -23,12 +23,16 @@ class NobodyError(LookupError):
 
 
 class Arrival(NamedTuple):
-    """The first proxy (None: the connection meets none), the part that it plays, and the connection."""
+    """The first proxy (None: the connection meets none), the part that it plays, and the connection.
+
+    `nowhere`: there is no connection, since the name leads to no address.
+    """
 
     proxy: Proxy | None
     hop: Hop
     connection: Connection
     steps: tuple[Step, ...]
+    nowhere: bool = False
 
 
 def arrive(mesh: Mesh, caller: Caller, request: Request) -> Arrival:
@@ -79,6 +83,13 @@ def _captured(mesh: Mesh, proxy: Proxy, request: Request) -> Arrival:
         made = _connection(request, "127.0.0.1", request.port, proxy.address)
         said = "the caller's own host: not captured"
         return Arrival(None, "client", made, (Step("client", proxy.shown, "capture", request.host, said),))
+    if not request.address and _is_misspelt(mesh, proxy, request.host):
+        near = _near(mesh, proxy, request.host)
+        hint = f"; did the caller mean {near}?" if near else ""
+        said = f"no host of the mesh has this name, and it is none of another domain{hint}"
+        step = Step("client", proxy.shown, "capture", request.host, said, passed=False)
+        made = _connection(request, UNKNOWN_ADDRESS, request.port, proxy.address)
+        return Arrival(None, "client", made, (step,), nowhere=True)
     address, how = _address(mesh, proxy, request)
     made = _connection(request, address, request.port, proxy.address)
     said = f"{how}; redirected to the proxy"
@@ -103,6 +114,23 @@ def _address(mesh: Mesh, proxy: Proxy, request: Request) -> tuple[str, str]:
     first, *others = found.addresses
     of = f" (one of {len(others) + 1})" if others else ""
     return first, f"{request.host} is {found.hostname}, {first}{of}"
+
+
+def _is_misspelt(mesh: Mesh, proxy: Proxy, host: str) -> bool:
+    """Whether a name can only be one of the mesh, and is none: one word, or one in a namespace or the mesh's domain."""
+    if _is_ip(host) or mesh.hostname(host, proxy.view.namespace, proxy.view.domain_suffix):
+        return False
+    parts = host.lower().rstrip(".").split(".")
+    inside = len(parts) > 2 and parts[2] == "svc" and ".".join(parts[3:]) in ("", proxy.view.domain_suffix)
+    return len(parts) == 1 or inside or (len(parts) == 2 and mesh.has_hosts(parts[1]))
+
+
+def _near(mesh: Mesh, proxy: Proxy, host: str) -> str:
+    """The host that a name may have been meant to be, as the caller would write it."""
+    name, _, rest = host.partition(".")
+    namespace = rest.partition(".")[0] or proxy.view.namespace
+    near = nearest(name, mesh.hosts_of(namespace))
+    return "" if near is None else near if not rest else f"{near}.{namespace}"
 
 
 def _is_ip(text: str) -> bool:

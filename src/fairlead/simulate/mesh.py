@@ -14,7 +14,7 @@ from fairlead.compiler.model import MeshModel
 from fairlead.envoy.endpoint import LbEndpoint
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, NAME_TABLE, Resource
 from fairlead.inc import Reader, rule
-from fairlead.ir.host import HOSTS, HOSTS_BY_ADDRESS, HOSTS_BY_NAME, HostKey
+from fairlead.ir.host import HOSTS, HOSTS_BY_ADDRESS, HOSTS_BY_NAME, HOSTS_BY_NAMESPACE, HostKey
 from fairlead.ir.mesh import MESH_KEY
 from fairlead.ir.mesh import Mesh as Settings
 from fairlead.ir.view import View
@@ -142,6 +142,14 @@ class Mesh:
             if self.model.engine.find(HOSTS_BY_NAME, name):
                 return name
         return ""
+
+    def has_hosts(self, namespace: str) -> bool:
+        """Whether some host is of a namespace."""
+        return bool(self.model.engine.find(HOSTS_BY_NAMESPACE, namespace))
+
+    def hosts_of(self, namespace: str) -> tuple[str, ...]:
+        """The short names of a namespace's hosts."""
+        return tuple(one.hostname.partition(".")[0] for one in self.model.engine.find(HOSTS_BY_NAMESPACE, namespace))
 
     def instances(self, hostname: str, port: int) -> tuple[LbEndpoint, ...]:
         """The instances of a host's port, whoever calls it."""
