@@ -371,6 +371,7 @@ def test_an_application_that_uses_its_sidecar_as_http_proxy() -> None:
     assert call(where, "ledger", 7000, "front", protocol="tcp").verdict.listener.endswith("_7000")
     assert call(where, "front", 8000).steps[-1].proxy == "front-0.shop"
     assert call(where, "example.com", 80, "front").verdict.endpoint == "example.com:80"
+    assert call(where, "reveiws", 80, "front").verdict.flags == "DF"
 
 
 def test_clusters_that_a_proxy_asks_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Protocol
 
 import msgspec
@@ -143,9 +144,14 @@ class Mesh:
                 return name
         return ""
 
-    def has_hosts(self, namespace: str) -> bool:
-        """Whether some host is of a namespace."""
-        return bool(self.model.engine.find(HOSTS_BY_NAMESPACE, namespace))
+    def is_nowhere(self, view: View, host: str) -> bool:
+        """Whether a name can only be one of the mesh, and is none: one word, or inside of a namespace or its domain."""
+        if is_address(host) or self.hostname(host, view.namespace, view.domain_suffix):
+            return False
+        parts = host.lower().rstrip(".").split(".")
+        inside = len(parts) > 2 and parts[2] == "svc" and ".".join(parts[3:]) in ("", view.domain_suffix)
+        namespaced = len(parts) == 2 and bool(self.model.engine.find(HOSTS_BY_NAMESPACE, parts[1]))
+        return len(parts) == 1 or inside or namespaced
 
     def hosts_of(self, namespace: str) -> tuple[str, ...]:
         """The short names of a namespace's hosts."""
@@ -205,6 +211,15 @@ def names_of(host: str, namespace: str, suffix: str) -> Iterator[str]:
     while "." in rest:
         rest = rest.partition(".")[2]
         yield f"*.{rest}"
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an IP address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def chosen(found: Iterable[Proxy]) -> Proxy | None:
