@@ -30,6 +30,7 @@ from fairlead.controlplane import memory
 from fairlead.controlplane.allocation import Allocation
 from fairlead.controlplane.analysisroutes import Analyses, analysis_routes
 from fairlead.controlplane.authorityroutes import authority_routes, forecast
+from fairlead.controlplane.checkroutes import check_routes
 from fairlead.controlplane.chronicle import Chronicle
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.effectroutes import Effects
@@ -295,6 +296,7 @@ class ControlPlane:
         strictness = Strictness(self.model, self.proxies, self.plaintext)
         admission = Admission(self.store, self.model.kinds, allocate=allocation.allocate, advise=strictness.advise)
         key_file, cert_file = self._write_certificate(certificates)
+        effects = Effects(self.store, self.feed, self.delivery)
         return ApiServer(
             admission,
             _Authenticator(self.tokens),
@@ -310,8 +312,9 @@ class ControlPlane:
                 *why_routes(walks),
                 *analysis_routes(Analyses(self.store, self.feed, walks, time.time)),
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
-                *Effects(self.store, self.feed, self.delivery).routes(),
-                *History(self.store, self.feed, self.delivery, admission, self.chronicle.timeline).routes(),
+                *check_routes(self.store, self.state.store, self.feed, self._findings),
+                *effects.routes(),
+                *History(self.store, effects, admission, self.chronicle.timeline).routes(),
             ],
         )
 
