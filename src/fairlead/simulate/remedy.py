@@ -268,7 +268,8 @@ class _Candidates:
 
     def _about_hosts(self) -> Iterator[Edit]:
         """Who may see a host, and which hosts a gateway or a rule is for."""
-        if self._failed.verdict.flags not in ("NR", "NC", "UH", "DPE", ""):
+        verdict = self._failed.verdict
+        if verdict.flags not in ("NR", "NC", "UH", "DPE", "") or verdict.details == "name_not_found":
             return
         first = self._failed.steps[0]
         if first.hop == "gateway":
