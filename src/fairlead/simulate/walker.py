@@ -131,7 +131,7 @@ class _Walker:
         visit.say("listener", listener.name, said, (*self._listener_origins(visit), *patched), setting=where)
         if chosen.chain is None:
             what = "TLS" if seen.transport == "tls" else "plaintext"
-            said = f"no filter chain takes this {what} connection: {chosen.lost} fits none"
+            said = f"no filter chain takes this {what} connection: none is for {chosen.lost}"
             visit.say("filter chain", listener.name, said, self._chain_origins(visit), setting=where, passed=False)
             raise visit.end(0, "NR", "filter_chain_not_found", "reset")
         visit.chain = chosen.chain
