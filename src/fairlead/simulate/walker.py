@@ -23,7 +23,7 @@ from fairlead.simulate.forwarding import Onward, Wanted, missing_secret, onward,
 from fairlead.simulate.httpfilters import pass_filters
 from fairlead.simulate.matching import Undecided, unpacked
 from fairlead.simulate.mesh import Mesh, Proxy
-from fairlead.simulate.message import Message, normalised
+from fairlead.simulate.message import METHODS, Message, normalised
 from fairlead.simulate.networkfilters import Bytes, pass_network_filter
 from fairlead.simulate.rbac import Peer
 from fairlead.simulate.request import Caller, Request
@@ -256,6 +256,10 @@ class _Walker:
             said = f"gets {what} where it parses HTTP"
             visit.say("filter", "http_connection_manager", said, self._called(visit), passed=False)
             raise visit.end(0, "DPE", "http1.codec_error", "tls" if hidden else "reset")
+        if connection.inside == "http/1.1" and message.method not in METHODS:
+            said = f"gets method {message.method}, which it does not know in HTTP/1"
+            visit.say("filter", "http_connection_manager", said, passed=False)
+            raise visit.end(400, "DPE", "http1.codec_error")
         if visit.terminated and visit.hop == "gateway":
             message.scheme = "https"
         path = normalised(message.path, manager)
