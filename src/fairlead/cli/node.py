@@ -9,8 +9,6 @@ from typing import Any, TypeVar
 
 import click
 
-from fairlead.cli.connecting import command_line, message_option
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_BLOCK = "127.66.0.0/16"
@@ -106,7 +104,7 @@ def node(
 @click.option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; Services select by labels.")
 @click.option("-p", "--port", "ports", multiple=True, metavar="[PROTOCOL:]PORT", help="A port it serves on.")
 @click.option("--capture", type=click.Choice(["auto", "netns", "explicit", "none"]), default="auto", show_default=True)
-@message_option
+@click.option("-m", "--message", default="", help="Why, for the history (`fairlead history`).")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
     state: Path | None,
@@ -132,6 +130,7 @@ def run(
     """
     import asyncio
 
+    from fairlead.cli.connecting import command_line
     from fairlead.model.caller import COMMAND_HEADER, MESSAGE_HEADER, encoded
     from fairlead.node.addresses import AddressError
     from fairlead.node.api import ApiError, Client
