@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -15,6 +15,15 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from fairlead.simulate.request import Request
 
 _ESCAPED_SLASH = re.compile(r"%2f|%5c", re.IGNORECASE)
+METHODS = frozenset(
+    (
+        *("ACL", "BIND", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET", "HEAD", "LINK", "LOCK", "MERGE", "MKACTIVITY"),
+        *("MKCALENDAR", "MKCOL", "MOVE", "MSEARCH", "NOTIFY", "OPTIONS", "PATCH", "POST", "PROPFIND", "PROPPATCH"),
+        *("PURGE", "PUT", "REBIND", "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE", "TRACE", "UNBIND", "UNLINK", "UNLOCK"),
+        "UNSUBSCRIBE",
+    )
+)
+"""The methods that Envoy takes in HTTP/1."""
 _JOINED = frozenset(
     (
         "accept",
@@ -57,7 +66,7 @@ class Message:
     """
 
     def __init__(self, request: Request) -> None:
-        self.method = "POST" if request.protocol == "grpc" and request.method == "GET" else request.method.upper()
+        self.method = "POST" if request.protocol == "grpc" and request.method == "GET" else request.method
         self.path = request.path or "/"
         self.scheme = "https" if request.tls else "http"
         self.authority = request.authority or authority(request.host, request.port, self.scheme)
@@ -112,11 +121,20 @@ class Message:
 
     @property
     def query(self) -> dict[str, str]:
-        """The first value of each query parameter."""
+        """The first value of each query parameter as routes see them: nothing is decoded."""
         _, _, text = self.path.partition("?")
         out: dict[str, str] = {}
-        for name, value in parse_qsl(text.partition("#")[0], keep_blank_values=True):
+        for one in filter(None, text.partition("#")[0].split("&")):
+            name, _, value = one.partition("=")
             out.setdefault(name, value)
+        return out
+
+    @property
+    def decoded_query(self) -> dict[str, str]:
+        """The first value of each query parameter with its percent signs decoded, as tokens are looked for."""
+        out: dict[str, str] = {}
+        for name, value in self.query.items():
+            out.setdefault(unquote(name), unquote(value))
         return out
 
     def entered(self) -> None:
