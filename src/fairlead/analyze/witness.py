@@ -9,16 +9,16 @@ from fairlead.simulate.mesh import Mesh
 from fairlead.simulate.request import Caller, Request
 from fairlead.simulate.walker import walk
 
-_MOST = 200
+MOST = 200
 """Requests that are walked at most: confirmation opens views, and that many findings of one sort say the same."""
 
 
 class Confirming:
     """One round of confirmation over one mesh. The caller of a probe may be named by its namespace only."""
 
-    def __init__(self, mesh: Mesh) -> None:
+    def __init__(self, mesh: Mesh, most: int = MOST) -> None:
         self._mesh = mesh
-        self._left = _MOST
+        self._left = most
         self._callers: dict[str, str] | None = None
         self._known: dict[tuple[Ref, Probe], Witness | None] = {}
 
