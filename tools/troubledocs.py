@@ -85,11 +85,12 @@ def _index() -> str:
         groups.setdefault(one.symptom, []).append(one)
     parts = [
         "<!-- Made by tools/troubledocs.py. -->\n# Troubleshooting\n",
-        "By what is seen. Each page has a small configuration with one mistake, the command that names the object and the",
-        "field, and the fix. They are made from tests in which a request through real proxies shows the symptom and, after",
-        "the fix, succeeds. All are mistakes in one [shop](shop.yaml): `web` calls `reviews`, of which there are two",
-        "versions; `audit` is in another namespace; clients come through a gateway.\n",
-        "Not here? Ask [`fairlead why`](../why.md) about the request, and [`fairlead analyze`](../analyze.md) about the files.",
+        "By what is seen. Each page has a small configuration with one mistake, the command that names the object",
+        "and the field, and the fix. They are made from tests in which a request through real proxies shows the",
+        "symptom, and no more after the fix. All are mistakes in one [shop](shop.yaml): `web` calls `reviews`, of",
+        "which there are two versions; `audit` is in another namespace; clients come through a gateway.\n",
+        "Not here? Ask [`fairlead why`](../why.md) about the request, and [`fairlead analyze`](../analyze.md)",
+        "about the files or the running mesh.",
     ]
     for symptom in sorted(groups):
         parts += [f"\n## {symptom}\n", "| mistake | command | object and field |\n|---|---|---|"]

@@ -195,9 +195,7 @@ class Certificates:
         self.root_file = directory / "edge-root.pem"
         self.root_file.write_text(self.root)
 
-    def issue(
-        self, *names: str, rsa_key: bool = False, ends: datetime.datetime | None = None
-    ) -> tuple[str, str]:
+    def issue(self, *names: str, rsa_key: bool = False, ends: datetime.datetime | None = None) -> tuple[str, str]:
         """Certificate and key (PEM) for DNS names, for a day or for the 30 days before `ends`."""
         key = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)

@@ -115,11 +115,11 @@ class Origins:
         """
         parts: list[Origin] = []
         for policy in self._policies(view, "ALLOW"):
-            for at, rule in enumerate(policy.rules):
+            for at, one in enumerate(policy.rules):
                 name = f"ns[{policy.key.namespace}]-policy[{policy.key.name}]-rule[{at}]"
                 part = failed.get(name, "to")
-                path = rule.origin.path / part if part in ("from", "to") else rule.origin.path
-                parts.append(Origin(rule.origin.ref, path))
+                path = one.origin.path / part if part in ("from", "to") else one.origin.path
+                parts.append(Origin(one.origin.ref, path))
         return (*self.placed(*parts), *self.policies(view, "ALLOW"))
 
     def provider(self, policy: str) -> Found:
@@ -267,7 +267,7 @@ class Origins:
         return (*self.placed(*out), *self._service(cluster))
 
     def cluster_tls(self, cluster: Cluster) -> Found:
-        """The TLS settings of the DestinationRule behind a cluster, the most specific; what else is behind it if none."""
+        """The most specific TLS settings of the DestinationRule behind a cluster; what else is behind it if none."""
         found = self.cluster(cluster)
         rule = found[0] if found else None
         if rule is None or rule.ref.kind != "DestinationRule":

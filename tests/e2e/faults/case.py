@@ -23,8 +23,8 @@ Json = dict[str, Any]
 class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"caller": "from"}):
     """The request that shows the fault: as `fairlead why` takes it.
 
-    `claims` are those of a token that is signed with the issuer's key. `direct`: not by HTTP_PROXY, which knows hosts of
-    HTTP only.
+    `claims` are those of a token that is signed with the issuer's key. `direct`: not by HTTP_PROXY, which
+    knows hosts of HTTP only.
     """
 
     caller: str
@@ -78,7 +78,11 @@ class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"te
 
 
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One fault. `command` is `why` (of the call) or the words of another command; FILES stands for the files."""
+    """One fault. `command` is `why` (of the call) or the words of another command; FILES stands for the files.
+
+    `also` is another command that mentions the object. `live`: the command knows it of a running mesh, too, where the
+    applications' ports are not in objects. `refused`: the API does not take the files.
+    """
 
     title: str
     symptom: str
@@ -111,12 +115,19 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def arguments(self, files: list[str]) -> list[str]:
         """The command's arguments; `files` are those that it is to look at, none for a running mesh."""
-        if self.command == "why":
+        return self._arguments(self.command, files)
+
+    def second(self, files: list[str]) -> list[str]:
+        """The same of the other command."""
+        return self._arguments("why" if self.also == "why" else f"{self.also} FILES", files)
+
+    def _arguments(self, command: str, files: list[str]) -> list[str]:
+        if command == "why":
             assert self.call is not None
             given = [word for one in files for word in ("-f", one)]
             return ["why", *given, *self.call.arguments()]
         out: list[str] = []
-        for word in self.command.split():
+        for word in command.split():
             out.extend(files if word == "FILES" else [word])
         return out
 

@@ -54,6 +54,11 @@ def check(fault: Fault, arguments: list[str]) -> None:
     assert f"{fault.names.text} {fault.names.field}" in text, text
 
 
+def mentioned(fault: Fault, arguments: list[str]) -> bool:
+    """Whether a command mentions the object, with whatever field."""
+    return fault.names.text in " ".join(run(arguments).output.split())
+
+
 def silent(fault: Fault, arguments: list[str]) -> bool:
     """After the fix: whether the finding is gone (for `why`: whether the request passes)."""
     shown = run([*arguments, "-o", "json"])

@@ -15,9 +15,6 @@ from tests.e2e.faults.shop import Shop, answers
 from tests.e2e.mesh import Mesh, Response, eventually
 
 
-LIVE_ANALYSIS = False
-
-
 def _id(fault: Fault) -> str:
     return fault.name
 
@@ -62,12 +59,12 @@ def _sees(shop: Shop, fault: Fault, wanted: Answer | None) -> None:
 def test_a_request_shows_it_and_passes_after_the_fix(shop: Shop, fault: Fault) -> None:
     with shop.applied(fault.files) as before:
         _sees(shop, fault, fault.wrong)
-        if fault.live and (fault.command == "why" or LIVE_ANALYSIS):
+        if fault.live:
             arguments = [*fault.arguments([]), "--state", str(shop.mesh.plane.state)]
             saying.check(fault, arguments)
         shop.repair(before, fault.fixed())
         _sees(shop, fault, fault.right)
-        if fault.live and (fault.command == "why" or LIVE_ANALYSIS):
+        if fault.live:
             eventually(lambda: saying.silent(fault, arguments), "the finding is gone")
 
 
@@ -79,6 +76,7 @@ def test_the_command_names_object_and_field_in_files(
     shutil.copy(HERE / BASE, BASE)
     Path(FAULT).write_text(offline(fault.files, keys.made))
     saying.check(fault, fault.arguments([BASE, FAULT]))
+    assert not fault.also or saying.mentioned(fault, fault.second([BASE, FAULT])), fault.also
     fixed = fault.fixed()
     Path(FAULT).write_text(offline(fixed, keys.made))
     assert saying.silent(fault, fault.arguments([BASE, FAULT] if fixed else [BASE]))
