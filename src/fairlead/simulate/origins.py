@@ -278,7 +278,7 @@ class Origins:
         for policy in (*policies, FieldPath(("spec", "trafficPolicy"))):
             listed = self._value(Origin(rule.ref, policy / "portLevelSettings"))
             for at, one in enumerate(cast("list[dict[str, Any]]", listed or ())):
-                if (one.get("port") or {}).get("number") == port:
+                if cast("dict[str, Any]", one.get("port") or {}).get("number") == port:
                     return self.placed(Origin(rule.ref, policy.child("portLevelSettings", at, "tls")))
             if self._value(Origin(rule.ref, policy / "tls")) is not None:
                 return self.placed(Origin(rule.ref, policy / "tls"))
