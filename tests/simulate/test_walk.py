@@ -275,6 +275,8 @@ def test_from_outside_through_a_gateway() -> None:
     assert closed.verdict.details == "filter_chain_not_found"
     refused = call(where, "shop.example", 8443, "internet", tls=True)
     assert refused.verdict.details == "connection_refused"
+    assert "only on 80, 443" in failing(refused).said
+    assert origins(failing(refused)) == ["Gateway shop/edge"]
 
 
 def test_connections_that_are_no_http() -> None:

@@ -12,6 +12,7 @@ from envoy.config.route.v3.route_components_pb2 import Route
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
+from fairlead.compiler.gateways import GatewaysKey, gateways_of
 from fairlead.compiler.hosts import NameKey, host_named, mesh
 from fairlead.compiler.model import OBJECTS, MeshModel
 from fairlead.compiler.patches import Patched, ProxyKey
@@ -150,6 +151,12 @@ class Origins:
         named = [one for one in on_port if sni and any(_bare(host) == sni for host in one.hosts)]
         return self.placed(*(one.origin for one in named or on_port))
 
+    def gateways(self, view: View) -> Found:
+        """The Gateways that are for a proxy."""
+        refs = self._model.engine.call(_gateways_of, view)
+        rows = (self._model.engine.get(GATEWAYS, one) for one in refs)
+        return self.placed(*(one.origin for one in rows if one is not None))
+
     def route(self, route: Route) -> Found:
         """The rule, and the match of it, that made a route; nothing for a host's default route."""
         noted = _istio(route.metadata)
@@ -269,6 +276,11 @@ class Origins:
 
     def _root(self) -> str:
         return self._model.engine.call(mesh, MESH_KEY).root_namespace
+
+
+@rule
+def _gateways_of(r: Reader, view: View) -> tuple[NamespacedName, ...]:
+    return gateways_of(r, GatewaysKey.of(r, view))
 
 
 @rule

@@ -118,7 +118,8 @@ class _Walker:
         connection = visit.connection
         if listener is None:
             where = f"{connection.address}:{connection.port}"
-            visit.say("listener", where, "the proxy does not listen there", passed=False)
+            said, origins = self._closed(visit)
+            visit.say("listener", where, said, origins, passed=False)
             raise visit.end(0, "", "connection_refused", "refused")
         visit.listener = listener
         visit.name(listener=listener.name)
@@ -130,7 +131,7 @@ class _Walker:
         visit.say("listener", listener.name, said, (*self._listener_origins(visit), *patched), setting=where)
         if chosen.chain is None:
             what = "TLS" if seen.transport == "tls" else "plaintext"
-            said = f"no filter chain takes this {what} connection: {chosen.lost} fits none"
+            said = f"no filter chain takes this {what} connection: none is for {chosen.lost}"
             visit.say("filter chain", listener.name, said, self._chain_origins(visit), setting=where, passed=False)
             raise visit.end(0, "NR", "filter_chain_not_found", "reset")
         visit.chain = chosen.chain
@@ -150,6 +151,15 @@ class _Walker:
         if visit.hop == "server":
             return listening.inbound_listener(world, listeners, at.address, at.port, redirected=mode == "redirect")
         return listening.bound_listener(world, listeners, at.address, at.port)
+
+    def _closed(self, visit: Visit) -> tuple[str, tuple[Origin, ...]]:
+        """Why a proxy does not listen where it is called."""
+        if visit.hop != "gateway":
+            what = "a port of its workload" if visit.hop == "server" else "a port of any host that it sees"
+            return f"the proxy does not listen there: {visit.connection.port} is not {what}", ()
+        found = sorted({int(name.rpartition("_")[2]) for name in visit.catalog[LISTENER] if name[-1:].isdigit()})
+        ports = ", ".join(map(str, found)) or "none"
+        return f"the gateway does not listen there, only on {ports}", self._mesh.origins.gateways(visit.proxy.view)
 
     def _listener_origins(self, visit: Visit) -> tuple[Origin, ...]:
         if visit.hop == "gateway":
