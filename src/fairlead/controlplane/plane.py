@@ -326,6 +326,7 @@ class ControlPlane:
             done = self._running.pop()()
             if asyncio.iscoroutine(done):
                 await done
+        self.chronicle.timeline.close()
         self.tokens.registry.close()
         self.store.close()
 

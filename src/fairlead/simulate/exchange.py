@@ -143,6 +143,8 @@ class Exchange:
 
     def _per_route(self, filter_name: str) -> Any:
         chosen = self.selected
+        if self._asks_for_tls(chosen.host):
+            return None  # a redirect to TLS stands in the place of the route, and says nothing to filters
         for holder in (chosen.route, chosen.host, chosen.routes.config if chosen.routes is not None else None):
             if holder is not None and filter_name in holder.typed_per_filter_config:
                 return holder.typed_per_filter_config[filter_name]
