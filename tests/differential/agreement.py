@@ -92,7 +92,7 @@ class Simulation:
         if verdict.undecided:
             return Compared(undecided=verdict.undecided)
         found: dict[str, tuple[Any, Any]] = {}
-        for name, said, was in self._pairs(call, verdict, seen):
+        for name, said, was in (*self._pairs(call, verdict, seen), *_told(walked, seen)):
             if said != was:
                 found[name] = said, was
         return Compared(found)
@@ -141,6 +141,23 @@ class Simulation:
         return self.mesh.catalog(one.view(self._prefix))
 
 
+def _told(walked: Walk, seen: Seen) -> list[tuple[str, Any, Any]]:
+    """What the steps say beyond the verdict: where a redirect leads, and what the application sees of a rewrite."""
+    made: list[tuple[str, Any, Any]] = []
+    http = seen.first is not None and seen.first.kind == "http"
+    for step in walked.steps:
+        if step.said.startswith("redirects to ") and http and seen.answer.status:
+            made.append(("location", step.said.removeprefix("redirects to "), seen.answer.headers.get("location")))
+    if not (walked.verdict.reached and seen.answer.instance and http):
+        return made
+    for what, header in (("path", "x-saw-path"), ("host", "x-saw-host")):
+        said = [found for step in walked.steps for found in re.findall(rf"{what} \S+ becomes ([^\s,;]+)", step.said)]
+        # Proxies on the way write some characters otherwise.
+        if said and not re.search(r'["<>^`{|}%]', said[-1]):
+            made.append((f"{what} that is seen", said[-1], seen.answer.headers.get(header)))
+    return made
+
+
 def _of_connection(verdict: Verdict, first: Line, ender: Line) -> list[tuple[str, Any, Any]]:
     """What is comparable where the first proxy forwards bytes."""
     if ender.kind == "http":
@@ -161,6 +178,8 @@ def ending(seen: Seen) -> Line | None:
     """The line of the proxy at which the call ended."""
     first, second = seen.first, seen.second
     if first is None or second is None:
+        return first
+    if (first.closed or "").startswith("rbac_"):
         return first
     # A proxy answers by itself where its connection to the next one came to nothing, whatever that one says of it.
     return second if first.details == "via_upstream" or first.kind == "tcp" else first

@@ -266,9 +266,9 @@ def _proxied(plan: Plan, asked: Request, prefix: str) -> Plan:
     capture = TOOL.view(prefix).capture
     if asked.protocol == "tcp":
         return msgspec.structs.replace(plan, address=capture.outbound_address, source="")
-    url = f"http://{asked.host.replace(WRITTEN, prefix)}:{asked.port}{asked.path}"
+    called = asked.host.replace(WRITTEN, prefix) + ("" if asked.port == 80 else f":{asked.port}")
     at = {"address": capture.outbound_address, "port": capture.http_proxy_port}
-    return msgspec.structs.replace(plan, path=url, authority=f"{asked.host}:{asked.port}", **at)
+    return msgspec.structs.replace(plan, path=f"http://{called}{asked.path}", authority=called, **at)
 
 
 def _resolved(host: str, namespace: str) -> str:

@@ -70,7 +70,7 @@ class Message:
         self.path = request.path or "/"
         self.scheme = "https" if request.tls else "http"
         self.authority = request.authority or authority(request.host, request.port, self.scheme)
-        self.headers: list[tuple[str, str]] = [(name.lower(), value) for name, value in request.headers]
+        self.headers: list[tuple[str, str]] = [(name.lower(), value.strip(" \t")) for name, value in request.headers]
         if request.protocol == "grpc" and not self.header("content-type"):
             self.headers.append(("content-type", "application/grpc"))
         self.grpc = self.header("content-type") in ("application/grpc", "application/grpc+proto")
@@ -95,6 +95,9 @@ class Message:
         if name in pseudo:
             return pseudo[name]
         found = [value for key, value in self.headers if key == name]
+        if name in _JOINED and len(found) > 1:
+            found = [one for one in found if one]  # Envoy joins nothing to what is there already
+            return ",".join(found)
         return ",".join(found) if found else None
 
     def values(self, name: str) -> Sequence[str]:

@@ -256,8 +256,8 @@ class _Walker:
             said = f"gets {what} where it parses HTTP"
             visit.say("filter", "http_connection_manager", said, self._called(visit), passed=False)
             raise visit.end(0, "DPE", "http1.codec_error", "tls" if hidden else "reset")
-        if connection.inside == "http/1.1" and message.method not in METHODS:
-            said = f"gets method {message.method}, which it does not know in HTTP/1"
+        if connection.inside == "http/1.1" and not (message.method in METHODS and message.path[:1] in "/*"):
+            said = f"gets {message.method} {message.path}, which is no HTTP/1 request to it"
             visit.say("filter", "http_connection_manager", said, passed=False)
             raise visit.end(400, "DPE", "http1.codec_error")
         if visit.terminated and visit.hop == "gateway":
