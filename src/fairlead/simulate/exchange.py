@@ -207,5 +207,5 @@ class Exchange:
         if taken.missed:
             # What the request was meant for may be the rule that just did not take it.
             missed = visit.mesh.origins.route(taken.missed[-1].route)
-            origins = tuple(dict.fromkeys((*origins[-1:], *missed[:1], *origins)))
+            origins = tuple(dict.fromkeys((*origins[:1], *missed[:1], *origins)))
         visit.say("route", taken.route.name or f"routes[{taken.at}]", said, origins, setting=self.setting())
