@@ -32,6 +32,7 @@ from fairlead.controlplane.authorityroutes import authority_routes, forecast
 from fairlead.controlplane.chronicle import Chronicle
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.effectroutes import Effects
+from fairlead.controlplane.explainroutes import Explanations
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fetching import KeyFetcher
 from fairlead.controlplane.fleet import Fleet
@@ -308,6 +309,7 @@ class ControlPlane:
                 *why_routes(Walks(self.store, self.feed, self.delivery, self.proxies, allocation.allocate)),
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
                 *Effects(self.store, self.feed, self.delivery).routes(),
+                *Explanations(self.store, self.feed, self.delivery, self.proxies).routes(),
                 *History(self.store, self.feed, self.delivery, admission, self.chronicle.timeline).routes(),
             ],
         )
