@@ -13,7 +13,7 @@ from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, NAME
 from fairlead.envoy.settings import Path, PathError, escaped, find, leaves, parse, shown, written
 from fairlead.ir.view import View
 from fairlead.model.diagnostic import Origin
-from fairlead.provenance.trace import Places, Study, study
+from fairlead.provenance.trace import Places, Study, Traced, study
 
 Json = dict[str, Any]
 TYPES: Mapping[str, str] = {
@@ -29,6 +29,9 @@ TYPES: Mapping[str, str] = {
 MOST = 20
 """Resources that are explained at once."""
 _HIDDEN = (SECRET, EXTENSION)
+_FEW = 8
+"""Settings with the same origins that are shown in words."""
+_DEFAULT = "a default of the mesh, or what the proxy says of itself"
 _NOWHERE: Path = ("", "")
 Catalog = Mapping[str, Mapping[str, Resource]]
 
@@ -72,25 +75,44 @@ def _resource(
     model: MeshModel, view: View, at: str, name: str, inner: Path, places: Places | None, *, every: bool
 ) -> Json | None:
     made = study(model, view, TYPES[at], name, inner[0] if inner else "", places)
-    hidden = TYPES[at] in _HIDDEN
-    settings = [] if hidden and inner else list(_settings(made, inner, every=every, hidden=hidden))
-    if not settings and inner:
+    carried = tuple(one.origin for one in made.origins(_NOWHERE) if one.role == "carries")
+    if TYPES[at] in _HIDDEN:
+        whole = [_setting("", "(not shown)", made.origins(()), ())]
+        return None if inner else _answer(at, name, carried, whole)
+    found = list(find(made.message, inner))
+    if not found:
         return None
-    carried = [_origin(one.origin) for one in made.origins(_NOWHERE) if one.role == "carries"]
-    return {"type": at, "name": name, "standsBy": carried, "settings": settings}
+    settings = [one for path, value in found for one in _settings(made, path, value, carried, every=every)]
+    settings += [one for path, _ in found for one in _kept_out(made, path)]
+    return _answer(at, name, carried, settings)
 
 
-def _settings(made: Study, inner: Path, *, every: bool, hidden: bool) -> Iterator[Json]:
-    if hidden:
-        yield {"path": "", "value": "(not shown)", "origins": [_origin(one.origin) for one in made.origins(())]}
-        return
-    for at, value in find(made.message, inner):
-        whole = [(at, value)] if not isinstance(value, Message) else list(leaves(value, at))
-        for path, one in whole:
-            origins = made.origins(path)
-            sets = [_origin(each.origin) for each in origins if each.role == "sets"]
-            if sets or every or len(whole) == 1:
-                yield {"path": written(path), "value": shown(one), "origins": sets}
+def _answer(at: str, name: str, carried: tuple[Origin, ...], settings: list[Json]) -> Json:
+    return {"type": at, "name": name, "standsBy": [_origin(one) for one in carried], "settings": settings}
+
+
+def _settings(made: Study, path: Path, value: Any, carried: tuple[Origin, ...], *, every: bool) -> Iterator[Json]:
+    """The settings at a place: those that some object is behind, or all. One that is asked for alone is always told."""
+    whole = [(path, value)] if not isinstance(value, Message) else list(leaves(value, path))
+    for at, one in whole:
+        above = len(path) if len(whole) > 1 else -1
+        found = _setting(written(at), shown(one), made.origins(at, above), carried)
+        if found["origins"] or every or len(whole) == 1:
+            yield found
+
+
+def _setting(path: str, value: Any, origins: tuple[Traced, ...], carried: tuple[Origin, ...]) -> Json:
+    """A setting with what sets it, or else what it alone stands by: not what the whole resource does."""
+    sets = [one.origin for one in origins if one.role == "sets"]
+    nearer = [one.origin for one in origins if one.role == "carries" and one.origin not in carried]
+    return {"path": path, "value": value, "origins": [_origin(one) for one in sets or nearer]}
+
+
+def _kept_out(made: Study, path: Path) -> Iterator[Json]:
+    """What would stand in a place besides, if some object or field were not there."""
+    for at in made.absent():
+        if at[: len(path)] == path:
+            yield {**_setting(written(at), None, made.origins(at), ()), "keptOut": True}
 
 
 def _origin(one: Origin) -> Json:
@@ -108,13 +130,22 @@ def lines(found: Json) -> Iterator[tuple[str, str]]:
         yield "name", f"{one['type']}/{one['name']}"
         if one["standsBy"]:
             yield "carried", "  stands by " + "; ".join(map(_said, one["standsBy"]))
+        groups: dict[tuple[str, ...], list[Json]] = {}
         for each in one["settings"]:
-            yield "setting", f"  {each['path'] or 'all of it'}: {_value(each['value'])}"
-            yield from (("origin", f"      {_said(origin)}") for origin in each["origins"])
-            if not each["origins"]:
-                yield "default", "      a default of the mesh, or what the proxy says of itself"
+            groups.setdefault(tuple(map(_said, each["origins"])), []).append(each)
+        for origins, settings in groups.items():
+            for at in origins or (_DEFAULT,):
+                yield ("origin" if origins else "default"), f"  {at}"
+            yield from (("setting", f"      {_shown(each)}") for each in settings[:_FEW])
+            if len(settings) > _FEW:
+                yield "default", f"      and {len(settings) - _FEW} more (-o yaml shows all)"
         if not one["settings"]:
-            yield "default", "  all settings are defaults of the mesh, or what the proxy says of itself"
+            yield "default", f"  all of it: {_DEFAULT}"
+
+
+def _shown(setting: Json) -> str:
+    what = "is kept out" if setting.get("keptOut") else _value(setting["value"])
+    return f"{setting['path'].replace('[+', '[') or 'all of it'}: {what}"
 
 
 def _said(origin: Json) -> str:
