@@ -67,10 +67,12 @@ class Bench:
     ) -> Row:
         """A change that proxies acknowledge: the time by which 99 % of them did, in each of the runs."""
         p99: list[float] = []
-        detail: dict[str, Any] = {"last": [], "p50": [], "api": [], "bytes_per_proxy": []}
+        detail: dict[str, Any] = {"last": [], "p50": [], "api": [], "bytes_per_proxy": [], "cpu": []}
         for run in range(self.runs):
             expectation, act = make(run, self.mark())
+            cpu = self.plane.cpu()
             found, committed, received, count = self._timed(expectation, act, among)
+            detail["cpu"].append(self.plane.cpu() - cpu)
             p99.append(found.percentile(0.99))
             detail["last"].append(found.percentile(1))
             detail["p50"].append(found.percentile(0.5))

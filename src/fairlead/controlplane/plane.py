@@ -28,6 +28,7 @@ from fairlead.compiler.model import MeshModel
 from fairlead.compiler.registry import registry
 from fairlead.controlplane import memory
 from fairlead.controlplane.allocation import Allocation
+from fairlead.controlplane.analysisroutes import Analyses, analysis_routes
 from fairlead.controlplane.authorityroutes import authority_routes, forecast
 from fairlead.controlplane.chronicle import Chronicle
 from fairlead.controlplane.delivery import Delivery
@@ -291,6 +292,7 @@ class ControlPlane:
 
     def _api(self, certificates: _ServerCertificates) -> ApiServer:
         allocation = Allocation(self.store, self.model.kinds, self.settings.service_range)
+        walks = Walks(self.store, self.feed, self.delivery, self.proxies, allocation.allocate)
         strictness = Strictness(self.model, self.proxies, self.plaintext)
         admission = Admission(self.store, self.model.kinds, allocate=allocation.allocate, advise=strictness.advise)
         key_file, cert_file = self._write_certificate(certificates)
@@ -306,7 +308,8 @@ class ControlPlane:
                 *operations(self.proxies, self.feed, self.delivery, lambda: self.xds, self.profiler, self._findings),
                 *authority_routes(self),
                 *start_routes(self.model),
-                *why_routes(Walks(self.store, self.feed, self.delivery, self.proxies, allocation.allocate)),
+                *why_routes(walks),
+                *analysis_routes(Analyses(self.store, self.feed, walks, time.time)),
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
                 *Effects(self.store, self.feed, self.delivery).routes(),
                 *Explanations(self.store, self.feed, self.delivery, self.proxies).routes(),

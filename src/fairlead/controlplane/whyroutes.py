@@ -57,11 +57,20 @@ class Walks:
 
     def answer(self, asked: Question) -> Json:
         """The walk, JSON-shaped. Raises ValueError, NobodyError and StoreError with messages for people."""
-        documents = {**self._as_it_was(asked.at), **self._as_if(asked.more)}
+        with self.standing(asked.at, asked.more) as (mesh, _):
+            return answer(mesh, caller_of(mesh, asked.caller), asked.request, fixes=asked.changes)
+
+    @contextmanager
+    def standing(self, at: int | None, more: tuple[Json, ...]) -> Generator[tuple[Mesh, dict[Ref, Json | None]]]:
+        """The mesh as it stood at a revision (None: now) and as if documents were applied; and what differs from now.
+
+        Nothing may be awaited inside. Raises ValueError and StoreError with messages for people.
+        """
+        documents = {**self._as_it_was(at), **self._as_if(more)}
         with self._supposing(documents):
             mesh = self._mesh(supposed=bool(documents))
             try:
-                return answer(mesh, caller_of(mesh, asked.caller), asked.request, fixes=asked.changes)
+                yield mesh, documents
             finally:
                 mesh.close()
 

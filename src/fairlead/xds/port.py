@@ -8,10 +8,13 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from fairlead.xds.tls import Secured
 from fairlead.xds.transport import Connection, Connections, Open
 
 RECEIVE_BYTES = 8_192
 """Of each connection's receive buffer in the kernel."""
+READ_BYTES = 65_536
+"""Of the buffer that all connections of a port share."""
 
 
 class Listener:
@@ -28,6 +31,7 @@ class Listener:
         self._most = most
         self._files: tuple[bytes, bytes, bytes] | None = None
         self._context: ssl.SSLContext | None = None
+        self._buffer = memoryview(bytearray(READ_BYTES))
         self.connections = Connections()
         self._server: asyncio.Server | None = None
         self._sweeping: asyncio.TimerHandle | None = None
@@ -38,31 +42,23 @@ class Listener:
         loop = asyncio.get_running_loop()
         listening = await _bound(host, port)
         try:
-            self._server = await loop.create_server(
-                lambda: Connection(self.connections, self._open, self._most),
-                sock=listening,
-                ssl=self._current(),
-                backlog=4096,
-                ssl_handshake_timeout=self.HANDSHAKE_SECONDS,
-            )
+            self._current()
+            self._server = await loop.create_server(self._accepted, sock=listening, backlog=4096)
         except BaseException:
             listening.close()
             raise
         self.port = int(listening.getsockname()[1])
         self._sweeping = loop.call_later(1, self._sweep)
 
+    def _accepted(self) -> Secured:
+        inner = Connection(self.connections, self._open, self._most)
+        return Secured(inner, self._current(), self.HANDSHAKE_SECONDS, self._buffer)
+
     def _current(self) -> ssl.SSLContext:
         files = self._certificate()
         if self._context is None or files != self._files:
             self._files, self._context = files, server_context(files)
-            self._context.sni_callback = self._renew
         return self._context
-
-    def _renew(self, connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext) -> None:
-        """Called in each handshake, with or without a name: use what is current."""
-        current = self._current()
-        if connection.context is not current:
-            connection.context = current
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -97,8 +93,8 @@ class Listener:
 async def _bound(host: str, port: int) -> socket.socket:
     """A socket at the address, whose connections take in little at a time.
 
-    What has been taken in at once stays resident with each connection, in buffers of the TLS library and the event
-    loop. Clients say little but when they return. Raises OSError.
+    What has been taken in at once stays resident with each connection, in buffers of the TLS library. Clients say
+    little but when they return. Raises OSError.
     """
     found = await asyncio.get_running_loop().getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -125,6 +121,8 @@ def server_context(files: tuple[bytes, bytes, bytes]) -> ssl.SSLContext:
     context.load_verify_locations(cadata=roots.decode())
     _load(context, chain, key)
     context.set_alpn_protocols(["h2"])
+    # No client resumes a session: tickets would only cost.
+    context.num_tickets = 0
     return context
 
 

@@ -78,8 +78,8 @@ def _anyone(r: Reader, owner: Document, wanted: dict[str, str]) -> bool:
             return True
     plain = {key: value for key, value in wanted.items() if key not in _TOPOLOGY and key != _HOSTNAME}
     if len(plain) == len(wanted):
-        return queries.any_matching(r, wanted)
-    return any(queries.includes(_labels(r, ref), wanted) for ref in queries.matching(r, plain))
+        return queries.any_matching(r, wanted, owner.ref.namespace)
+    return any(queries.includes(_labels(r, ref), wanted) for ref in queries.matching(r, plain, owner.ref.namespace))
 
 
 def _labels(r: Reader, ref: Any) -> dict[str, str]:
