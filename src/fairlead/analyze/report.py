@@ -102,7 +102,7 @@ def examine(
 
 def _files(model: MeshModel, *, wanted: bool) -> Mesh | None:
     """The mesh of files, if somebody will walk through it."""
-    return Mesh(model, FileWorkloads(model)) if wanted else None
+    return Mesh(model, FileWorkloads(model), complete=False) if wanted else None
 
 
 def joined(

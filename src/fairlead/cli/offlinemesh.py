@@ -26,7 +26,7 @@ def load_mesh(base: Sequence[Manifest], more: Sequence[Manifest], namespace: str
         printing.complain(one)
     if errors:
         sys.exit(2)
-    return Mesh(model, FileWorkloads(model), lambda origin: _position(placed, origin))
+    return Mesh(model, FileWorkloads(model), lambda origin: _position(placed, origin), complete=False)
 
 
 def _reference(manifest: Manifest, namespace: str) -> Ref:
