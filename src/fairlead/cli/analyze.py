@@ -14,12 +14,9 @@ import click
 
 from fairlead.cli import analysisformats, manifests, printing
 from fairlead.cli.connecting import connected, connection
-from fairlead.model.diagnostic import Severity
 from fairlead.model.path import path_of
 
 _DEFAULT_FILE = Path(".fairlead/analyze.yaml")
-_RANK = {Severity.INFO: 1, Severity.WARNING: 2, Severity.ERROR: 3}
-_LIMITS = {"error": 3, "warning": 2, "info": 1, "none": 4}
 _FORMS = ("text", "table", "json", "yaml", "sarif", "github")
 _WIDEST = 100
 Json = dict[str, Any]
@@ -47,7 +44,7 @@ def _names(_: click.Context, __: click.Parameter, word: str) -> list[str]:
 @click.option("-o", "--output", type=click.Choice(_FORMS), default="text", show_default=True, help="See above.")
 @click.option(
     "--fail-on",
-    type=click.Choice(sorted(_LIMITS)),
+    type=click.Choice(sorted(analysisformats.LIMITS)),
     default="error",
     show_default=True,
     help="The least severity for which the exit status is 1.",
@@ -116,8 +113,7 @@ def analyze(
     shown = [one for one in report.findings if all_namespaces or one.namespace in ("", namespace or one.namespace)]
     found = [*unread, *shown]
     analysisformats.show(found, report, output)
-    worst = max((_RANK[one.severity] for one in found), default=0)
-    sys.exit(1 if worst >= _LIMITS[fail_on] else 0)
+    sys.exit(analysisformats.exit_status(found, fail_on))
 
 
 def _read(files: Sequence[str], given: Json) -> tuple[list[Any], list[Any]]:

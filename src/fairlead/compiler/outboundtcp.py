@@ -13,7 +13,7 @@ import msgspec
 
 from fairlead.compiler.hosts import NameKey, destination_name, host, host_named, settings
 from fairlead.compiler.outboundports import Caller
-from fairlead.compiler.policies import PolicyKey, patterns, policy_for
+from fairlead.compiler.policies import PolicyKey, effective, patterns, policy_for
 from fairlead.compiler.scope import special
 from fairlead.compiler.sidecars import namespace_of, sees_routes
 from fairlead.envoy import names
@@ -24,7 +24,6 @@ from fairlead.inc import Reader, rule
 from fairlead.ir.host import Host, HostKey, Resolution
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.route import MESH, ROUTES_BY_MESH_HOST, ROUTES_MESH, Destination, L4Match, L4Rule, RouteSet
-from fairlead.ir.traffic import effective_policy
 from fairlead.ir.view import selects
 from fairlead.ir.visibility import host_matches, is_visible
 from fairlead.model.diagnostic import Origin
@@ -185,7 +184,7 @@ def _with_policy(r: Reader, caller: Caller, target: TcpTarget, at: HostKey | Non
         return target
     near = special(r, namespace_of(caller.namespace)).seen_by(at.hostname)
     client_labels = caller.labels if near else ()
-    said = effective_policy(policy_for(r, PolicyKey(near, client_labels, at)), subset, port)
+    said = effective(policy_for(r, PolicyKey(near, client_labels, at)), subset, port, found)
     balancer = said.load_balancer
     served = found.port(port)
     over_mesh = not found.external and (said.tls is None or said.tls.mode == "ISTIO_MUTUAL")

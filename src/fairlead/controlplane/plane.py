@@ -30,8 +30,10 @@ from fairlead.controlplane import memory
 from fairlead.controlplane.allocation import Allocation
 from fairlead.controlplane.analysisroutes import Analyses, analysis_routes
 from fairlead.controlplane.authorityroutes import authority_routes, forecast
+from fairlead.controlplane.checkroutes import check_routes
 from fairlead.controlplane.chronicle import Chronicle
 from fairlead.controlplane.delivery import Delivery
+from fairlead.controlplane.describing import Descriptions
 from fairlead.controlplane.effectroutes import Effects
 from fairlead.controlplane.explainroutes import Explanations
 from fairlead.controlplane.feed import Feed
@@ -296,6 +298,7 @@ class ControlPlane:
         strictness = Strictness(self.model, self.proxies, self.plaintext)
         admission = Admission(self.store, self.model.kinds, allocate=allocation.allocate, advise=strictness.advise)
         key_file, cert_file = self._write_certificate(certificates)
+        effects = Effects(self.store, self.feed, self.delivery)
         return ApiServer(
             admission,
             _Authenticator(self.tokens),
@@ -311,9 +314,11 @@ class ControlPlane:
                 *why_routes(walks),
                 *analysis_routes(Analyses(self.store, self.feed, walks, time.time)),
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
-                *Effects(self.store, self.feed, self.delivery).routes(),
                 *Explanations(self.store, self.feed, self.delivery, self.proxies).routes(),
-                *History(self.store, self.feed, self.delivery, admission, self.chronicle.timeline).routes(),
+                *check_routes(self.store, self.state.store, self.feed, self._findings),
+                *effects.routes(),
+                *Descriptions(self.store, self.feed, self.proxies).routes(),
+                *History(self.store, effects, admission, self.chronicle.timeline).routes(),
             ],
         )
 
@@ -323,6 +328,7 @@ class ControlPlane:
             done = self._running.pop()()
             if asyncio.iscoroutine(done):
                 await done
+        self.chronicle.timeline.close()
         self.tokens.registry.close()
         self.store.close()
 

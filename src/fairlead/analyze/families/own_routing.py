@@ -115,7 +115,7 @@ def hidden_rules(r: Reader, one: Document) -> Iterator[Said]:
         ]
         if rules and not any(is_visible(export_to(rule), rule.ref.namespace, one.ref.namespace) for rule in rules):
             said = f"subset {to.subset} of {to.host} is of {rules[0].ref}, which is not exported to {one.ref.namespace}"
-            yield Said("FL3723", said, to.path / "subset", probe=to_host(one, to.path))
+            yield Said("FL3723", said, to.path / "subset", probe=to_host(r, one, to.path))
 
 
 def http_on_tcp(r: Reader, one: Document) -> Iterator[Said]:
