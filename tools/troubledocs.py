@@ -54,7 +54,7 @@ def _page(fault: Fault, keys: Keys) -> str:
         f"```yaml\n{fault.files.rstrip()}\n```",
         f"## One command\n\n{_live(fault)}",
         f"```\n$ fairlead {shlex.join(fault.arguments([BASE, FAULT]))}\n{said}\n```",
-        f"It names **{fault.names.text}**, field `{fault.names.field}`.",
+        f"It names **{fault.names.text}**{f', field `{fault.names.field}`' if fault.names.field else ''}.",
     ]
     if fault.also:
         parts.append(f"`fairlead {fault.also}` names it, too.")
@@ -95,7 +95,7 @@ def _index() -> str:
     for symptom in sorted(groups):
         parts += [f"\n## {symptom}\n", "| mistake | command | object and field |\n|---|---|---|"]
         parts += [
-            f"| [{one.title}]({one.name}.md) | `{one.command.split()[0]}` | {one.names.text} `{one.names.field}` |"
+            f"| [{one.title}]({one.name}.md) | `{one.command.split()[0]}` | {one.names.text}{f' `{one.names.field}`' if one.names.field else ''} |"
             for one in groups[symptom]
         ]
     return "\n".join(parts) + "\n"
