@@ -13,6 +13,7 @@ from tests.differential import tokens
 from tests.differential.chance import HEADERS, METHODS, PATHS, PUBLIC, QUERIES, SUBJECTS
 from tests.differential.meshes import virtual_addresses
 from tests.differential.topology import (
+    BOX,
     CAPTURED,
     CLIENTS,
     DOOR,
@@ -212,9 +213,11 @@ class Asker:
 
     def _from_outside(self) -> Call:
         who = Caller("plaintext", address=f"{WRITTEN}9.{self._one((1, 2))}")
-        server = self._one(SERVERS)
+        server = self._one((*SERVERS, BOX))
         ports = (8080, 9000, 7000, 8443) if "web" in server.name else (8080, 8081, 8082, 9000)
         port = self._one(ports)
+        if server is BOX:
+            port = self._one((8080, 7000, 9000, 8081, 8443))
         if port == 8443:
             return Call(who, self._http(host=server.address, port=port, tls=True, sni="shop.example"))
         if port == 9000 or (port == 7000 and self._maybe(0.5)):
@@ -252,6 +255,9 @@ def planned(call: Call, number: int, prefix: str, doors: dict[str, int]) -> Plan
         headers=tuple((name, value.replace(WRITTEN, prefix)) for name, value in headers),
         sni=asked.sni if asked.tls else None,
     )
+    if caller.kind == "plaintext" and asked.host == BOX.address:
+        told = f"PROXY TCP4 {plan.source} {address} {2000 + number} {asked.port}\r\n".encode()
+        return msgspec.structs.replace(plan, port=doors[BOX.name], told=told)
     if caller.kind != "workload":
         return plan
     if caller.name == TOOL.name:

@@ -16,7 +16,7 @@ class Security(Chance):
 
     def _selected(self, spec: Json, namespace: str) -> None:
         if namespace != "istio-system" and self.maybe(0.6):
-            app = "web" if namespace == "one" else "api"
+            app = "web" if namespace == "one" else self.one(("api", "api", "box"))
             labels = {"app": app} if self.maybe(0.8) else {"app": app, "version": self.one(("v1", "v2"))}
             spec["selector"] = {"matchLabels": labels}
         elif namespace == "istio-system" and self.maybe(0.5):

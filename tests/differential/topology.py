@@ -57,7 +57,7 @@ class Workload(msgspec.Struct, frozen=True):
         outbound = f"8.{self.at.partition('.')[2]}"
         if self.kind == "gateway":
             capture = Capture("none")
-        elif self.kind == "client":
+        elif self.kind in ("client", "redirected"):
             capture = Capture("redirect")
         else:
             capture = Capture("explicit", app_address=prefix + self.application, outbound_address=prefix + outbound)
@@ -91,12 +91,14 @@ SERVERS = (
     _server("api", "two", 4, "v2"),
 )
 OLD = Workload("old", "two", "3.9", (("app", "old"),), "old", "plain")
+BOX = Workload("box", "two", "3.8", (("app", "box"),), "box", "redirected")
+"""A server whose host redirects connections to its proxy; called from outside only, as no client can be redirected."""
 CAPTURED = (SHOPPER, BATCH)
 CLIENTS = (*CAPTURED, TOOL)
-PROXIED = (*CLIENTS, DOOR, *SERVERS)
+PROXIED = (*CLIENTS, DOOR, *SERVERS, BOX)
 OUTSIDE = ("5.1", "5.2", "5.3")
 """Servers outside of the mesh."""
-BACKENDS = (*(one.application for one in SERVERS), OLD.at, *OUTSIDE)
+BACKENDS = (*(one.application for one in SERVERS), OLD.at, BOX.at, *OUTSIDE)
 """Everything that answers, by the last two bytes of its address."""
 
 SERVICES: dict[str, tuple[str, str, dict[str, str], tuple[tuple[str, int, int], ...]]] = {
@@ -130,7 +132,8 @@ def base() -> list[Json]:
     made: list[Json] = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in ("one", "two", "istio-system")
     ]
-    for name, (namespace, at, selector, ports) in SERVICES.items():
+    boxed = {"box": ("two", "6.8", {"app": "box"}, (("http", 80, 8080), ("tcp-raw", 9000, 9000), ("any", 7000, 7000)))}
+    for name, (namespace, at, selector, ports) in {**SERVICES, **boxed}.items():
         made.append(
             document(
                 "v1",
