@@ -20,7 +20,7 @@ def _service(service: str, address: str, caller: Workload = SHOPPER, **asked: An
     return Call(who, Request(fqdn(service), 80, address=WRITTEN + address, **asked))
 
 
-def _instance(at: str, port: int = 8080, **asked: Any) -> Call:
+def _instance(at: str, port: int = 28080, **asked: Any) -> Call:
     return Call(Caller("plaintext", address=WRITTEN + at), Request(f"{WRITTEN}3.1", port, **asked))
 
 
@@ -209,7 +209,7 @@ def _rules() -> Iterator[Json]:
     sources |= {"ipBlocks": nets, "remoteIpBlocks": nets, "trustDomains": ("cluster.local", "other")}
     hosts = ("web", "WEB", "web:80", "web*", "*.local", "*", fqdn("web"), f"{fqdn('web')}:80", "*:80")
     paths = "/api /api* *api * /api/* /api/{*} /api/{**} /{*}/v1 /{**}/v1 /a/{*}/c /API /api?q=1 //api /%61pi"
-    operations: dict[str, tuple[str, ...]] = {"hosts": hosts, "ports": ("8080", "80"), "paths": _words(paths)}
+    operations: dict[str, tuple[str, ...]] = {"hosts": hosts, "ports": ("28080", "80"), "paths": _words(paths)}
     operations["methods"] = ("GET", "G*", "*T", "*", "get")
     for place, kind, fields in (("from", "source", sources), ("to", "operation", operations)):
         for field, values in fields.items():
@@ -235,7 +235,7 @@ _CONDITIONS = {
     "request.auth.claims[group]": ("staff", "st*"),
     "request.auth.claims[scope]": ("read",),
     "request.auth.claims[nested][role]": ("admin",),
-    "destination.port": ("8080",),
+    "destination.port": ("28080",),
     "destination.ip": (f"{WRITTEN}3.1", f"{WRITTEN}3.0/24"),
     "connection.sni": ("outbound*", f"*{fqdn('web')}"),
 }
@@ -246,7 +246,7 @@ def _asked() -> Iterator[Call]:
     shapes: list[dict[str, Any]] = [{"path": one} for one in _words(paths)]
     shapes += [{"method": one} for one in ("POST", "PUT")]
     shapes += [{"headers": (("x-user", one),)} for one in ("alice", "al", "Alice", "", "alice,bob", " alice")]
-    shapes += [{"authority": one} for one in (fqdn("web").upper(), f"{fqdn('web')}:80", f"{fqdn('web')}:8080")]
+    shapes += [{"authority": one} for one in (fqdn("web").upper(), f"{fqdn('web')}:80", f"{fqdn('web')}:28080")]
     forwarded = (f"{WRITTEN}9.1", "192.0.2.1", f"x, {WRITTEN}9.1", "bogus", f"{WRITTEN}9.1, 192.0.2.1")
     shapes += [{"headers": (("x-forwarded-for", one),)} for one in forwarded]
     more: list[dict[str, Any]] = [{}, {"aud": "shop"}, {"aud": ["shop", "x"]}, {"azp": "app"}, {"group": "staff"}]
