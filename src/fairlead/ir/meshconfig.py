@@ -19,7 +19,7 @@ from fairlead.ir.mesh import Mesh, TlsLimits
 from fairlead.ir.meshnetworks import NETWORKS_KEY, read_networks
 from fairlead.ir.meshspec import HTTPRetry, LocalitySetting, MeshConfig, TLSConfig
 from fairlead.ir.observability import ignored_fields, is_served, observability_of, provider_problems
-from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig
+from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig, Topology
 from fairlead.ir.proxystart import variable_problems
 from fairlead.ir.traffic import RetryPolicy, TcpKeepalive
 from fairlead.model.decode import decode
@@ -70,6 +70,8 @@ _EFFECTIVE = frozenset(
 _EFFECTIVE_PROXY = frozenset(("concurrency", "gateway_topology", "proxy_metadata", "tracing"))
 _UNUSED_PROXY = {
     "drain_duration": "A Process says it by terminationGracePeriodSeconds.",
+    "termination_drain_duration": "A Process says it by terminationGracePeriodSeconds.",
+    "image": "Agents start the Envoy that is installed with them.",
 }
 """What to do about settings that agents take from elsewhere: they start before they hear of the mesh's settings."""
 _UNUSED_MESH = {
@@ -160,6 +162,8 @@ def mesh_of(config: MeshConfig) -> Mesh:
     """The fact of valid settings; what is not said has Istio's default."""
     default = Mesh()
     proxy = config.default_config or ProxyConfig()
+    topology = proxy.gateway_topology or Topology()
+    client_cert = topology.forward_client_cert_details
     outbound = config.outbound_traffic_policy
     return Mesh(
         root_namespace=config.root_namespace or default.root_namespace,
@@ -183,7 +187,10 @@ def mesh_of(config: MeshConfig) -> Mesh:
         locality=_locality(config.locality_lb_setting),
         proxy_concurrency=proxy.concurrency,
         proxy_environment=tuple(sorted(proxy.proxy_metadata.items())),
-        num_trusted_proxies=proxy.gateway_topology.num_trusted_proxies if proxy.gateway_topology else 0,
+        num_trusted_proxies=topology.num_trusted_proxies,
+        gateway_client_cert="" if client_cert == "UNDEFINED" else client_cert,
+        gateway_proxy_protocol=topology.proxy_protocol is not None,
+        http3=config.fairlead is not None and config.fairlead.http3,
         path_normalization=config.path_normalization.normalization if config.path_normalization else "DEFAULT",
         http_proxy_port=config.proxy_http_port,
         authorizers=tuple(
@@ -372,6 +379,9 @@ def _unused(
     config: msgspec.Struct, default: msgspec.Struct, effective: frozenset[str], base: FieldPath
 ) -> Iterator[Problem]:
     for name, encoded in zip(config.__struct_fields__, config.__struct_encode_fields__, strict=True):
-        if name not in effective and getattr(config, name) != getattr(default, name):
+        value = getattr(config, name)
+        if name == "hold_application_until_proxy_starts" and value:
+            continue  # agents never start an application before its proxy has its configuration
+        if name not in effective and value != getattr(default, name):
             remedy = _UNUSED_PROXY.get(name) or _UNUSED_MESH.get(name, _REMEDY)
             yield Problem(base / encoded, f"{encoded} has no effect", Severity.WARNING, remedy, "FL0100")
