@@ -15,6 +15,7 @@ import msgspec
 from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import is_cipher_suite, is_curve, usable, usable_curves
 from fairlead.ir.locality import Distribution, LocalityLb
+from fairlead.ir.localityrules import check_locality
 from fairlead.ir.mesh import Mesh, TlsLimits
 from fairlead.ir.meshnetworks import NETWORKS_KEY, read_networks
 from fairlead.ir.meshspec import HTTPRetry, LocalitySetting, MeshConfig, TLSConfig
@@ -209,6 +210,9 @@ def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator
     yield from _durations(config, base)
     yield from _names(config, base)
     yield from _providers(config, base)
+    if config.locality_lb_setting is not None:
+        # Whether there is outlier detection, only the DestinationRule of each host can say.
+        yield from check_locality(base / "localityLbSetting", config.locality_lb_setting, outlier=True)
     yield from _tls_problems(base / "meshMTLS", config.mesh_mtls)
     yield from _tls_problems(base / "tlsDefaults", config.tls_defaults)
     if config.default_config is not None:
