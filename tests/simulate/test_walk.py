@@ -92,6 +92,13 @@ def test_routes_by_header_and_weight_name_their_rule() -> None:
     assert any("20 % to outbound|80|v2" in one.said for one in others.steps)
 
 
+def test_rules_that_another_one_shadows_are_named() -> None:
+    rules = "  http: [{name: all, ROUTE}, {name: new, match: [{headers: {x-new: {exact: a}}}], ROUTE}]\n"
+    where = mesh(VIRTUAL_SERVICE + rules.replace("ROUTE", "route: [{destination: {host: reviews}}]"))
+    chosen = next(one for one in call(where, headers=[("x-new", "a")]).steps if one.stage == "route")
+    assert chosen.said == "takes /*; never reached after it: new"
+
+
 def test_a_rewrite_is_what_the_next_hop_sees() -> None:
     rules = "\n  http:\n    - match: [{uri: {prefix: /old}}]\n      rewrite: {uri: /new}\n"
     routed = VIRTUAL_SERVICE + rules + "      route: [{destination: {host: reviews}}]\n"

@@ -193,4 +193,7 @@ class Exchange:
         if taken.missed:
             last = taken.missed[-1]
             said += f"; not {last.route.name or f'routes[{last.at}]'} before it: {last.why}"
+        after = visit.mesh.origins.shadowed(taken.route) if not visit.inbound else ()
+        if after:
+            said += f"; never reached after it: {', '.join(after[:3])}{' ...' if len(after) > 3 else ''}"
         visit.say("route", taken.route.name or f"routes[{taken.at}]", said, self.origins(), setting=self.setting())

@@ -18,7 +18,7 @@ from fairlead.compiler.model import OBJECTS, MeshModel
 from fairlead.compiler.patches import Patched, ProxyKey
 from fairlead.compiler.sidecars import SidecarKey, proxy_scope, sidecar_for
 from fairlead.envoy.resource import LISTENER
-from fairlead.envoy.routematch import route_match
+from fairlead.envoy.routematch import is_catch_all, route_match
 from fairlead.inc import Reader, rule
 from fairlead.ir.authn import REQUEST_POLICIES_BY_NAMESPACE
 from fairlead.ir.gateway import GATEWAYS
@@ -169,6 +169,17 @@ class Origins:
             return self.placed(Origin(ref))
         made = self._rule(found, route)
         return self.placed(*made) if made else self.placed(found.origin)
+
+    def shadowed(self, route: Route) -> tuple[str, ...]:
+        """The later rules of the same object that a route leaves nothing, if it takes every request: name or field."""
+        found = next((one for one in self.route(route) if one.path[-2:-1] == ("http",)), None)
+        if found is None or not is_catch_all(route.match):
+            return ()
+        key = NamespacedName(found.ref.namespace, found.ref.name)
+        written = self._model.engine.get(WRITTEN_ROUTES, key)
+        rules = written.http if written is not None else ()
+        at = next((at for at, one in enumerate(rules) if one.origin.path == found.path), len(rules))
+        return tuple(one.name or str(one.origin.path) for one in rules[at + 1 :])
 
     def _rule(self, routes: RouteSet, route: Route) -> tuple[Origin, ...]:
         asked = route.match.SerializeToString(deterministic=True)
