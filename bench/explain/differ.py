@@ -12,11 +12,15 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
+from tests.differential.meshes import credentials
 from tests.differential.reality import Reality
-from tests.differential.trial import Tally, generated, tried
+from tests.differential.recorded import of, write
+from tests.differential.shrinking import disagreeing, shrunk
+from tests.differential.topology import base
+from tests.differential.trial import Disagreement, Tally, generated, tried
 
 
-async def run(pairs: int, seed: str, per_mesh: int, most: int) -> Tally:
+async def run(pairs: int, seed: str, per_mesh: int, most: int, shrink: int) -> Tally:
     """Try meshes until so many pairs have been compared, or so many disagreements found."""
     tally = Tally()
     with tempfile.TemporaryDirectory() as folder:
@@ -29,7 +33,19 @@ async def run(pairs: int, seed: str, per_mesh: int, most: int) -> Tally:
                 at += 1
                 if at % 50 == 0:
                     print(f"{tally.pairs} pairs, {len(tally.disagreements)} disagreements", file=sys.stderr)
+            different = {one.sort: one for one in reversed(tally.disagreements)}
+            for one in list(different.values())[:shrink]:
+                await _record(real, one)
     return tally
+
+
+async def _record(real: Reality, found: Disagreement) -> None:
+    """Make a disagreement small and keep it, with what Envoy does, as a case of the suite."""
+    documents, call = await shrunk(found.documents, found.call, disagreeing(real))
+    await real.run([*base(), *credentials(), *documents])
+    (seen,) = await real.ask([call])
+    name = f"found-{found.seed.replace('/', '-')}-{abs(hash(found.sort)) % 10000}"
+    print(f"kept {write(of(name, documents, call, seen))}: {found.sort[:200]}")
 
 
 def main() -> None:
@@ -39,10 +55,13 @@ def main() -> None:
     parser.add_argument("--seed", default="1")
     parser.add_argument("--per-mesh", type=int, default=300)
     parser.add_argument("--most", type=int, default=200, help="end after so many disagreements")
+    parser.add_argument(
+        "--shrink", type=int, default=0, help="make so many small, and write them as cases of the suite"
+    )
     parser.add_argument("--keep", type=Path, help="write disagreements to this file, one JSON document a line")
     asked = parser.parse_args()
     began, processor = time.monotonic(), time.process_time()
-    tally = asyncio.run(run(asked.pairs, asked.seed, asked.per_mesh, asked.most))
+    tally = asyncio.run(run(asked.pairs, asked.seed, asked.per_mesh, asked.most, asked.shrink))
     if asked.keep is not None:
         asked.keep.write_bytes(b"\n".join(msgspec.json.encode(one) for one in tally.disagreements))
     took, used = time.monotonic() - began, time.process_time() - processor

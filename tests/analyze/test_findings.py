@@ -130,5 +130,48 @@ def test_an_edit_runs_only_what_read_it() -> None:
     assert analysis.found() == []
     before = analysis.engine.runs.total()
     analysis.apply({Ref("", "Service", "shop7", "reviews"): None})
-    assert {one.finding.code for one in analysis.found()} == {"IST0101", "IST0174"}
-    assert analysis.engine.runs.total() - before <= 8
+    assert {one.finding.code for one in analysis.found()} == {"FL3722", "IST0101", "IST0174"}
+    assert analysis.engine.runs.total() - before <= 12
+
+
+EDGE = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: shop}
+spec:
+  selector: {app: web}
+  servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: ["*.example"]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: edge, namespace: shop}
+spec: {selector: {app: web}, ports: [{name: http, port: 8080}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: edge, namespace: shop}
+spec:
+  hosts: [shop.example]
+  gateways: [edge]
+  http:
+    - match: [{uri: {exact: /pay}, method: {exact: POST}}]
+      route: [{destination: {host: paymnet}}]
+    - route: [{destination: {host: reviews}}]
+"""
+
+
+def test_a_witness_comes_through_the_gateway_where_only_that_has_the_route() -> None:
+    one, other = report(SHOP, EDGE).findings
+    assert other.code == "IST0140", "the routes of the host itself are for sidecars"
+    assert (one.code, one.severity) == ("IST0101", Severity.ERROR)
+    assert one.witness is not None
+    assert one.witness.request == "internet: POST http://shop.example:8080/pay"
+    assert (one.witness.status, one.witness.flags) == (503, "NC")
+
+
+def test_a_subset_without_workloads_has_the_request_that_is_routed_to_it() -> None:
+    gone = SHOP.replace("labels: {version: v1}}]", "labels: {version: v8}}]")
+    (one,) = report(gone).findings
+    assert (one.code, one.severity) == ("IST0173", Severity.ERROR)
+    assert one.witness is not None and one.witness.flags == "UH"
+    assert "/new" in one.witness.request

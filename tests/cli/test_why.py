@@ -112,6 +112,9 @@ def test_lines_of_access_logs() -> None:
     found = why("--access-log", TEXT, "--from", "web-v1.shop")
     assert found.exit_code == 0, found.output
     assert found.output.startswith("the log says: 503 UF")
+    elsewhere = TEXT.replace("127.66.0.6:9080", "127.66.0.9:9080").replace("ratings", "reviews")
+    followed = data("--access-log", elsewhere, "--from", "web-v1.shop")
+    assert followed["verdict"]["endpoint"] == "127.66.0.9:9080", "the instance that the log names"
 
 
 def test_a_request_by_its_id(tmp_path: Path) -> None:
@@ -140,3 +143,42 @@ def test_tokens_and_urls() -> None:
     assert asked.caller_of("internet:10.1.1.1", "edge.shop").name == "edge"
     with pytest.raises(ValueError, match="no port"):
         asked.request_of("tcp://ledger")
+
+
+KUBERNETES = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {serviceAccountName: web, containers: [{name: web, image: web}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: cart, namespace: shop}
+spec:
+  template:
+    metadata: {labels: {app: cart}, annotations: {sidecar.istio.io/inject: "INJECT"}}
+    spec: {containers: [{name: cart, image: cart, ports: [{name: http, containerPort: 8080}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: cart, namespace: shop}
+spec: {selector: {app: cart}, ports: [{name: http, port: 80, targetPort: http}]}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: cart, namespace: shop}
+spec: {}
+"""
+
+
+@pytest.mark.parametrize(("inject", "over"), [("true", "mesh mTLS"), ("false", "plaintext")])
+def test_workloads_of_kubernetes_in_files(tmp_path: Path, inject: str, over: str) -> None:
+    (tmp_path / "cluster.yaml").write_text(KUBERNETES.replace("INJECT", inject))
+    found = data("--from", "web.shop", "--to", "http://cart/", "-f", tmp_path / "cluster.yaml")
+    assert found["verdict"]["outcome"] == "passes", found["verdict"]
+    assert found["verdict"]["endpoint"].endswith(":8080")
+    assert next(one["met"] for one in found["steps"] if one["stage"] == "upstream tls") == over

@@ -63,19 +63,21 @@ class Simulation:
         self._prefix = prefix
         self.mesh = Mesh(model, Known(prefix))
 
-    def walk(self, call: Call, endpoint: str = "") -> Walk:
-        """What the simulator says of a call, if that endpoint gets it where several could."""
+    def walk(self, call: Call, endpoint: str = "", cluster: str = "") -> Walk:
+        """What the simulator says of a call, if that endpoint and cluster get it where several could."""
         caller, request = (
             msgspec.json.decode(
                 msgspec.json.encode(one).replace(WRITTEN.encode(), self._prefix.encode()), type=type(one)
             )
             for one in (call.caller, call.request)
         )
-        return walk(self.mesh, caller, request, endpoint)
+        return walk(self.mesh, caller, request, endpoint, cluster)
 
     def compare(self, call: Call, seen: Seen) -> Compared:
         """The differences between what is said and what was seen."""
-        verdict = self.walk(call, (seen.first.endpoint if seen.first is not None else "") or "").verdict
+        first = seen.first
+        endpoint, cluster = (first.endpoint or "", first.cluster or "") if first is not None else ("", "")
+        verdict = self.walk(call, endpoint, cluster).verdict
         if verdict.undecided:
             return Compared(undecided=verdict.undecided)
         found: dict[str, tuple[Any, Any]] = {}
@@ -110,7 +112,9 @@ class Simulation:
             return [one for one in made if one[0] != "status"]
         if ender is not None and http:
             made.append(("flags", flags(verdict.flags), flags(ender.flags)))
-            made.append(("details", _plain(verdict.details), _plain(ender.details)))
+            made.append(("details", plain(verdict.details), plain(ender.details)))
+        if ender is not None and not http:
+            made.extend(_of_connection(verdict, first, ender))
         made.append(("reached", verdict.reached, bool(seen.answer.instance)))
         return made
 
@@ -124,6 +128,22 @@ class Simulation:
         else:
             one = next(one for one in PROXIED if one.address == call.request.host)
         return self.mesh.catalog(one.view(self._prefix))
+
+
+def _of_connection(verdict: Verdict, first: Line, ender: Line) -> list[tuple[str, Any, Any]]:
+    """What is comparable where the first proxy forwards bytes."""
+    if ender.kind == "http":
+        return [
+            ("flags", flags(verdict.flags), flags(ender.flags)),
+            ("details", plain(verdict.details), plain(ender.details)),
+        ]
+    said = verdict.details if verdict.details.startswith("rbac_") else ""
+    was = ender.closed or ""
+    came_from = ender if ender.kind == "listener" else first
+    return [
+        ("details", said, was if was.startswith("rbac_") else ""),
+        ("flags", flags(verdict.flags), flags(came_from.flags)),
+    ]
 
 
 def ending(seen: Seen) -> Line | None:
@@ -140,7 +160,8 @@ def flags(text: str | None) -> str:
     return ",".join(sorted(one for one in (text or "").split(",") if one not in ("", "-", "URX")))
 
 
-def _plain(text: str | None) -> str:
+def plain(text: str | None) -> str:
+    """Response code details without what the operating system or the TLS library said."""
     return _REASON.sub("", text or "")
 
 
@@ -150,6 +171,8 @@ def _refused(seen: Seen) -> bool:
 
 def _nobody_there(seen: Seen, ender: Line | None) -> bool:
     """Whether an upstream refused the connection, of which the simulator cannot know: it is no proxy of the mesh."""
+    if ender is not None and flags(ender.flags) == "DF":
+        return True  # what DNS knows is nothing that the simulator could know
     if ender is None or not ender.endpoint or "UF" not in (ender.flags or ""):
         return False
     at = ".".join(ender.endpoint.rpartition(":")[0].split(".")[-2:])

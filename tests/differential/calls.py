@@ -10,16 +10,20 @@ import msgspec
 
 from fairlead.simulate.request import Caller, Request
 from tests.differential import tokens
-from tests.differential.meshes import HEADERS, METHODS, PATHS, PUBLIC, QUERIES, SUBJECTS, virtual_addresses
+from tests.differential.chance import HEADERS, METHODS, PATHS, PUBLIC, QUERIES, SUBJECTS
+from tests.differential.meshes import virtual_addresses
 from tests.differential.topology import (
+    CAPTURED,
     CLIENTS,
     DOOR,
     HTTP_PORT,
     OUTSIDE_HOST,
+    PASS_PORT,
     SERVERS,
     SERVICES,
     TCP_PORT,
     TLS_PORT,
+    TOOL,
     WRITTEN,
     fqdn,
 )
@@ -95,7 +99,7 @@ class Asker:
         return tuple(found)
 
     def _http(self, **more: Any) -> Request:
-        protocol = "http2" if self._maybe(0.06) else "http"
+        protocol = self._one(("http2", "grpc")) if self._maybe(0.08) else "http"
         method = "OPTIONS" if self._maybe(0.04) else self._one((*METHODS, "GET", "GET"))
         headers = self._headers()
         if method == "OPTIONS" and self._maybe(0.7):
@@ -118,8 +122,22 @@ class Asker:
             claims["azp"] = "app"
         return claims, self._one(PROBLEMS) if self._maybe(0.3) else ""
 
+    def _from_tool(self) -> Call:
+        who = Caller("workload", TOOL.namespace, TOOL.name)
+        share = self._chance.random()
+        if share < 0.15:
+            return Call(who, Request(self._one((fqdn("web"), fqdn("old"))), 9000, protocol="tcp"))
+        if share < 0.25:
+            return Call(who, self._http(host=OUTSIDE_HOST, port=80, protocol="http"))
+        asked = self._to_service(TOOL.namespace)
+        if asked.protocol != "http" or asked.tls:
+            asked = self._http(host=fqdn("api"), port=80)
+        return Call(who, msgspec.structs.replace(asked, protocol="http", authority="", address=""))
+
     def _from_workload(self) -> Call:
-        caller = self._one(CLIENTS)
+        if self._maybe(0.1):
+            return self._from_tool()
+        caller = self._one(CAPTURED)
         who = Caller("workload", caller.namespace, caller.name)
         share = self._chance.random()
         if share < 0.7:
@@ -145,6 +163,9 @@ class Asker:
         port = self._one([one for _, one, _ in SERVICES[name][3]])
         if port in _RAW or (port == 7000 and self._maybe(0.4)):
             return Request(fqdn(name), port, protocol="tcp", address=virtual_addresses()[fqdn(name)])
+        if port == 8443 or (port in (80, 7000) and self._maybe(0.04)):
+            sni = self._one((fqdn(name), fqdn(name), "shop.example", "unknown.test"))
+            return self._http(host=fqdn(name), port=port, address=virtual_addresses()[fqdn(name)], tls=True, sni=sni)
         full, own = fqdn(name), SERVICES[name][0]
         host = self._one((full, full, f"{name}.{own}", f"{name}.{own}.svc"))
         if own == namespace and self._maybe(0.4):
@@ -154,7 +175,7 @@ class Asker:
         authority = ""
         if share < 0.08:
             authority = self._one((f"{host}:{port}", full.upper(), f"{host}:1234", address, f"{address}:{port}"))
-        elif share < 0.14:
+        elif share < 0.11:
             authority = self._one(("unknown.test", "made.example", fqdn("api"), "web.two", "shop.example"))
         asked = self._http(host=host, port=port, address=address, authority=authority)
         if port in (8081, 8082) and self._maybe(0.5):
@@ -171,14 +192,18 @@ class Asker:
             authority = self._one((host, host, f"{host}:{HTTP_PORT}", f"{host}:80"))
             return Call(who, self._http(host=host, port=HTTP_PORT, address=DOOR.address, authority=authority))
         sni = host.lower() if self._maybe(0.8) else self._one((*PUBLIC, "unknown.test"))
-        asked = self._http(host=host, port=TLS_PORT, address=DOOR.address, authority=host, tls=True, sni=sni)
+        port = self._one((TLS_PORT, TLS_PORT, TLS_PORT, PASS_PORT, PASS_PORT, HTTP_PORT))
+        tls = self._maybe(0.95)
+        asked = self._http(host=host, port=port, address=DOOR.address, authority=host, tls=tls, sni=sni if tls else "")
         return Call(who, asked)
 
     def _from_outside(self) -> Call:
         who = Caller("plaintext", address=f"{WRITTEN}9.{self._one((1, 2))}")
         server = self._one(SERVERS)
-        ports = (8080, 9000, 7000) if "web" in server.name else (8080, 8081, 8082, 9000)
+        ports = (8080, 9000, 7000, 8443) if "web" in server.name else (8080, 8081, 8082, 9000)
         port = self._one(ports)
+        if port == 8443:
+            return Call(who, self._http(host=server.address, port=port, tls=True, sni="shop.example"))
         if port == 9000 or (port == 7000 and self._maybe(0.5)):
             return Call(who, Request(server.address, port, protocol="tcp"))
         authority = self._one(("", "web", fqdn("web"), "shop.example"))
@@ -195,6 +220,8 @@ def planned(call: Call, number: int, prefix: str, doors: dict[str, int]) -> Plan
     headers = list(asked.headers)
     if asked.claims is not None:
         headers.append(("authorization", f"Bearer {tokens.token(json.dumps(asked.claims), asked.token_problem)}"))
+    if asked.protocol == "grpc":
+        headers.append(("content-type", "application/grpc"))
     default = {False: 80, True: 443}[asked.tls]
     plain = asked.host.replace(WRITTEN, prefix)
     authority = asked.authority.replace(WRITTEN, prefix) or (
@@ -206,7 +233,7 @@ def planned(call: Call, number: int, prefix: str, doors: dict[str, int]) -> Plan
         asked.port,
         source=caller.address.replace(WRITTEN, prefix),
         protocol=asked.protocol,
-        method=asked.method,
+        method="POST" if asked.protocol == "grpc" and asked.method == "GET" else asked.method,
         path=asked.path,
         authority=authority,
         headers=tuple((name, value.replace(WRITTEN, prefix)) for name, value in headers),
@@ -214,9 +241,21 @@ def planned(call: Call, number: int, prefix: str, doors: dict[str, int]) -> Plan
     )
     if caller.kind != "workload":
         return plan
+    if caller.name == TOOL.name:
+        return _proxied(plan, asked, prefix)
     own = next(one for one in CLIENTS if one.name == caller.name).address.replace(WRITTEN, prefix)
     told = f"PROXY TCP4 {own} {address} {2000 + number} {asked.port}\r\n".encode()
     return msgspec.structs.replace(plan, address=own, port=doors[caller.name], told=told, source="")
+
+
+def _proxied(plan: Plan, asked: Request, prefix: str) -> Plan:
+    """As an application does it that uses its proxy by HTTP_PROXY, or dials it on the port of the host."""
+    capture = TOOL.view(prefix).capture
+    if asked.protocol == "tcp":
+        return msgspec.structs.replace(plan, address=capture.outbound_address, source="")
+    url = f"http://{asked.host.replace(WRITTEN, prefix)}:{asked.port}{asked.path}"
+    at = {"address": capture.outbound_address, "port": capture.http_proxy_port}
+    return msgspec.structs.replace(plan, path=url, authority=f"{asked.host}:{asked.port}", **at)
 
 
 def _resolved(host: str, namespace: str) -> str:

@@ -29,7 +29,7 @@ from tests.differential.standing import Identity, Standing, backends
 from tests.differential.topology import (
     APP_PORTS,
     BACKENDS,
-    CLIENTS,
+    CAPTURED,
     PROXIED,
     SERVERS,
     WRITTEN,
@@ -89,7 +89,7 @@ class Reality:
         self._fleet = Fleet(folder, sources, self.logs.said)
         self._standing: dict[str, Standing] = {}
         self._generation = 0
-        self._tls = {"http": _client("http/1.1"), "http2": _client("h2"), "tcp": _client()}
+        self._tls = {"http": _client("http/1.1"), "http2": _client("h2"), "grpc": _client("h2"), "tcp": _client()}
         self._count = 0
 
     async def __aenter__(self) -> Reality:
@@ -126,7 +126,7 @@ class Reality:
         if self._count < start:
             start = 0
             self._count = len(calls)
-        doors = {one.name: _DOOR for one in CLIENTS}
+        doors = {one.name: _DOOR for one in CAPTURED}
         limit = asyncio.Semaphore(_AT_ONCE)
 
         async def one(number: int, asked: Call) -> Answer:
@@ -161,7 +161,8 @@ class Reality:
                 return Seen(answer)
             return Seen(answer, _best(self.logs.of(server.name, pair, answer.port)))
         first_proxy = caller.name if caller.kind == "workload" else "door"
-        port = 2000 + number if caller.kind == "workload" else answer.port
+        told = caller.name in {one.name for one in CAPTURED}
+        port = 2000 + number if told else answer.port
         first = _best(self.logs.of(first_proxy, pair, port))
         if first is None or not first.endpoint:
             return Seen(answer, first)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from tests.differential.agreement import ending, flags
+from tests.differential.agreement import ending, flags, plain
 from tests.differential.calls import Call
 from tests.differential.reality import Seen
 from tests.differential.topology import Json
@@ -32,7 +32,7 @@ def of(name: str, documents: list[Json], call: Call, seen: Seen) -> Recorded:
     if first is not None and ender is not None and first.kind == "http":
         found.update(
             flags=flags(ender.flags),
-            details=ender.details or "",
+            details=plain(ender.details),
             route=first.route or "",
             cluster=first.cluster or "",
         )

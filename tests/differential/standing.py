@@ -36,6 +36,7 @@ from fairlead.compiler.publish import Catalog
 from fairlead.envoy import names
 from fairlead.envoy.pack import pack
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
+from tests.differential import tokens
 from tests.differential.topology import Workload
 
 _ORIGINAL_DST = "envoy.filters.listener.original_dst"
@@ -234,17 +235,30 @@ def _application(address: str, ports: tuple[int, ...]) -> dict[str, Any]:
         ],
     }
     echo = {"@type": f"{types}.network.echo.v3.Echo"}
+    socket = {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"}
+    certificate, key = tokens.server_certificate()
+    shown = {"certificate_chain": {"inline_string": certificate}, "private_key": {"inline_string": key}}
+    context = {**socket, "common_tls_context": {"tls_certificates": [shown], "alpn_protocols": ["h2", "http/1.1"]}}
     return {
         "name": address,
         "address": sockets[0],
         "additional_addresses": [{"address": one} for one in sockets[1:]],
         "listener_filters": [
             {
+                "name": "envoy.filters.listener.tls_inspector",
+                "typed_config": {"@type": f"{types}.listener.tls_inspector.v3.TlsInspector"},
+            },
+            {
                 "name": "envoy.filters.listener.http_inspector",
                 "typed_config": {"@type": f"{types}.listener.http_inspector.v3.HttpInspector"},
-            }
+            },
         ],
         "filter_chains": [
+            {
+                "filter_chain_match": {"transport_protocol": "tls"},
+                "transport_socket": {"name": _TLS, "typed_config": context},
+                "filters": [{"name": "http", "typed_config": manager}],
+            },
             {
                 "filter_chain_match": {"application_protocols": ["http/1.0", "http/1.1", "h2c"]},
                 "filters": [{"name": "http", "typed_config": manager}],

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.differential.agreement import Simulation, flags
+from tests.differential.agreement import Simulation, flags, plain
 from tests.differential.meshes import credentials
 from tests.differential.proxies import ENVOY
 from tests.differential.reality import Reality, compiled
@@ -27,6 +27,7 @@ def _said(case: Recorded) -> dict[str, object]:
     model, _ = compiled([*base(), *credentials(), *case.documents])
     verdict = Simulation(model).walk(case.call).verdict
     found = {**msgspec.structs.asdict(verdict), "reached": verdict.reached, "flags": flags(verdict.flags)}
+    found["details"] = plain(verdict.details)
     return {name: found[name] for name in case.envoy}
 
 

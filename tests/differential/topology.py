@@ -19,9 +19,9 @@ WRITTEN = "127.77."
 """How addresses begin in what is written; a run puts its own beginning there."""
 
 TLS_MODE = "security.istio.io/tlsMode"
-APP_PORTS = (7000, 8080, 8081, 8082, 9000)
-"""Where the applications listen: HTTP of both versions, or raw bytes, whichever comes."""
-HTTP_PORT, TLS_PORT, TCP_PORT = 18080, 18443, 19000
+APP_PORTS = (7000, 8080, 8081, 8082, 8443, 9000)
+"""Where the applications listen: HTTP of both versions in TLS or without, or raw bytes, whichever comes."""
+HTTP_PORT, TLS_PORT, PASS_PORT, TCP_PORT = 18080, 18443, 18444, 19000
 """Where the gateway listens, if it is told to."""
 
 
@@ -54,16 +54,13 @@ class Workload(msgspec.Struct, frozen=True):
 
     def view(self, prefix: str = WRITTEN) -> View:
         """What the control plane would know of its proxy."""
+        outbound = f"8.{self.at.partition('.')[2]}"
         if self.kind == "gateway":
             capture = Capture("none")
         elif self.kind == "client":
             capture = Capture("redirect")
         else:
-            capture = Capture(
-                "explicit",
-                app_address=prefix + self.application,
-                outbound_address=prefix + self.at.replace("3.", "8.", 1),
-            )
+            capture = Capture("explicit", app_address=prefix + self.application, outbound_address=prefix + outbound)
         return View(
             type="router" if self.kind == "gateway" else "sidecar",
             namespace=self.namespace,
@@ -77,6 +74,8 @@ class Workload(msgspec.Struct, frozen=True):
 
 SHOPPER = Workload("shopper", "one", "1.1", (("app", "shopper"),), "shopper", "client")
 BATCH = Workload("batch", "two", "1.2", (("app", "batch"), ("tier", "front")), "batch", "client")
+TOOL = Workload("tool", "two", "1.9", (("app", "tool"),), "tool", "explicit", "4.9")
+"""A client that uses its proxy as HTTP proxy."""
 DOOR = Workload("door", "istio-system", "2.1", (("istio", "ingressgateway"),), "door", "gateway")
 
 
@@ -92,7 +91,8 @@ SERVERS = (
     _server("api", "two", 4, "v2"),
 )
 OLD = Workload("old", "two", "3.9", (("app", "old"),), "old", "plain")
-CLIENTS = (SHOPPER, BATCH)
+CAPTURED = (SHOPPER, BATCH)
+CLIENTS = (*CAPTURED, TOOL)
 PROXIED = (*CLIENTS, DOOR, *SERVERS)
 OUTSIDE = ("5.1", "5.2", "5.3")
 """Servers outside of the mesh."""
@@ -101,7 +101,12 @@ BACKENDS = (*(one.application for one in SERVERS), OLD.at, *OUTSIDE)
 
 SERVICES: dict[str, tuple[str, str, dict[str, str], tuple[tuple[str, int, int], ...]]] = {
     # name: namespace, last bytes of the virtual address, selector, (port name, port, target)
-    "web": ("one", "6.1", {"app": "web"}, (("http", 80, 8080), ("tcp-raw", 9000, 9000), ("any", 7000, 7000))),
+    "web": (
+        "one",
+        "6.1",
+        {"app": "web"},
+        (("http", 80, 8080), ("tcp-raw", 9000, 9000), ("any", 7000, 7000), ("tls-own", 8443, 8443)),
+    ),
     "api": ("two", "6.2", {"app": "api"}, (("http", 80, 8080), ("http2", 8081, 8081), ("grpc", 8082, 8082))),
     "old": ("two", "6.3", {"app": "old"}, (("http", 80, 8080), ("tcp-raw", 9000, 9000))),
     "back": ("one", "6.4", {"tier": "back"}, (("http", 8080, 8080), ("tcp-raw", 9001, 9000))),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
+import hashlib
 import json
 import socket
 import socketserver
@@ -43,6 +45,12 @@ class App:
         """Answer every line with the instance's name and the line."""
         for port in ports:
             self._start(port, _Lines)
+        return self
+
+    def serve_greeting(self, *ports: int) -> App:
+        """Speak first, as MySQL does: a greeting, then an echo of every line."""
+        for port in ports:
+            self._start(port, _Greeting)
         return self
 
     def serve_tls(self, port: int, context: ssl.SSLContext) -> App:
@@ -105,6 +113,8 @@ class _Http(BaseHTTPRequestHandler):
         sent = self.rfile.read(length)
         path = urlsplit(self.path)
         query = dict(parse_qsl(path.query))
+        if self.headers.get("upgrade", "").lower() == "websocket":
+            return self._switch(app)
         if path.path == "/healthz":
             return self._send(200 if app.healthy else 503, {"instance": app.name})
         record = {
@@ -120,6 +130,19 @@ class _Http(BaseHTTPRequestHandler):
         return self._send(int(query.get("status", app.status)), record)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = answer  # noqa: N815 (http.server's names)
+
+    def _switch(self, app: App) -> None:
+        """Become a WebSocket, and send back whatever frames come (they are not looked into)."""
+        key = self.headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        accept = base64.b64encode(hashlib.sha1(key.encode(), usedforsecurity=False).digest()).decode()
+        self.send_response(101)
+        for name, value in (("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-accept", accept)):
+            self.send_header(name, value)
+        self.send_header("x-instance", app.name)
+        self.end_headers()
+        self.close_connection = True
+        while data := self.connection.recv(4096):
+            self.connection.sendall(data)
 
     def _send(self, status: int, record: dict[str, Any]) -> None:
         body = json.dumps(record).encode()
@@ -141,6 +164,12 @@ class _Lines(socketserver.StreamRequestHandler):
         for line in self.rfile:
             app.seen.append({"instance": app.name, "line": line.decode().strip()})
             self.wfile.write(f"{app.name} {line.decode()}".encode())
+
+
+class _Greeting(_Lines):
+    def handle(self) -> None:
+        self.wfile.write(f"welcome to {self.server.app.name}\n".encode())
+        super().handle()
 
 
 class Certificates:

@@ -62,7 +62,7 @@ spec: {selector: {app: legacy}, ports: [{name: http, port: 80}]}
 """
 
 
-def mesh(*texts: str) -> Mesh:
+def mesh(*texts: str, complete: bool = False) -> Mesh:
     """A mesh of the base and what is added, all of which must be valid."""
     manifests = [one for text in (BASE, *texts) for one in parse_documents(text, "mesh.yaml")]
     model = MeshModel()
@@ -75,7 +75,7 @@ def mesh(*texts: str) -> Mesh:
         manifest = by_ref.get((origin.ref.kind, origin.ref.name))
         return manifest.position(origin.path) if manifest is not None else None
 
-    return Mesh(model, FileWorkloads(model), position)
+    return Mesh(model, FileWorkloads(model), position, complete=complete)
 
 
 def call(where: Mesh, host: str = "reviews", port: int = 80, caller: str = "web", **asked: object) -> Walk:

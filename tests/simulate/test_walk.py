@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from fairlead.simulate.answering import answer
 from fairlead.simulate.arrival import NobodyError
-from tests.simulate.meshes import call, failing, mesh, origins
+from fairlead.simulate.request import Caller, Request
+from tests.simulate.meshes import BASE, call, failing, mesh, origins
 
 VIRTUAL_SERVICE = """
 ---
@@ -359,3 +361,50 @@ def test_an_application_that_is_not_captured_calls_in_plaintext() -> None:
     where = mesh(PROCESS.replace("MODE", "none"), strict())
     assert call(where, caller="front").verdict.details == "filter_chain_not_found"
     assert call(where, "front", 8000).verdict.undecided
+
+
+ENVOY_FILTER = """
+---
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: odd, namespace: shop}
+spec:
+  configPatches:
+    - applyTo: CLUSTER
+      match: {context: SIDECAR_OUTBOUND, cluster: {name: none}}
+      patch: {operation: MERGE, value: {connect_timeout: 7s}}
+    - applyTo: HTTP_ROUTE
+      match: {context: SIDECAR_OUTBOUND, routeConfiguration: {name: "80"}}
+      patch:
+        operation: INSERT_FIRST
+        value: {name: closed, match: {prefix: /}, direct_response: {status: 503}}
+"""
+
+
+def test_what_a_patch_has_added_is_the_patch_s() -> None:
+    where = mesh(ENVOY_FILTER)
+    found = call(where)
+    assert (found.verdict.status, found.verdict.details) == (503, "direct_response")
+    assert origins(failing(found))[0].startswith("EnvoyFilter shop/odd")
+    changes = answer(where, Caller("workload", "shop", "web"), Request("reviews", 80))["changes"]
+    assert changes[0]["said"] == "remove EnvoyFilter shop/odd spec.configPatches[1]"
+
+
+def test_a_secret_that_is_not_there() -> None:
+    where = mesh(GATEWAY, complete=True)
+    found = call(where, "shop.example", 443, "internet", tls=True, path="/reviews/1")
+    assert found.verdict.details == "tls_handshake"
+    assert "there is no Secret shop" in failing(found).said
+    assert origins(failing(found)) == ["Gateway shop/edge spec.servers[1]"]
+
+
+def test_instances_that_are_not_healthy_are_named() -> None:
+    sick = (
+        BASE.split("---")[3]
+        .replace("metadata: {", "metadata: {annotations: {A}, ")
+        .replace("{A}", '{proxy.istio.io/health-checks-enabled: "true"}')
+    )
+    found = call(mesh("---" + sick), "ledger", 7000, protocol="tcp")
+    assert found.verdict.flags == "UH"
+    assert "unhealthy: ledger" in failing(found).said
+    assert origins(failing(found))[0] == "WorkloadEntry shop/ledger"

@@ -6,7 +6,7 @@ another engine's; what is found there comes in as diagnostics (`report`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -21,6 +21,8 @@ from fairlead.model.manifest import Json
 from fairlead.model.ref import Ref
 
 _HOUR = 3600
+Look = Rule[Ref, tuple[Said, ...]]
+"""One analyzer's rule: a document's name to what is to be said of it."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -38,16 +40,17 @@ class Analysis:
     def __init__(self, now: float | None = None, only: Iterable[str] | None = None) -> None:
         self.engine = Engine()
         wanted = None if only is None else frozenset(only)
-        self._by_sort: dict[Sort, list[Rule[Ref, tuple[Said, ...]]]] = {}
-        self._everywhere: list[Rule[Ref, tuple[Said, ...]]] = []
+        self._by_sort: dict[Sort, tuple[Look, ...]] = {}
+        self._everywhere: list[tuple[Look, Callable[[Document], bool] | None]] = []
+        self._looking: dict[Ref, tuple[Look, ...]] = {}
         for one in analyzers():
             if one.standard if wanted is None else one.name in wanted:
                 made = _rule(one)
                 for sort in one.sorts:
-                    self._by_sort.setdefault(sort, []).append(made)
+                    self._by_sort[sort] = (*self._by_sort.get(sort, ()), made)
                 if not one.sorts:
-                    self._everywhere.append(made)
-        self._said: dict[tuple[Rule[Ref, tuple[Said, ...]], Ref], tuple[Found, ...]] = {}
+                    self._everywhere.append((made, one.applies))
+        self._said: dict[tuple[Look, Ref], tuple[Found, ...]] = {}
         if now is not None:
             self.tick(now)
 
@@ -58,22 +61,31 @@ class Analysis:
 
     def apply(self, documents: Mapping[Ref, Json | None]) -> None:
         """Put documents, and remove those that are None; the findings they touch are made again when asked for."""
-        before = {ref: self.engine.get(DOCUMENTS, ref) for ref in documents}
+        wanted: dict[Ref, tuple[Look, ...]] = {}
         with self.engine.transaction():
             for ref, data in documents.items():
                 if data is None or ref.namespace in SYSTEM:
                     self.engine.delete(DOCUMENTS, ref)
+                    wanted[ref] = ()
                 else:
-                    self.engine.put(DOCUMENTS, ref, Document(ref, data))
-        for ref, data in documents.items():
-            there = data is not None and ref.namespace not in SYSTEM
-            if there and before[ref] is None:
-                for rule in self._rules(ref):
+                    one = Document(ref, data)
+                    self.engine.put(DOCUMENTS, ref, one)
+                    wanted[ref] = self._looks(one)
+        for ref, looks in wanted.items():
+            before = self._looking.get(ref, ())
+            if looks == before:
+                continue
+            for rule in looks:
+                if rule not in before:
                     self.engine.observe(rule, ref)
-            elif not there and before[ref] is not None:
-                for rule in self._rules(ref):
+            for rule in before:
+                if rule not in looks:
                     self.engine.unobserve(rule, ref)
                     self._said.pop((rule, ref), None)
+            if looks:
+                self._looking[ref] = looks
+            else:
+                self._looking.pop(ref, None)
 
     def found(self) -> list[Found]:
         """All findings, in no particular order, each once."""
@@ -86,7 +98,7 @@ class Analysis:
                     self._said.pop((rule, key), None)
         return list({one: None for many in self._said.values() for one in many})
 
-    def _called(self, rule: Rule[Ref, tuple[Said, ...]], key: Ref) -> tuple[Said, ...]:
+    def _called(self, rule: Look, key: Ref) -> tuple[Said, ...]:
         try:
             return self.engine.call(rule, key)
         except Failure as error:
@@ -94,11 +106,15 @@ class Analysis:
             text = f"{error}: please report it"
             return (Said("IST0001", text),)
 
-    def _rules(self, ref: Ref) -> list[Rule[Ref, tuple[Said, ...]]]:
-        return [*self._by_sort.get((ref.group, ref.kind), ()), *self._everywhere]
+    def _looks(self, one: Document) -> tuple[Look, ...]:
+        always = self._by_sort.get(one.sort, ())
+        for rule, applies in self._everywhere:
+            if applies is None or applies(one):
+                always = (*always, rule)
+        return always
 
 
-def _rule(analyzer: Analyzer) -> Rule[Ref, tuple[Said, ...]]:
+def _rule(analyzer: Analyzer) -> Look:
     def run(r: Reader, ref: Ref) -> tuple[Said, ...]:
         document = r.get(DOCUMENTS, ref)
         return () if document is None else tuple(analyzer.run(r, document))

@@ -18,7 +18,8 @@ class Analyzer(msgspec.Struct, frozen=True, eq=False):
     """Looks at the documents of some kinds, one at a time, and at what they read of others.
 
     `name` is Istio's where it is one of Istio's; `sorts` the kinds whose documents it looks at, empty for all.
-    One that is not `standard` runs only when it is asked for by name.
+    `applies` says of a document by itself whether it is worth a look. One that is not `standard` runs only when it
+    is asked for by name.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Analyzer(msgspec.Struct, frozen=True, eq=False):
     sorts: tuple[Sort, ...]
     run: Callable[[Reader, Document], Iterable[Said]]
     standard: bool = True
+    applies: Callable[[Document], bool] | None = None
 
 
 @lru_cache(maxsize=1)

@@ -187,6 +187,17 @@ def _routed_hosts(_: Ref, one: Document) -> Iterator[str]:
                 yield f"{scope}/{full_name(host, one.ref.namespace, DOMAIN_SUFFIX).lower()}"
 
 
+def _subset_routes(_: Ref, one: Document) -> Iterator[tuple[str, str]]:
+    """The hosts and subsets to which a VirtualService sends HTTP requests."""
+    if one.sort == VIRTUAL_SERVICE:
+        for rule in items(one.spec, "http"):
+            for route in items(rule, "route"):
+                to = mapping(route, "destination")
+                host, subset = to.get("host"), to.get("subset")
+                if isinstance(host, str) and isinstance(subset, str) and subset:
+                    yield full_name(host, one.ref.namespace, DOMAIN_SUFFIX).lower(), subset
+
+
 def _gateway_users(_: Ref, one: Document) -> Iterator[str]:
     """The gateways that a VirtualService names, as `namespace/name`."""
     if one.sort == VIRTUAL_SERVICE:
@@ -245,3 +256,4 @@ GATEWAY_USERS = DOCUMENTS.index("gatewayusers", _gateway_users)
 GATEWAY_PORTS = DOCUMENTS.index("gatewayports", _gateway_ports)
 GATEWAY_SELECTORS = DOCUMENTS.index("gatewayselectors", _gateway_selectors)
 ROUTED_SUBSETS = DOCUMENTS.index("routedsubsets", _routed_subsets)
+SUBSET_ROUTES = DOCUMENTS.index("subsetroutes", _subset_routes)

@@ -5,27 +5,71 @@ from __future__ import annotations
 from typing import Any
 
 from fairlead.analyze import queries, shape
-from fairlead.analyze.document import Document, attached_to_mesh
+from fairlead.analyze.document import GATEWAY, SUBSET_ROUTES, Document, attached_to_mesh
 from fairlead.analyze.finding import Probe
+from fairlead.analyze.hosts import overlap
+from fairlead.analyze.targets import targets
+from fairlead.inc import Reader
+from fairlead.ir.protocol import parse_protocol
 from fairlead.model.path import FieldPath
 from fairlead.simulate.request import Caller, Request
 
 
-def to_host(one: Document, at: FieldPath | None = None) -> Probe | None:
-    """A sidecar calls the VirtualService's first host so that the rule that holds `at` takes the request.
+def to_host(r: Reader, one: Document, at: FieldPath | None = None) -> Probe | None:
+    """A request for which the rule of a VirtualService that holds `at` decides.
 
-    None where sidecars do not use the VirtualService, where it has no plain host, or where the rule's match cannot be
-    turned into a request (regular expressions, conditions on the source).
+    A sidecar calls the first host; where the VirtualService is for gateways only, a client outside of the mesh asks the
+    first one. None where there is no plain host, or where the rule's match cannot be turned into a request (regular
+    expressions, conditions on the source).
     """
     hosts = shape.words(one.spec, "hosts")
-    if not hosts or hosts[0].startswith("*") or not attached_to_mesh(one):
-        return None
     section, number = (at[1], at[2]) if at is not None and len(at) > 2 else ("http", 0)
-    if section != "http":
+    if not hosts or section != "http":
         return None
-    host = queries.qualified(hosts[0], one.ref.namespace)
-    request = _request(host, shape.mapping(one.spec, "http", number))
+    rule = shape.mapping(one.spec, "http", number)
+    if not attached_to_mesh(one):
+        return _through_gateway(r, one, hosts[0], rule)
+    if hosts[0].startswith("*"):
+        return None
+    request = _request(queries.qualified(hosts[0], one.ref.namespace), 0, rule)
     return None if request is None else Probe(Caller("workload", one.ref.namespace), request)
+
+
+def _through_gateway(r: Reader, one: Document, host: str, rule: dict[str, Any]) -> Probe | None:
+    namespace, _, name = shape.words(one.spec, "gateways")[0].rpartition("/")
+    gateway = queries.document(r, GATEWAY, namespace or one.ref.namespace, name)
+    for server in shape.items(gateway.spec if gateway is not None else {}, "servers"):
+        number = shape.number(server, "port", "number")
+        protocol = parse_protocol(shape.text(server, "port", "protocol"))
+        if number is None or shape.mapping(server, "tls") or not protocol.is_http:
+            continue
+        for pattern in shape.words(server, "hosts"):
+            plain = pattern.rpartition("/")[2]
+            if overlap(plain, host):
+                request = _request(_plain(host, plain), number, rule)
+                return None if request is None else Probe(Caller("internet"), request)
+    return None
+
+
+def _plain(host: str, pattern: str) -> str:
+    """A host name that both patterns take."""
+    for one in (host, pattern):
+        if not one.startswith("*"):
+            return one
+    longest = max(host, pattern, key=len)
+    return f"www{longest[1:]}" if len(longest) > 1 else "www.example.com"
+
+
+def to_subset(r: Reader, host: str, namespace: str, subset: str) -> Probe | None:
+    """A request that some route sends to a subset of a host; None where none does."""
+    name = queries.qualified(host, namespace)
+    for _, one in r.rows(SUBSET_ROUTES, (name, subset)):
+        for to in targets(one):
+            if to.subset == subset and queries.qualified(to.host, one.ref.namespace) == name:
+                probe = to_host(r, one, to.path)
+                if probe is not None:
+                    return probe
+    return None
 
 
 def to_service(namespace: str, host: str, port: int = 0) -> Probe:
@@ -33,10 +77,10 @@ def to_service(namespace: str, host: str, port: int = 0) -> Probe:
     return Probe(Caller("workload", namespace), Request(queries.qualified(host, namespace), port))
 
 
-def _request(host: str, rule: dict[str, Any]) -> Request | None:
+def _request(host: str, port: int, rule: dict[str, Any]) -> Request | None:
     matches = shape.items(rule, "match")
     if not matches:
-        return Request(host, 0)
+        return Request(host, port)
     for match in matches:
         known = {"name", "uri", "method", "headers", "port"}
         if not set(match) <= known:
@@ -48,7 +92,7 @@ def _request(host: str, rule: dict[str, Any]) -> Request | None:
             continue
         return Request(
             host,
-            shape.number(match, "port") or 0,
+            port or shape.number(match, "port") or 0,
             path,
             method,
             tuple((name, text or "") for name, text in sorted(headers.items())),

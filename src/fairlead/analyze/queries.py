@@ -53,13 +53,21 @@ def matching(r: Reader, selector: dict[str, str], namespace: str = "*") -> list[
     """The workloads that have all labels of a selector; all of them where it is empty."""
     if not selector:
         return list(r.find(WORKLOADS, namespace))
-    left: set[Ref] | None = None
+    buckets: list[tuple[Ref, ...]] = []
     for key, value in sorted(selector.items()):
-        found = set(r.find(LABELS, Label(namespace, key, value)))
-        left = found if left is None else left & found
-        if not left:
+        buckets.append(r.find(LABELS, Label(namespace, key, value)))
+        if not buckets[-1]:
             return []
-    return sorted(left or ())
+    smallest = min(buckets, key=len)
+    if len(buckets) == 1:
+        return list(smallest)
+    return [ref for ref in smallest if includes(labels_of(r, ref), selector)]
+
+
+def labels_of(r: Reader, ref: Ref) -> dict[str, str]:
+    """The labels of a workload; {} where there is none."""
+    one = r.get(DOCUMENTS, ref)
+    return (workload_labels(one) if one is not None else None) or {}
 
 
 def any_matching(r: Reader, selector: dict[str, str], namespace: str = "*") -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -14,7 +14,7 @@ from fairlead.analyze.witness import Confirming
 from fairlead.compiler import offline
 from fairlead.compiler.model import MeshModel
 from fairlead.ir.view import View
-from fairlead.model.diagnostic import Diagnostic, Position, Severity
+from fairlead.model.diagnostic import Diagnostic, Severity
 from fairlead.model.manifest import Json, Manifest
 from fairlead.model.path import FieldPath
 from fairlead.model.ref import Ref
@@ -74,7 +74,7 @@ def examine(
 ) -> Report:
     """Everything that is to be said of documents, with no mesh running. `only` names analyzers (None: all)."""
     model = MeshModel()
-    served = [one for one in manifests if _served(model, one.data)]
+    served = [one for one in manifests if is_served(model, one.data)]
     found = [of_diagnostic(one) for one in offline.load(model, served, namespace)] if only is None else []
     documents: dict[Ref, Json] = {}
     places: dict[Ref, Manifest] = {}
@@ -84,42 +84,52 @@ def examine(
     analysis = Analysis(now, only)
     analysis.apply(documents)
     said = analysis.found()
+    mesh = _files(model, wanted=only is None or any(one.probe for one in said))
     compiled = 0
-    workloads = FileWorkloads(model) if only is None or any(one.probe for one in said) else None
-    mesh = Mesh(model, workloads) if workloads is not None else None
     try:
+        diagnostics: list[Diagnostic] = []
         if mesh is not None and only is None:
             compiled, diagnostics = _compiled(mesh)
-            told = {(each.ref, each.path) for each in said}
-            for one in diagnostics:
-                if not _repeats(one, told):
-                    found.append(placed(of_diagnostic(one), _place(places, one.origin.ref, one.origin.path)))
-        confirmed = settled(said, None if mesh is None else Confirming(mesh))
+        for ref, path, finding in joined(said, diagnostics, None if mesh is None else Confirming(mesh)):
+            manifest = places.get(ref)
+            found.append(placed(finding, None if manifest is None else manifest.position(path)))
     finally:
         if mesh is not None:
             mesh.close()
-    found.extend(placed(one, _place(places, each.ref, FieldPath(each.path))) for each, one in confirmed)
     left, hidden = suppress(in_order(found), (*asked, *of_objects(documents)))
     return Report(in_order(left), len(manifests), hidden, compiled)
+
+
+def _files(model: MeshModel, *, wanted: bool) -> Mesh | None:
+    """The mesh of files, if somebody will walk through it."""
+    return Mesh(model, FileWorkloads(model), complete=False) if wanted else None
+
+
+def joined(
+    said: Iterable[Found], diagnostics: Iterable[Diagnostic], confirming: Confirming | None
+) -> Iterator[tuple[Ref, FieldPath, Finding]]:
+    """What analyzers say, with witnesses, and what the compiler says that they do not say more exactly."""
+    said = list(said)
+    for each, finding in settled(said, confirming):
+        yield each.ref, FieldPath(each.path), finding
+    told = {(each.ref, each.path) for each in said}
+    for one in diagnostics:
+        if not _repeats(one, told):
+            yield one.origin.ref, one.origin.path, of_diagnostic(one)
+
+
+def is_served(model: MeshModel, data: Json) -> bool:
+    """Whether admission is to judge a document: of other kinds there is nothing that it could say."""
+    api_version, kind = data.get("apiVersion"), data.get("kind")
+    if not isinstance(api_version, str) or not isinstance(kind, str):
+        return True
+    return model.kinds.kind(api_version.rpartition("/")[0], kind) is not None
 
 
 def _repeats(said: Diagnostic, told: set[tuple[Ref, tuple[str | int, ...]]]) -> bool:
     """Whether the compiler says of a route what an analyzer says more exactly of its destination."""
     path = tuple(said.origin.path)
     return said.code == "FL0202" and any(ref == said.origin.ref and at[: len(path)] == path for ref, at in told)
-
-
-def _place(places: dict[Ref, Manifest], ref: Ref, path: FieldPath) -> Position | None:
-    manifest = places.get(ref)
-    return None if manifest is None else manifest.position(path)
-
-
-def _served(model: MeshModel, data: Json) -> bool:
-    """Whether admission is to judge a document: of other kinds there is nothing that it could say."""
-    api_version, kind = data.get("apiVersion"), data.get("kind")
-    if not isinstance(api_version, str) or not isinstance(kind, str):
-        return True
-    return model.kinds.kind(api_version.rpartition("/")[0], kind) is not None
 
 
 def _compiled(mesh: Mesh) -> tuple[int, list[Diagnostic]]:

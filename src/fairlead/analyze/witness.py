@@ -55,10 +55,15 @@ class Confirming:
         if self._callers is None:
             self._callers = {}
             for name in self._mesh.workloads.names():
-                self._callers.setdefault(name.rpartition(".")[2], name)
-                self._callers.setdefault("", name)
+                namespace = name.rpartition(".")[2]
+                if namespace not in self._callers and self._is_sidecar(name):
+                    self._callers[namespace] = name
+                    self._callers.setdefault("", name)
         name = self._callers.get(asked.namespace) or self._callers.get("")
         return None if name is None else Caller("workload", "", name)
+
+    def _is_sidecar(self, name: str) -> bool:
+        return any(one.view.type == "sidecar" for one in self._mesh.workloads.named(name, ""))
 
 
 def _at(request: Request, port: int) -> Request:

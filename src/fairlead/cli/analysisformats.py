@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -12,13 +12,18 @@ from fairlead import __version__
 from fairlead.analyze.codes import CODES
 from fairlead.analyze.codes.code import Code
 from fairlead.analyze.finding import Finding
-from fairlead.analyze.report import Report
 from fairlead.cli import printing
 from fairlead.cli.manifests import Complaint
 from fairlead.model.diagnostic import Severity
 
+if TYPE_CHECKING:
+    from fairlead.analyze.report import Report
+
 UNREADABLE_CODE = "FL2802"
 """A file that is not there, cannot be read, or is not YAML."""
+LIMITS = {"error": 3, "warning": 2, "info": 1, "none": 4}
+"""What `--fail-on` takes."""
+_RANK = {Severity.INFO: 1, Severity.WARNING: 2, Severity.ERROR: 3}
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
 _STYLES = {"Error": "red", "Warning": "yellow"}
@@ -37,10 +42,7 @@ def show(found: Sequence[Finding], report: Report, form: str) -> None:
     if form == "text":
         _lines(found, report)
     elif form == "table":
-        rows = [(one.severity, one.code, one.place, one.object, one.field, one.said) for one in found]
-        printing.print_table(
-            ("SEVERITY", "CODE", "PLACE", "OBJECT", "FIELD", "MESSAGE"), rows, blank="-", styles=_STYLES
-        )
+        show_table(found)
     elif form == "sarif":
         click.echo(printing.as_json(sarif(found)), nl=False)
     elif form == "github":
@@ -48,6 +50,17 @@ def show(found: Sequence[Finding], report: Report, form: str) -> None:
             click.echo(_annotation(one))
     else:
         printing.show(as_data(found, report), form)
+
+
+def show_table(found: Sequence[Finding]) -> None:
+    """Print findings as a table."""
+    rows = [(one.severity, one.code, one.place, one.object, one.field, one.said) for one in found]
+    printing.print_table(("SEVERITY", "CODE", "PLACE", "OBJECT", "FIELD", "MESSAGE"), rows, blank="-", styles=_STYLES)
+
+
+def exit_status(found: Sequence[Finding], fail_on: str) -> int:
+    """1 if a finding is as bad as `fail_on`, else 0."""
+    return 1 if max((_RANK[one.severity] for one in found), default=0) >= LIMITS[fail_on] else 0
 
 
 def as_data(found: Sequence[Finding], report: Report) -> dict[str, Any]:

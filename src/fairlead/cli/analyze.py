@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import gc
+import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from fairlead.cli import analysisformats, manifests, printing
-from fairlead.model.diagnostic import Severity
+from fairlead.cli.connecting import connected, connection
 
 _DEFAULT_FILE = Path(".fairlead/analyze.yaml")
-_RANK = {Severity.INFO: 1, Severity.WARNING: 2, Severity.ERROR: 3}
-_LIMITS = {"error": 3, "warning": 2, "info": 1, "none": 4}
 _FORMS = ("text", "table", "json", "yaml", "sarif", "github")
+_WIDEST = 100
+Json = dict[str, Any]
 
 
 def _codes(_: click.Context, __: click.Parameter, word: str) -> list[str]:
@@ -25,36 +27,44 @@ def _codes(_: click.Context, __: click.Parameter, word: str) -> list[str]:
     return [code for code in CODES if code.startswith(word.upper())]
 
 
+def _names(_: click.Context, __: click.Parameter, word: str) -> list[str]:
+    from fairlead.analyze.analyzer import analyzers
+
+    return sorted({one.name for one in analyzers() if one.name.startswith(word)})
+
+
 @click.command("analyze")
 @click.argument("files", nargs=-1, metavar="[FILE|DIR|-]...")
 @click.option("-R", "--recursive", is_flag=True, help="Look into directories below a directory.")
-@click.option("-n", "--namespace", default="", help="Of this namespace only; objects without one are in it.")
-@click.option("-A", "--all-namespaces", is_flag=True, help="Findings about all namespaces (the default).")
-@click.option("-o", "--output", type=click.Choice(_FORMS), default="text", show_default=True, help="See below.")
+@click.option("-n", "--namespace", default="", help="Of this namespace only; objects of files without one are in it.")
+@click.option("-A", "--all-namespaces", is_flag=True, help="Of all namespaces (the default).")
+@click.option("--live", is_flag=True, help="Files as if they were applied to the running mesh.")
+@click.option("--at", "revision", type=int, metavar="REV", help="The running mesh as it stood at a revision.")
+@click.option("-o", "--output", type=click.Choice(_FORMS), default="text", show_default=True, help="See above.")
 @click.option(
     "--fail-on",
-    type=click.Choice(sorted(_LIMITS)),
+    type=click.Choice(sorted(analysisformats.LIMITS)),
     default="error",
     show_default=True,
     help="The least severity for which the exit status is 1.",
 )
 @click.option("--suppress", "suppressed", multiple=True, metavar="CODE[=OBJECT]", help="Hide findings; * is any text.")
 @click.option("--suppressions", type=click.Path(path_type=Path), help=f"A file of them [default: {_DEFAULT_FILE}].")
-@click.option("--analyzer", "only", multiple=True, metavar="NAME", help="Run this analyzer only; may be repeated.")
+@click.option(
+    "--analyzer", "only", multiple=True, metavar="NAME", shell_complete=_names, help="Run this one only (repeatable)."
+)
 @click.option("-L", "--list-analyzers", is_flag=True, help="List the analyzers and their codes.")
+@connection
 def analyze(
     files: tuple[str, ...],
-    recursive: bool,
     namespace: str,
     all_namespaces: bool,
     output: str,
     fail_on: str,
-    suppressed: tuple[str, ...],
-    suppressions: Path | None,
-    only: tuple[str, ...],
     list_analyzers: bool,
+    **given: Any,
 ) -> None:
-    """Say what is wrong with files.
+    """Say what is wrong with files; without any, with the running mesh.
 
     Looks at everything together: names that lead nowhere, routes that are never met, policies that select nobody,
     certificates that end, and all that admission says of each object. A finding that claims that requests fail is an
@@ -62,8 +72,10 @@ def analyze(
 
     \b
     fairlead analyze samples/shop -R
+    fairlead analyze                                 # the running mesh
+    fairlead analyze change.yaml --live              # the mesh with this applied
+    fairlead analyze --at 41                         # the mesh as it stood
     kubectl get all,virtualservices -A -o yaml | fairlead analyze - -o json
-    fairlead analyze deploy/ -o sarif > findings.sarif
     fairlead analyze deploy/ --suppress "IST0118=Service *.legacy" --fail-on warning
 
     \b
@@ -77,31 +89,76 @@ def analyze(
     Exit status: 0 no finding as bad as --fail-on, 1 findings, 2 wrong usage.
     """
     from fairlead.analyze.analyzer import analyzers
-    from fairlead.analyze.report import examine
 
     if list_analyzers:
-        printing.print_table(("ANALYZER", "CODES"), [(one.name, " ".join(one.codes)) for one in analyzers()])
+        listed: dict[str, set[str]] = {}
+        for one in analyzers():
+            listed.setdefault(one.name, set()).update(one.codes)
+        printing.print_table(("ANALYZER", "CODES"), [(name, " ".join(sorted(codes))) for name, codes in listed.items()])
         return
-    unknown = set(only) - {one.name for one in analyzers()}
+    unknown = set(given["only"]) - {one.name for one in analyzers()}
     if unknown:
         raise click.UsageError(f"no analyzer {', '.join(sorted(unknown))}; -L lists them.")
-    if not files:
-        raise click.UsageError("name files, directories, or - for standard input.")
-    asked = _suppressions(suppressed, suppressions)
-    names, missing = manifests.files(files, recursive=recursive)
-    documents, unread = manifests.read(names)
-    report = examine(
-        documents,
-        namespace=namespace or "default",
-        now=time.time(),
-        only=only or None,
-        asked=asked,
-    )
-    found = [analysisformats.unreadable(one) for one in (*missing, *unread)]
-    found += [one for one in report.findings if all_namespaces or one.namespace in ("", namespace or one.namespace)]
+    if files and given["revision"] is not None and not given["live"]:
+        raise click.UsageError("--at is for a running mesh: files have no revisions")
+    asked = _suppressions(given["suppressed"], given["suppressions"])
+    # All of it is needed until the end, so that looking for garbage only costs time.
+    gc.disable()
+    try:
+        offline = bool(files) and not given["live"]
+        report, unread = _offline(files, namespace, asked, given) if offline else _live(files, asked, given)
+    finally:
+        gc.enable()
+    shown = [one for one in report.findings if all_namespaces or one.namespace in ("", namespace or one.namespace)]
+    found = [*unread, *shown]
     analysisformats.show(found, report, output)
-    worst = max((_RANK[one.severity] for one in found), default=0)
-    sys.exit(1 if worst >= _LIMITS[fail_on] else 0)
+    sys.exit(analysisformats.exit_status(found, fail_on))
+
+
+def _read(files: Sequence[str], given: Json) -> tuple[list[Any], list[Any]]:
+    """The documents of files, and a finding for each file that cannot be read."""
+    names, missing = manifests.files(files, recursive=given["recursive"])
+    documents, unread = manifests.read(names)
+    return documents, [analysisformats.unreadable(one) for one in (*missing, *unread)]
+
+
+def _offline(files: Sequence[str], namespace: str, asked: Iterable[Any], given: Json) -> tuple[Any, list[Any]]:
+    from fairlead.analyze.report import examine
+
+    documents, unread = _read(files, given)
+    only = given["only"] or None
+    return examine(documents, namespace=namespace or "default", now=time.time(), only=only, asked=asked), unread
+
+
+def _live(files: Sequence[str], asked: Iterable[Any], given: Json) -> tuple[Any, list[Any]]:
+    """The findings of the running mesh; of files as if they were applied, in their places."""
+    import msgspec
+
+    from fairlead.analyze.analysis import reference
+    from fairlead.analyze.finding import Finding, placed
+    from fairlead.analyze.report import Report, in_order
+    from fairlead.analyze.suppression import suppress
+    from fairlead.cli.client import Refused
+    from fairlead.model.ref import Ref
+
+    documents, unread = _read(files, given)
+    body: Json = {"with": [one.data for one in documents], "only": list(given["only"])}
+    if given["revision"] is not None:
+        body["at"] = given["revision"]
+    with connected(given["kubeconfig"], given["state"]) as client:
+        try:
+            answer: Json = client.request("POST", "/fairlead/v1/analysis", body).document
+        except Refused as error:
+            if error.code == 400:
+                raise click.UsageError(str(error)) from None
+            raise
+    places = {reference(one.data): one for one in documents}
+    found: list[Finding] = []
+    for one in msgspec.convert(answer["findings"], list[Finding]):
+        at = places.get(Ref(one.group, one.kind, one.namespace, one.name))
+        found.append(one if at is None else placed(one, at.position(manifests.parse_path(one.field))))
+    left, hidden = suppress(in_order(found), asked)
+    return Report(in_order(left), answer["objects"], answer["suppressed"] + hidden, answer["proxies"]), unread
 
 
 def _suppressions(options: tuple[str, ...], file: Path | None) -> list[Any]:
@@ -146,8 +203,12 @@ def explain_code(code: str, output: str) -> None:
     from fairlead.model.names import nearest
 
     if code.lower() == "all":
-        rows = [(one.code, one.severity, one.title) for one in CODES.values()]
-        printing.print_table(("CODE", "SEVERITY", "TITLE"), rows)
+        if output != "text":
+            printing.show([analysisformats.described(one) for one in CODES.values()], output)
+            return
+        printing.print_table(
+            ("CODE", "SEVERITY", "TITLE"), [(one.code, one.severity, one.title) for one in CODES.values()]
+        )
         return
     found = CODES.get(code.upper())
     if found is None:
@@ -156,20 +217,13 @@ def explain_code(code: str, output: str) -> None:
     if output != "text":
         printing.show(analysisformats.described(found), output)
         return
-    lines: list[tuple[str, Callable[[], str] | str]] = [
+    parts = (
         ("", f"{found.code}  {found.title}  ({found.severity.lower()})"),
         ("", found.meaning),
         ("What to do: ", found.remedy),
         ("Reported as: ", found.instead),
         ("Never reported, since ", found.absent),
-    ]
-    shown = [f"{before}{text}" for before, text in lines if text]
-    if found.traffic:
-        shown.append("It is an error only with a witness: a request that the simulator confirms to fail.")
-    click.echo("\n\n".join(click.wrap_text(one, width=min(_width(), 100)) for one in shown))
-
-
-def _width() -> int:
-    import shutil
-
-    return shutil.get_terminal_size((80, 24)).columns
+        ("It is an error only with a witness, ", found.traffic and "a request that the simulator confirms to fail."),
+    )
+    width = min(shutil.get_terminal_size((80, 24)).columns, _WIDEST)
+    click.echo("\n\n".join(click.wrap_text(f"{before}{text}", width=width) for before, text in parts if text))

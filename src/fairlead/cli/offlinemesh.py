@@ -12,6 +12,7 @@ from fairlead.compiler.offline import load
 from fairlead.model.diagnostic import Origin, Position, Severity
 from fairlead.model.manifest import Manifest
 from fairlead.model.ref import Ref
+from fairlead.simulate.kubernetes import workloads
 from fairlead.simulate.mesh import Mesh
 from fairlead.simulate.standin import FileWorkloads
 
@@ -19,6 +20,7 @@ from fairlead.simulate.standin import FileWorkloads
 def load_mesh(base: Sequence[Manifest], more: Sequence[Manifest], namespace: str) -> Mesh:
     """A mesh of documents; `more` take the place of what they name again. Errors are told, and end the command."""
     model = MeshModel()
+    base, more = workloads(base), workloads(more)
     placed = {_reference(one, namespace): one for one in (*base, *more)}
     found = load(model, [one for one in (*base, *more) if placed[_reference(one, namespace)] is one], namespace)
     errors = [one for one in found if one.severity is Severity.ERROR]
@@ -26,7 +28,7 @@ def load_mesh(base: Sequence[Manifest], more: Sequence[Manifest], namespace: str
         printing.complain(one)
     if errors:
         sys.exit(2)
-    return Mesh(model, FileWorkloads(model), lambda origin: _position(placed, origin))
+    return Mesh(model, FileWorkloads(model), lambda origin: _position(placed, origin), complete=False)
 
 
 def _reference(manifest: Manifest, namespace: str) -> Ref:

@@ -45,7 +45,7 @@ def proxy_status(
     proxy goes on with what it has until enough comes back or until it is released. Deleting a whole namespace is held
     like this too, where a proxy uses little else: release it if it was meant.
 
-    With --slow, BEHIND is the age of the oldest change that a proxy has not acknowledged, LAST how long it took the
+    BEHIND is the age of the oldest change that a proxy has not acknowledged, LAST (with --slow) how long it took the
     last time.
 
     \b
@@ -114,12 +114,13 @@ def _listed(client: Client, asked: dict[str, str], limit: int) -> tuple[list[dic
 
 def _table(found: list[dict[str, Any]], counts: dict[str, int]) -> None:
     print_table(
-        ("NAME", "TYPE", *_TYPES, "IDENTITY", "CONNECTED"),
+        ("NAME", "TYPE", *_TYPES, "BEHIND", "IDENTITY", "CONNECTED"),
         [
             (
                 f"{one['name']}.{one['namespace']}",
                 one["type"],
                 *(one["types"][name]["state"] for name in _TYPES),
+                _precise(one["behindSeconds"]) or "-",
                 one["identity"].removeprefix("spiffe://"),
                 _age(one["connectedSeconds"]),
             )

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import click
 
 from fairlead.cli.connecting import connected, connection, message_option
+from fairlead.cli.diff import print_report
 from fairlead.cli.history import by, object_of, print_change, title
 from fairlead.cli.printing import complain, show
 
@@ -39,7 +40,7 @@ def rollback(
 ) -> None:
     """Make one object, or everything that people wrote, as it was at a revision; or take one revision back.
 
-    It is a new revision. What it does to objects and how many proxies hear of it is shown first. Where an object was
+    It is a new revision. What it does to objects and proxies is shown first. Where an object was
     edited more than once since, the later edits are named and nothing is done, unless --force is given. What the mesh
     writes by itself (endpoints of what runs, status) is left alone; addresses that were given stay.
 
@@ -101,6 +102,5 @@ def _print(found: Json) -> None:
         click.echo(f"takes back {one['revision']} ({one['time']}, {by(one)}): {said}")
     for one in found["warnings"]:
         complain(f"warning: {one}", warning=True)
-    pushed = found["pushed"]
-    said = ", ".join(f"{count} {kind}" for kind, count in pushed["resources"].items())
-    click.echo(f"reaches {pushed['proxies']} proxies" + (f": {said}" if said else ""))
+    click.echo()
+    print_report(found["effect"])

@@ -1,4 +1,4 @@
-"""`fairlead validate`: what admission would say of files, without a control plane."""
+"""`fairlead validate`: what admission would say of files, without a control plane. `fairlead analyze` says more."""
 
 from __future__ import annotations
 
@@ -9,49 +9,11 @@ from typing import Any
 import click
 import msgspec
 
-from fairlead.cli import manifests, printing
-from fairlead.cli.manifests import Complaint
-from fairlead.model.diagnostic import Diagnostic, Severity
+from fairlead.analyze.finding import Finding
+from fairlead.cli import analysisformats, manifests, printing
+from fairlead.model.diagnostic import Severity
 
-UNREADABLE_CODE = "FL2802"
-"""A file that is not there, cannot be read, or is not YAML."""
-
-_RANK = {Severity.INFO: 1, Severity.WARNING: 2, Severity.ERROR: 3}
-_LIMITS = {"error": 3, "warning": 2, "info": 1, "none": 4}
-
-
-class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A finding as tools read it: `line` and `column` count from 1 and are 0 where nothing is known."""
-
-    severity: Severity
-    code: str
-    message: str
-    remedy: str = ""
-    file: str = ""
-    line: int = 0
-    column: int = 0
-    group: str = ""
-    kind: str = ""
-    namespace: str = ""
-    name: str = ""
-    field: str = ""
-
-    @property
-    def place(self) -> str:
-        """`file:line:column`, as far as it is known."""
-        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-
-    @property
-    def object(self) -> str:
-        """`Kind namespace/name`."""
-        named = f"{self.namespace}/{self.name}" if self.namespace else self.name
-        return f"{self.kind} {named}".strip()
-
-    def __str__(self) -> str:
-        where = f"{self.place}: " if self.place else ""
-        what = " ".join(part for part in (self.object, self.field) if part)
-        said = f"{self.message}. {self.remedy}" if self.remedy else self.message
-        return f"{where}{self.severity.lower()}: {what + ': ' if what else ''}{said} [{self.code}]"
+LIMITS = analysisformats.LIMITS
 
 
 @click.command("validate")
@@ -70,7 +32,7 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
 )
 @click.option(
     "--fail-on",
-    type=click.Choice(sorted(_LIMITS)),
+    type=click.Choice(sorted(LIMITS)),
     default="error",
     show_default=True,
     help="The least severity for which the exit status is 1.",
@@ -80,6 +42,7 @@ def validate_command(files: tuple[str, ...], recursive: bool, namespace: str, ou
 
     Every object is decoded, defaulted and validated by the code that the API server runs; each finding has its
     severity, code, place in the file, field and remedy. Two documents for one object are a finding, too.
+    `fairlead analyze` looks at all objects together as well.
 
     \b
     fairlead validate -f shop/ -R --fail-on warning
@@ -91,60 +54,24 @@ def validate_command(files: tuple[str, ...], recursive: bool, namespace: str, ou
             printing.complain(one, warning=one.severity is not Severity.ERROR)
         click.echo(_summary(count, found))
     elif output == "table":
-        rows = [(one.severity, one.code, one.place, one.object, one.field, _said(one)) for one in found]
-        printing.print_table(("SEVERITY", "CODE", "PLACE", "OBJECT", "FIELD", "MESSAGE"), rows, blank="-")
+        analysisformats.show_table(found)
     else:
         document: dict[str, Any] = {"objects": count, "findings": [msgspec.to_builtins(one) for one in found]}
         printing.show(document, output)
-    worst = max((_RANK[one.severity] for one in found), default=0)
-    sys.exit(1 if worst >= _LIMITS[fail_on] else 0)
+    sys.exit(analysisformats.exit_status(found, fail_on))
 
 
 def findings(paths: Iterable[str], *, recursive: bool, namespace: str) -> tuple[int, list[Finding]]:
     """How many documents the files hold, and what is to be said of them, in the order of the text."""
+    from fairlead.analyze.report import of_diagnostic
     from fairlead.compiler.model import MeshModel
     from fairlead.compiler.offline import load
 
     names, missing = manifests.files(paths, recursive=recursive)
     documents, unread = manifests.read(names)
-    found = [_unreadable(one) for one in (*missing, *unread)]
-    found.extend(map(_of, load(MeshModel(), documents, namespace)))
+    found = [analysisformats.unreadable(one) for one in (*missing, *unread)]
+    found.extend(map(of_diagnostic, load(MeshModel(), documents, namespace)))
     return len(documents), sorted(found, key=lambda one: (one.file, one.line, one.column, one.field, one.code))
-
-
-def _of(said: Diagnostic) -> Finding:
-    ref, at = said.origin.ref, said.origin.position
-    return Finding(
-        said.severity,
-        said.code,
-        said.message,
-        said.remedy,
-        at.file if at else "",
-        at.line if at else 0,
-        at.column if at else 0,
-        ref.group,
-        ref.kind,
-        ref.namespace,
-        ref.name,
-        str(said.origin.path),
-    )
-
-
-def _unreadable(said: Complaint) -> Finding:
-    at = said.position
-    return Finding(
-        said.severity,
-        UNREADABLE_CODE,
-        said.message,
-        "",
-        at.file if at else said.file,
-        at.line if at else 0,
-        at.column if at else 0,
-    )
-
-
-def _said(one: Finding) -> str:
-    return f"{one.message}. {one.remedy}" if one.remedy else one.message
 
 
 def _summary(count: int, found: Sequence[Finding]) -> str:

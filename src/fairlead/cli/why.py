@@ -142,7 +142,7 @@ def _from_log(given: Json) -> Json:
         caller = {"kind": "peer", "address": logged.peer}
     else:
         raise ValueError("the line does not say who called: give --from")
-    return {"from": caller, "request": request, **said}
+    return {"from": caller, "request": request, "endpoint": logged.endpoint, **said}
 
 
 def _traced(wanted: str, state: Path | None) -> tuple[str, str]:
@@ -198,7 +198,7 @@ def _offline(asked: Json, files: tuple[str, ...], given: Json) -> Json:
     try:
         caller = caller_of(mesh, asked["from"])
         request = msgspec.convert(asked["request"], Request)
-        found = answer(mesh, caller, request, fixes=not given["no_changes"])
+        found = answer(mesh, caller, request, fixes=not given["no_changes"], endpoint=asked.get("endpoint", ""))
     except NobodyError as error:
         raise click.UsageError(str(error)) from None
     return {**({"logged": asked["logged"]} if "logged" in asked else {}), **found}
@@ -209,6 +209,8 @@ def _live(asked: Json, revision: int | None, given: Json) -> Json:
     from fairlead.cli.resources import connected
 
     body: Json = {"from": asked["from"], "request": asked["request"], "changes": not given["no_changes"]}
+    if asked.get("endpoint"):
+        body["endpoint"] = asked["endpoint"]
     if given["more"]:
         body["with"] = [one.data for one in _documents(given["more"], recursive=given["recursive"])]
     if revision is not None:

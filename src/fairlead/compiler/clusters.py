@@ -35,7 +35,7 @@ from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.sidecar import Endpoint
-from fairlead.ir.traffic import Policy, Subset, TrafficPolicy, effective_policy
+from fairlead.ir.traffic import Policy, Subset, TrafficPolicy
 from fairlead.ir.view import View
 from fairlead.model.launch import CaptureMode
 
@@ -97,7 +97,7 @@ def clusters_of(r: Reader, key: OutboundKey) -> tuple[ClusterKey, ...]:
             port.number,
             subset,
             key.by_name,
-            _near(r, key, found, effective_policy(policy, subset, port.number)),
+            _near(r, key, found, effective(policy, subset, port.number, found)),
         )
         for port in found.ports
         if port.protocol is not Protocol.UDP
@@ -146,7 +146,7 @@ def endpoints_key(r: Reader, key: ClusterKey) -> EndpointsKey | None:
     if found is None or _discovery(r, found, key) != "EDS":
         return None
     policy, subset = _policy(r, key)
-    placed = placing(r, key.near, found, effective(policy, subset, key.port))
+    placed = placing(r, key.near, found, effective(policy, key.subset, key.port, found))
     return EndpointsKey(key.host, key.port, key.subset, subset.labels if subset is not None else (), placed)
 
 
@@ -165,7 +165,7 @@ def outbound_cluster(r: Reader, key: ClusterKey) -> Resource | None:
     if found is None or port is None:
         return None
     policy, subset = _policy(r, key)
-    said = _said(key, policy, subset)
+    said = _said(key, policy, found)
     return _with_tls(r, key, found, port, _plan(r, key, found, port, policy, subset), said)
 
 
@@ -182,7 +182,7 @@ def named_cluster(r: Reader, key: ClusterKey) -> Resource | None:
     policy, subset = _policy(r, key)
     plan = _plan(r, key, found, port, policy, subset)
     name = names.dns_srv_name(key.port, key.subset, key.host.hostname)
-    said = replace(_said(key, policy, subset), tls=None, proxy_protocol="", tunnel=None)
+    said = replace(_said(key, policy, found), tls=None, proxy_protocol="", tunnel=None)
     return cluster(replace(plan, name=name, http="none", by_locality=False), said)
 
 
@@ -196,8 +196,8 @@ def named_endpoints_key(r: Reader, key: ClusterKey) -> EndpointsKey | None:
     return found._replace(placing=within, sni_dnat=True)
 
 
-def _said(key: ClusterKey, policy: TrafficPolicy | None, subset: Subset | None) -> Policy:
-    said = effective(policy, subset, key.port)
+def _said(key: ClusterKey, policy: TrafficPolicy | None, found: Host) -> Policy:
+    said = effective(policy, key.subset, key.port, found)
     if key.by_name and said.load_balancer is not None and said.load_balancer.simple == "PASSTHROUGH":
         return replace(said, load_balancer=None)  # there is no destination to pass on to
     return said
@@ -206,7 +206,7 @@ def _said(key: ClusterKey, policy: TrafficPolicy | None, subset: Subset | None) 
 def _plan(
     r: Reader, key: ClusterKey, found: Host, port: HostPort, policy: TrafficPolicy | None, subset: Subset | None
 ) -> ClusterPlan:
-    said = _said(key, policy, subset)
+    said = _said(key, policy, found)
     discovery = _discovery(r, found, key)
     groups: tuple[Group, ...] | None = None
     placed = placing(r, key.near, found, said)

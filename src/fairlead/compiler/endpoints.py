@@ -123,14 +123,16 @@ def identities_of(r: Reader, key: HostKey) -> tuple[str, ...]:
     found = host(r, key)
     if found is None:
         return ()
-    domain = settings(r).trust_domain
+    mesh = settings(r)
+    # While a mesh moves, some workloads still have certificates of the former trust domain.
+    domains = (mesh.trust_domain, *mesh.trust_domain_aliases)
     sans = set(found.subject_alt_names)
     for workload in _workloads(r, found):
         if workload.mesh:
-            sans.add(spiffe(domain, workload.key.namespace, workload.service_account))
+            sans.update(spiffe(one, workload.key.namespace, workload.service_account) for one in domains)
     for endpoint in _listed(r, found):
         if endpoint.service_account:
-            sans.add(spiffe(domain, key.namespace, endpoint.service_account))
+            sans.update(spiffe(one, key.namespace, endpoint.service_account) for one in domains)
     return tuple(sorted(sans))
 
 

@@ -17,7 +17,8 @@ from fairlead.compiler.outboundports import ANYWHERE, Caller
 from fairlead.compiler.outboundtcp import rule_target
 from fairlead.envoy import names
 from fairlead.envoy.hcm import Http, connection_manager, outbound_stat_prefix
-from fairlead.envoy.listener import Match, Shape, Socket, build, chain, inspectors, match
+from fairlead.envoy.listener import Match, Shape, Socket, build, chain, inspectors, match, narrowed
+from fairlead.envoy.overlap import Taken
 from fairlead.envoy.resource import Resource
 from fairlead.envoy.tcpproxy import by_server_name, forwarding
 from fairlead.envoy.tls import gateway_server
@@ -72,9 +73,12 @@ def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
     if port is None or not servers:
         return None
     chosen: dict[Match, _Made] = {}
+    taken: Taken[_Made] = Taken()
     for made in _chains(r, view, name, servers, tls=port.tls):
-        kept = chosen.setdefault(made.matching, made)
-        if kept.origin != made.origin:
+        parts, kept = taken.free(made.matching, made)
+        for part in parts:
+            chosen[part] = made if kept is None else made._replace(chain=narrowed(made.chain, part))
+        if kept is not None and kept.origin != made.origin:
             r.report(_repeated(made, kept, name))
     if not chosen:
         return None
@@ -206,7 +210,8 @@ def _repeated(lost: _Made, kept: _Made, name: str) -> Diagnostic:
     return Diagnostic(
         "FL0312",
         Severity.WARNING,
-        f"{what} at listener {name} already goes where {kept.origin.ref} says; this rule is not used",
+        f"{what} at listener {name} already goes, at least in part, where {kept.origin.ref} says; "
+        "for that this rule is not used",
         lost.origin,
         "Remove one of the two, or give them different sniHosts.",
     )

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFilter
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
+from msgspec.structs import replace
 
 from fairlead.compiler.hosts import PortKey, host, settings
 from fairlead.compiler.loggers import listener_loggers, loggers, trace
@@ -42,6 +43,7 @@ from fairlead.envoy.listener import (
     inspectors,
     match,
 )
+from fairlead.envoy.overlap import Taken
 from fairlead.envoy.resource import Resource
 from fairlead.envoy.route import Unknown, unknown_route
 from fairlead.envoy.tcpproxy import BLACK_HOLE, TcpTarget, forwarding, tcp_proxy, to_cluster
@@ -264,19 +266,21 @@ def _standing(r: Reader, at: At) -> tuple[Standing, ...]:
 
 def _forwarded(r: Reader, at: At, found: tuple[_Entry, ...]) -> list[TcpChain]:
     """The chains that forward bytes. Reports those that another one leaves nothing."""
-    taken: dict[Match, TcpChain] = {}
+    taken: Taken[TcpChain] = Taken()
+    out: list[TcpChain] = []
     for one in found:
         if not one.tcp:
             continue
         shared = bool(at.caller.bind) or at.address == ANYWHERE
         key = ChainsKey(at.caller, one.standing.host, at.port, one.standing.subnet, shared)
         for made in tcp_chains(r, key):
-            kept = taken.setdefault(made.matching, made)
-            if kept is not made and not one.http:
+            parts, kept = taken.free(made.matching, made)
+            out.extend(replace(made, matching=part) for part in parts)
+            if kept is not None and not parts and not one.http:
                 served = host(r, one.standing.host)
                 if served is not None:
                     r.report(_unserved(served, at, f"{kept.origin.ref} already takes these connections"))
-    return list(taken.values())
+    return out
 
 
 def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:

@@ -13,17 +13,17 @@ import msgspec
 
 from fairlead.compiler.hosts import NameKey, destination_name, host, host_named, settings
 from fairlead.compiler.outboundports import Caller
-from fairlead.compiler.policies import PolicyKey, patterns, policy_for
+from fairlead.compiler.policies import PolicyKey, effective, patterns, policy_for
 from fairlead.compiler.scope import special
 from fairlead.compiler.sidecars import namespace_of, sees_routes
 from fairlead.envoy import names
 from fairlead.envoy.listener import Match, match
+from fairlead.envoy.overlap import Taken
 from fairlead.envoy.tcpproxy import TcpTarget
 from fairlead.inc import Reader, rule
 from fairlead.ir.host import Host, HostKey, Resolution
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.route import MESH, ROUTES_BY_MESH_HOST, ROUTES_MESH, Destination, L4Match, L4Rule, RouteSet
-from fairlead.ir.traffic import effective_policy
 from fairlead.ir.view import selects
 from fairlead.ir.visibility import host_matches, is_visible
 from fairlead.model.diagnostic import Origin
@@ -124,16 +124,19 @@ def _routes(r: Reader, caller: Caller, found: Host) -> Iterator[RouteSet]:
 
 
 def _tls_chains(r: Reader, key: ChainsKey, found: Host, routes: Iterable[RouteSet]) -> Iterator[TcpChain]:
-    handled: set[Match] = set()
+    taken: Taken[L4Rule] = Taken()
+    handled = False
     own = (key.subnet,) if key.subnet else ()
     for one in routes:
         for said in one.tls:
             target = rule_target(r, key.caller, said, key.port, f"{one.key.name}.{one.key.namespace}")
-            for condition in said.matches if target is not None else ():
-                matching = match(subnets=condition.destination_subnets or own, sni=condition.sni_hosts)
-                if holds(key.caller, condition, key.port) and matching not in handled:
-                    handled.add(matching)
-                    yield TcpChain(matching, target, said.origin)  # type: ignore[arg-type]
+            if target is None:
+                continue
+            for condition in said.matches:
+                if holds(key.caller, condition, key.port):
+                    matching = match(subnets=condition.destination_subnets or own, sni=condition.sni_hosts)
+                    handled = True
+                    yield from (TcpChain(part, target, said.origin) for part in taken.free(matching, said)[0])
     if not handled:
         sni = (found.key.hostname,) if key.shared or key.subnet else ()
         yield TcpChain(match(subnets=own, sni=sni), _own_target(r, key), found.origin)
@@ -141,22 +144,19 @@ def _tls_chains(r: Reader, key: ChainsKey, found: Host, routes: Iterable[RouteSe
 
 def _tcp_chains(r: Reader, key: ChainsKey, found: Host, routes: Iterable[RouteSet]) -> Iterator[TcpChain]:
     own = (key.subnet,) if key.subnet else ()
-    everything = match(subnets=own)
-    taken: set[Match] = set()
+    taken: Taken[Origin] = Taken()
     for one in routes:
         for said in one.tcp:
             subnets = _subnets(key, said)
             target = rule_target(r, key.caller, said, key.port, f"{one.key.name}.{one.key.namespace}")
             if subnets is None or target is None:
                 continue
-            matching = match(subnets=subnets or own)
-            if matching not in taken:
-                taken.add(matching)
-                yield TcpChain(matching, target, said.origin)
+            parts, _ = taken.free(match(subnets=subnets or own), said.origin)
+            yield from (TcpChain(part, target, said.origin) for part in parts)
             if not subnets:
                 return
-    if everything not in taken:
-        yield TcpChain(everything, _own_target(r, key), found.origin)
+    parts, _ = taken.free(match(subnets=own), found.origin)
+    yield from (TcpChain(part, _own_target(r, key), found.origin) for part in parts)
 
 
 def _subnets(key: ChainsKey, said: L4Rule) -> tuple[str, ...] | None:
@@ -184,7 +184,7 @@ def _with_policy(r: Reader, caller: Caller, target: TcpTarget, at: HostKey | Non
         return target
     near = special(r, namespace_of(caller.namespace)).seen_by(at.hostname)
     client_labels = caller.labels if near else ()
-    said = effective_policy(policy_for(r, PolicyKey(near, client_labels, at)), subset, port)
+    said = effective(policy_for(r, PolicyKey(near, client_labels, at)), subset, port, found)
     balancer = said.load_balancer
     served = found.port(port)
     over_mesh = not found.external and (said.tls is None or said.tls.mode == "ISTIO_MUTUAL")

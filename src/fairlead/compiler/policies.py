@@ -15,10 +15,12 @@ from msgspec.structs import replace
 from fairlead.compiler.hosts import settings
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
-from fairlead.ir.host import HostKey
+from fairlead.ir.host import Host, HostKey
 from fairlead.ir.traffic import (
     TRAFFIC_POLICIES,
     TRAFFIC_POLICIES_BY_HOST,
+    HashPolicy,
+    LoadBalancer,
     Policy,
     Subset,
     TrafficPolicy,
@@ -59,9 +61,20 @@ def patterns(hostname: str) -> Iterator[str]:
         yield "*"
 
 
-def effective(policy: TrafficPolicy | None, subset: Subset | None, port: int) -> Policy:
-    """What holds for one port of a host or subset."""
-    return effective_policy(policy, subset.name if subset is not None else "", port)
+_BY_CLIENT = HashPolicy(source_ip=True)
+"""What makes calls of one address go to one instance."""
+
+
+def effective(policy: TrafficPolicy | None, subset: str, port: int, found: Host) -> Policy:
+    """What holds for one port of a host or of a subset of it ("": none).
+
+    A host may itself want that one client keeps one instance; a policy that says how to balance stands before that.
+    """
+    said = effective_policy(policy, subset, port)
+    balancer = said.load_balancer or LoadBalancer()
+    if not found.sticky or balancer.simple or balancer.hash is not None or balancer.utilization is not None:
+        return said
+    return replace(said, load_balancer=replace(balancer, hash=_BY_CLIENT))
 
 
 def _policies(r: Reader, key: PolicyKey, namespace: str, pattern: str) -> Iterator[TrafficPolicy]:

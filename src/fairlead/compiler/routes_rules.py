@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from fairlead.compiler.hosts import NameKey, destination_name, host, host_named, settings
-from fairlead.compiler.policies import PolicyKey, patterns, policy_for
+from fairlead.compiler.policies import PolicyKey, effective, patterns, policy_for
 from fairlead.compiler.sidecars import imports_of, is_limited, namespace_of, sees_routes
 from fairlead.envoy import names
 from fairlead.envoy.route import RouteList, Serving, default_route, http_route, route_list
@@ -36,7 +36,7 @@ from fairlead.ir.route import (
     specificity,
 )
 from fairlead.ir.sidecar import ANY, EXCEPT, OWN
-from fairlead.ir.traffic import TRAFFIC_POLICIES_BY_HOST, HashPolicy, effective_policy
+from fairlead.ir.traffic import TRAFFIC_POLICIES_BY_HOST, HashPolicy
 from fairlead.ir.view import selects
 from fairlead.ir.visibility import is_visible
 from fairlead.model.diagnostic import Diagnostic, Origin, Severity
@@ -362,7 +362,8 @@ def _has_subset(r: Reader, client: ClientKey, at: HostKey, subset: str) -> bool:
 def _hash(r: Reader, client: ClientKey, at: HostKey, subset: str, port: int) -> HashPolicy | None:
     """What requests to a host are hashed by, where its traffic policy balances by a consistent hash."""
     policy = policy_for(r, PolicyKey(client.namespace, client.labels, at))
-    balancer = effective_policy(policy, subset, port).load_balancer
+    found = host(r, at)
+    balancer = effective(policy, subset, port, found).load_balancer if found is not None else None
     return None if balancer is None else balancer.hash
 
 

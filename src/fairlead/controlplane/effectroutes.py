@@ -56,6 +56,10 @@ class Effects:
         self._feed = feed
         self._delivery = delivery
 
+    def of(self, changed: dict[Ref, Json | None]) -> Json:
+        """What it does to proxies if objects are as these documents say (None: gone). Raises ValueError."""
+        return self._told(changed, full=False, backwards=False)
+
     def routes(self) -> list[BaseRoute]:
         """The route."""
         return [Route("/fairlead/v1/effect", administrators(self._effect), methods=["POST"])]

@@ -9,7 +9,6 @@ at`); `/fairlead/v1/timeline` has everything that happened (`told.Asked`); POST 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import Any
 
 import msgspec
@@ -21,8 +20,7 @@ from fairlead.apiserver.admission import Admission, Write
 from fairlead.apiserver.app import user_of
 from fairlead.apiserver.refusal import Refusal
 from fairlead.controlplane import past, told
-from fairlead.controlplane.delivery import Delivery
-from fairlead.controlplane.feed import Feed
+from fairlead.controlplane.effectroutes import Effects
 from fairlead.controlplane.operations import administrators, refused
 from fairlead.model.caller import COMMAND_HEADER, MESSAGE_HEADER, decoded
 from fairlead.model.ref import Ref
@@ -41,13 +39,6 @@ class Restoring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     to: int = 0
     undo: int = 0
     object: dict[str, str] | None = None
-
-
-class Pushed(msgspec.Struct, frozen=True):
-    """What a change would send: to how many proxies, and how many resources of each type, over all of them."""
-
-    proxies: int
-    resources: dict[str, int]
 
 
 def wanted(query: Any) -> Wanted:
@@ -86,11 +77,10 @@ def ref_of(query: Any) -> Ref:
 class History:
     """The routes and what they need."""
 
-    def __init__(self, store: Store, feed: Feed, delivery: Delivery, admission: Admission, timeline: Timeline) -> None:
+    def __init__(self, store: Store, effects: Effects, admission: Admission, timeline: Timeline) -> None:
         self._timeline = timeline
         self._store = store
-        self._feed = feed
-        self._delivery = delivery
+        self._effects = effects
         self._admission = admission
 
     def routes(self) -> list[BaseRoute]:
@@ -183,7 +173,7 @@ class History:
     def _done(self, plan: past.Plan, write: Write) -> Json:
         """Restore, or only judge it; what it does to objects and proxies."""
         before = {ref: self._store.get(ref) for ref in plan.documents}
-        pushed = self._pushed(plan)
+        effect = self._effects.of(plan.documents)
         revision = self._store.revision
         warnings = self._admission.restore(plan.documents, write) if plan.documents else []
         changes = [past.described(ref, before[ref], plan.documents[ref]) for ref in sorted(plan.documents)]
@@ -194,17 +184,5 @@ class History:
             "undone": past.listed(plan.undone),
             "conflicts": plan.conflicts,
             "warnings": warnings,
-            "pushed": msgspec.to_builtins(pushed),
+            "effect": effect,
         }
-
-    def _pushed(self, plan: past.Plan) -> Pushed:
-        resources: Counter[str] = Counter()
-        proxies = 0
-        with self._feed.supposing(plan.documents) as differing:
-            for view, changed in differing.items():
-                names = {url: len(found) for url, found in changed.items() if found}
-                count = len(self._delivery.members(view)) if names else 0
-                proxies += count
-                for type_url, number in names.items():
-                    resources[type_url.rpartition(".")[2]] += number * count
-        return Pushed(proxies, dict(sorted(resources.items())))

@@ -28,7 +28,9 @@ from fairlead.compiler.model import MeshModel
 from fairlead.compiler.registry import registry
 from fairlead.controlplane import memory
 from fairlead.controlplane.allocation import Allocation
+from fairlead.controlplane.analysisroutes import Analyses, analysis_routes
 from fairlead.controlplane.authorityroutes import authority_routes, forecast
+from fairlead.controlplane.checkroutes import check_routes
 from fairlead.controlplane.chronicle import Chronicle
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.effectroutes import Effects
@@ -290,9 +292,11 @@ class ControlPlane:
 
     def _api(self, certificates: _ServerCertificates) -> ApiServer:
         allocation = Allocation(self.store, self.model.kinds, self.settings.service_range)
+        walks = Walks(self.store, self.feed, self.delivery, self.proxies, allocation.allocate)
         strictness = Strictness(self.model, self.proxies, self.plaintext)
         admission = Admission(self.store, self.model.kinds, allocate=allocation.allocate, advise=strictness.advise)
         key_file, cert_file = self._write_certificate(certificates)
+        effects = Effects(self.store, self.feed, self.delivery)
         return ApiServer(
             admission,
             _Authenticator(self.tokens),
@@ -305,10 +309,12 @@ class ControlPlane:
                 *operations(self.proxies, self.feed, self.delivery, lambda: self.xds, self.profiler, self._findings),
                 *authority_routes(self),
                 *start_routes(self.model),
-                *why_routes(Walks(self.store, self.feed, self.delivery, self.proxies, allocation.allocate)),
+                *why_routes(walks),
+                *analysis_routes(Analyses(self.store, self.feed, walks, time.time)),
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
-                *Effects(self.store, self.feed, self.delivery).routes(),
-                *History(self.store, self.feed, self.delivery, admission, self.chronicle.timeline).routes(),
+                *check_routes(self.store, self.state.store, self.feed, self._findings),
+                *effects.routes(),
+                *History(self.store, effects, admission, self.chronicle.timeline).routes(),
             ],
         )
 

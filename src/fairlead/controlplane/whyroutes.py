@@ -1,8 +1,9 @@
 """The route that walks requests through the running mesh: POST `/fairlead/v1/why`, for administrators.
 
 The body has `from` (a caller) and `request` (see `simulate.request`; a caller of kind `peer` is whoever has that
-`address`), and may have `with` (documents, as if they were applied), `at` (a revision, as things stood then) and
-`changes` (false: look for none). The answer is a walk (see `simulate.answering`).
+`address`), and may have `with` (documents, as if they were applied), `at` (a revision, as things stood then),
+`endpoint` (ADDRESS:PORT, the instance to follow where several could get the request) and `changes` (false: look for
+none). The answer is a walk (see `simulate.answering`).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={
     more: tuple[Json, ...] = ()
     at: int | None = None
     changes: bool = True
+    endpoint: str = ""
 
 
 class Walks:
@@ -57,11 +59,21 @@ class Walks:
 
     def answer(self, asked: Question) -> Json:
         """The walk, JSON-shaped. Raises ValueError, NobodyError and StoreError with messages for people."""
-        documents = {**self._as_it_was(asked.at), **self._as_if(asked.more)}
+        with self.standing(asked.at, asked.more) as (mesh, _):
+            caller = caller_of(mesh, asked.caller)
+            return answer(mesh, caller, asked.request, fixes=asked.changes, endpoint=asked.endpoint)
+
+    @contextmanager
+    def standing(self, at: int | None, more: tuple[Json, ...]) -> Generator[tuple[Mesh, dict[Ref, Json | None]]]:
+        """The mesh as it stood at a revision (None: now) and as if documents were applied; and what differs from now.
+
+        Nothing may be awaited inside. Raises ValueError and StoreError with messages for people.
+        """
+        documents = {**self._as_it_was(at), **self._as_if(more)}
         with self._supposing(documents):
             mesh = self._mesh(supposed=bool(documents))
             try:
-                return answer(mesh, caller_of(mesh, asked.caller), asked.request, fixes=asked.changes)
+                yield mesh, documents
             finally:
                 mesh.close()
 

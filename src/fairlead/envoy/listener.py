@@ -95,6 +95,14 @@ def chain(
     return made
 
 
+def narrowed(made: FilterChain, matching: Match) -> FilterChain:
+    """The chain for another match."""
+    found = FilterChain()
+    found.CopyFrom(made)
+    found.filter_chain_match.CopyFrom(_chain_match(matching))
+    return found
+
+
 def _chain_match(matching: Match) -> FilterChainMatch:
     made = FilterChainMatch(
         server_names=matching.sni,

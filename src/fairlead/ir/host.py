@@ -47,6 +47,7 @@ class Host(msgspec.Struct, frozen=True):
     `addresses` are virtual addresses (or CIDRs); none for headless hosts. `selector` chooses workloads of the
     namespace; None where endpoints are listed by the object itself. `created` orders objects that claim one name.
     `allocated` are addresses that a host without any was given, to be called at by clients that look its name up here.
+    `sticky` says that one client keeps one instance (a Service's sessionAffinity).
     `alias` is the name for which the host merely stands (ExternalName). `joined` names the objects that have added
     ports to it, besides `name` (see `join_hosts`). `locality` is what the object itself says of close endpoints.
     """
@@ -68,6 +69,7 @@ class Host(msgspec.Struct, frozen=True):
     alias: str = ""
     joined: tuple[str, ...] = ()
     locality: LocalityLb | None = None
+    sticky: bool = False
     allocated: tuple[str, ...] = ()
 
     @property

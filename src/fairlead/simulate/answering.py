@@ -18,9 +18,12 @@ from fairlead.simulate.walker import walk
 Json = dict[str, Any]
 
 
-def answer(mesh: Mesh, caller: Caller, request: Request, *, fixes: bool = True) -> Json:
-    """Walk a request; for one that does not get what it came for, also what would let it. Raises NobodyError."""
-    found = walk(mesh, caller, request)
+def answer(mesh: Mesh, caller: Caller, request: Request, *, fixes: bool = True, endpoint: str = "") -> Json:
+    """Walk a request (see `walk`); for one that does not get what it came for, also what would let it.
+
+    Raises NobodyError.
+    """
+    found = walk(mesh, caller, request, endpoint)
     changes = remedies(mesh, caller, request, found) if fixes and not passes(found) else []
     return {
         "from": msgspec.to_builtins(caller),

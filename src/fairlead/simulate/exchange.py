@@ -10,8 +10,10 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from google.protobuf.message import Message as Proto
 
+from fairlead.envoy import names
 from fairlead.envoy.messages import unpacked as unpacked_any
 from fairlead.envoy.resource import ROUTE
+from fairlead.envoy.route import CONNECT_ROUTE, DEFAULT_ROUTE
 from fairlead.model.diagnostic import Origin
 from fairlead.simulate.message import Message
 from fairlead.simulate.request import Request
@@ -19,6 +21,9 @@ from fairlead.simulate.routing import Share, Taken, match_words, shares, take
 from fairlead.simulate.visit import Visit
 from fairlead.simulate.walk import Setting
 from fairlead.simulate.world import Routes
+
+_MADE = (DEFAULT_ROUTE, CONNECT_ROUTE, names.ALLOW_ANY, names.BLOCK_ALL)
+"""Routes that no rule of an object makes."""
 
 P = TypeVar("P", bound=Proto)
 
@@ -70,7 +75,11 @@ class Exchange:
         """Note the choice as Envoy logs it, also for a request that a filter then refuses."""
         # A redirect to TLS stands in the place of any route.
         route = None if self._asks_for_tls(found.host) else found.route
-        led = shares(route.route, self.message) if route is not None and route.HasField("route") else ()
+        led = (
+            shares(route.route, self.message, self.visit.preferred_cluster)
+            if route is not None and route.HasField("route")
+            else ()
+        )
         self.visit.name(
             virtual_host=found.host.name if found.host is not None else "",
             route=route.name if route is not None else "",
@@ -109,7 +118,12 @@ class Exchange:
         route = self.selected.route
         if route is None:
             return ()
-        return self.visit.mesh.origins.route(route) or self.host_origins()
+        origins = self.visit.mesh.origins
+        own = origins.route(route)
+        patched = origins.patches(self.visit.proxy.view, ROUTE, self.selected.name)
+        # A route that the compiler does not make is one that a patch has added.
+        added = not own and route.name not in _MADE
+        return (*patched, *self.host_origins()) if added else (*(own or self.host_origins()), *patched)
 
     def host_origins(self) -> tuple[Origin, ...]:
         """The object that defines the host of the chosen route's cluster."""
@@ -137,7 +151,7 @@ class Exchange:
     def shares(self) -> tuple[Share, ...]:
         """The clusters that may get the request."""
         route = self.selected.route
-        return shares(route.route, self.message) if route is not None else ()
+        return shares(route.route, self.message, self.visit.preferred_cluster) if route is not None else ()
 
     def tell_route(self) -> None:
         """Add the steps of routing; raises Ended where there is no virtual host or no route."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from fairlead.envoy import names
-from fairlead.envoy.resource import CLUSTER, ENDPOINT
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, SECRET
 from fairlead.model.diagnostic import Origin
 from fairlead.simulate.connection import Connection, Inside
 from fairlead.simulate.upstream import Dialled, Picked, dial, limits, pick, spoken
@@ -44,6 +45,7 @@ def onward(visit: Visit, wanted: Wanted) -> Onward:
     """The connection to the endpoint that gets the request; raises Ended where there is none."""
     cluster, assignment = _cluster(visit, wanted)
     origins = visit.mesh.origins.cluster(cluster) or wanted.origins
+    origins = (*origins, *visit.mesh.origins.patches(visit.proxy.view, CLUSTER, cluster.name))
     limited = limits(cluster)
     kind = Cluster.DiscoveryType.Name(cluster.type) if not cluster.HasField("cluster_type") else "by name"
     visit.say(
@@ -119,6 +121,13 @@ def _nobody(visit: Visit, cluster: Cluster, origins: tuple[Origin, ...]) -> None
         parts = cluster.name.split("|")
         subset = parts[2] if len(parts) == 4 else ""
         said = f"no healthy endpoint{' with the labels of subset ' + subset if subset else ''}"
+        chosen = visit.mesh.selected(parts[-1])
+        sick = [one for one in chosen if not one.healthy]
+        if sick:
+            said += f"; unhealthy: {', '.join(one.key.name for one in sick[:3])}{' ...' if len(sick) > 3 else ''}"
+            origins = (*visit.mesh.origins.placed(*(one.origin for one in sick[:3])), *origins)
+        elif not chosen and len(parts) == 4:
+            said += ": the host's selector chooses no workload"
     visit.say("endpoint", cluster.name, said, origins, setting=Setting(ENDPOINT, cluster.name), passed=False)
 
 
@@ -189,9 +198,23 @@ def _connection(
     return Connection(address, port, visit.proxy.address, True, dialled.sni, alpn, identity, dialled.mesh, inner)
 
 
-def tell_dialled(visit: Visit, made: Onward) -> None:
-    """Add the step of the TLS decision towards an endpoint."""
+def missing_secret(visit: Visit, names_of: Iterable[str]) -> str:
+    """The first credential that the control plane should have for the proxy, and has not; "" for none."""
+    known = visit.catalog[SECRET]
+    if not visit.mesh.complete:
+        return ""
+    return next((one for one in names_of if one.startswith(names.CREDENTIAL_PREFIX) and one not in known), "")
+
+
+def tell_dialled(visit: Visit, made: Onward, *, http: bool) -> None:
+    """Add the step of the TLS decision towards an endpoint; raises Ended where what it needs is not there."""
     dialled = made.dialled
+    lacking = missing_secret(visit, dialled.secrets)
+    if lacking:
+        said = f"there is no Secret {lacking.removeprefix(names.CREDENTIAL_PREFIX)} for this"
+        visit.say("upstream tls", "TLS", said, visit.mesh.origins.cluster(made.cluster), passed=False)
+        flags, details = "UF", "upstream_reset_before_response_started{remote_connection_failure|TLS_error}"
+        raise visit.end(503 if http else 0, flags, details, "" if http else "reset")
     where = Setting(CLUSTER, made.cluster.name, f"transportSocketMatches[{dialled.match}]" if dialled.match else "")
     origins = visit.mesh.origins.cluster(made.cluster)[:1]
     if not dialled.tls:

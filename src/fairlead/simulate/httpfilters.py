@@ -90,8 +90,8 @@ def _setting(exchange: Exchange, name: str) -> Setting:
 
 def _unknown(exchange: Exchange, one: HttpFilter, why: str) -> None:
     visit = exchange.visit
-    found = visit.mesh.origins.extension(one.name) or visit.mesh.origins.behind(
-        visit.proxy.view, LISTENER, visit.listener.name, "EnvoyFilter"
+    found = visit.mesh.origins.extension(one.name) or visit.mesh.origins.patches(
+        visit.proxy.view, LISTENER, visit.listener.name
     )
     visit.trail.doubt(f"filter {one.name} of {visit.proxy.shown}: {why}")
     visit.say("filter", one.name, f"undecided: {why}", found, setting=_setting(exchange, one.name))
@@ -235,6 +235,7 @@ def _inject(exchange: Exchange, name: str, config: Any) -> None:
         percent = _percent(fault.delay.percentage)
         if percent:
             seconds = fault.delay.fixed_delay.ToTimedelta().total_seconds()
+            visit.delayed = percent >= 100
             visit.say("fault", "delay", f"{percent:g} % of requests wait {seconds:g} s", origins)
     if not fault.HasField("abort"):
         return
@@ -301,7 +302,7 @@ def _limit_there(exchange: Exchange, name: str, config: Any) -> None:
 def _rate_limits(exchange: Exchange, name: str) -> tuple[Origin, ...]:
     visit = exchange.visit
     found = visit.mesh.origins.extension(name)
-    return found or visit.mesh.origins.behind(visit.proxy.view, LISTENER, visit.listener.name, "EnvoyFilter")
+    return found or visit.mesh.origins.patches(visit.proxy.view, LISTENER, visit.listener.name)
 
 
 def _mutate(exchange: Exchange, name: str, config: Any) -> None:

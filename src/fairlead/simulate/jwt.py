@@ -5,9 +5,9 @@ Signatures are not looked at: a request says whether its token is valid, and if 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http.cookies import SimpleCookie
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import (
@@ -28,8 +28,7 @@ NOT_FOR_US = "Audiences in Jwt are not allowed"
 UNKNOWN_ISSUER = "Jwt issuer is not configured"
 EXPIRED = "Jwt is expired"
 NOT_SIGNED = "Jwt verification fails"
-_WEAK = (MISSING, UNKNOWN_ISSUER)
-"""Of several problems these give way to others."""
+NOT_A_TOKEN = "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections"  # noqa: S105
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -64,7 +63,16 @@ def _wanted(config: JwtAuthentication, message: Message, per_route: PerRouteConf
     return None
 
 
+class _Shown(NamedTuple):
+    """A token where a provider looks for it: its text, and the header that it is in ("": elsewhere)."""
+
+    text: str
+    header: str = ""
+
+
 class _Verifier:
+    """Goes through requirements as Envoy does, which takes a token away and adds headers as soon as it has taken it."""
+
     def __init__(self, config: JwtAuthentication, request: Request, message: Message, taken: list[str]) -> None:
         self._config = config
         self._request = request
@@ -77,9 +85,8 @@ class _Verifier:
             case "provider_name":
                 return self._provider(asked.provider_name)
             case "provider_and_audiences":
-                return self._provider(
-                    asked.provider_and_audiences.provider_name, list(asked.provider_and_audiences.audiences)
-                )
+                named = asked.provider_and_audiences
+                return self._provider(named.provider_name, list(named.audiences))
             case "requires_any":
                 return self._any(list(asked.requires_any.requirements))
             case "requires_all":
@@ -88,38 +95,45 @@ class _Verifier:
                 return ""
 
     def _any(self, many: list[JwtRequirement]) -> str:
-        worst = ""
-        lenient = ""
+        """Of several problems the last one counts, but a token that is missing, or of another issuer, least."""
+        lenient: set[str | None] = set()
+        worst = MISSING
         for one in many:
             kind = one.WhichOneof("requires_type")
             if kind in ("allow_missing", "allow_missing_or_failed"):
-                lenient = str(kind)
+                lenient.add(kind)
                 continue
-            said = self.requirement(one)
-            if not said:
+            problem = self.requirement(one)
+            if not problem:
                 return ""
-            if not worst or said not in _WEAK:
-                worst = said
-        if lenient == "allow_missing_or_failed" or (lenient and worst in ("", MISSING)):
+            if worst == MISSING or problem not in (MISSING, UNKNOWN_ISSUER):
+                worst = problem
+        if "allow_missing_or_failed" in lenient or (lenient and worst == MISSING):
             return ""
         return worst
 
     def _provider(self, name: str, audiences: list[str] | None = None) -> str:
+        """Verify what is shown where a provider looks, the last place first: all of it must be valid."""
         provider = self._config.providers[name]
-        if not shows_token(provider, self._request, self._message):
-            return MISSING
-        problem = self._token(provider, audiences or list(provider.audiences))
-        if not problem:
-            self._taken.append(name)
-        return problem
+        for header in (provider.forward_payload_header, *(each.header_name for each in provider.claim_to_headers)):
+            self._message.remove(header)
+        tokens = _shown(provider, self._message)
+        for token in reversed(tokens):
+            problem = self._token(token, name, provider, audiences or list(provider.audiences))
+            if problem:
+                return problem
+        return "" if tokens else MISSING
 
-    def _token(self, provider: JwtProvider, audiences: list[str]) -> str:
-        """The first problem in the order in which Envoy looks: issuer, time, audience, signature.
+    def _token(self, token: _Shown, name: str, provider: JwtProvider, audiences: list[str]) -> str:
+        """The first problem in the order in which Envoy looks: form, issuer, time, audience, signature.
 
         A token whose audience is wrong is as good as any to a provider that asks for none.
         """
-        request, claims = self._request, self._request.claims
-        wrong = request.token_problem
+        claims, wrong = self._request.claims, self._request.token_problem
+        if not self._message.token or token.text != self._message.token:
+            if token.text.count(".") != 2:
+                return NOT_A_TOKEN
+            raise Undecided("a token that is not in the Authorization header decides; it is not looked at")
         if claims is None and not wrong:
             raise Undecided("the claims of the token decide, and are not given")
         if wrong == "issuer" or (claims is not None and provider.issuer not in ("", claims.get("iss", ""))):
@@ -132,7 +146,47 @@ class _Verifier:
             return NOT_SIGNED
         if provider.local_jwks.inline_string == UNKNOWN_KEYS:
             raise Undecided(f"the keys of {provider.issuer or 'the issuer'} are not known here")
+        self._take(name, provider, token, claims or {})
         return ""
+
+    def _take(self, name: str, provider: JwtProvider, token: _Shown, claims: Mapping[str, Any]) -> None:
+        message = self._message
+        if name not in self._taken:
+            self._taken.append(name)
+        if provider.forward_payload_header:
+            message.headers.append((provider.forward_payload_header.lower(), "(the token's payload)"))
+        for one in provider.claim_to_headers:
+            value = _claim(claims, one.claim_name)
+            if value is not None:
+                text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+                message.headers.append((one.header_name.lower(), text))
+        if not provider.forward and token.header:
+            message.remove(token.header)
+
+
+def _shown(provider: JwtProvider, message: Message) -> list[_Shown]:
+    """The tokens of a request at the places where a provider looks, in Envoy's order of places."""
+    headers = [(one.name.lower(), one.value_prefix) for one in provider.from_headers]
+    parameters = list(provider.from_params)
+    if not (headers or parameters or provider.from_cookies):
+        headers, parameters = [("authorization", "Bearer ")], ["access_token"]
+    found: list[_Shown] = []
+    for name, prefix in sorted(headers, key="".join):
+        value = message.header(name)
+        if value is not None and prefix in value:
+            found.append(_Shown(value.partition(prefix)[2] if prefix else value, name))
+    query, cookies = message.query, SimpleCookie(message.header("cookie") or "")
+    found += [_Shown(query[name]) for name in sorted(parameters) if name in query]
+    found += [_Shown(cookies[name].value) for name in sorted(provider.from_cookies) if name in cookies]
+    return found
+
+
+def _claim(claims: Mapping[str, Any], path: str) -> Any:
+    """The value of a claim, `a.b` is b inside of a; None: there is none."""
+    value: Any = claims
+    for part in path.split("."):
+        value = cast("Mapping[str, Any]", value).get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _is_for(claims: Mapping[str, Any] | None, audiences: list[str]) -> bool:
@@ -144,40 +198,8 @@ def _is_for(claims: Mapping[str, Any] | None, audiences: list[str]) -> bool:
     return bool({_plain(one) for one in given} & {_plain(one) for one in audiences})
 
 
-def shows_token(provider: JwtProvider, request: Request, message: Message) -> bool:
-    """Whether the request has a token where a provider looks for it."""
-    if request.token_problem == "missing":  # noqa: S105 - the name of a problem
-        return False
-    standard = not (provider.from_headers or provider.from_params or provider.from_cookies)
-    bearer = (message.header("authorization") or "").startswith("Bearer ")
-    presents = request.claims is not None or bool(request.token_problem)
-    places: list[Callable[[], bool]] = []
-    if standard:
-        places.append(lambda: "access_token" in message.query)
-    for one in provider.from_headers:
-        places.append(_present(message, one.name.lower(), one.value_prefix))
-    places += [lambda one=one: one in message.query for one in provider.from_params]
-    cookies = SimpleCookie(message.header("cookie") or "")
-    places += [lambda one=one: one in cookies for one in provider.from_cookies]
-    if any(found() for found in places):
-        return True
-    authorised = standard or any(
-        one.name.lower() == "authorization" and one.value_prefix.strip() in ("", "Bearer")
-        for one in provider.from_headers
-    )
-    return authorised and (presents or bearer)
-
-
-def _present(message: Message, name: str, prefix: str) -> Callable[[], bool]:
-    def found() -> bool:
-        value = message.header(name)
-        return value is not None and value.startswith(prefix)
-
-    return found
-
-
 def accepted(config: JwtAuthentication, name: str, claims: Mapping[str, Any], message: Message) -> None:
-    """What the filter does with a token that it takes: metadata, headers for the application, the token removed."""
+    """Leave the payload of a token that was taken to the filters that come later."""
     provider = config.providers[name]
     if provider.payload_in_metadata:
         spaced = set(provider.normalize_payload_in_metadata.space_delimited_claims)
@@ -186,16 +208,6 @@ def accepted(config: JwtAuthentication, name: str, claims: Mapping[str, Any], me
             for key, value in claims.items()
         }
         message.metadata.setdefault("envoy.filters.http.jwt_authn", {})[provider.payload_in_metadata] = payload
-    if provider.forward_payload_header:
-        message.set(provider.forward_payload_header, "(the token's payload)")
-    for one in provider.claim_to_headers:
-        value: Any = claims
-        for part in one.claim_name.split("."):
-            value = cast("Mapping[str, Any]", value).get(part) if isinstance(value, Mapping) else None
-        if value is not None:
-            message.set(one.header_name, value if isinstance(value, str) else msgspec.json.encode(value).decode())
-    if not provider.forward and not provider.from_headers:
-        message.remove("authorization")
 
 
 def _plain(audience: str) -> str:

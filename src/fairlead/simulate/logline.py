@@ -14,7 +14,10 @@ _OPERATOR = re.compile(r"%(?:[^%(]|\([^)]*\))+%")
 
 
 class Logged(msgspec.Struct, frozen=True):
-    """What a line says of a request. `inbound`: the called workload's proxy wrote it; `peer` is who connected to it."""
+    """What a line says of a request. `inbound`: the called workload's proxy wrote it; `peer` is who connected to it.
+
+    `endpoint` is the instance (ADDRESS:PORT) that got the request, as far as one did.
+    """
 
     request: Request
     inbound: bool
@@ -24,6 +27,7 @@ class Logged(msgspec.Struct, frozen=True):
     details: str
     cluster: str
     request_id: str = ""
+    endpoint: str = ""
 
 
 def _pattern() -> re.Pattern[str]:
@@ -98,6 +102,7 @@ def _logged(said: dict[str, str]) -> Logged:
         said.get("response_code_details", ""),
         cluster,
         said.get("request_id", ""),
+        "" if inbound else said.get("upstream_host", ""),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, spiffe
+from fairlead.compiler.endpoints import EndpointsKey, SelectionKey, endpoints_of, selected, spiffe
 from fairlead.compiler.gateways import GatewaysKey, translations
 from fairlead.compiler.hosts import mesh as mesh_settings
 from fairlead.compiler.model import MeshModel
@@ -18,6 +18,7 @@ from fairlead.ir.host import HOSTS, HOSTS_BY_ADDRESS, HOSTS_BY_NAME, HostKey
 from fairlead.ir.mesh import MESH_KEY
 from fairlead.ir.mesh import Mesh as Settings
 from fairlead.ir.view import View
+from fairlead.ir.workload import WORKLOADS, Workload
 from fairlead.simulate.origins import Origins, Positions
 from fairlead.simulate.world import World
 
@@ -79,10 +80,14 @@ class Mesh:
         positions: Positions = lambda _: None,
         served: Callable[[View], Catalog] | None = None,
         world: World | None = None,
+        *,
+        complete: bool = True,
     ) -> None:
         self.model = model
         self.workloads = workloads
         self.world = world or World()
+        self.complete = complete
+        """Whether everything that the mesh has is in the model: files seldom have Secrets."""
         self.origins = Origins(model, positions)
         self._served = served or model.publisher.catalog
         self._opened: dict[View, None] = {}
@@ -143,6 +148,18 @@ class Mesh:
         found: list[LbEndpoint] = []
         for key in self.model.engine.find(HOSTS_BY_NAME, hostname):
             found.extend(self.model.engine.call(endpoints_of, EndpointsKey(key, port)))
+        return tuple(found)
+
+    def selected(self, hostname: str) -> tuple[Workload, ...]:
+        """The workloads that a host's selector chooses, healthy or not."""
+        found: list[Workload] = []
+        for key in self.model.engine.find(HOSTS_BY_NAME, hostname):
+            row = self.model.engine.get(HOSTS, key)
+            if row is None or row.selector is None:
+                continue
+            for at in self.model.engine.call(selected, SelectionKey(key.namespace, row.selector)):
+                workload = self.model.engine.get(WORKLOADS, at)
+                found.extend([workload] if workload is not None else ())
         return tuple(found)
 
     def ports(self, hostname: str) -> tuple[int, ...]:

@@ -45,6 +45,8 @@ _ESCAPED_PLAIN = re.compile(r"%(2d|3[0-9]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae])
 """Letters, digits and `-_~`, which need no escape."""
 _UNSAFE = re.compile(r'["<>^`{|}]')
 """What a path may hold escaped only."""
+_TOKEN = "header.payload.signature"  # noqa: S105 - no secret: there is none
+"""Stands for a token of which only the claims are told."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -64,6 +66,17 @@ class Message:
             self.headers.append(("content-type", "application/grpc"))
         self.grpc = self.header("content-type") in ("application/grpc", "application/grpc+proto")
         self.metadata: dict[str, dict[str, Any]] = {}
+        self.token = self._own_token(request)
+        """The text of the token of which the request tells the claims, or what is wrong with it."""
+
+    def _own_token(self, request: Request) -> str:
+        value = self.header("authorization")
+        if value is not None:
+            return value.partition(" ")[2]
+        if request.token_problem == "missing" or (request.claims is None and not request.token_problem):  # noqa: S105
+            return ""
+        self.headers.append(("authorization", f"Bearer {_TOKEN}"))
+        return _TOKEN
 
     def header(self, name: str) -> str | None:
         """The value of a header or pseudo header, None if there is none."""

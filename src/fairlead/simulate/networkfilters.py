@@ -49,7 +49,8 @@ def pass_network_filter(visit: Visit, one: NetworkFilter, flowing: Bytes) -> Non
     elif not isinstance(config, SniForward):
         why = f"what filter {one.name} does is not modelled"
         visit.trail.doubt(f"{visit.proxy.shown}: {why}")
-        found = visit.mesh.origins.extension(one.name)
+        own = visit.mesh.origins.extension(one.name)
+        found = own or visit.mesh.origins.patches(visit.proxy.view, LISTENER, visit.listener.name)
         visit.say("filter", one.name, f"undecided: {why}", found, setting=Setting(LISTENER, visit.listener.name))
 
 

@@ -14,9 +14,11 @@ from google.protobuf.struct_pb2 import Struct
 
 from fairlead.compiler.hosts import NameKey, host_named, mesh
 from fairlead.compiler.model import OBJECTS, MeshModel
+from fairlead.compiler.patches import Patched, ProxyKey
 from fairlead.compiler.sidecars import SidecarKey, proxy_scope, sidecar_for
 from fairlead.envoy.resource import LISTENER
 from fairlead.envoy.routematch import route_match
+from fairlead.inc import Reader, rule
 from fairlead.ir.authn import REQUEST_POLICIES_BY_NAMESPACE
 from fairlead.ir.gateway import GATEWAYS
 from fairlead.ir.host import HOSTS, HostKey
@@ -39,6 +41,7 @@ _RULE = re.compile(r"ns\[(?P<namespace>[^\]]*)\]-policy\[(?P<name>[^\]]*)\]-rule
 _CONFIG = re.compile(r"/apis/(?P<group>[^/]*)/v1/namespaces/(?P<namespace>[^/]*)/(?P<kind>[^/]*)/(?P<name>.*)")
 _EXTENSION = re.compile(r"extensions\.istio\.io/(?P<kind>\w+)/(?P<namespace>[^.]+)\.(?P<name>.+)")
 _LIMIT = re.compile(r"fairlead\.ratelimit\.(?:local|global)\.(?P<namespace>[^.]+)\.(?P<name>.+)")
+_NETWORKING = "networking.istio.io"
 _EXTENSIONS = {"wasmplugin": "WasmPlugin", "trafficextension": "TrafficExtension"}
 
 Positions = Callable[[Origin], Position | None]
@@ -61,11 +64,17 @@ class Origins:
                 out[msgspec.structs.replace(one, position=at)] = None
         return tuple(out)
 
-    def behind(self, view: View, type_url: str, name: str, *kinds: str) -> Found:
-        """The objects of some kinds on which a resource depends."""
-        found = self._model.publisher.origins(view, type_url, name)
-        refs = sorted({one for one in found if isinstance(one, Ref) and one.kind in kinds})
-        return self.placed(*(Origin(one) for one in refs))
+    def patches(self, view: View, type_url: str, name: str) -> Found:
+        """The EnvoyFilters that have changed a resource; nothing where they leave it as it would be without them."""
+        if not self._model.engine.call(_patch_sets, view):
+            return ()
+        part = self._model.publisher.part(view, type_url, name)
+        if part is None or not isinstance(part.key, Patched):
+            return ()
+        at = part.key
+        if self._model.engine.call(at.rule, at.key) == self._model.publisher.catalog(view)[type_url].get(name):
+            return ()
+        return self.placed(*(Origin(Ref(_NETWORKING, "EnvoyFilter", *one)) for one in at.proxy.sets))
 
     def exists(self, ref: Ref) -> bool:
         """Whether there is such an object."""
@@ -156,14 +165,14 @@ class Origins:
 
     def _rule(self, routes: RouteSet, route: Route) -> tuple[Origin, ...]:
         asked = route.match.SerializeToString(deterministic=True)
-        for rule in routes.http:
-            for at, match in enumerate(rule.matches or (None,)):
-                name = f"{rule.name}.{match.name}" if match is not None and match.name else rule.name
+        for said in routes.http:
+            for at, match in enumerate(said.matches or (None,)):
+                name = f"{said.name}.{match.name}" if match is not None and match.name else said.name
                 if name != route.name:
                     continue
                 made = route_match(match, gateway_api=routes.gateway_api)
                 if made.SerializeToString(deterministic=True) == asked:
-                    return (self._match_field(rule, at), rule.origin) if match is not None else (rule.origin,)
+                    return (self._match_field(said, at), said.origin) if match is not None else (said.origin,)
         return ()
 
     def _match_field(self, rule: HttpRule, at: int) -> Origin:
@@ -184,9 +193,9 @@ class Origins:
             return found
         key = NamespacedName(rules[0].ref.namespace, rules[0].ref.name)
         written = self._model.engine.get(WRITTEN_ROUTES, key)
-        for rule in written.http if written is not None else ():
-            if rule.origin.path == rules[0].path and rule.routes:
-                weighted = [one for one in rule.routes if one.weight > 0] if len(rule.routes) > 1 else list(rule.routes)
+        for said in written.http if written is not None else ():
+            if said.origin.path == rules[0].path and said.routes:
+                weighted = [one for one in said.routes if one.weight > 0] if len(said.routes) > 1 else list(said.routes)
                 chosen = weighted[max(at, 0)] if max(at, 0) < len(weighted) else weighted[0]
                 return self.placed(_child(chosen.origin, "destination"), *found)
         return found
@@ -260,6 +269,12 @@ class Origins:
 
     def _root(self) -> str:
         return self._model.engine.call(mesh, MESH_KEY).root_namespace
+
+
+@rule
+def _patch_sets(r: Reader, view: View) -> bool:
+    """Whether any EnvoyFilter is for a proxy."""
+    return bool(ProxyKey.of(r, view).sets)
 
 
 def child(found: Iterable[Origin], *parts: str | int) -> Found:

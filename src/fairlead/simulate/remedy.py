@@ -250,6 +250,11 @@ class _Candidates:
 
     def _leaving_out(self, step: Step) -> Iterator[Edit]:
         for origin in step.origins:
+            if origin.ref.kind == "EnvoyFilter":
+                document = self._editor.document(origin.ref) or {"spec": {}}
+                patches: list[Any] = document["spec"].get("configPatches") or []
+                for at in range(len(patches)):
+                    yield Edit(origin.ref, "remove", SPEC.child("configPatches", at))
             path = tuple(origin.path)
             if path[-1:] == ("destination",):
                 continue

@@ -147,8 +147,11 @@ class Share(NamedTuple):
     at: int
 
 
-def shares(action: RouteAction, message: Message) -> tuple[Share, ...]:
-    """The clusters that may get the request, the one that gets most first; those of weight 0 get nothing."""
+def shares(action: RouteAction, message: Message, preferred: str = "") -> tuple[Share, ...]:
+    """The clusters that may get the request, the one that gets most first; those of weight 0 get nothing.
+
+    `preferred` comes before all, if it may get the request.
+    """
     kind = action.WhichOneof("cluster_specifier")
     if kind == "cluster":
         return (Share(action.cluster, 1, 1, -1),)
@@ -159,7 +162,7 @@ def shares(action: RouteAction, message: Message) -> tuple[Share, ...]:
     found = [(at, one) for at, one in enumerate(action.weighted_clusters.clusters) if one.weight.value]
     total = sum(one.weight.value for _, one in found)
     made = [Share(one.name, one.weight.value, total, at) for at, one in found]
-    return tuple(sorted(made, key=lambda one: (-one.weight, one.at)))
+    return tuple(sorted(made, key=lambda one: (one.cluster != preferred, -one.weight, one.at)))
 
 
 def rewritten(route: Route, message: Message) -> list[str]:

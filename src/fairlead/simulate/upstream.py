@@ -16,7 +16,7 @@ from envoy.extensions.transport_sockets.proxy_protocol.v3.upstream_proxy_protoco
     ProxyProtocolUpstreamTransport,
 )
 from envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
-from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, UpstreamTlsContext
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf.json_format import MessageToDict
 
@@ -95,7 +95,7 @@ class Dialled(msgspec.Struct, frozen=True):
     """How an endpoint is dialled. `match` is the name of the transport socket match, "" for the cluster's only one.
 
     `mesh`: with the workload's own certificate. `accepts` are the names of which the server's certificate must have
-    one (none: any). `verifies` whether the server's certificate is looked at.
+    one (none: any). `verifies` whether the server's certificate is looked at. `secrets` are those that it needs.
     """
 
     tls: bool = False
@@ -106,6 +106,7 @@ class Dialled(msgspec.Struct, frozen=True):
     presents: bool = False
     accepts: Any = ()
     verifies: bool = False
+    secrets: tuple[str, ...] = ()
 
     def accepts_name(self, name: str) -> bool:
         """Whether a server of this name is taken."""
@@ -148,8 +149,14 @@ def _transport(socket: TransportSocket, host: str) -> Dialled:
         mesh=secrets[:1] == [names.IDENTITY_SECRET],
         presents=bool(secrets or common.tls_certificates),
         accepts=tuple(validation.match_typed_subject_alt_names),
+        secrets=(*secrets, *(one for one in [_roots(common)] if one)),
         verifies=common.HasField("combined_validation_context") or common.HasField("validation_context"),
     )
+
+
+def _roots(common: CommonTlsContext) -> str:
+    """The secret with the authorities that judge the other side, "" for none."""
+    return common.combined_validation_context.validation_context_sds_secret_config.name
 
 
 def spoken(cluster: Cluster, inside: Inside, alpn: Sequence[str]) -> Inside:

@@ -20,11 +20,18 @@ class Ended(Exception):
     """The request, or the connection, ends here.
 
     `closed` is how a connection ends that is not answered: `reset` by the proxy after it was made, `tls` in the
-    handshake, `refused` where nobody listens.
+    handshake, `refused` where nobody listens. `terminated` is whether TLS ended at the proxy.
     """
 
     def __init__(
-        self, status: int, flags: str = "", details: str = "", *, hop: Hop = "server", closed: Closed = ""
+        self,
+        status: int,
+        flags: str = "",
+        details: str = "",
+        *,
+        hop: Hop = "server",
+        closed: Closed = "",
+        terminated: bool = False,
     ) -> None:
         super().__init__(details)
         self.status = status
@@ -32,12 +39,15 @@ class Ended(Exception):
         self.details = details
         self.hop: Hop = hop
         self.closed: Closed = closed
+        self.terminated = terminated
 
 
 class Trail:
     """The steps so far, what the first proxy chose, and what could not be decided."""
 
-    def __init__(self, preferred: str = "") -> None:
+    def __init__(self, preferred: str = "", cluster: str = "") -> None:
+        self.cluster = cluster
+        """The cluster that is followed where the first proxy shares requests out among several."""
         self.preferred = preferred
         """The endpoint that is followed where several could get the request."""
         self.steps: list[Step] = []
@@ -66,9 +76,16 @@ class Visit:
         self.chain = FilterChain()
         self.terminated = False
         """Whether TLS ended at this proxy."""
+        self.delayed = False
+        """Whether a fault has made the request wait here."""
         self.peer = Peer(connection.address, connection.port, connection.source, sni=connection.sni)
         self._first = trail.hops == 0
         trail.hops += 1
+
+    @property
+    def preferred_cluster(self) -> str:
+        """The cluster that this proxy is to choose where it may, "" for the one that gets most."""
+        return self.trail.cluster if self._first else ""
 
     @property
     def inbound(self) -> bool:
@@ -95,4 +112,5 @@ class Visit:
 
     def end(self, status: int, flags: str, details: str, closed: Closed = "") -> Ended:
         """How it ends, to be raised."""
-        return Ended(status, flags, details, hop=self.hop, closed=closed)
+        said = ",".join(one for one in ("DI" if self.delayed else "", flags) if one)
+        return Ended(status, said, details, hop=self.hop, closed=closed, terminated=self.terminated)

@@ -83,7 +83,7 @@ class Verdict(msgspec.Struct, frozen=True):
     @property
     def reached(self) -> bool:
         """Whether the application would see the request."""
-        return self.details == "via_upstream" and not self.flags
+        return self.details == "via_upstream" and self.flags in ("", "DI")
 
 
 class Walk(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 from envoy.config.core.v3.base_pb2 import TrafficDirection
+from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
@@ -18,7 +19,7 @@ from fairlead.simulate.arrival import arrive
 from fairlead.simulate.client import original_client
 from fairlead.simulate.connection import Connection
 from fairlead.simulate.exchange import Exchange
-from fairlead.simulate.forwarding import Onward, Wanted, onward, tell_dialled
+from fairlead.simulate.forwarding import Onward, Wanted, missing_secret, onward, tell_dialled
 from fairlead.simulate.httpfilters import pass_filters
 from fairlead.simulate.matching import Undecided, unpacked
 from fairlead.simulate.mesh import Mesh, Proxy
@@ -27,7 +28,7 @@ from fairlead.simulate.networkfilters import Bytes, pass_network_filter
 from fairlead.simulate.rbac import Peer
 from fairlead.simulate.request import Caller, Request
 from fairlead.simulate.requesting import route_request
-from fairlead.simulate.visit import Ended, Trail, Visit
+from fairlead.simulate.visit import Closed, Ended, Trail, Visit
 from fairlead.simulate.walk import Hop, Setting, Step, Verdict, Walk
 
 _MOST_HOPS = 8
@@ -40,19 +41,20 @@ _FAILURES = {
 """How a proxy calls what happens to its connection to an upstream."""
 
 
-def walk(mesh: Mesh, caller: Caller, request: Request, endpoint: str = "") -> Walk:
+def walk(mesh: Mesh, caller: Caller, request: Request, endpoint: str = "", cluster: str = "") -> Walk:
     """Walk a request through the mesh. Raises NobodyError where the caller, or what it calls, is not there.
 
-    `endpoint` (ADDRESS:PORT) is followed where several could get the request, such as the one that an access log names.
+    `endpoint` (ADDRESS:PORT) is followed where several could get the request, and `cluster` where the first proxy
+    shares requests out among several: such as those that an access log names.
     """
-    return _Walker(mesh, request, endpoint).walk(caller)
+    return _Walker(mesh, request, Trail(endpoint, cluster)).walk(caller)
 
 
 class _Walker:
-    def __init__(self, mesh: Mesh, request: Request, endpoint: str) -> None:
+    def __init__(self, mesh: Mesh, request: Request, trail: Trail) -> None:
         self._mesh = mesh
         self._request = request
-        self._trail = Trail(endpoint)
+        self._trail = trail
         self._message = None if request.protocol == "tcp" else Message(request)
 
     def walk(self, caller: Caller) -> Walk:
@@ -69,10 +71,15 @@ class _Walker:
     def _success(self) -> int:
         return 0 if self._message is None else 200
 
+    def _status(self, ended: Ended) -> int:
+        """What the client gets: gRPC has its status beside HTTP's, which is 200 also where a proxy refuses."""
+        grpc = self._message is not None and self._message.grpc
+        return 200 if grpc and ended.status else ended.status
+
     def _verdict(self, ended: Ended) -> Verdict:
         met = self._trail.met
         return Verdict(
-            ended.status,
+            self._status(ended),
             ended.hop,
             ended.flags,
             ended.details,
@@ -117,7 +124,8 @@ class _Walker:
         chosen = listening.choose(listener, seen)
         where = Setting(LISTENER, listener.name)
         said = f"takes connections to {connection.address}:{connection.port}"
-        visit.say("listener", listener.name, said, self._listener_origins(visit), setting=where)
+        patched = self._mesh.origins.patches(visit.proxy.view, LISTENER, listener.name)
+        visit.say("listener", listener.name, said, (*self._listener_origins(visit), *patched), setting=where)
         if chosen.chain is None:
             what = "TLS" if seen.transport == "tls" else "plaintext"
             said = f"no filter chain takes this {what} connection: {chosen.lost} fits none"
@@ -162,6 +170,12 @@ class _Walker:
             visit.peer = peer
             return
         origins = self._chain_origins(visit) or self._listener_origins(visit)
+        wanted = [one.name for one in context.common_tls_context.tls_certificate_sds_secret_configs]
+        lacking = missing_secret(visit, wanted)
+        if lacking:
+            said = f"there is no Secret {lacking.removeprefix(names.CREDENTIAL_PREFIX)} with a certificate for the port"
+            visit.say("tls", visit.chain.name, said, origins, passed=False)
+            raise visit.end(0, "", "tls_handshake", "reset")
         if problem:
             said = {
                 "plaintext": "the client does not speak TLS, which the port asks for",
@@ -189,16 +203,27 @@ class _Walker:
             elif one.typed_config.Is(TcpProxy.DESCRIPTOR):
                 self._forward_bytes(visit, unpacked(one.typed_config, TcpProxy), flowing)
             else:
-                # The last filter has a connection made to the upstream before the ones before it have seen a byte.
-                self._name_upstream(visit)
-                pass_network_filter(visit, one, flowing)
+                self._pass(visit, one, flowing)
         visit.say("filter", visit.chain.name, "the filter chain ends without a destination", passed=False)
         raise visit.end(0, "", "no_filter", "reset")
 
-    def _name_upstream(self, visit: Visit) -> None:
+    def _pass(self, visit: Visit, one: NetworkFilter, flowing: Bytes) -> None:
+        """One filter before the last. That has a connection made to the upstream before the others see a byte."""
         last = visit.chain.filters[-1]
-        if last.typed_config.Is(TcpProxy.DESCRIPTOR):
-            visit.name(cluster=_heaviest(unpacked(last.typed_config, TcpProxy)))
+        if not last.typed_config.Is(TcpProxy.DESCRIPTOR):
+            pass_network_filter(visit, one, flowing)
+            return
+        cluster = flowing.cluster or _chosen(unpacked(last.typed_config, TcpProxy), visit.preferred_cluster)
+        visit.name(cluster=cluster)
+        told = len(visit.trail.steps)
+        try:
+            pass_network_filter(visit, one, flowing)
+        except Ended as refused:
+            steps = visit.trail.steps[told:]
+            del visit.trail.steps[told:]
+            onward(visit, Wanted(cluster, visit.connection.address, visit.connection.inside, http=False))
+            visit.trail.steps[told:] = steps
+            raise refused from None
 
     def _parse(self, visit: Visit, manager: HttpConnectionManager) -> None:
         """HTTP."""
@@ -228,7 +253,7 @@ class _Walker:
         if not cluster:
             weighted = proxy.weighted_clusters.clusters
             total = sum(one.weight for one in weighted)
-            cluster = _heaviest(proxy)
+            cluster = _chosen(proxy, visit.preferred_cluster)
             said = ", ".join(f"{100 * one.weight / total:g} % to {one.name}" for one in weighted if one.weight)
             visit.say("route", "tcp_proxy", f"{said}; the walk follows {cluster}")
         visit.name(cluster=cluster)
@@ -241,7 +266,7 @@ class _Walker:
         """To the application, or to the next proxy; raises Ended."""
         if visit.hop == "server" and visit.listener.traffic_direction == TrafficDirection.INBOUND:
             self._deliver(visit, made)
-        tell_dialled(visit, made)
+        tell_dialled(visit, made, http=_parses(visit))
         server = None if made.external else self._mesh.workloads.at(made.connection.address)
         if server is None or (server.view.capture.mode == "none" and server.view.type == "sidecar"):
             self._outside(visit, made, known=server is not None)
@@ -253,8 +278,11 @@ class _Walker:
             raise self._failed(visit, "tls", retried=retried)
         hop: Hop = "server" if server.view.type == "sidecar" else "gateway"
         ended = self._serve(server, hop, made.connection)
-        if ended.closed and (_parses(visit) or ended.closed != "reset"):
-            raise self._failed(visit, ended.closed, retried=retried)
+        # Closed before the handshake that this proxy began is over, as by a server that speaks no TLS.
+        unfinished = ended.closed == "reset" and dialled.tls and not ended.terminated
+        closed: Closed = "tls" if unfinished else ended.closed
+        if closed and (_parses(visit) or closed != "reset"):
+            raise self._failed(visit, closed, retried=retried)
         raise ended
 
     def _failed(self, visit: Visit, closed: str, *, retried: bool) -> Ended:
@@ -317,11 +345,12 @@ def _parses(visit: Visit) -> bool:
     return any(one.typed_config.Is(HttpConnectionManager.DESCRIPTOR) for one in visit.chain.filters)
 
 
-def _heaviest(proxy: TcpProxy) -> str:
-    """The cluster to which most connections go."""
+def _chosen(proxy: TcpProxy, preferred: str) -> str:
+    """The cluster to which most connections go, or the preferred one if any go there."""
     if proxy.cluster:
         return proxy.cluster
-    return max(proxy.weighted_clusters.clusters, key=lambda one: one.weight).name
+    used = [one for one in proxy.weighted_clusters.clusters if one.weight]
+    return max(used, key=lambda one: (one.name == preferred, one.weight)).name
 
 
 def _chain_words(transport: str, alpn: tuple[str, ...], sni: str) -> str:

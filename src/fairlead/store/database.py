@@ -232,6 +232,14 @@ class Database:
         limit = [wanted.limit] if wanted.limit else []
         return self.run(statement, [*given, *given, *limit]).fetchall()
 
+    def integrity(self) -> str:
+        """`ok`, or what is damaged."""
+        return str(self.run("PRAGMA quick_check(3)").fetchone()[0])
+
+    def count(self) -> int:
+        """How many objects there are."""
+        return int(self.run("SELECT COUNT(*) FROM live").fetchone()[0])
+
     def kinds(self) -> list[tuple[str, str]]:
         """(group, kind) of everything that the history holds."""
         return self.run("SELECT DISTINCT grp, kind FROM history ORDER BY grp, kind").fetchall()

@@ -250,6 +250,16 @@ class Store:
             rows = self._database.commits(wanted)
         return _changes(rows)
 
+    def integrity(self) -> str:
+        """`ok`, or what of the file is damaged; reads all of it."""
+        with self._lock:
+            return self._database.integrity()
+
+    def count(self) -> int:
+        """How many objects there are."""
+        with self._lock:
+            return self._database.count()
+
     def require(self, revision: int) -> None:
         """Raise Gone if what there was at a revision cannot be read any more."""
         with self._lock:

@@ -32,4 +32,5 @@ CHANGES = (
     ),
     Code("FL3902", "RevisionGone", ERROR, "A revision is not kept any more, or has not come yet."),
     Code("FL3903", "NoSuchEvent", ERROR, "The timeline has no events of this kind.", "Use one of those it lists."),
+    Code("FL3910", "CheckFailed", ERROR, "A check of `fairlead check` ended with an error of its own.", "Report it."),
 )

@@ -9,7 +9,7 @@ from fairlead.analyze import queries, shape
 from fairlead.analyze.analyzer import Analyzer
 from fairlead.analyze.document import DESTINATION_RULE, DOCUMENTS, NODE, POD, SERVICE, Document, workload_labels
 from fairlead.analyze.finding import Said
-from fairlead.analyze.probes import to_service
+from fairlead.analyze.probes import to_subset
 from fairlead.inc import Reader
 from fairlead.model.path import SPEC
 
@@ -55,7 +55,7 @@ def selecting(r: Reader, one: Document) -> Iterator[Said]:
         if wanted and not _anyone(r, owner, wanted):
             name = shape.text(subset, "name")
             said = f"no workload of {host} has the labels of subset {name} ({_text(shape.pairs(subset, 'labels'))})"
-            probe = to_service(one.ref.namespace, host)
+            probe = to_subset(r, host, one.ref.namespace, name)
             yield Said(
                 "IST0173", said, SPEC.child("subsets", at, "labels"), "Requests to it end with 503.", probe=probe
             )
@@ -78,8 +78,8 @@ def _anyone(r: Reader, owner: Document, wanted: dict[str, str]) -> bool:
             return True
     plain = {key: value for key, value in wanted.items() if key not in _TOPOLOGY and key != _HOSTNAME}
     if len(plain) == len(wanted):
-        return queries.any_matching(r, wanted)
-    return any(queries.includes(_labels(r, ref), wanted) for ref in queries.matching(r, plain))
+        return queries.any_matching(r, wanted, owner.ref.namespace)
+    return any(queries.includes(_labels(r, ref), wanted) for ref in queries.matching(r, plain, owner.ref.namespace))
 
 
 def _labels(r: Reader, ref: Any) -> dict[str, str]:

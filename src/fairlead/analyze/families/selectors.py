@@ -21,7 +21,6 @@ from fairlead.analyze.document import (
     WORKLOADS,
     Document,
     selector_text,
-    workload_labels,
 )
 from fairlead.analyze.finding import Said
 from fairlead.inc import Reader
@@ -55,16 +54,11 @@ def _overlapping(r: Reader, one: Document, code: str) -> Iterator[Said]:
     # Others are asked for once, and each workload is named with all that select it.
     others = [other for other in queries.every(r, one.sort, one.ref.namespace) if _selector(other)]
     for ref in selected:
-        labels = _labels(r, ref)
+        labels = queries.labels_of(r, ref)
         names = [str(other.ref) for other in others if queries.includes(labels, _selector(other))]
         if len(names) > 1:
             said = f"{ref} is selected by {', '.join(names)}, of which only the oldest counts"
             yield Said(code, said, METADATA / "name", "Let each workload be selected by one.")
-
-
-def _labels(r: Reader, ref: Ref) -> dict[str, str]:
-    one = r.get(DOCUMENTS, ref)
-    return (workload_labels(one) if one else None) or {}
 
 
 def _alone(r: Reader, one: Document, code: str) -> Iterator[Said]:
@@ -160,7 +154,7 @@ def for_gateways(r: Reader, one: Document) -> Iterator[Said]:
     if not selector or shape.value(one.spec, "targetRef"):
         return
     for ref in queries.matching(r, selector, one.ref.namespace):
-        name = _labels(r, ref).get(_GATEWAY_NAME)
+        name = queries.labels_of(r, ref).get(_GATEWAY_NAME)
         if name and ref.kind == "Pod":
             yield Said("IST0166", f"the selector does not reach the gateway {name}", _path(one), "Use targetRefs.")
 

@@ -131,10 +131,12 @@ _GOOD_WHEN_FALSE = frozenset(("Conflicted", "Degraded", "Stalled"))
 _MESH_GROUPS = (".istio.io", "gateway.networking.k8s.io", "fairlead.dev")
 
 
+def _has_conditions(one: Document) -> bool:
+    return "status" in one.data and one.ref.group.endswith(_MESH_GROUPS)
+
+
 def conditions(_: Reader, one: Document) -> Iterator[Said]:
     """Conditions in an object's status that say that something is wrong with it."""
-    if not one.ref.group.endswith(_MESH_GROUPS):
-        return
     for at, condition in shape.entries(one.data, "status", "conditions"):
         sort, status = shape.text(condition, "type"), shape.text(condition, "status")
         if (status == "False" and sort in _GOOD_WHEN_TRUE) or (status == "True" and sort in _GOOD_WHEN_FALSE):
@@ -153,5 +155,5 @@ ANALYZERS = (
     Analyzer("telemetry.LightstepAnalyzer", ("IST0002",), (TELEMETRY,), lightstep),
     Analyzer("meshnetworks.MeshNetworksAnalyzer", ("IST0126",), (CONFIG_MAP, MESH_NETWORKS), networks),
     Analyzer("deprecation.DeprecationAnalyzer", ("IST0002",), (VIRTUAL_SERVICE, SIDECAR), deprecated),
-    Analyzer("conditions.ConditionAnalyzer", ("IST0171",), (), conditions),
+    Analyzer("conditions.ConditionAnalyzer", ("IST0171",), (), conditions, applies=_has_conditions),
 )

@@ -63,24 +63,24 @@ def destination_hosts(r: Reader, one: Document) -> Iterator[Said]:
             hidden = queries.hidden_by(r, to.host, one.ref.namespace)
             why = f"{hidden.ref} defines it and is not exported here" if hidden else "no Service or ServiceEntry has it"
             said = f"there is no {to.word} {to.host}: {why}"
-            yield Said("IST0101", said, to.path / "host", probe=to_host(one, to.path))
+            yield Said("IST0101", said, to.path / "host", probe=to_host(r, one, to.path))
         else:
-            yield from _port(one, to, owner)
+            yield from _port(r, one, to, owner)
     if shape.words(one.spec, "gateways"):
         yield from _without_subset(r, one)
 
 
-def _port(one: Document, to: Target, owner: Document) -> Iterator[Said]:
+def _port(r: Reader, one: Document, to: Target, owner: Document) -> Iterator[Said]:
     listed = [
         shape.number(port, "port") or shape.number(port, "number") or 0 for port in shape.items(owner.spec, "ports")
     ]
     if to.port is None:
         if len(listed) > 1:
             said = f"{to.host} has the ports {', '.join(map(str, listed))} and the destination says none of them"
-            yield Said("IST0112", said, to.path, "Set destination.port.number.", probe=to_host(one, to.path))
+            yield Said("IST0112", said, to.path, "Set destination.port.number.", probe=to_host(r, one, to.path))
     elif to.port not in listed:
         said = f"{to.host} has no port {to.port}; {owner.ref} has {', '.join(map(str, listed)) or 'none'}"
-        yield Said("IST0101", said, to.path.child("port", "number"), probe=to_host(one, to.path))
+        yield Said("IST0101", said, to.path.child("port", "number"), probe=to_host(r, one, to.path))
 
 
 def _without_subset(r: Reader, one: Document) -> Iterator[Said]:
@@ -105,7 +105,7 @@ def subsets(r: Reader, one: Document) -> Iterator[Said]:
         if to.subset not in known:
             said = f"no DestinationRule of {to.host} has a subset {to.subset}"
             remedy = f"Its subsets are {', '.join(sorted(set(known)))}." if known else ""
-            yield Said("IST0101", said, to.path / "subset", remedy, probe=to_host(one, to.path))
+            yield Said("IST0101", said, to.path / "subset", remedy, probe=to_host(r, one, to.path))
 
 
 def conflicting_hosts(r: Reader, one: Document) -> Iterator[Said]:

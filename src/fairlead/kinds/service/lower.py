@@ -51,6 +51,7 @@ def lower(_: Reader, obj: Object[Service]) -> Iterator[Emission]:
             created=obj.meta.creation_timestamp or "",
             publish_not_ready=spec.publish_not_ready_addresses,
             locality=closeness(obj),
+            sticky=spec.session_affinity == "ClientIP",
             alias=spec.external_name.rstrip(".") if alias else "",
         ),
     )

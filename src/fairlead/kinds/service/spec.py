@@ -49,7 +49,9 @@ class ServicePort(Spec, frozen=True):
 class ClientIPConfig(Spec, frozen=True):
     """Settings of session affinity by client address."""
 
-    timeout_seconds: Annotated[int | None, Meta(description="1 to 86400; default 10800.")] = None
+    timeout_seconds: Annotated[
+        int | None, Meta(description="Kept, without effect: workloads are kept while they live.")
+    ] = None
 
 
 class SessionAffinityConfig(Spec, frozen=True):
@@ -103,7 +105,8 @@ class Service(Spec, frozen=True):
         bool, Meta(description="Send traffic to workloads that are not ready, too.")
     ] = False
     session_affinity: Annotated[
-        Literal["None", "ClientIP"], Meta(description="Whether one client keeps its workload.")
+        Literal["None", "ClientIP"],
+        Meta(description="ClientIP: one client keeps one workload, unless a DestinationRule balances otherwise."),
     ] = "None"
     session_affinity_config: Annotated[
         SessionAffinityConfig | None, Meta(description="Settings of session affinity.")

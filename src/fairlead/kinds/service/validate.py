@@ -16,6 +16,8 @@ from fairlead.model.syntax import export_problems, is_ip, is_ip_or_cidr, label_p
 
 _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9](?:-?[a-z0-9])*\Z")
 _PORTS = SPEC / "ports"
+_FOREVER = 10800
+"""Kubernetes fills this time in where nobody said one."""
 
 
 def validate(obj: Object[Service]) -> Iterator[Problem]:
@@ -119,15 +121,17 @@ def _affinity(spec: Service) -> Iterator[Problem]:
         yield Problem(path, "not possible without session affinity", remedy=remedy, reason="FieldValueForbidden")
     if client is not None and client.timeout_seconds is not None and not 0 < client.timeout_seconds <= 86400:
         yield Problem(path.child("clientIP", "timeoutSeconds"), "must be 1 to 86400")
+    elif client is not None and client.timeout_seconds not in (None, _FOREVER):
+        said = "timeoutSeconds has no effect: a client keeps its workload as long as that is there"
+        where = path.child("clientIP", "timeoutSeconds")
+        yield Problem(where, said, Severity.WARNING, "Remove it.", code="FL0100")
 
 
 def _without_effect(spec: Service) -> Iterator[Problem]:
     """One warning for each field that is kept but not acted on."""
-    affinity = "Set a consistent hash in a DestinationRule."
     ports = "Publish the service through a gateway (Gateway and VirtualService)."
     local = "Use localityLbSetting of a DestinationRule."
     settings: tuple[tuple[str, bool, str], ...] = (
-        ("sessionAffinity", spec.session_affinity == "ClientIP", affinity),
         ("externalIPs", bool(spec.external_ips), ports),
         ("type", spec.type in ("NodePort", "LoadBalancer"), ports),
         ("trafficDistribution", (spec.traffic_distribution or "") not in ("", *CLOSENESS), local),

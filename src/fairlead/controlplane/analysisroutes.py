@@ -1,0 +1,185 @@
+"""The route that analyzes the running mesh: POST `/fairlead/v1/analysis`, for administrators.
+
+The body may have `with` (documents, as if they were applied; of kinds that are not served, too), `at` (a revision, as
+things stood then) and `only` (names of analyzers). The answer has `findings`: with documents those about them, and
+those that are there because of them; else all. The analysis is made when it is first asked for and kept current
+afterwards, by the changes between two questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from fairlead.analyze.analysis import Analysis, Found, reference
+from fairlead.analyze.analyzer import analyzers
+from fairlead.analyze.finding import Finding, of_ref
+from fairlead.analyze.report import in_order, is_served, joined, of_diagnostic
+from fairlead.analyze.suppression import of_objects, suppress
+from fairlead.analyze.witness import Confirming
+from fairlead.controlplane.feed import Feed
+from fairlead.controlplane.operations import administrators, refused
+from fairlead.controlplane.whyroutes import Walks
+from fairlead.model.diagnostic import Diagnostic, Severity
+from fairlead.model.path import FieldPath
+from fairlead.model.ref import Ref
+from fairlead.store.errors import Gone, StoreError
+from fairlead.store.store import Store
+
+Json = dict[str, Any]
+_WRITTEN = frozenset(("managedFields", "resourceVersion", "generation", "uid", "selfLink"))
+"""Metadata that changes with every write and means nothing."""
+
+
+class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"more": "with"}):
+    """The body of a request."""
+
+    more: tuple[Json, ...] = ()
+    at: int | None = None
+    only: tuple[str, ...] = ()
+
+
+class Analyses:
+    """The findings of the running mesh, as it is, as it was, or as it would be. `now` is the time in seconds."""
+
+    def __init__(self, store: Store, feed: Feed, walks: Walks, now: Callable[[], float]) -> None:
+        self._store = store
+        self._feed = feed
+        self._walks = walks
+        self._now = now
+        self._analysis: Analysis | None = None
+        self._documents: dict[Ref, Json] = {}
+        self._revision = 0
+
+    def answer(self, asked: Asked) -> Json:
+        """The report, JSON-shaped. Raises ValueError and StoreError with messages for people."""
+        unknown = set(asked.only) - {one.name for one in analyzers()}
+        if unknown:
+            raise ValueError(f"no analyzer {', '.join(sorted(unknown))}")
+        analysis = self._current()
+        valid, refused_ = self._read(asked.more)
+        given = {reference(one): one for one in asked.more}
+        codes = _codes(asked.only)
+        base = set(analysis.found()) if asked.more else set[Found]()
+        with self._walks.standing(asked.at, valid) as (mesh, differing):
+            supposed: dict[Ref, Json | None] = {**differing, **given}
+            said = [
+                one
+                for one in self._supposed(analysis, supposed)
+                if (not given or one not in base or one.ref in given) and one.finding.code in codes
+            ]
+            diagnostics = [] if asked.only else mesh.model.diagnostics()
+            about_given = (one for one in diagnostics if not given or one.origin.ref in given)
+            found = [finding for _, _, finding in joined(said, about_given, Confirming(mesh))]
+            proxies = len(mesh.workloads.names())
+        everything = {ref: one for ref, one in {**self._documents, **supposed}.items() if one is not None}
+        found.extend(refused_)
+        if not given and not asked.only and asked.at is None:
+            found.extend(self._invalid())
+        about = {ref: one for ref, one in everything.items() if not given or ref in given}
+        left, hidden = suppress(in_order(found), of_objects(about))
+        return {
+            "revision": asked.at if asked.at is not None else self._revision,
+            "objects": len(everything),
+            "proxies": proxies,
+            "suppressed": hidden,
+            "findings": [msgspec.to_builtins(one) for one in in_order(left)],
+        }
+
+    def _supposed(self, analysis: Analysis, documents: dict[Ref, Json | None]) -> list[Found]:
+        """The findings with these documents; afterwards the analysis is as before."""
+        if not documents:
+            return analysis.found()
+        analysis.apply({ref: None if one is None else _meaning(one) for ref, one in documents.items()})
+        try:
+            return analysis.found()
+        finally:
+            analysis.apply({ref: self._documents.get(ref) for ref in documents})
+
+    def _current(self) -> Analysis:
+        """The analysis of what is stored now."""
+        if self._analysis is None:
+            self._analysis = Analysis()
+            self._load(self._analysis)
+        else:
+            try:
+                changes = self._store.changes_since(self._revision)
+            except Gone:
+                self._load(self._analysis)
+            else:
+                changed = {one.ref: None if one.new is None else _meaning(one.new) for one in changes}
+                self._keep(self._analysis, changed)
+                self._revision = max((one.revision for one in changes), default=self._revision)
+        self._analysis.tick(self._now())
+        return self._analysis
+
+    def _load(self, analysis: Analysis) -> None:
+        stored, self._revision = self._store.snapshot()
+        gone: dict[Ref, Json | None] = dict.fromkeys(self._documents)
+        self._keep(analysis, {**gone, **{ref: _meaning(one) for ref, one in stored.items()}})
+
+    def _keep(self, analysis: Analysis, changed: dict[Ref, Json | None]) -> None:
+        analysis.apply(changed)
+        for ref, one in changed.items():
+            if one is None:
+                self._documents.pop(ref, None)
+            else:
+                self._documents[ref] = one
+
+    def _read(self, documents: Iterable[Json]) -> tuple[tuple[Json, ...], list[Finding]]:
+        """The documents that can be supposed, and what admission says of all of them."""
+        kinds = self._feed.model.kinds
+        valid: list[Json] = []
+        found: list[Finding] = []
+        for one in documents:
+            if not is_served(self._feed.model, one):
+                continue
+            obj, problems = kinds.read(one)
+            found.extend(of_diagnostic(Diagnostic.of(problem, reference(one))) for problem in problems)
+            if obj is not None:
+                valid.append(one)
+        return tuple(valid), found
+
+    def _invalid(self) -> list[Finding]:
+        """Objects that are stored and that this version cannot read."""
+        return [
+            Finding(
+                Severity.ERROR,
+                problem.code,
+                f"stored, and not valid any more: {problem.message}",
+                problem.remedy,
+                field=str(FieldPath(problem.path)),
+                **of_ref(ref),
+            )
+            for ref, problems in self._feed.invalid.items()
+            for problem in problems
+        ]
+
+
+def _codes(only: tuple[str, ...]) -> frozenset[str]:
+    """The codes of analyzers; of all without names. A failure is always told."""
+    return frozenset(("IST0001", *(code for one in analyzers() if not only or one.name in only for code in one.codes)))
+
+
+def _meaning(document: Json) -> Json:
+    meta: Json = document.get("metadata") or {}
+    return {**document, "metadata": {key: one for key, one in meta.items() if key not in _WRITTEN}}
+
+
+def analysis_routes(analyses: Analyses) -> list[BaseRoute]:
+    """The route."""
+
+    async def ask(request: Request) -> Response:
+        try:
+            asked = msgspec.json.decode(await request.body() or b"{}", type=Asked)
+            found = analyses.answer(asked)
+        except (msgspec.MsgspecError, ValueError, StoreError) as error:
+            return refused(400, str(error))
+        return Response(msgspec.json.encode(found), media_type="application/json")
+
+    return [Route("/fairlead/v1/analysis", administrators(ask), methods=["POST"])]

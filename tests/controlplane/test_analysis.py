@@ -1,0 +1,74 @@
+"""`fairlead analyze` over a running control plane: as it is, with files as if they were applied, and as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+from click.testing import CliRunner
+
+from fairlead.cli.analyze import analyze
+
+from .running_plane import BASICS, World, entry, obj, routes, service, world
+
+Found = list[dict[str, Any]]
+
+
+async def asked(made: World, *arguments: str, status: int = 0) -> Found:
+    def run() -> Found:
+        found = CliRunner().invoke(analyze, [*arguments, "--kubeconfig", str(made.state.kubeconfig), "-o", "json"])
+        assert found.exit_code == status, found.output
+        return json.loads(found.stdout)["findings"]
+
+    return await asyncio.to_thread(run)
+
+
+def misrouted() -> dict[str, Any]:
+    to = {"destination": {"host": "crat"}}
+    return obj("VirtualService", "cart", spec={"hosts": ["cart"], "http": [{"route": [to]}]})
+
+
+def codes(found: Found) -> set[str]:
+    return {one["code"] for one in found}
+
+
+def test_as_it_is_would_be_and_was(tmp_path: Path) -> None:
+    uvloop.run(_as_it_is_would_be_and_was(tmp_path))
+
+
+async def _as_it_is_would_be_and_was(tmp_path: Path) -> None:
+    async with world(tmp_path / "state") as made:
+        entries = (entry("web-0", "web", "10.0.0.1"), entry("cart-0", "cart", "10.0.0.2", "cart"))
+        await made.apply(*BASICS, service("cart"), service("web"), *entries)
+        web: dict[str, Any] = {"INSTANCE_IPS": "10.0.0.1", "WORKLOAD_NAME": "web", "LABELS": {"app": "web"}}
+        async with made.proxy("web-0", **web):
+            assert "IST0101" not in codes(await asked(made))
+            before = made.plane.store.revision
+
+            wrong = tmp_path / "wrong.json"
+            wrong.write_bytes(msgspec.json.encode(misrouted()))
+            found = await asked(made, str(wrong), "--live", status=1)
+            (one,) = [one for one in found if one["code"] == "IST0101"]
+            assert (one["severity"], one["file"]) == ("Error", str(wrong))
+            assert one["line"] > 0
+            assert one["witness"]["flags"] == "NC"
+            assert "web.shop" in one["witness"]["request"]
+            assert "IST0101" not in codes(await asked(made)), "nothing has been applied"
+
+            invalid = tmp_path / "invalid.json"
+            invalid.write_bytes(msgspec.json.encode(obj("Service", "x", spec={"prots": []})))
+            assert "FL0003" in codes(await asked(made, str(invalid), "--live", status=1))
+
+            await made.apply(misrouted())
+            assert "IST0101" in codes(await asked(made, status=1))
+            assert "IST0101" not in codes(await asked(made, "--at", str(before)))
+            assert "IST0101" in codes(await asked(made, status=1)), "the head is as it was"
+            assert codes(await asked(made, "--analyzer", "service.PortNameAnalyzer")) <= {"IST0118"}
+            suppressed = await asked(made, "--suppress", "IST0101=VirtualService shop/*")
+            assert "IST0101" not in codes(suppressed)
+            await made.apply(routes("cart"))
+            assert "IST0101" not in codes(await asked(made))

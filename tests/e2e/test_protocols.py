@@ -1,0 +1,185 @@
+"""Protocols that need more than requests and answers: WebSocket, gRPC-Web, servers that speak first."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import http.client
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from concurrent import futures
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.e2e.apps import App
+from tests.e2e.conftest import World
+from tests.e2e.mesh import eventually
+from tests.e2e.test_services import settings
+
+GRPC, SPEAKS = 18087, 19306
+GRPC_WEB, EDGE = 18097, 18098
+SERVICES = f"""
+apiVersion: v1
+kind: Service
+metadata: {{name: greeter, namespace: app}}
+spec:
+  selector: {{app: echo, version: v1}}
+  ports:
+    - {{name: grpc, port: {GRPC}}}
+    - {{name: mysql, port: {SPEAKS}}}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: protocols, namespace: edge}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+    - {{port: {{number: {GRPC_WEB}, name: grpc-web, protocol: GRPC-WEB}}, bind: GATEWAY, hosts: [web.test]}}
+    - {{port: {{number: {EDGE}, name: http, protocol: HTTP}}, bind: GATEWAY, hosts: [socket.test]}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: protocols, namespace: app}}
+spec:
+  hosts: [web.test, socket.test]
+  gateways: [edge/protocols]
+  http:
+    - match: [{{port: {GRPC_WEB}}}]
+      route: [{{destination: {{host: greeter, port: {{number: {GRPC}}}}}}}]
+    - route: [{{destination: {{host: echo, port: {{number: 18080}}}}}}]
+"""
+
+
+class _Shout(grpc.GenericRpcHandler):
+    """Answers /test.Shout/Upper with the message in capitals, and fails for an empty one."""
+
+    def service(self, handler_call_details: Any) -> Any:
+        def upper(message: bytes, context: grpc.ServicerContext) -> bytes:
+            if not message:
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, "nothing said")
+            return message.upper()
+
+        return (
+            grpc.unary_unary_rpc_method_handler(upper) if handler_call_details.method == "/test.Shout/Upper" else None
+        )
+
+
+@pytest.fixture(scope="module")
+def protocols(world: World) -> Iterator[World]:
+    server = grpc.server(futures.ThreadPoolExecutor(2), (_Shout(),))
+    server.add_insecure_port(f"{world.echo1.app}:{GRPC}")
+    server.start()
+    app = App("speaks-first", world.echo1.app).serve_greeting(SPEAKS)
+    try:
+        with world.mesh.config(SERVICES):
+            yield world
+    finally:
+        server.stop(0).wait()
+        app.close()
+
+
+def talk(address: str, port: int, host: str, frame: bytes) -> tuple[str, bytes]:
+    """Open a WebSocket and send a frame; the instance behind it, and what came back."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    head = f"GET /chat HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    head += f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+    with socket.create_connection((address, port), timeout=10) as stream, stream.makefile("rb") as answer:
+        stream.sendall(head.encode())
+        status = answer.readline()
+        assert b" 101 " in status, status
+        headers: dict[str, str] = {}
+        while line := answer.readline().decode().strip():
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        digest = hashlib.sha1((key + guid).encode(), usedforsecurity=False).digest()
+        assert headers["sec-websocket-accept"] == base64.b64encode(digest).decode()
+        stream.sendall(frame)
+        return headers["x-instance"], answer.read(len(frame))
+
+
+def test_websocket_through_sidecars_and_through_a_gateway(protocols: World) -> None:
+    frame = b"\x81\x85" + b"mask" + bytes(a ^ b for a, b in zip(b"hello", b"maskm", strict=True))
+    for address, port, host in (
+        (protocols.client.out, 18080, "echo:18080"),
+        (protocols.gateway.address, EDGE, "socket.test"),
+    ):
+        instance, back = talk(address, port, host, frame)
+        assert (instance in ("echo-1", "echo-2"), back) == (True, frame)
+
+
+def frames(body: bytes) -> dict[int, bytes]:
+    """The frames of a gRPC-Web body by their flags: 0 for a message, 128 for the trailers."""
+    found: dict[int, bytes] = {}
+    while body:
+        flags, size = struct.unpack_from(">BI", body)
+        found[flags], body = body[5 : 5 + size], body[5 + size :]
+    return found
+
+
+def over_web(world: World, message: bytes) -> dict[int, bytes]:
+    """The frames that a browser's call is answered with."""
+    headers = {"host": "web.test", "content-type": "application/grpc-web+proto", "x-grpc-web": "1"}
+    link = http.client.HTTPConnection(world.gateway.address, GRPC_WEB, timeout=10)
+    with contextlib.closing(link):
+        link.request("POST", "/test.Shout/Upper", struct.pack(">BI", 0, len(message)) + message, headers)
+        answer = link.getresponse()
+        assert (answer.status, answer.headers["content-type"]) == (200, "application/grpc-web+proto")
+        return frames(answer.read())
+
+
+def test_grpc_web_at_a_gateway_becomes_grpc(protocols: World) -> None:
+    found = eventually(lambda: over_web(protocols, b"hello"))
+    assert found[0] == b"HELLO"
+    assert b"grpc-status:0" in found[128].replace(b" ", b"")
+
+
+def test_a_server_may_speak_first(protocols: World) -> None:
+    def greeted() -> str:
+        with (
+            socket.create_connection((protocols.client.out, SPEAKS), timeout=5) as stream,
+            stream.makefile("rb") as got,
+        ):
+            greeting = got.readline().decode().strip()
+            stream.sendall(b"select 1\n")
+            return f"{greeting}; {got.readline().decode().strip()}"
+
+    assert eventually(greeted) == "welcome to speaks-first; speaks-first select 1"
+
+
+def test_a_client_keeps_its_instance_where_the_service_says_so(protocols: World) -> None:
+    text = """
+apiVersion: v1
+kind: Service
+metadata: {name: kept, namespace: app}
+spec:
+  selector: {app: echo}
+  sessionAffinity: ClientIP
+  ports: [{name: http, port: 18081}, {name: tcp, port: 19000}]
+"""
+    with protocols.mesh.config(text):
+        for way in (
+            lambda: protocols.client.get("kept:18081").instance,
+            lambda: protocols.client.get("kept.app.svc.cluster.local:18081", proxied=True).instance,
+        ):
+            assert len({way() for _ in range(16)}) == 1
+
+
+def test_policies_with_the_former_trust_domain_hold(protocols: World) -> None:
+    """A mesh that has moved: its policies still name the old trust domain, its identities the new one."""
+    moved = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: moved, namespace: app}
+spec: {rules: [{from: [{source: {principals: ["old.domain/ns/app/sa/client"]}}]}]}
+"""
+    with protocols.mesh.config(moved):
+        eventually(lambda: protocols.client.get("echo:18080").status == 403, "no alias, no access")
+        with protocols.mesh.config(settings("trustDomainAliases: [old.domain]")):
+            eventually(lambda: protocols.client.get("echo:18080").status == 200, "the alias stands for the mesh")
+            assert protocols.outsider.get("echo.app.svc.cluster.local:18080").status == 403
