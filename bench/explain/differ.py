@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
+from tests.differential.matrices import everything
 from tests.differential.meshes import credentials
 from tests.differential.reality import Reality
 from tests.differential.recorded import of, write
@@ -20,11 +21,14 @@ from tests.differential.topology import base
 from tests.differential.trial import Disagreement, Tally, generated, tried
 
 
-async def run(pairs: int, seed: str, per_mesh: int, most: int, shrink: int) -> Tally:
+async def run(pairs: int, seed: str, per_mesh: int, most: int, shrink: int, matrices: bool) -> Tally:
     """Try meshes until so many pairs have been compared, or so many disagreements found."""
     tally = Tally()
     with tempfile.TemporaryDirectory() as folder:
         async with Reality(Path(folder)) as real:
+            if matrices:
+                for name, documents, calls in everything():
+                    await tried(real, name, documents, calls, tally)
             at = 0
             while tally.pairs < pairs and len(tally.disagreements) < most:
                 name = f"{seed}/{at}"
@@ -58,10 +62,11 @@ def main() -> None:
     parser.add_argument(
         "--shrink", type=int, default=0, help="make so many small, and write them as cases of the suite"
     )
+    parser.add_argument("--matrices", action="store_true", help="begin with every value against every request near it")
     parser.add_argument("--keep", type=Path, help="write disagreements to this file, one JSON document a line")
     asked = parser.parse_args()
     began, processor = time.monotonic(), time.process_time()
-    tally = asyncio.run(run(asked.pairs, asked.seed, asked.per_mesh, asked.most, asked.shrink))
+    tally = asyncio.run(run(asked.pairs, asked.seed, asked.per_mesh, asked.most, asked.shrink, asked.matrices))
     if asked.keep is not None:
         asked.keep.write_bytes(b"\n".join(msgspec.json.encode(one) for one in tally.disagreements))
     took, used = time.monotonic() - began, time.process_time() - processor

@@ -289,3 +289,39 @@ def test_certificates(days: int, other_key: bool, codes: list[str]) -> None:
         f"apiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: shop}}\ntype: kubernetes.io/tls\ndata: {data}\n"
     )
     assert [one.code for one in found(secret)] == codes
+
+
+ELSEWHERE = obj(
+    "ServiceEntry",
+    "{hosts: [a.example], ports: [{number: 443, name: tls, protocol: TLS}], resolution: DNS}",
+    name="a",
+)
+
+
+@pytest.mark.parametrize(
+    ("documents", "request_", "flags"),
+    [
+        (
+            [obj("VirtualService", "{hosts: [db], tcp: [{route: [{destination: {host: nope}}]}]}")],
+            "web.shop: tcp://db.shop.svc.cluster.local:5432",
+            "NC",
+        ),
+        (
+            [
+                ELSEWHERE,
+                obj(
+                    "VirtualService",
+                    "{hosts: [a.example], tls: [{match: [{sniHosts: [a.example]}],"
+                    " route: [{destination: {host: nope}}]}]}",
+                ),
+            ],
+            "web.shop: tls://a.example:443 for a.example",
+            "NC",
+        ),
+    ],
+)
+def test_connections_are_witnesses_too(documents: list[str], request_: str, flags: str) -> None:
+    (one,) = found(*documents)
+    assert (one.code, one.severity) == ("IST0101", Severity.ERROR)
+    assert one.witness is not None
+    assert (one.witness.request.partition(".shop: ")[2], one.witness.flags) == (request_.partition(".shop: ")[2], flags)

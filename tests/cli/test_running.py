@@ -70,6 +70,11 @@ def test_what_only_envoy_refuses_is_marked_and_hurts_nothing_else(mesh: Mesh) ->
     assert "edge.shop refused RDS http." in found.stderr and "Foo" in found.stderr
     one = mesh.run("proxy-status", "edge")
     assert one.returncode == 1 and "Foo" in one.stdout
+    told = mesh.run("changed", "--kind", "nack", "--proxy", "edge.shop")
+    assert "RouteConfiguration http." in told.stdout and "Foo" in told.stdout
+    made = json.loads(mesh.run("history", "vs/cart", "-n", "shop", "--limit", "1", "-o", "json").stdout)[0]
+    shown = until(lambda: "refused by 1" in (at := mesh.run("show", str(made["revision"])).stdout) and at, "who has it")
+    assert "edge.shop refused RouteConfiguration" in shown and "Foo" in shown
     # The last good routes stay, and other objects and proxies go on.
     held = mesh.run("proxy-config", "routes", "edge.shop")
     assert "/a.*" in held.stdout and "Foo" not in held.stdout
@@ -144,13 +149,18 @@ def test_a_proxy_elsewhere_is_shown_as_the_control_plane_has_it(mesh: Mesh, tmp_
 
 
 def test_tables_fit_a_terminal_of_80_columns(mesh: Mesh) -> None:
-    for arguments in (["proxy-status"], *(["proxy-config", what, "edge"] for what in _CONFIGS)):
+    for arguments in (
+        ["proxy-status"],
+        ["history"],
+        ["changed"],
+        *(["proxy-config", what, "edge"] for what in _CONFIGS),
+    ):
         shown = _on_a_terminal([*FAIRLEAD, *arguments, "--state", str(mesh.state)], 80)
         lines = shown.replace("\r", "").splitlines()
         assert lines and all(len(line) <= 80 for line in lines), shown
         assert "…" not in shown, "nothing is cut off"
         first = next(line for line in lines if line.strip())
-        assert first.split()[0] in ("NAME", "ADDRESS", "SERVICE", "ENDPOINT", "RESOURCE", "NODE"), shown
+        assert first.split()[0] in ("NAME", "REV", "TIME", "ADDRESS", "SERVICE", "ENDPOINT", "RESOURCE", "NODE"), shown
 
 
 def _on_a_terminal(command: list[str], columns: int) -> str:

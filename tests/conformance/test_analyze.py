@@ -23,12 +23,14 @@ def documents(case: Case) -> list[Manifest]:
     out: list[Manifest] = []
     for name in (*case["inputFiles"], "default-resources.yaml"):
         out.extend(parse_documents((files / name).read_bytes(), name))
-    said = {"mesh": case.get("meshConfigFile"), "meshNetworks": case.get("meshNetworksFile")}
-    data = {key: (files / name).read_text() for key, name in said.items() if name}
-    if data:
+    if case.get("meshConfigFile"):
         meta = {"name": "istio", "namespace": "istio-system"}
-        text = yaml.safe_dump({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data})
-        out.extend(parse_documents(text))
+        data = {"mesh": (files / case["meshConfigFile"]).read_text()}
+        out.append(Manifest({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}))
+    if case.get("meshNetworksFile"):
+        meta = {"name": "meshnetworks", "namespace": "istio-system"}
+        spec = yaml.safe_load((files / case["meshNetworksFile"]).read_text())
+        out.append(Manifest({"apiVersion": "mesh.istio.io/v1", "kind": "MeshNetworks", "metadata": meta, "spec": spec}))
     return out
 
 

@@ -12,6 +12,8 @@ import uvloop
 from click.testing import CliRunner
 
 from fairlead.cli.analyze import analyze
+from fairlead.controlplane.analysisroutes import Analyses, Asked
+from fairlead.controlplane.whyroutes import Walks
 
 from .running_plane import BASICS, World, entry, obj, routes, service, world
 
@@ -72,3 +74,22 @@ async def _as_it_is_would_be_and_was(tmp_path: Path) -> None:
             assert "IST0101" not in codes(suppressed)
             await made.apply(routes("cart"))
             assert "IST0101" not in codes(await asked(made))
+
+
+def test_the_first_analysis_is_made_in_steps_and_the_next_costs_what_changed(tmp_path: Path) -> None:
+    uvloop.run(_steps(tmp_path))
+
+
+async def _steps(tmp_path: Path) -> None:
+    async with world(tmp_path / "state") as made:
+        await made.apply(*BASICS, *(service(f"s{at}") for at in range(40)))
+        walks = Walks(made.plane.store, made.plane.feed, made.plane.delivery, made.plane.proxies, lambda one, _: one)
+        analyses = Analyses(made.plane.store, made.plane.feed, walks, lambda: 0.0)
+        next(analyses.steps())
+        # Whoever asked did not wait: the next one goes on.
+        first = analyses.answer(Asked())
+        assert first["objects"] >= 43
+        assert list(analyses.steps()) == []
+        await made.apply(service("s7", selector={"app": "nobody"}))
+        assert len(list(analyses.steps())) <= 2
+        assert analyses.answer(Asked())["objects"] == first["objects"]

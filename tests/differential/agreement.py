@@ -18,6 +18,8 @@ from tests.differential.logs import Line
 from tests.differential.reality import Seen
 from tests.differential.topology import DOOR, PROXIED, SERVERS, WRITTEN, Workload
 
+_SHARE = re.compile(r"% to ([^\s,;]+)")
+"""In the words of a step: a cluster among which requests are shared out."""
 _REASON = re.compile(r"\|.*(?=\})")
 """What OpenSSL and the kernel say of a connection that failed; the rest is Envoy's word for how it failed."""
 
@@ -77,11 +79,20 @@ class Simulation:
         """The differences between what is said and what was seen."""
         first = seen.first
         endpoint, cluster = (first.endpoint or "", first.cluster or "") if first is not None else ("", "")
-        verdict = self.walk(call, endpoint, cluster).verdict
+        found = self._compared(call, seen, self.walk(call, endpoint, cluster))
+        if not found.differs or first is None or flags(first.flags) != "NC":
+            return found
+        # Envoy does not name a cluster that it does not have: it may be any of those among which requests are shared.
+        shared = [name for step in self.walk(call).steps for name in _SHARE.findall(step.said)]
+        others = (self._compared(call, seen, self.walk(call, "", name)) for name in shared)
+        return next((one for one in others if not one.differs), found)
+
+    def _compared(self, call: Call, seen: Seen, walked: Walk) -> Compared:
+        verdict = walked.verdict
         if verdict.undecided:
             return Compared(undecided=verdict.undecided)
         found: dict[str, tuple[Any, Any]] = {}
-        for name, said, was in self._pairs(call, verdict, seen):
+        for name, said, was in (*self._pairs(call, verdict, seen), *_told(walked, seen)):
             if said != was:
                 found[name] = said, was
         return Compared(found)
@@ -130,6 +141,23 @@ class Simulation:
         return self.mesh.catalog(one.view(self._prefix))
 
 
+def _told(walked: Walk, seen: Seen) -> list[tuple[str, Any, Any]]:
+    """What the steps say beyond the verdict: where a redirect leads, and what the application sees of a rewrite."""
+    made: list[tuple[str, Any, Any]] = []
+    http = seen.first is not None and seen.first.kind == "http"
+    for step in walked.steps:
+        if step.said.startswith("redirects to ") and http and seen.answer.status:
+            made.append(("location", step.said.removeprefix("redirects to "), seen.answer.headers.get("location")))
+    if not (walked.verdict.reached and seen.answer.instance and http):
+        return made
+    for what, header in (("path", "x-saw-path"), ("host", "x-saw-host")):
+        said = [found for step in walked.steps for found in re.findall(rf"{what} \S+ becomes ([^\s,;]+)", step.said)]
+        # Proxies on the way write some characters otherwise.
+        if said and not re.search(r'["<>^`{|}%]', said[-1]):
+            made.append((f"{what} that is seen", said[-1], seen.answer.headers.get(header)))
+    return made
+
+
 def _of_connection(verdict: Verdict, first: Line, ender: Line) -> list[tuple[str, Any, Any]]:
     """What is comparable where the first proxy forwards bytes."""
     if ender.kind == "http":
@@ -150,6 +178,8 @@ def ending(seen: Seen) -> Line | None:
     """The line of the proxy at which the call ended."""
     first, second = seen.first, seen.second
     if first is None or second is None:
+        return first
+    if (first.closed or "").startswith("rbac_"):
         return first
     # A proxy answers by itself where its connection to the next one came to nothing, whatever that one says of it.
     return second if first.details == "via_upstream" or first.kind == "tcp" else first

@@ -78,12 +78,17 @@ class Asker:
             path += "/../api"
         elif share < 0.39:
             path = path.replace("a", "%61", 1)
-        if self._maybe(0.3):
-            name = self._one(tuple(QUERIES))
-            path += f"?{name}={self._one(QUERIES[name])}"
-            if self._maybe(0.2):
-                path += "&z=1"
-        return path
+        return path + self._query() if self._maybe(0.3) else path
+
+    def _query(self) -> str:
+        name = self._one(tuple(QUERIES))
+        plain = f"?{name}={self._one(QUERIES[name])}"
+        share = self._chance.random()
+        if share < 0.7:
+            return plain
+        if share < 0.8:
+            return f"{plain}&z=1"
+        return self._one(("?q=%31", "?q=2&q=1", "?q=1&q=2", "?q", "?debug", "?", "?Q=1", "?q=1+0", "?%71=1"))
 
     def _headers(self) -> tuple[tuple[str, str], ...]:
         found: list[tuple[str, str]] = []
@@ -91,7 +96,7 @@ class Asker:
             if self._maybe(0.35):
                 found.append((name, self._one(values)))
         if self._maybe(0.05):
-            found.append(("x-user", "bob"))
+            found.append(("x-user", self._one(("bob", "alice, bob", "bob ", "bob,alice"))))
         if self._maybe(0.1):
             found.append(("origin", self._one(("https://good.example", "https://bad.test"))))
         if self._maybe(0.05):
@@ -100,7 +105,9 @@ class Asker:
 
     def _http(self, **more: Any) -> Request:
         protocol = self._one(("http2", "grpc")) if self._maybe(0.08) else "http"
-        method = "OPTIONS" if self._maybe(0.04) else self._one((*METHODS, "GET", "GET"))
+        method = "OPTIONS" if self._maybe(0.04) else self._one((*METHODS, "GET", "GET", "GET"))
+        if self._maybe(0.03):
+            method = self._one(("HEAD", "PATCH", "PURGE"))
         headers = self._headers()
         if method == "OPTIONS" and self._maybe(0.7):
             headers = (*headers, ("access-control-request-method", "GET"))
@@ -146,6 +153,10 @@ class Asker:
             host = self._one((OUTSIDE_HOST, "outside.example"))
             authority = self._one(("", "", "outside.example:80"))
             return Call(who, self._http(host=host, port=80, address=f"{WRITTEN}6.9", authority=authority))
+        if share < 0.83:
+            address = self._one((f"{WRITTEN}7.1", f"{WRITTEN}7.2", f"{WRITTEN}5.1"))
+            host = self._one(("more.example", "made.example", "x.more.example"))
+            return Call(who, self._http(host=host, port=self._one((80, 8080, 8081)), address=address))
         if share < 0.87:
             host = self._one(("x.wild.example", "y.wild.example"))
             return Call(who, self._http(host=host, port=8080, address=f"{WRITTEN}5.2"))
@@ -174,7 +185,9 @@ class Asker:
         share = self._chance.random()
         authority = ""
         if share < 0.08:
-            authority = self._one((f"{host}:{port}", full.upper(), f"{host}:1234", address, f"{address}:{port}"))
+            authority = self._one(
+                (f"{host}:{port}", full.upper(), f"{host}:1234", address, f"{address}:{port}", f"{full}.")
+            )
         elif share < 0.11:
             authority = self._one(("unknown.test", "made.example", fqdn("api"), "web.two", "shop.example"))
         asked = self._http(host=host, port=port, address=address, authority=authority)
@@ -253,9 +266,9 @@ def _proxied(plan: Plan, asked: Request, prefix: str) -> Plan:
     capture = TOOL.view(prefix).capture
     if asked.protocol == "tcp":
         return msgspec.structs.replace(plan, address=capture.outbound_address, source="")
-    url = f"http://{asked.host.replace(WRITTEN, prefix)}:{asked.port}{asked.path}"
+    called = asked.host.replace(WRITTEN, prefix) + ("" if asked.port == 80 else f":{asked.port}")
     at = {"address": capture.outbound_address, "port": capture.http_proxy_port}
-    return msgspec.structs.replace(plan, path=url, authority=f"{asked.host}:{asked.port}", **at)
+    return msgspec.structs.replace(plan, path=f"http://{called}{asked.path}", authority=called, **at)
 
 
 def _resolved(host: str, namespace: str) -> str:

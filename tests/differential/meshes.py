@@ -26,9 +26,12 @@ class Maker(Routing, Security):
             (self.request_authentication, 2),
             (self.sidecar, 1),
             (self.http_route, 1),
+            (self.service_entry, 2),
         )
         for make, most in kinds:
             made.extend(make(number) for number in range(self.chance.randint(0, most)))
+        if self.maybe(0.15):
+            made.extend(self.delegated())
         if self.maybe(0.6):
             made.append(self._settings())
         return _distinct(made)
@@ -60,7 +63,7 @@ def credentials() -> list[Json]:
             "kind": "Secret",
             "type": "kubernetes.io/tls",
             "metadata": {"name": "door-cert", "namespace": "istio-system"},
-            "stringData": {"tls.crt": certificate, "tls.key": key},
+            "stringData": {"tls.crt": certificate, "tls.key": key, "ca.crt": certificate},
         }
     ]
 

@@ -40,8 +40,8 @@ from tests.differential.wire import Answer, call
 
 _DOOR = 15001
 _AT_ONCE = 64
-_SETTLE = 0.6
-"""Seconds after which a line that has not come will not come."""
+_SETTLE = 1.5
+"""Seconds after which a line that has not come will not come: Envoy keeps some connections for a second."""
 
 
 class Seen(msgspec.Struct, frozen=True):

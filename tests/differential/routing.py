@@ -11,7 +11,9 @@ from tests.differential.topology import (
     PASS_PORT,
     SERVICES,
     TCP_PORT,
+    TLS_MODE,
     TLS_PORT,
+    WRITTEN,
     Json,
     document,
     fqdn,
@@ -42,7 +44,7 @@ class Routing(Chance):
             made["withoutHeaders"] = {name: self.text(HEADERS[name]) if self.maybe(0.7) else {}}
         if self.maybe(0.2):
             name = self.one(tuple(QUERIES))
-            made["queryParams"] = {name: self.text(QUERIES[name]) if self.maybe(0.8) else {"prefix": ""}}
+            made["queryParams"] = {name: self.text(QUERIES[name]) if self.maybe(0.8) else {}}
         made.update(self._rarely(gateways))
         return made
 
@@ -299,7 +301,8 @@ class Routing(Chance):
                 server["tls"] = {"httpsRedirect": True}
             servers.append(server)
         if self.maybe(0.5):
-            tls = {"mode": "SIMPLE", "credentialName": "door-cert"}
+            modes = ("SIMPLE", "SIMPLE", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL")
+            tls: Json = {"mode": self.one(modes), "credentialName": "door-cert"}
             port = {"number": TLS_PORT, "name": "https", "protocol": "HTTPS"}
             servers.append({"port": port, "hosts": self.some((*PUBLIC, "*.shop.example", "*"), 2), "tls": tls})
         if self.maybe(0.3):
@@ -312,10 +315,58 @@ class Routing(Chance):
         name = "door" if number == 0 else f"door-{number}"
         return document(_NET, "Gateway", name, "istio-system", spec)
 
+    def _ingress(self, port: int) -> Json:
+        protocol = "TCP" if port == 9000 else self.one(("HTTP", "HTTP", "TCP"))
+        made: Json = {"port": {"number": port, "name": f"in-{port}", "protocol": protocol}}
+        if self.maybe(0.6):
+            made["defaultEndpoint"] = self.one((f"127.0.0.1:{port}", "127.0.0.1:8081"))
+        return made
+
+    def service_entry(self, number: int) -> Json:
+        """More hosts: outside, or made of instances of the mesh."""
+        inside = self.maybe(0.4)
+        hosts = [self.one(("made.example", "more.example", "*.more.example" if not inside else "more.example"))]
+        port = self.one((80, 8080, 8081))
+        ports = [{"name": "http", "number": port, "protocol": "HTTP", "targetPort": 8080}]
+        spec: Json = {"hosts": hosts, "ports": ports, "location": "MESH_INTERNAL" if inside else "MESH_EXTERNAL"}
+        spec["resolution"] = "STATIC"
+        if inside:
+            spec["endpoints"] = [
+                {"address": f"{WRITTEN}3.{at}", "labels": {"version": f"v{at}", TLS_MODE: "istio"}}
+                for at in self.some((1, 2), 2)
+            ]
+            if self.maybe(0.5):
+                spec["subjectAltNames"] = ["spiffe://cluster.local/ns/one/sa/web"]
+        else:
+            spec["endpoints"] = [{"address": f"{WRITTEN}5.{self.one((1, 3))}"}]
+        if self.maybe(0.6):
+            spec["addresses"] = [f"{WRITTEN}7.{number + 1}"]
+        return document(_NET, "ServiceEntry", f"more-{number}", self.one(SPACES), spec)
+
+    def delegated(self) -> list[Json]:
+        """A VirtualService that leaves a part of its requests to another one."""
+        root_match = [{"uri": {"prefix": self.one(("/api", "/a", "/"))}}]
+        root = {"name": "sub", "namespace": "two"}
+        spec: Json = {"hosts": [fqdn(self.one(("web", "api")))]}
+        spec["http"] = [{"match": root_match, "delegate": root}, {"route": self._targets()}]
+        sub: Json = {"http": [self._http(["mesh"]) for _ in range(self.chance.randint(1, 2))]}
+        for rule in sub["http"]:
+            for match in rule.get("match", ()):
+                if self.maybe(0.6):
+                    match["uri"] = {"prefix": self.one(("/api/v1", "/api", "/admin"))}
+        return [
+            document(_NET, "VirtualService", "root", "one", spec),
+            document(_NET, "VirtualService", "sub", "two", sub),
+        ]
+
     def sidecar(self, number: int) -> Json:
         namespace = self.one(SPACES)
         hosts = self.some(("./*", "one/*", "two/*", f"*/{fqdn('web')}", "~/*", f"one/{OUTSIDE_HOST}"), 3)
         spec: Json = {"egress": [{"hosts": hosts}]}
         # Where a virtual address leads without the mesh is nothing that the simulator could know.
         spec["outboundTrafficPolicy"] = {"mode": self.one(("REGISTRY_ONLY",) * 7 + ("ALLOW_ANY",))}
+        if self.maybe(0.3):
+            app = "web" if namespace == "one" else "api"
+            spec["workloadSelector"] = {"labels": {"app": app}}
+            spec["ingress"] = [self._ingress(port) for port in self.some((8080, 9000, 7000), 2)]
         return document(_NET, "Sidecar", f"scope-{number}", namespace, spec)

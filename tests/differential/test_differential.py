@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from tests.differential.agreement import Simulation, flags, plain
+from tests.differential.matrices import answers, authorization, headers, queries
 from tests.differential.meshes import credentials
 from tests.differential.proxies import ENVOY
 from tests.differential.reality import Reality, compiled
@@ -17,7 +18,9 @@ from tests.differential.recorded import Recorded, all_cases, of
 from tests.differential.topology import Json, base
 from tests.differential.trial import Tally, generated, tried
 
-PAIRS, PER_MESH = 3000, 300
+PAIRS, PER_MESH = 9000, 300
+_ONE_OF = 20
+"""The share of the policies that are tried by their attributes; the long run tries all."""
 CASES = all_cases()
 pytestmark = pytest.mark.e2e
 
@@ -36,6 +39,7 @@ def test_a_found_disagreement_stays_settled(case: Recorded) -> None:
     assert _said(case) == case.envoy
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(not ENVOY.exists(), reason="no Envoy")
 def test_random_calls_end_as_the_simulator_says(tmp_path: Path) -> None:
     tally = asyncio.run(_random(tmp_path))
@@ -50,6 +54,8 @@ async def _random(folder: Path) -> Tally:
     tally = Tally()
     async with Reality(folder) as real:
         await _replayed(real)
+        for name, documents, calls in [*headers(), *queries(), *answers(), *list(authorization())[::_ONE_OF]]:
+            await tried(real, name, documents, calls, tally)
         at = 0
         while tally.pairs < PAIRS:
             documents, calls = generated(f"suite/{at}", PER_MESH)

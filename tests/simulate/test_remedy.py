@@ -125,6 +125,11 @@ CASES: dict[str, tuple[list[str], dict[str, Any], str]] = {
         {"who": "internet", "url": "http://www.example/reviews"},
         "add www.example to VirtualService shop/edge spec.hosts",
     ),
+    "a port on which a gateway does not listen": (
+        [GATEWAY],
+        {"who": "internet", "url": "http://shop.example:8080/reviews"},
+        'add {"port":{"number":8080,"name":"http-8080","protocol":"HTTP"},"hosts":["shop.example"]}',
+    ),
     "a token for another audience": (
         [JWT],
         {"claims": {"iss": "https://issuer.example", "aud": "office"}},

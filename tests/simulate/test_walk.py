@@ -92,6 +92,13 @@ def test_routes_by_header_and_weight_name_their_rule() -> None:
     assert any("20 % to outbound|80|v2" in one.said for one in others.steps)
 
 
+def test_rules_that_another_one_shadows_are_named() -> None:
+    rules = "  http: [{name: all, ROUTE}, {name: new, match: [{headers: {x-new: {exact: a}}}], ROUTE}]\n"
+    where = mesh(VIRTUAL_SERVICE + rules.replace("ROUTE", "route: [{destination: {host: reviews}}]"))
+    chosen = next(one for one in call(where, headers=[("x-new", "a")]).steps if one.stage == "route")
+    assert chosen.said == "takes /*; never reached after it: new"
+
+
 def test_a_rewrite_is_what_the_next_hop_sees() -> None:
     rules = "\n  http:\n    - match: [{uri: {prefix: /old}}]\n      rewrite: {uri: /new}\n"
     routed = VIRTUAL_SERVICE + rules + "      route: [{destination: {host: reviews}}]\n"
@@ -275,6 +282,8 @@ def test_from_outside_through_a_gateway() -> None:
     assert closed.verdict.details == "filter_chain_not_found"
     refused = call(where, "shop.example", 8443, "internet", tls=True)
     assert refused.verdict.details == "connection_refused"
+    assert "only on 80, 443" in failing(refused).said
+    assert origins(failing(refused)) == ["Gateway shop/edge"]
 
 
 def test_connections_that_are_no_http() -> None:
@@ -305,6 +314,28 @@ spec:
     hidden = call(where, "legacy")
     assert not hidden.verdict.reached
     assert "a host that the caller does not see" in hidden.steps[0].said
+
+
+def test_what_a_port_is_declared_to_speak() -> None:
+    """A rule for HTTP does nothing where the port's name says that it is TCP; the step names the port."""
+    renamed = BASE.split("---")[6].replace("name: http, port: 80", "name: tcp-web, port: 80")
+    rule = VIRTUAL_SERVICE.replace("reviews", "web") + "  http: [{directResponse: {status: 418}}]\n"
+    assert call(mesh(rule), "web", caller="ledger").verdict.status == 418
+    found = call(mesh("---" + renamed, rule), "web", caller="ledger")
+    assert found.verdict.status == 200
+    chain = next(one for one in found.steps if one.stage == "filter chain")
+    assert chain.said.endswith("bytes are forwarded")
+    assert origins(chain) == ["Service shop/web spec.ports[0]"]
+    garbage = call(mesh(), protocol="tcp")
+    assert not garbage.verdict.reached or "PassthroughFilterChain" in garbage.verdict.chain
+
+
+def test_a_name_that_nobody_has() -> None:
+    found = call(mesh(), "reveiws")
+    assert (found.verdict.status, found.verdict.details) == (0, "name_not_found")
+    assert "did the caller mean reviews?" in found.steps[0].said
+    assert "did the caller mean reviews.shop?" in call(mesh(), "reveiws.shop").steps[0].said
+    assert call(mesh(), "reviews.example").verdict.cluster == "PassthroughCluster"
 
 
 def test_a_port_that_nobody_has() -> None:
@@ -349,6 +380,7 @@ def test_an_application_that_uses_its_sidecar_as_http_proxy() -> None:
     assert call(where, "ledger", 7000, "front", protocol="tcp").verdict.listener.endswith("_7000")
     assert call(where, "front", 8000).steps[-1].proxy == "front-0.shop"
     assert call(where, "example.com", 80, "front").verdict.endpoint == "example.com:80"
+    assert call(where, "reveiws", 80, "front").verdict.flags == "DF"
 
 
 def test_clusters_that_a_proxy_asks_for() -> None:

@@ -6,7 +6,8 @@ another engine's; what is found there comes in as diagnostics (`report`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -50,6 +51,7 @@ class Analysis:
                     self._by_sort[sort] = (*self._by_sort.get(sort, ()), made)
                 if not one.sorts:
                     self._everywhere.append((made, one.applies))
+        self._due: dict[tuple[Rule[Any, Any], Hashable], None] = {}
         self._said: dict[tuple[Look, Ref], tuple[Found, ...]] = {}
         if now is not None:
             self.tick(now)
@@ -87,15 +89,24 @@ class Analysis:
             else:
                 self._looking.pop(ref, None)
 
+    def settle(self, most: int | None = None) -> bool:
+        """Make findings again that a change may have touched, at most so many; True if there is nothing left to do."""
+        self._due.update(dict.fromkeys(self.engine.take_stale()))
+        for at in list(self._due)[:most]:
+            del self._due[at]
+            rule, key = at
+            if not isinstance(key, Ref) or rule not in self._looking.get(key, ()):
+                continue
+            said = tuple(_found(key, one) for one in self._called(rule, key))
+            if said:
+                self._said[(rule, key)] = said
+            else:
+                self._said.pop((rule, key), None)
+        return not self._due
+
     def found(self) -> list[Found]:
         """All findings, in no particular order, each once."""
-        for rule, key in self.engine.take_stale():
-            if isinstance(key, Ref):
-                said = tuple(_found(key, one) for one in self._called(rule, key))
-                if said:
-                    self._said[(rule, key)] = said
-                else:
-                    self._said.pop((rule, key), None)
+        self.settle()
         return list({one: None for many in self._said.values() for one in many})
 
     def _called(self, rule: Look, key: Ref) -> tuple[Said, ...]:

@@ -15,13 +15,15 @@ from fairlead.simulate.request import Caller, Request
 class Probe(msgspec.Struct, frozen=True):
     """A request that would show that what a finding says is so.
 
-    `servers` are the proxies to ask where the caller is outside of the mesh. `fails` are the response flags of which
-    one must come out for the finding to hold; empty: any end but the application's answer.
+    `fails` are the response flags of which one must come out for the finding to hold; empty: any end but the
+    application's answer. The request must fail at the object in question, or where it says so at a cluster of the host
+    `cluster` (routes of bytes do not tell whose they are).
     """
 
     caller: Caller
     request: Request
     fails: tuple[str, ...] = ()
+    cluster: str = ""
 
 
 class Said(msgspec.Struct, frozen=True):

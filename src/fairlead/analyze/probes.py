@@ -24,9 +24,12 @@ def to_host(r: Reader, one: Document, at: FieldPath | None = None) -> Probe | No
     """
     hosts = shape.words(one.spec, "hosts")
     section, number = (at[1], at[2]) if at is not None and len(at) > 2 else ("http", 0)
-    if not hosts or section != "http":
+    if not hosts:
         return None
-    rule = shape.mapping(one.spec, "http", number)
+    rule = shape.mapping(one.spec, section, number)
+    if section != "http":
+        to = queries.qualified(shape.text(one.data, *(at or ()), "host"), one.ref.namespace)
+        return _connection(one, hosts[0], rule, to=to, tls=section == "tls")
     if not attached_to_mesh(one):
         return _through_gateway(r, one, hosts[0], rule)
     if hosts[0].startswith("*"):
@@ -48,6 +51,22 @@ def _through_gateway(r: Reader, one: Document, host: str, rule: dict[str, Any]) 
             if overlap(plain, host):
                 request = _request(_plain(host, plain), number, rule)
                 return None if request is None else Probe(Caller("internet"), request)
+    return None
+
+
+def _connection(one: Document, host: str, rule: dict[str, Any], *, to: str, tls: bool) -> Probe | None:
+    """A sidecar opens a connection that a TCP or TLS rule takes; None where other conditions than these decide."""
+    matches = shape.items(rule, "match") or ([] if tls else [{}])
+    for match in matches:
+        names = shape.words(match, "sniHosts")
+        if host.startswith("*") or not attached_to_mesh(one) or not set(match) <= {"port", "sniHosts"}:
+            continue
+        name = next((name for name in names if not name.startswith("*")), "")
+        if tls and not name:
+            continue
+        at = shape.number(match, "port") or 0
+        asked = Request(queries.qualified(host, one.ref.namespace), at, protocol="tcp", tls=tls, sni=name)
+        return Probe(Caller("workload", one.ref.namespace), asked, cluster=to)
     return None
 
 

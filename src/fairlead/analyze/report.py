@@ -84,6 +84,7 @@ def examine(
     analysis = Analysis(now, only)
     analysis.apply(documents)
     said = analysis.found()
+    found = [one for one in found if not _said_again(one, said)]
     mesh = _files(model, wanted=only is None or any(one.probe for one in said))
     compiled = 0
     try:
@@ -98,6 +99,20 @@ def examine(
             mesh.close()
     left, hidden = suppress(in_order(found), (*asked, *of_objects(documents)))
     return Report(in_order(left), len(manifests), hidden, compiled)
+
+
+_SAME = {"IST0002": "FL0101", "IST0134": "FL0101"}
+"""Codes of analyzers that say of a field what admission says of it, too."""
+
+
+def _said_again(admitted: Finding, said: Iterable[Found]) -> bool:
+    """Whether an analyzer says of a field what admission has said."""
+    place = (admitted.kind, admitted.namespace, admitted.name, admitted.field)
+    return any(
+        _SAME.get(one.finding.code) == admitted.code
+        and place == (one.ref.kind, one.ref.namespace, one.ref.name, one.finding.field)
+        for one in said
+    )
 
 
 def _files(model: MeshModel, *, wanted: bool) -> Mesh | None:

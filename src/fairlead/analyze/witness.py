@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from fairlead.analyze.finding import Probe, Witness
 from fairlead.model.ref import Ref
 from fairlead.simulate.arrival import NobodyError
@@ -9,16 +11,16 @@ from fairlead.simulate.mesh import Mesh
 from fairlead.simulate.request import Caller, Request
 from fairlead.simulate.walker import walk
 
-_MOST = 200
+MOST = 200
 """Requests that are walked at most: confirmation opens views, and that many findings of one sort say the same."""
 
 
 class Confirming:
     """One round of confirmation over one mesh. The caller of a probe may be named by its namespace only."""
 
-    def __init__(self, mesh: Mesh) -> None:
+    def __init__(self, mesh: Mesh, most: int = MOST) -> None:
         self._mesh = mesh
-        self._left = _MOST
+        self._left = most
         self._callers: dict[str, str] | None = None
         self._known: dict[tuple[Ref, Probe], Witness | None] = {}
 
@@ -41,12 +43,12 @@ class Confirming:
                 continue
             verdict = walked.verdict
             named = any(origin.ref == ref for step in walked.steps for origin in step.origins)
+            named = named or (bool(probe.cluster) and verdict.cluster.endswith(f"|{probe.cluster}"))
             if verdict.reached or verdict.undecided or not named:
                 continue
             if probe.fails and not set(verdict.flags.split(",")) & set(probe.fails):
                 continue
-            said = f"{_shown(caller)}: {request.method} http://{request.host}:{port}{request.path}"
-            return Witness(said, verdict.status, verdict.flags, verdict.details)
+            return Witness(_shown(caller, request), verdict.status, verdict.flags, verdict.details)
         return None
 
     def _caller(self, asked: Caller) -> Caller | None:
@@ -67,8 +69,11 @@ class Confirming:
 
 
 def _at(request: Request, port: int) -> Request:
-    return Request(request.host, port, request.path, request.method, request.headers, request.protocol)
+    return msgspec.structs.replace(request, port=port)
 
 
-def _shown(caller: Caller) -> str:
-    return caller.name or caller.kind
+def _shown(caller: Caller, request: Request) -> str:
+    who, where = caller.name or caller.kind, f"{request.host}:{request.port}"
+    if request.protocol == "tcp":
+        return f"{who}: tls://{where} for {request.sni}" if request.tls else f"{who}: tcp://{where}"
+    return f"{who}: {request.method} http://{where}{request.path}"

@@ -31,12 +31,13 @@ def connection(command: F) -> F:
 message_option = click.option("-m", "--message", default="", help="Why, for the history (`fairlead history`).")
 
 
-def _command_line() -> str:
-    """`USER@HOST: fairlead ...`, of the command that runs; what is run in the mesh is left out."""
+def command_line(run: int = 0) -> str:
+    """`USER@HOST: fairlead ...`, without what it runs in the mesh: its last `run` words, or what follows `--`."""
     context = click.get_current_context(silent=True)
     if context is None:
         return ""
     words: tuple[str, ...] = context.meta.get(WORDS) or (context.command_path,)
+    words = words[: len(words) - run] if run < len(words) else words[:1]
     own = words[: words.index("--")] if "--" in words else words
     return f"{_user()}@{socket.gethostname().split('.')[0]}: {shlex.join(('fairlead', *own))}"
 
@@ -52,7 +53,7 @@ def _user() -> str:
 def connected(kubeconfig: Path | None, state: Path | None, message: str = "") -> Generator[Client]:
     """A client; every failure inside becomes one line and exit status 1. `message` goes with what is written."""
     try:
-        client = Client(read_kubeconfig(find_kubeconfig(kubeconfig, state)), _command_line(), message)
+        client = Client(read_kubeconfig(find_kubeconfig(kubeconfig, state)), command_line(), message)
     except ClientError as error:
         printing.complain(f"error: {error}")
         raise SystemExit(1) from None

@@ -40,6 +40,7 @@ COMMANDS: dict[str, _Entry] = {
     "delete": _Entry("delete", "delete", "Delete objects."),
     "demo": _Entry("demo", "demo", "Bring up a shop in a mesh and show what the mesh does."),
     "diff": _Entry("diff", "diff", "Say what a change would do to proxies, before it is made."),
+    "describe": _Entry("describe", "describe", "Show what applies to an object or workload, and why."),
     "explain": _Entry("explain", "explain", "Explain a kind, or a field of it."),
     "explain-code": _Entry("analyze", "explain_code", "Tell what a code of a finding means."),
     "get": _Entry("resources", "get", "Show objects."),

@@ -104,6 +104,7 @@ def node(
 @click.option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; Services select by labels.")
 @click.option("-p", "--port", "ports", multiple=True, metavar="[PROTOCOL:]PORT", help="A port it serves on.")
 @click.option("--capture", type=click.Choice(["auto", "netns", "explicit", "none"]), default="auto", show_default=True)
+@click.option("-m", "--message", default="", help="Why, for the history (`fairlead history`).")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
     state: Path | None,
@@ -120,6 +121,7 @@ def run(
     labels: tuple[str, ...],
     ports: tuple[str, ...],
     capture: str,
+    message: str,
     command: tuple[str, ...],
 ) -> None:
     """Put one COMMAND into the mesh for as long as it runs.
@@ -128,6 +130,8 @@ def run(
     """
     import asyncio
 
+    from fairlead.cli.connecting import command_line
+    from fairlead.model.caller import COMMAND_HEADER, MESSAGE_HEADER, encoded
     from fairlead.node.addresses import AddressError
     from fairlead.node.api import ApiError, Client
     from fairlead.node.capture.namespace import CaptureError
@@ -148,7 +152,8 @@ def run(
 
     async def go() -> int:
         mesh = find_mesh(home, xds, join, root_cert)
-        async with Client(read_kubeconfig(kubeconfig or home / "kubeconfig", server)) as client:
+        said = {COMMAND_HEADER: encoded(command_line(len(command))), MESSAGE_HEADER: encoded(message)}
+        async with Client(read_kubeconfig(kubeconfig or home / "kubeconfig", server), said=said) as client:
             agent = default_agent_command()
             runner = Foreground(home, mesh, client, agent, samples_directory(), loopback, _node_name(""))
             status, _ = await runner.run(request)

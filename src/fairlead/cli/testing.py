@@ -48,8 +48,8 @@ def test_command(config: tuple[str, ...], files: tuple[str, ...], recursive: boo
     fairlead test -f tests.yaml -o junit shop/ > report.xml
 
     \b
-    Exit status: 0 all is as expected, 1 something is not, 2 wrong usage or files that cannot be read,
-    3 something decides that configuration does not say.
+    Exit status: 0 all is as expected, 1 something is not, 2 wrong usage or files
+    that cannot be read, 3 something decides that configuration does not say.
     """
     found: list[Check] = []
     for name in files:

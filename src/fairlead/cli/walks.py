@@ -81,7 +81,8 @@ def verdict_line(verdict: Json) -> str:
     """The verdict in one line, in the words of Envoy's access log."""
     status = str(verdict["status"]) if verdict["status"] else "connection"
     flags = f" {verdict['flags']}" if verdict["flags"] else ""
-    at = f" at the {verdict['hop']}'s proxy" if not verdict["reached"] else ""
+    nowhere = verdict["reached"] or verdict["details"] == "name_not_found"
+    at = "" if nowhere else f" at the {verdict['hop']}'s proxy"
     return f"{status}{flags} {verdict['details']}{at}"
 
 

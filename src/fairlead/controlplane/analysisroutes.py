@@ -8,7 +8,9 @@ afterwards, by the changes between two questions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Callable, Generator, Iterable
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -32,6 +34,10 @@ from fairlead.store.errors import Gone, StoreError
 from fairlead.store.store import Store
 
 Json = dict[str, Any]
+_SLICE = 300
+"""Documents, or rules, between two turns of the loop: some 10 ms, so that proxies do not wait for a first analysis."""
+_MOST_WALKS = 50
+"""Requests that are walked for one report: nothing else happens in the control plane meanwhile."""
 _WRITTEN = frozenset(("managedFields", "resourceVersion", "generation", "uid", "selfLink"))
 """Metadata that changes with every write and means nothing."""
 
@@ -54,6 +60,7 @@ class Analyses:
         self._now = now
         self._analysis: Analysis | None = None
         self._documents: dict[Ref, Json] = {}
+        self._pending: dict[Ref, Json | None] = {}
         self._revision = 0
 
     def answer(self, asked: Asked) -> Json:
@@ -75,7 +82,7 @@ class Analyses:
             ]
             diagnostics = [] if asked.only else mesh.model.diagnostics()
             about_given = (one for one in diagnostics if not given or one.origin.ref in given)
-            found = [finding for _, _, finding in joined(said, about_given, Confirming(mesh))]
+            found = [finding for _, _, finding in joined(said, about_given, Confirming(mesh, _MOST_WALKS))]
             proxies = len(mesh.workloads.names())
         everything = {ref: one for ref, one in {**self._documents, **supposed}.items() if one is not None}
         found.extend(refused_)
@@ -101,27 +108,40 @@ class Analyses:
         finally:
             analysis.apply({ref: self._documents.get(ref) for ref in documents})
 
+    def steps(self) -> Generator[None]:
+        """Bring the analysis to what is stored now, in steps between which other things may happen."""
+        analysis = self._analysis = self._analysis or Analysis()
+        analysis.tick(self._now())
+        # Kept here until it is applied, should whoever asks not wait for the end.
+        self._pending.update(self._changed())
+        while self._pending:
+            part = dict(islice(self._pending.items(), _SLICE))
+            self._keep(analysis, part)
+            for ref in part:
+                del self._pending[ref]
+            yield
+        while not analysis.settle(_SLICE):
+            yield
+
     def _current(self) -> Analysis:
         """The analysis of what is stored now."""
-        if self._analysis is None:
-            self._analysis = Analysis()
-            self._load(self._analysis)
-        else:
+        for _ in self.steps():
+            pass
+        return self._analysis or Analysis()
+
+    def _changed(self) -> dict[Ref, Json | None]:
+        """What has changed since the last time; everything, where that is not known any more."""
+        if self._revision:
             try:
                 changes = self._store.changes_since(self._revision)
             except Gone:
-                self._load(self._analysis)
+                pass
             else:
-                changed = {one.ref: None if one.new is None else _meaning(one.new) for one in changes}
-                self._keep(self._analysis, changed)
                 self._revision = max((one.revision for one in changes), default=self._revision)
-        self._analysis.tick(self._now())
-        return self._analysis
-
-    def _load(self, analysis: Analysis) -> None:
+                return {one.ref: None if one.new is None else _meaning(one.new) for one in changes}
         stored, self._revision = self._store.snapshot()
         gone: dict[Ref, Json | None] = dict.fromkeys(self._documents)
-        self._keep(analysis, {**gone, **{ref: _meaning(one) for ref, one in stored.items()}})
+        return {**gone, **{ref: _meaning(one) for ref, one in stored.items()}}
 
     def _keep(self, analysis: Analysis, changed: dict[Ref, Json | None]) -> None:
         analysis.apply(changed)
@@ -174,10 +194,15 @@ def _meaning(document: Json) -> Json:
 def analysis_routes(analyses: Analyses) -> list[BaseRoute]:
     """The route."""
 
+    turns = asyncio.Lock()
+
     async def ask(request: Request) -> Response:
         try:
             asked = msgspec.json.decode(await request.body() or b"{}", type=Asked)
-            found = analyses.answer(asked)
+            async with turns:
+                for _ in analyses.steps():
+                    await asyncio.sleep(0)
+                found = analyses.answer(asked)
         except (msgspec.MsgspecError, ValueError, StoreError) as error:
             return refused(400, str(error))
         return Response(msgspec.json.encode(found), media_type="application/json")

@@ -139,13 +139,18 @@ class Chronicle:
         if not count and not made.edited:
             return
         self._told_until = revision
-        groups: Counter[str] = Counter()
-        resources: Counter[str] = Counter()
+        # There may be as many views as proxies: what is done for each of them is little, and words come last.
+        groups: Counter[tuple[str, str]] = Counter()
+        resources: dict[str, int] = {}
         for view, proxies in told.items():
-            groups[f"{view.type} {view.namespace}"] += proxies
+            groups[view.type, view.namespace] += proxies
             for type_url, names in made.changed[view].items():
-                resources[type_url.rpartition(".")[2]] += len(names) * proxies
-        detail: Json = {"proxies": count, "groups": dict(groups.most_common(_NAMED)), "resources": dict(resources)}
+                resources[type_url] = resources.get(type_url, 0) + len(names) * proxies
+        detail: Json = {
+            "proxies": count,
+            "groups": {" ".join(group): number for group, number in groups.most_common(_NAMED)},
+            "resources": {type_url.rpartition(".")[2]: number for type_url, number in resources.items()},
+        }
         push = Push(min(first, revision), revision, made.since, count, detail)
         if not count:
             self._done(push)

@@ -169,6 +169,8 @@ class History:
             return JSONResponse(self._done(plan, write))
         except Refusal as error:
             return JSONResponse(error.status(), error.code)
+        except ValueError as error:
+            return refused(422, f"what was stored then cannot be read any more: {error} [FL3812]")
 
     def _done(self, plan: past.Plan, write: Write) -> Json:
         """Restore, or only judge it; what it does to objects and proxies."""

@@ -33,6 +33,7 @@ from fairlead.controlplane.authorityroutes import authority_routes, forecast
 from fairlead.controlplane.checkroutes import check_routes
 from fairlead.controlplane.chronicle import Chronicle
 from fairlead.controlplane.delivery import Delivery
+from fairlead.controlplane.describing import Descriptions
 from fairlead.controlplane.effectroutes import Effects
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fetching import KeyFetcher
@@ -314,6 +315,7 @@ class ControlPlane:
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
                 *check_routes(self.store, self.state.store, self.feed, self._findings),
                 *effects.routes(),
+                *Descriptions(self.store, self.feed, self.proxies).routes(),
                 *History(self.store, effects, admission, self.chronicle.timeline).routes(),
             ],
         )
@@ -324,6 +326,7 @@ class ControlPlane:
             done = self._running.pop()()
             if asyncio.iscoroutine(done):
                 await done
+        self.chronicle.timeline.close()
         self.tokens.registry.close()
         self.store.close()
 

@@ -146,6 +146,7 @@ def described(one: Known, now: float, held: str, revision: str, *, brief: bool) 
         "address": address,
         "identity": str(connection.peer),
         "version": connection.node.agent,
+        "agentVersion": one.view.version,
         "revision": revision,
         "held": held,
         "connectedSeconds": round(time.time() - one.since, 1),

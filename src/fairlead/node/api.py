@@ -67,11 +67,14 @@ class Client:
     """The client. Use as an async context manager, or `close` it; one event loop.
 
     `again` reads the kubeconfig anew: it is asked when the server's certificate is not accepted any more,
-    because the mesh's root was rotated.
+    because the mesh's root was rotated. `said` are headers that go into the history (`model.caller`).
     """
 
-    def __init__(self, access: Access, again: Callable[[], Access] | None = None) -> None:
+    def __init__(
+        self, access: Access, again: Callable[[], Access] | None = None, said: Mapping[str, str] | None = None
+    ) -> None:
         self.access = access
+        self._said = dict(said or {})
         self._again = again
         self._session: aiohttp.ClientSession | None = None
         self._outdated: set[asyncio.Task[None]] = set()
@@ -168,7 +171,7 @@ class Client:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=self.access.tls(), limit=64)
-            headers = {"user-agent": MANAGER, "accept": "application/json"}
+            headers = {"user-agent": MANAGER, "accept": "application/json", **self._said}
             if self.access.token:
                 headers["authorization"] = f"Bearer {self.access.token}"
             self._session = aiohttp.ClientSession(connector=connector, headers=headers, timeout=_TIMEOUT)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import NamedTuple
 
 from fairlead.envoy.resource import LISTENER, ROUTE
 from fairlead.model.names import nearest
 from fairlead.simulate.connection import Connection, Inside
 from fairlead.simulate.listening import bound_listener
-from fairlead.simulate.mesh import Mesh, Proxy, chosen
+from fairlead.simulate.mesh import Mesh, Proxy, chosen, is_address
 from fairlead.simulate.request import Caller, Request
 from fairlead.simulate.walk import Hop, Step
 
@@ -23,12 +22,16 @@ class NobodyError(LookupError):
 
 
 class Arrival(NamedTuple):
-    """The first proxy (None: the connection meets none), the part that it plays, and the connection."""
+    """The first proxy (None: the connection meets none), the part that it plays, and the connection.
+
+    `nowhere`: there is no connection, since the name leads to no address.
+    """
 
     proxy: Proxy | None
     hop: Hop
     connection: Connection
     steps: tuple[Step, ...]
+    nowhere: bool = False
 
 
 def arrive(mesh: Mesh, caller: Caller, request: Request) -> Arrival:
@@ -79,6 +82,13 @@ def _captured(mesh: Mesh, proxy: Proxy, request: Request) -> Arrival:
         made = _connection(request, "127.0.0.1", request.port, proxy.address)
         said = "the caller's own host: not captured"
         return Arrival(None, "client", made, (Step("client", proxy.shown, "capture", request.host, said),))
+    if not request.address and mesh.is_nowhere(proxy.view, request.host):
+        near = _near(mesh, proxy, request.host)
+        hint = f"; did the caller mean {near}?" if near else ""
+        said = f"no host of the mesh has this name, and it is none of another domain{hint}"
+        step = Step("client", proxy.shown, "capture", request.host, said, passed=False)
+        made = _connection(request, UNKNOWN_ADDRESS, request.port, proxy.address)
+        return Arrival(None, "client", made, (step,), nowhere=True)
     address, how = _address(mesh, proxy, request)
     made = _connection(request, address, request.port, proxy.address)
     said = f"{how}; redirected to the proxy"
@@ -90,7 +100,7 @@ def _address(mesh: Mesh, proxy: Proxy, request: Request) -> tuple[str, str]:
     """To which address the client connects, and how it came to it."""
     if request.address:
         return request.address, f"the client connects to {request.address}"
-    if _is_ip(request.host):
+    if is_address(request.host):
         return request.host, "the client connects to the address"
     found = mesh.resolve(proxy.view, request.host)
     if not found.addresses:
@@ -105,12 +115,12 @@ def _address(mesh: Mesh, proxy: Proxy, request: Request) -> tuple[str, str]:
     return first, f"{request.host} is {found.hostname}, {first}{of}"
 
 
-def _is_ip(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
+def _near(mesh: Mesh, proxy: Proxy, host: str) -> str:
+    """The host that a name may have been meant to be, as the caller would write it."""
+    name, _, rest = host.partition(".")
+    namespace = rest.partition(".")[0] or proxy.view.namespace
+    near = nearest(name, mesh.hosts_of(namespace))
+    return "" if near is None else near if not rest else f"{near}.{namespace}"
 
 
 def _explicit(proxy: Proxy, request: Request) -> Arrival:
@@ -127,7 +137,7 @@ def _explicit(proxy: Proxy, request: Request) -> Arrival:
 def _directly(mesh: Mesh, namespace: str, request: Request, source: str, why: str) -> Arrival:
     """To an instance of the host itself, with no proxy of the caller's between."""
     address, port = request.address or request.host, request.port
-    if not _is_ip(address):
+    if not is_address(address):
         hostname = mesh.hostname(request.host, namespace)
         if not hostname:
             raise NobodyError(f"no host {request.host!r} in the mesh; name it as HOST.NAMESPACE, or give an address")

@@ -143,6 +143,8 @@ class Exchange:
 
     def _per_route(self, filter_name: str) -> Any:
         chosen = self.selected
+        if self._asks_for_tls(chosen.host):
+            return None  # a redirect to TLS stands in the place of the route, and says nothing to filters
         for holder in (chosen.route, chosen.host, chosen.routes.config if chosen.routes is not None else None):
             if holder is not None and filter_name in holder.typed_per_filter_config:
                 return holder.typed_per_filter_config[filter_name]
@@ -191,4 +193,7 @@ class Exchange:
         if taken.missed:
             last = taken.missed[-1]
             said += f"; not {last.route.name or f'routes[{last.at}]'} before it: {last.why}"
+        after = visit.mesh.origins.shadowed(taken.route) if not visit.inbound else ()
+        if after:
+            said += f"; never reached after it: {', '.join(after[:3])}{' ...' if len(after) > 3 else ''}"
         visit.say("route", taken.route.name or f"routes[{taken.at}]", said, self.origins(), setting=self.setting())

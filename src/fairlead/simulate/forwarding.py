@@ -136,6 +136,10 @@ def _by_name(visit: Visit, wanted: Wanted, cluster: Cluster) -> Onward:
     host, _, port = wanted.host.partition(":")
     dialled = dial(cluster, None, host)
     number = int(port) if port.isdigit() else 443 if dialled.tls else 80
+    if visit.mesh.is_nowhere(visit.proxy.view, host):
+        said = "no host of the mesh has this name, and it is none of another domain"
+        visit.say("endpoint", f"{host}:{number}", said, passed=False)
+        raise visit.end(503 if wanted.http else 0, "DF", "dns_resolution_failure", "" if wanted.http else "reset")
     visit.say("endpoint", f"{host}:{number}", "the name in the request is looked up in DNS")
     visit.name(cluster=cluster.name, endpoint=f"{host}:{number}")
     return Onward(

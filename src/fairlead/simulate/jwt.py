@@ -175,7 +175,7 @@ def _shown(provider: JwtProvider, message: Message) -> list[_Shown]:
         value = message.header(name)
         if value is not None and prefix in value:
             found.append(_Shown(value.partition(prefix)[2] if prefix else value, name))
-    query, cookies = message.query, SimpleCookie(message.header("cookie") or "")
+    query, cookies = message.decoded_query, SimpleCookie(message.header("cookie") or "")
     found += [_Shown(query[name]) for name in sorted(parameters) if name in query]
     found += [_Shown(cookies[name].value) for name in sorted(provider.from_cookies) if name in cookies]
     return found

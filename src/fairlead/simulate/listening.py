@@ -171,13 +171,13 @@ def matching_chains(listener: Listener, seen: Seen) -> list[FilterChain]:
 
 def _steps(seen: Seen) -> Iterator[tuple[str, Callable[[FilterChainMatch], Rank]]]:
     yield (
-        "the destination port",
+        "this port",
         lambda one: _exact([one.destination_port.value] if one.HasField("destination_port") else [], seen.port),
     )
-    yield "the destination address", lambda one: _prefix(one.prefix_ranges, seen.address)
-    yield "the server name (SNI)", lambda one: _server_name(one.server_names, seen.sni)
+    yield "this address", lambda one: _prefix(one.prefix_ranges, seen.address)
+    yield "this server name (SNI)", lambda one: _server_name(one.server_names, seen.sni)
     yield (
-        "whether the client speaks TLS",
+        "clients that speak TLS" if seen.transport == "tls" else "clients that speak no TLS",
         lambda one: _exact([one.transport_protocol] if one.transport_protocol else [], seen.transport),
     )
     yield (
@@ -185,7 +185,7 @@ def _steps(seen: Seen) -> Iterator[tuple[str, Callable[[FilterChainMatch], Rank]
         lambda one: _protocols(one.application_protocols, seen.alpn),
     )
     yield "the client's own address", lambda one: _prefix(one.direct_source_prefix_ranges, seen.source)
-    yield "the sort of source", lambda one: _source_type(one, seen)
+    yield "this sort of source", lambda one: _source_type(one, seen)
     yield "the client's address", lambda one: _prefix(one.source_prefix_ranges, seen.source)
     yield "the client's port", lambda one: None if one.source_ports else 0
 

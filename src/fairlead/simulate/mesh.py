@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Protocol
 
 import msgspec
@@ -14,7 +15,7 @@ from fairlead.compiler.model import MeshModel
 from fairlead.envoy.endpoint import LbEndpoint
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, NAME_TABLE, Resource
 from fairlead.inc import Reader, rule
-from fairlead.ir.host import HOSTS, HOSTS_BY_ADDRESS, HOSTS_BY_NAME, HostKey
+from fairlead.ir.host import HOSTS, HOSTS_BY_ADDRESS, HOSTS_BY_NAME, HOSTS_BY_NAMESPACE, HostKey
 from fairlead.ir.mesh import MESH_KEY
 from fairlead.ir.mesh import Mesh as Settings
 from fairlead.ir.view import View
@@ -143,6 +144,19 @@ class Mesh:
                 return name
         return ""
 
+    def is_nowhere(self, view: View, host: str) -> bool:
+        """Whether a name can only be one of the mesh, and is none: one word, or inside of a namespace or its domain."""
+        if is_address(host) or self.hostname(host, view.namespace, view.domain_suffix):
+            return False
+        parts = host.lower().rstrip(".").split(".")
+        inside = len(parts) > 2 and parts[2] == "svc" and ".".join(parts[3:]) in ("", view.domain_suffix)
+        namespaced = len(parts) == 2 and bool(self.model.engine.find(HOSTS_BY_NAMESPACE, parts[1]))
+        return len(parts) == 1 or inside or namespaced
+
+    def hosts_of(self, namespace: str) -> tuple[str, ...]:
+        """The short names of a namespace's hosts."""
+        return tuple(one.hostname.partition(".")[0] for one in self.model.engine.find(HOSTS_BY_NAMESPACE, namespace))
+
     def instances(self, hostname: str, port: int) -> tuple[LbEndpoint, ...]:
         """The instances of a host's port, whoever calls it."""
         found: list[LbEndpoint] = []
@@ -197,6 +211,15 @@ def names_of(host: str, namespace: str, suffix: str) -> Iterator[str]:
     while "." in rest:
         rest = rest.partition(".")[2]
         yield f"*.{rest}"
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an IP address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def chosen(found: Iterable[Proxy]) -> Proxy | None:

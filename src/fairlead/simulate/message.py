@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -15,6 +15,15 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from fairlead.simulate.request import Request
 
 _ESCAPED_SLASH = re.compile(r"%2f|%5c", re.IGNORECASE)
+METHODS = frozenset(
+    (
+        *("ACL", "BIND", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET", "HEAD", "LINK", "LOCK", "MERGE", "MKACTIVITY"),
+        *("MKCALENDAR", "MKCOL", "MOVE", "MSEARCH", "NOTIFY", "OPTIONS", "PATCH", "POST", "PROPFIND", "PROPPATCH"),
+        *("PURGE", "PUT", "REBIND", "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE", "TRACE", "UNBIND", "UNLINK", "UNLOCK"),
+        "UNSUBSCRIBE",
+    )
+)
+"""The methods that Envoy takes in HTTP/1."""
 _JOINED = frozenset(
     (
         "accept",
@@ -57,11 +66,11 @@ class Message:
     """
 
     def __init__(self, request: Request) -> None:
-        self.method = "POST" if request.protocol == "grpc" and request.method == "GET" else request.method.upper()
+        self.method = "POST" if request.protocol == "grpc" and request.method == "GET" else request.method
         self.path = request.path or "/"
         self.scheme = "https" if request.tls else "http"
         self.authority = request.authority or authority(request.host, request.port, self.scheme)
-        self.headers: list[tuple[str, str]] = [(name.lower(), value) for name, value in request.headers]
+        self.headers: list[tuple[str, str]] = [(name.lower(), value.strip(" \t")) for name, value in request.headers]
         if request.protocol == "grpc" and not self.header("content-type"):
             self.headers.append(("content-type", "application/grpc"))
         self.grpc = self.header("content-type") in ("application/grpc", "application/grpc+proto")
@@ -86,6 +95,9 @@ class Message:
         if name in pseudo:
             return pseudo[name]
         found = [value for key, value in self.headers if key == name]
+        if name in _JOINED and len(found) > 1:
+            found = [one for one in found if one]  # Envoy joins nothing to what is there already
+            return ",".join(found)
         return ",".join(found) if found else None
 
     def values(self, name: str) -> Sequence[str]:
@@ -112,11 +124,20 @@ class Message:
 
     @property
     def query(self) -> dict[str, str]:
-        """The first value of each query parameter."""
+        """The first value of each query parameter as routes see them: nothing is decoded."""
         _, _, text = self.path.partition("?")
         out: dict[str, str] = {}
-        for name, value in parse_qsl(text.partition("#")[0], keep_blank_values=True):
+        for one in filter(None, text.partition("#")[0].split("&")):
+            name, _, value = one.partition("=")
             out.setdefault(name, value)
+        return out
+
+    @property
+    def decoded_query(self) -> dict[str, str]:
+        """The first value of each query parameter with its percent signs decoded, as tokens are looked for."""
+        out: dict[str, str] = {}
+        for name, value in self.query.items():
+            out.setdefault(unquote(name), unquote(value))
         return out
 
     def entered(self) -> None:

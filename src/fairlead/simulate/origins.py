@@ -12,12 +12,13 @@ from envoy.config.route.v3.route_components_pb2 import Route
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
+from fairlead.compiler.gateways import GatewaysKey, gateways_of
 from fairlead.compiler.hosts import NameKey, host_named, mesh
 from fairlead.compiler.model import OBJECTS, MeshModel
 from fairlead.compiler.patches import Patched, ProxyKey
 from fairlead.compiler.sidecars import SidecarKey, proxy_scope, sidecar_for
 from fairlead.envoy.resource import LISTENER
-from fairlead.envoy.routematch import route_match
+from fairlead.envoy.routematch import is_catch_all, route_match
 from fairlead.inc import Reader, rule
 from fairlead.ir.authn import REQUEST_POLICIES_BY_NAMESPACE
 from fairlead.ir.gateway import GATEWAYS
@@ -150,6 +151,12 @@ class Origins:
         named = [one for one in on_port if sni and any(_bare(host) == sni for host in one.hosts)]
         return self.placed(*(one.origin for one in named or on_port))
 
+    def gateways(self, view: View) -> Found:
+        """The Gateways that are for a proxy."""
+        refs = self._model.engine.call(_gateways_of, view)
+        rows = (self._model.engine.get(GATEWAYS, one) for one in refs)
+        return self.placed(*(one.origin for one in rows if one is not None))
+
     def route(self, route: Route) -> Found:
         """The rule, and the match of it, that made a route; nothing for a host's default route."""
         noted = _istio(route.metadata)
@@ -162,6 +169,17 @@ class Origins:
             return self.placed(Origin(ref))
         made = self._rule(found, route)
         return self.placed(*made) if made else self.placed(found.origin)
+
+    def shadowed(self, route: Route) -> tuple[str, ...]:
+        """The later rules of the same object that a route leaves nothing, if it takes every request: name or field."""
+        found = next((one for one in self.route(route) if one.path[-2:-1] == ("http",)), None)
+        if found is None or not is_catch_all(route.match):
+            return ()
+        key = NamespacedName(found.ref.namespace, found.ref.name)
+        written = self._model.engine.get(WRITTEN_ROUTES, key)
+        rules = written.http if written is not None else ()
+        at = next((at for at, one in enumerate(rules) if one.origin.path == found.path), len(rules))
+        return tuple(one.name or str(one.origin.path) for one in rules[at + 1 :])
 
     def _rule(self, routes: RouteSet, route: Route) -> tuple[Origin, ...]:
         asked = route.match.SerializeToString(deterministic=True)
@@ -269,6 +287,11 @@ class Origins:
 
     def _root(self) -> str:
         return self._model.engine.call(mesh, MESH_KEY).root_namespace
+
+
+@rule
+def _gateways_of(r: Reader, view: View) -> tuple[NamespacedName, ...]:
+    return gateways_of(r, GatewaysKey.of(r, view))
 
 
 @rule

@@ -268,7 +268,8 @@ class _Candidates:
 
     def _about_hosts(self) -> Iterator[Edit]:
         """Who may see a host, and which hosts a gateway or a rule is for."""
-        if self._failed.verdict.flags not in ("NR", "NC", "UH", "DPE", ""):
+        verdict = self._failed.verdict
+        if verdict.flags not in ("NR", "NC", "UH", "DPE", "") or verdict.details == "name_not_found":
             return
         first = self._failed.steps[0]
         if first.hop == "gateway":
@@ -305,6 +306,7 @@ class _Candidates:
 
     def _gateway_hosts(self) -> Iterator[Edit]:
         host = self._request.authority.partition(":")[0] or self._request.host
+        yield from self._gateway_port(host)
         for step in self._failed.steps:
             for origin in step.origins:
                 if origin.ref.kind == "Gateway" and origin.path:
@@ -312,6 +314,14 @@ class _Candidates:
         for ref, obj in self._objects("VirtualService"):
             if any(one != "mesh" for one in obj.spec.gateways):
                 yield Edit(ref, "append", SPEC / "hosts", host)
+
+    def _gateway_port(self, host: str) -> Iterator[Edit]:
+        """A plain HTTP server on a port on which a gateway does not listen."""
+        if self._failed.verdict.details != "connection_refused" or self._request.tls:
+            return
+        port = {"number": self._request.port, "name": f"http-{self._request.port}", "protocol": "HTTP"}
+        for origin in self._ends[0].origins:
+            yield Edit(origin.ref, "append", SPEC / "servers", {"port": port, "hosts": [host]})
 
     def _objects(self, kind: str) -> list[tuple[Ref, Any]]:
         return [(ref, obj) for ref, obj in self._mesh.model.engine.items(OBJECTS) if ref.kind == kind]

@@ -201,21 +201,27 @@ def _rewritten_path(asked: RouteMatch, action: RouteAction, message: Message) ->
 
 
 def location(redirect: RedirectAction, asked: RouteMatch, message: Message) -> str:
-    """Where a redirect leads."""
+    """Where a redirect leads. Without a new host the request's one stays, with its port where that is still right."""
     scheme = redirect.scheme_redirect or ("https" if redirect.https_redirect else message.scheme)
     host, _, port = message.authority.partition(":")
+    default = {"http": "80", "https": "443"}.get(message.scheme)
+    if redirect.host_redirect or (scheme != message.scheme and port == default):
+        host, port = redirect.host_redirect or host, ""
     if redirect.port_redirect:
         port = str(redirect.port_redirect)
-    elif scheme != message.scheme and port in ("80", "443"):
-        port = ""
-    path = redirect.path_redirect or message.path
-    if redirect.prefix_rewrite:
+    path, mark, query = message.path.partition("?")
+    if redirect.path_redirect:
+        path = redirect.path_redirect
+        mark, query = ("", "") if "?" in path else (mark, query)
+    elif redirect.prefix_rewrite:
         kind = str(asked.WhichOneof("path_specifier"))
-        matched = len(getattr(asked, kind)) if kind in ("prefix", "path", "path_separated_prefix") else 0
-        path = redirect.prefix_rewrite + message.path[matched:]
+        matched = len(getattr(asked, kind)) if kind in ("prefix", "path", "path_separated_prefix") else len(path)
+        path = redirect.prefix_rewrite + path[matched:]
+    elif redirect.HasField("regex_rewrite"):
+        path = replaced(redirect.regex_rewrite.pattern.regex, redirect.regex_rewrite.substitution, path)
     if redirect.strip_query:
-        path = path.partition("?")[0]
-    return f"{scheme}://{redirect.host_redirect or host}{':' + port if port else ''}{path}"
+        mark, query = "", ""
+    return f"{scheme}://{host}{':' + port if port else ''}{path}{mark}{query}"
 
 
 def hash_words(action: RouteAction) -> str:

@@ -12,7 +12,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from fairlead.envoy import names
-from fairlead.envoy.resource import LISTENER
+from fairlead.envoy.resource import CLUSTER, LISTENER
 from fairlead.model.diagnostic import Origin
 from fairlead.simulate import listening
 from fairlead.simulate.arrival import arrive
@@ -23,7 +23,7 @@ from fairlead.simulate.forwarding import Onward, Wanted, missing_secret, onward,
 from fairlead.simulate.httpfilters import pass_filters
 from fairlead.simulate.matching import Undecided, unpacked
 from fairlead.simulate.mesh import Mesh, Proxy
-from fairlead.simulate.message import Message, normalised
+from fairlead.simulate.message import METHODS, Message, normalised
 from fairlead.simulate.networkfilters import Bytes, pass_network_filter
 from fairlead.simulate.rbac import Peer
 from fairlead.simulate.request import Caller, Request
@@ -60,7 +60,9 @@ class _Walker:
     def walk(self, caller: Caller) -> Walk:
         arrival = arrive(self._mesh, caller, self._request)
         self._trail.steps.extend(arrival.steps)
-        if arrival.proxy is None:
+        if arrival.nowhere:
+            ended = Ended(0, "", "name_not_found", hop="client")
+        elif arrival.proxy is None:
             self._trail.steps.append(self._application(arrival.hop, "", "no proxy is before it"))
             ended = Ended(self._success, "", "via_upstream", hop=arrival.hop)
         else:
@@ -116,7 +118,8 @@ class _Walker:
         connection = visit.connection
         if listener is None:
             where = f"{connection.address}:{connection.port}"
-            visit.say("listener", where, "the proxy does not listen there", passed=False)
+            said, origins = self._closed(visit)
+            visit.say("listener", where, said, origins, passed=False)
             raise visit.end(0, "", "connection_refused", "refused")
         visit.listener = listener
         visit.name(listener=listener.name)
@@ -128,13 +131,14 @@ class _Walker:
         visit.say("listener", listener.name, said, (*self._listener_origins(visit), *patched), setting=where)
         if chosen.chain is None:
             what = "TLS" if seen.transport == "tls" else "plaintext"
-            said = f"no filter chain takes this {what} connection: {chosen.lost} fits none"
+            said = f"no filter chain takes this {what} connection: none is for {chosen.lost}"
             visit.say("filter chain", listener.name, said, self._chain_origins(visit), setting=where, passed=False)
             raise visit.end(0, "NR", "filter_chain_not_found", "reset")
         visit.chain = chosen.chain
         visit.name(chain=chosen.chain.name)
         at = f"filterChains[{chosen.at}]" if chosen.at >= 0 else "defaultFilterChain"
         said = _chain_words(seen.transport, seen.alpn, seen.sni)
+        said += "; HTTP is parsed" if _parses(visit) else "; bytes are forwarded"
         origins = self._chain_origins(visit)
         visit.say("filter chain", chosen.chain.name or at, said, origins, setting=Setting(LISTENER, listener.name, at))
         self._shake_hands(visit)
@@ -148,6 +152,15 @@ class _Walker:
             return listening.inbound_listener(world, listeners, at.address, at.port, redirected=mode == "redirect")
         return listening.bound_listener(world, listeners, at.address, at.port)
 
+    def _closed(self, visit: Visit) -> tuple[str, tuple[Origin, ...]]:
+        """Why a proxy does not listen where it is called."""
+        if visit.hop != "gateway":
+            what = "a port of its workload" if visit.hop == "server" else "a port of any host that it sees"
+            return f"the proxy does not listen there: {visit.connection.port} is not {what}", ()
+        found = sorted({int(name.rpartition("_")[2]) for name in visit.catalog[LISTENER] if name[-1:].isdigit()})
+        ports = ", ".join(map(str, found)) or "none"
+        return f"the gateway does not listen there, only on {ports}", self._mesh.origins.gateways(visit.proxy.view)
+
     def _listener_origins(self, visit: Visit) -> tuple[Origin, ...]:
         if visit.hop == "gateway":
             return self._mesh.origins.gateway(
@@ -160,7 +173,16 @@ class _Walker:
     def _chain_origins(self, visit: Visit) -> tuple[Origin, ...]:
         if visit.hop == "server":
             return self._mesh.origins.mtls(visit.proxy.view, visit.connection.port)
-        return ()
+        return self._called(visit) if visit.hop == "client" else ()
+
+    def _called(self, visit: Visit) -> tuple[Origin, ...]:
+        """The host's port that says what is spoken on a connection."""
+        at = visit.connection
+        if visit.hop == "server":
+            found = visit.catalog[CLUSTER].get(names.inbound_cluster(at.port))
+            return self._mesh.origins.cluster(self._mesh.world.cluster(found)) if found is not None else ()
+        host = self._mesh.virtual(at.address)
+        return self._mesh.origins.host(host.hostname, host.namespace, at.port) if host is not None else ()
 
     def _shake_hands(self, visit: Visit) -> None:
         connection = visit.connection
@@ -231,8 +253,13 @@ class _Walker:
         hidden = connection.tls and not visit.terminated
         if message is None or hidden or connection.inside == "tcp":
             what = "TLS" if hidden else "bytes that are no HTTP"
-            visit.say("filter", "http_connection_manager", f"gets {what} where it parses HTTP", passed=False)
+            said = f"gets {what} where it parses HTTP"
+            visit.say("filter", "http_connection_manager", said, self._called(visit), passed=False)
             raise visit.end(0, "DPE", "http1.codec_error", "tls" if hidden else "reset")
+        if connection.inside == "http/1.1" and not (message.method in METHODS and message.path[:1] in "/*"):
+            said = f"gets {message.method} {message.path}, which is no HTTP/1 request to it"
+            visit.say("filter", "http_connection_manager", said, passed=False)
+            raise visit.end(400, "DPE", "http1.codec_error")
         if visit.terminated and visit.hop == "gateway":
             message.scheme = "https"
         path = normalised(message.path, manager)

@@ -89,6 +89,7 @@ class Timeline:
         self._lock = threading.Lock()
         self._noted: list[Happening] = []
         self._rows = 0
+        self._closed = False
         try:
             if str(path) != ":memory:":
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -108,10 +109,15 @@ class Timeline:
             raise StoreUnusable(f"{path} is not a timeline: move it away, it is made anew")
 
     def close(self) -> None:
-        """Write what was noted, and release the file."""
-        self.flush()
+        """Write what was noted, and release the file; once more does nothing. Raises StoreUnusable."""
         with self._lock:
-            self._link.close()
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                self._flush()
+            finally:
+                self._link.close()
 
     def note(self, *happened: Happening) -> None:
         """Remember; written by the next `flush`."""

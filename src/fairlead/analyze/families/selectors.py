@@ -132,7 +132,7 @@ def authorization(r: Reader, one: Document) -> Iterator[Said]:
 def _in_mesh(r: Reader, selector: dict[str, str], namespace: str) -> bool:
     for ref in queries.matching(r, selector, namespace):
         one = r.get(DOCUMENTS, ref)
-        if one is not None and queries.injected(r, one):
+        if one is not None and (queries.injected(r, one) or _ambient(r, ref)):
             return True
     return False
 

@@ -19,6 +19,7 @@ from fairlead.analyze.document import (
     VIRTUAL_SERVICE,
     Document,
     attached_to_mesh,
+    export_to,
     scopes,
     workload_labels,
 )
@@ -58,7 +59,7 @@ def gateways(r: Reader, one: Document) -> Iterator[Said]:
 def destination_hosts(r: Reader, one: Document) -> Iterator[Said]:
     """Destinations that no Service or ServiceEntry defines, and ports that they do not have."""
     for to in targets(one):
-        owner = queries.defined_by(r, to.host, one.ref.namespace)
+        owner = _owner(r, one, to.host)
         if owner is None:
             hidden = queries.hidden_by(r, to.host, one.ref.namespace)
             why = f"{hidden.ref} defines it and is not exported here" if hidden else "no Service or ServiceEntry has it"
@@ -68,6 +69,16 @@ def destination_hosts(r: Reader, one: Document) -> Iterator[Said]:
             yield from _port(r, one, to, owner)
     if shape.words(one.spec, "gateways"):
         yield from _without_subset(r, one)
+
+
+def _owner(r: Reader, one: Document, host: str) -> Document | None:
+    """Who defines a host for the namespace of a VirtualService, or for one of those to which it is exported."""
+    name = queries.qualified(host, one.ref.namespace)
+    for namespace in (one.ref.namespace, *(other for other in export_to(one) if other not in ("*", ".", "~"))):
+        owner = queries.defined_by(r, name, namespace)
+        if owner is not None:
+            return owner
+    return None
 
 
 def _port(r: Reader, one: Document, to: Target, owner: Document) -> Iterator[Said]:
@@ -117,11 +128,11 @@ def conflicting_hosts(r: Reader, one: Document) -> Iterator[Said]:
         for scope in scopes(one):
             others = [ref for ref in r.find(ROUTED_HOSTS, f"{scope}/{name}") if ref != one.ref]
             if others:
-                said = f"{', '.join(map(str, others))} routes {name} for the same sidecars"
+                where = "everywhere" if scope == "*" else f"in namespace {scope}"
+                said = f"{', '.join(map(str, others))} routes {name} for sidecars {where} too"
                 yield Said(
                     "IST0109", said, SPEC.child("hosts", at), "Put the routes of a host into one VirtualService."
                 )
-                break
 
 
 def claim_routes(r: Reader, one: Document) -> Iterator[Said]:

@@ -142,6 +142,12 @@ def proxies(client: Client) -> Iterator[Finding]:
         yield made.fail("accept what they are sent", said, "`fairlead proxy-status NAME` has Envoy's reason.")
     else:
         yield made.well("accept what they are sent")
+    other = [one for one in listed if one["agentVersion"] and one["agentVersion"] != __version__]
+    if other:
+        said = f"{named(_name(one) for one in other)}: {other[0]['agentVersion']}"
+        yield made.warn("version", said, "Start these workloads anew: their agents are of another version.")
+    else:
+        yield made.well("version", "as the control plane's")
     held = [one for one in listed if one["held"]]
     if held:
         said = f"{named(_name(one) for one in held)}: {held[0]['held']}"

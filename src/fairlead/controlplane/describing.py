@@ -1,0 +1,199 @@
+"""GET `/fairlead/v1/describe`: an object or a proxy, what applies to it and why, how it stands. Administrators only.
+
+`?group=&kind=&namespace=&name=` names an object, `kind=Proxy` a connected one; `at` is a revision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, cast
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from fairlead.compiler.standing import Applies, HostAs, host_standing, workload_standing
+from fairlead.controlplane import past
+from fairlead.controlplane.feed import Feed
+from fairlead.controlplane.historyroutes import ref_of
+from fairlead.controlplane.operations import administrators, refused
+from fairlead.controlplane.proxies import Proxies
+from fairlead.controlplane.proxylist import Known
+from fairlead.ir.gateway import GATEWAYS
+from fairlead.ir.host import HOSTS, HOSTS_BY_NAME
+from fairlead.ir.route import ROUTES
+from fairlead.ir.traffic import TRAFFIC_POLICIES
+from fairlead.ir.view import View, pairs
+from fairlead.model.ref import NamespacedName, Ref
+from fairlead.store.change import Json, Wanted
+from fairlead.store.errors import Gone
+from fairlead.store.store import Store
+
+PROXY = "Proxy"
+_MOST = 50
+_VIEWS = 1000
+_RECENT = 5
+
+
+class Descriptions:
+    """The route and what it needs."""
+
+    def __init__(self, store: Store, feed: Feed, proxies: Proxies) -> None:
+        self._store = store
+        self._feed = feed
+        self._proxies = proxies
+
+    def routes(self) -> list[BaseRoute]:
+        """The route."""
+        return [Route("/fairlead/v1/describe", administrators(self._describe))]
+
+    async def _describe(self, request: Request) -> Response:
+        try:
+            ref = ref_of(request.query_params)
+            at = int(request.query_params.get("at", "0"))
+            if not at:
+                found = self._found(ref, None)
+            else:
+                changes = await asyncio.to_thread(self._store.changes_since, at)
+                before: dict[Ref, Json | None] = {}
+                for one in changes:
+                    before.setdefault(one.ref, one.old)
+                with self._feed.supposing(before):
+                    found = self._found(ref, at)
+        except Gone as error:
+            return refused(410, f"{error} [FL3902]")
+        except ValueError as error:
+            return refused(400, str(error))
+        if found is None:
+            when = f" at revision {at}" if at else ""
+            what = f"no proxy {ref.name} is connected" if ref.kind == PROXY else f"there is no {ref}{when}"
+            return refused(404, what)
+        return Response(msgspec.json.encode(found), media_type="application/json")
+
+    def _found(self, ref: Ref, at: int | None) -> Json | None:
+        if ref.kind == PROXY:
+            known = [one for one in self._proxies.known() if _is_called(one, ref)]
+            return self._told(ref, None, known, at) if known else None
+        document = self._store.get(ref) if at is None else self._store.get_at(ref, at)
+        return None if document is None else self._told(ref, document, self._behind(ref, document), at)
+
+    def _told(self, ref: Ref, document: Json | None, known: list[Known], at: int | None) -> Json:
+        sections: dict[str, list[Json]] = {}
+
+        def add(found: Iterable[Applies]) -> None:
+            for one in found:
+                row: Json = {"said": one.said, "object": past.named(one.ref) if one.ref is not None else None}
+                rows = sections.setdefault(one.section, [])
+                if row not in rows:
+                    rows.append(row)
+
+        for view in dict.fromkeys(one.view for one in known):
+            add(self._feed.model.engine.call(workload_standing, view))
+        if document is not None:
+            if not known and ref.kind == "WorkloadEntry":
+                add(self._feed.model.engine.call(workload_standing, _view_of_entry(ref, document)))
+            add(self._of_object(ref))
+        proxies = [_proxy(one, self._proxies) for one in known]
+        status = cast("Json", (document or {}).get("status") or {})
+        model = self._feed.model
+        return {
+            "object": past.named(ref),
+            "labels": (document or {}).get("metadata", {}).get("labels", {}),
+            "conditions": status.get("conditions") or [],
+            "proxies": proxies[:_MOST],
+            "proxyCount": len(proxies),
+            "sections": [{"title": name, "rows": rows[:_MOST], "count": len(rows)} for name, rows in sections.items()],
+            "findings": [str(one) for one in model.diagnostics() if one.origin.ref == ref],
+            "history": past.commits(self._store, _recent(ref, at)) if document is not None else [],
+        }
+
+    def _behind(self, ref: Ref, document: Json) -> list[Known]:
+        """The connected proxies of an object: its own, or those to which it applies."""
+        listed = list(self._proxies.known())
+        match ref.kind:
+            case "Process":
+                return [
+                    one for one in listed if one.namespace == ref.namespace and one.name.rpartition("-")[0] == ref.name
+                ]
+            case "WorkloadEntry":
+                address = str(cast("Json", document.get("spec") or {}).get("address") or "")
+                return [
+                    one
+                    for one in listed
+                    if one.namespace == ref.namespace
+                    and (
+                        one.connection.node.metadata.get("FAIRLEAD_ENTRY") == ref.name or address in one.view.addresses
+                    )
+                ]
+            case _:
+                return []
+
+    def _of_object(self, ref: Ref) -> Iterable[Applies]:
+        engine = self._feed.model.engine
+        key = NamespacedName(ref.namespace, ref.name)
+        hosts = [at for at, one in engine.items(HOSTS) if one.origin.ref == ref]
+        for at in hosts:
+            yield Applies("Host", at.hostname)
+            yield from engine.call(host_standing, HostAs(at.namespace, at))
+        routes = engine.get(ROUTES, key) if ref.kind in ("VirtualService", "HTTPRoute") else None
+        policy = engine.get(TRAFFIC_POLICIES, key) if ref.kind == "DestinationRule" else None
+        named = routes.hosts if routes is not None else (policy.host,) if policy is not None else ()
+        for name in named:
+            for at in engine.find(HOSTS_BY_NAME, name):
+                yield Applies("Host", f"{at.hostname} of namespace {at.namespace}")
+                yield from engine.call(host_standing, HostAs(ref.namespace, at))
+        if not hosts and not named:
+            yield from self._applied(ref)
+
+    def _applied(self, ref: Ref) -> Iterable[Applies]:
+        """To which connected workloads an object applies, and as what."""
+        engine = self._feed.model.engine
+        gateway = engine.get(GATEWAYS, NamespacedName(ref.namespace, ref.name)) if ref.kind == "Gateway" else None
+        for server in gateway.servers if gateway is not None else ():
+            yield Applies("Servers", f"{server.port} {server.protocol} for {', '.join(server.hosts)}")
+        members: dict[View, list[str]] = {}
+        for one in self._proxies.known():
+            members.setdefault(one.view, []).append(f"{one.name}.{one.namespace}")
+        for view, names in list(members.items())[:_VIEWS]:
+            found = engine.call(workload_standing, view)
+            said = [one.said for one in found if one.ref == ref]
+            if said:
+                yield Applies("Applies to", f"{', '.join(sorted(names)[:5])} ({len(names)}): {said[0]}")
+            if gateway is not None and said:
+                yield from (one for one in found if one.section == "Routes" and one.said.endswith(str(gateway.key)))
+
+
+def _recent(ref: Ref, at: int | None) -> Wanted:
+    return Wanted(ref.group, ref.kind, ref.namespace, ref.name, before=at + 1 if at else 0, limit=_RECENT)
+
+
+def _is_called(one: Known, ref: Ref) -> bool:
+    full = f"{one.name}.{one.namespace}"
+    return ref.name == full or (one.namespace == ref.namespace and ref.name in (one.name, one.view.workload_name))
+
+
+def _view_of_entry(ref: Ref, document: Json) -> View:
+    """A workload whose proxy is not connected, as its entry describes it."""
+    spec = cast("Json", document.get("spec") or {})
+    labels = cast("dict[str, Any]", spec.get("labels") or {})
+    return View(
+        "sidecar",
+        ref.namespace,
+        pairs({key: str(value) for key, value in labels.items()}),
+        str(spec.get("serviceAccount") or "default"),
+        (str(spec.get("address") or ""),),
+    )
+
+
+def _proxy(one: Known, proxies: Proxies) -> Json:
+    behind = one.standing.behind_since
+    return {
+        "name": f"{one.name}.{one.namespace}",
+        "type": one.view.type,
+        "identity": str(one.connection.peer),
+        "inSync": behind is None and not one.connection.session.refused,
+        "refused": one.connection.session.refused,
+        "behindSeconds": None if behind is None else round(max(proxies.progress.clock() - behind, 0.0), 3),
+    }

@@ -1,0 +1,108 @@
+"""`fairlead describe`: what applies to workloads, hosts, gateways and policies, in order, and who says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from .running_plane import BASICS, entry, obj, routes, service, until, world
+from .test_history import Ask
+
+Json = dict[str, Any]
+_SECURITY = "security.istio.io/v1"
+
+
+def policy(kind: str, name: str, namespace: str = "shop", **spec: Any) -> Json:
+    return obj(kind, name, namespace, _SECURITY, spec=spec)
+
+
+def lines(text: str, section: str) -> list[str]:
+    """The lines of a section of what is printed."""
+    found = text.splitlines()
+    begin = found.index(section) + 1
+    return [line.strip() for line in found[begin : found.index("", begin) if "" in found[begin:] else None]]
+
+
+_GATEWAY = obj(
+    "Gateway",
+    "edge",
+    spec={
+        "selector": {"istio": "edge"},
+        "servers": [{"port": {"number": 8080, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}],
+    },
+)
+
+
+def _outside() -> Json:
+    made = routes("cart-outside")
+    made["spec"] |= {"hosts": ["cart.example.com"], "gateways": ["edge"]}
+    made["spec"]["http"][0]["route"] = [{"destination": {"host": "cart"}}]
+    return made
+
+
+def test_what_applies_and_why(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with world(tmp_path) as made:
+            ask = Ask(made)
+            cart = {"app": "cart"}
+            await ask.apply(*BASICS, service("cart"), entry("cart-1", "cart", "10.9.9.9", "cart"))
+            await ask.apply(
+                entry("cart-2", "cart", "10.9.9.8", "cart"),
+                routes("cart"),
+                obj("DestinationRule", "cart", spec={"host": "cart", "subsets": [{"name": "v1"}]}),
+                _GATEWAY,
+                _outside(),
+                policy("PeerAuthentication", "default", "istio-system", mtls={"mode": "PERMISSIVE"}),
+                policy("PeerAuthentication", "strict", mtls={"mode": "STRICT"}),
+                policy("AuthorizationPolicy", "some", action="ALLOW", rules=[{}], selector={"matchLabels": cart}),
+                policy(
+                    "AuthorizationPolicy", "none", action="DENY", rules=[{}], selector={"matchLabels": {"app": "x"}}
+                ),
+                message="all of it",
+            )
+            at = made.plane.store.revision
+            await ask.apply(policy("AuthorizationPolicy", "deny", action="DENY", rules=[{}]))
+            async with made.proxy("cart-1", "cart", LABELS=cart, INSTANCE_IPS="10.9.9.9"):
+                await until(lambda: made.plane.proxies.counts().behind == 0, "in sync")
+                for what in ("workload/cart-1", "workloadentry/cart-1"):
+                    text = await ask("describe", what, "-n", "shop")
+                    assert "cart-1.shop: in sync, spiffe://cluster.local/ns/shop/sa/cart" in text, text
+                    assert lines(text, "Mutual TLS") == [
+                        "STRICT",
+                        "PeerAuthentication shop/strict: STRICT",
+                        "PeerAuthentication istio-system/default: PERMISSIVE",
+                    ]
+                    assert lines(text, "Authorization") == [
+                        "AuthorizationPolicy shop/deny: DENY, 1 rule",
+                        "AuthorizationPolicy shop/some: ALLOW, 1 rule",
+                    ]
+                    assert lines(text, "Services") == ["Service shop/cart: cart.shop.svc.cluster.local: 9080 http"]
+                before = await ask("describe", "workload/cart-1", "-n", "shop", "--at", str(at))
+                assert lines(before, "Authorization") == ["AuthorizationPolicy shop/some: ALLOW, 1 rule"]
+                text = await ask("describe", "svc/cart", "-n", "shop")
+                assert lines(text, "Routes") == ["VirtualService shop/cart: 1 HTTP, 0 TLS, 0 TCP rules"]
+                assert lines(text, "Traffic policy") == [
+                    "DestinationRule shop/cart: for cart.shop.svc.cluster.local, subsets v1"
+                ]
+                assert lines(text, "Exposed") == [
+                    "VirtualService shop/cart-outside: cart.example.com through gateways shop/edge"
+                ]
+                assert lines(text, "Endpoints")[0].startswith("WorkloadEntry shop/cart-1: 10.9.9.9, cart, mTLS STRICT")
+                text = await ask("describe", "authorizationpolicy/deny", "-n", "shop")
+                assert lines(text, "Applies to") == ["cart-1.shop (1): DENY, 1 rule"]
+                assert "created" in text and "Last changes" in text
+                async with made.proxy("edge-1", "cart", TYPE="router", LABELS={"istio": "edge"}):
+                    text = await ask("describe", "gateway/edge", "-n", "shop")
+                    assert lines(text, "Servers") == ["8080 HTTP for *"]
+                    assert lines(text, "Applies to")[0].startswith("edge-1.shop (1): 8080 HTTP")
+                    assert "cart.example.com, bound to shop/edge" in text
+                data = await ask.data("describe", "vs/cart", "-n", "shop")
+                assert data["history"][0]["message"] == "all of it" and not data["findings"]
+            assert "10.9.9.8" in await ask("describe", "svc/cart", "-n", "shop")
+            assert "STRICT" in await ask("describe", "workloadentry/cart-2", "-n", "shop")
+            assert "no proxy none is connected" in await ask("describe", "workload/none", code=1)
+            assert "there is no VirtualService shop/none" in await ask("describe", "vs/none", "-n", "shop", code=1)
+
+    uvloop.run(run())

@@ -1,0 +1,176 @@
+"""Every value of a field against every request near it: what random meshes come to only by luck."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fairlead.simulate.request import Caller, Request
+from tests.differential import tokens
+from tests.differential.calls import Call
+from tests.differential.topology import BATCH, SHOPPER, WRITTEN, Json, Workload, document, fqdn
+
+_SEC, _NET = "security.istio.io/v1", "networking.istio.io/v1"
+_WEB = {"destination": {"host": fqdn("web"), "port": {"number": 80}}}
+Matrix = tuple[str, list[Json], list[Call]]
+
+
+def _service(service: str, address: str, caller: Workload = SHOPPER, **asked: Any) -> Call:
+    who = Caller("workload", caller.namespace, caller.name)
+    return Call(who, Request(fqdn(service), 80, address=WRITTEN + address, **asked))
+
+
+def _instance(at: str, port: int = 8080, **asked: Any) -> Call:
+    return Call(Caller("plaintext", address=WRITTEN + at), Request(f"{WRITTEN}3.1", port, **asked))
+
+
+def _route(rules: list[Json]) -> Json:
+    return document(_NET, "VirtualService", "matrix", "one", {"hosts": [fqdn("web")], "http": rules})
+
+
+def headers() -> Iterator[Matrix]:
+    """Header conditions against one value, several, and none."""
+    shown = [("bob",), ("bob", "bob"), ("bob", "alice"), ("alice", "bob"), ("",), (), ("bob", ""), ("bob, alice",)]
+    asked: list[Json] = [{"exact": one} for one in ("bob", "bob,bob", "bob,alice", "bob, alice", "alice", "")]
+    asked += [{"prefix": one} for one in ("bo", "al")]
+    asked += [{"regex": one} for one in ("[a-z]+", "[a-z,]+", "bob,.*", "^$", "(?i)BOB")]
+    asked.append({})
+    for name in ("x-user", "origin", "cookie"):
+        rules: list[Json] = []
+        calls: list[Call] = []
+        for at, condition in enumerate(asked):
+            for field in ("headers", "withoutHeaders"):
+                path = f"/{at}/{field}"
+                rules.append({"match": [{"uri": {"exact": path}, field: {name: condition}}], **_said(202)})
+                calls += [_service("web", "6.1", path=path, headers=tuple((name, one) for one in row)) for row in shown]
+        yield f"headers {name}", [_route([*rules, _said(404)])], calls
+
+
+def queries() -> Iterator[Matrix]:
+    """Query conditions against queries that are written in odd ways."""
+    asked: list[Json] = [{"q": {"exact": one}} for one in ("1", "%31", "1 0", "1+0", "", "2")]
+    asked += [{"q": {}}, {"q": {"regex": "1.*"}}, {"q": {"prefix": "1"}}, {"%71": {"exact": "1"}}]
+    written = "q=1 q=%31 %71=1 q=1+0 q=1%200 q q= q&q=1 q=2&q=1 Q=1 x=1&q=1 q=1;r=2 =1 q==1 &q=1 q=%zz q=1?"
+    rules = [
+        {"match": [{"uri": {"exact": f"/{at}"}, "queryParams": one}], **_said(202)} for at, one in enumerate(asked)
+    ]
+    calls = [_service("web", "6.1", path=f"/{at}?{one}") for at in range(len(asked)) for one in ("", *_words(written))]
+    yield "queries", [_route([*rules, _said(404)])], calls
+
+
+def answers() -> Iterator[Matrix]:
+    """Redirects and rewrites of several paths and hosts."""
+    redirects: list[Json] = [{"uri": "/x"}, {"uri": "/x?y=1"}, {"authority": "else.example"}, {"scheme": "https"}]
+    redirects += [{"port": 8443}, {"port": 443, "scheme": "https"}, {"prefixRewrite": "/new"}, {"prefixRewrite": "/"}]
+    redirects += [{"derivePort": one} for one in ("FROM_REQUEST_PORT", "FROM_PROTOCOL_DEFAULT")]
+    rewrites: list[Json] = [{"uri": "/new"}, {"uri": "/"}, {"uri": "/n?x=1"}, {"authority": "re.example"}]
+    patterns = (("^/a(.*)$", "/b\\1"), ("/", "_"), ("pi(/v.)?", "-\\1-"))
+    rewrites += [{"uriRegexRewrite": {"match": match, "rewrite": text}} for match, text in patterns]
+    actions: list[Json] = [{"redirect": one} for one in redirects]
+    actions += [{"rewrite": one, "route": [_WEB]} for one in rewrites]
+    for prefix in ("/api", "/API"):
+        for plain in (False, True):
+            match = {"uri": {"prefix": prefix}, "ignoreUriCase": plain}
+            rules = [
+                {"match": [{**match, "headers": {"x-case": {"exact": f"{at}"}}}], **one}
+                for at, one in enumerate(actions)
+            ]
+            calls = [
+                _service("web", "6.1", path=path, authority=host, headers=(("x-case", f"{at}"),))
+                for at in range(len(actions))
+                for path in ("/api", "/api/v1?q=1", "/apix/", "/API/x?a=b&c")
+                for host in ("", f"{fqdn('web')}:80", "web:80")
+            ]
+            yield f"answers {prefix} {plain}", [_route(rules)], calls
+
+
+def authorization() -> Iterator[Matrix]:
+    """Each attribute of AuthorizationPolicy with values that fit and that nearly fit, allowed and denied."""
+    tokens_ = document(
+        _SEC,
+        "RequestAuthentication",
+        "matrix",
+        "one",
+        {"jwtRules": [{"issuer": tokens.ISSUERS[0], "jwks": tokens.jwks()}]},
+    )
+    calls = list(_asked())
+    for number, rule in enumerate(_rules()):
+        for action in ("ALLOW", "DENY"):
+            policy = document(_SEC, "AuthorizationPolicy", "matrix", "one", {"action": action, "rules": [rule]})
+            yield f"authorization {number} {action} {rule}", [tokens_, policy], calls
+
+
+def _rules() -> Iterator[Json]:
+    account = "cluster.local/ns/one/sa/shopper"
+    principals = (account, "*", "*/sa/batch", "cluster.local/*", "*shopper", f"spiffe://{account}", account.upper())
+    nets = (f"{WRITTEN}1.1", f"{WRITTEN}1.0/24", f"{WRITTEN}9.1", "0.0.0.0/0", "192.0.2.0/24", "::/0")
+    sources: dict[str, tuple[str, ...]] = {"principals": principals, "namespaces": ("one", "o*", "*e", "*", "ONE")}
+    sources |= {"ipBlocks": nets, "remoteIpBlocks": nets, "trustDomains": ("cluster.local", "other")}
+    hosts = ("web", "WEB", "web:80", "web*", "*.local", "*", fqdn("web"), f"{fqdn('web')}:80", "*:80")
+    paths = "/api /api* *api * /api/* /api/{*} /api/{**} /{*}/v1 /{**}/v1 /a/{*}/c /API /api?q=1 //api /%61pi"
+    operations: dict[str, tuple[str, ...]] = {"hosts": hosts, "ports": ("8080", "80"), "paths": _words(paths)}
+    operations["methods"] = ("GET", "G*", "*T", "*", "get")
+    for place, kind, fields in (("from", "source", sources), ("to", "operation", operations)):
+        for field, values in fields.items():
+            for name in (field, f"not{field[0].upper()}{field[1:]}"):
+                yield from ({place: [{kind: {name: [value]}}]} for value in values)
+    for key, values in _CONDITIONS.items():
+        for field in ("values", "notValues"):
+            yield from ({"when": [{"key": key, field: [value]}]} for value in values)
+
+
+_CONDITIONS = {
+    "request.headers[x-user]": ("alice", "al*", "*ce", "*"),
+    "request.headers[X-User]": ("alice",),
+    "request.headers[:path]": ("/api", "/api*"),
+    "request.headers[:authority]": ("web", fqdn("web")),
+    "source.ip": (f"{WRITTEN}1.1",),
+    "remote.ip": (f"{WRITTEN}9.1",),
+    "source.namespace": ("one",),
+    "source.principal": ("*shopper",),
+    "request.auth.principal": ("*", f"{tokens.ISSUERS[0]}/alice"),
+    "request.auth.audiences": (tokens.AUDIENCE,),
+    "request.auth.presenter": ("app",),
+    "request.auth.claims[group]": ("staff", "st*"),
+    "request.auth.claims[scope]": ("read",),
+    "request.auth.claims[nested][role]": ("admin",),
+    "destination.port": ("8080",),
+    "destination.ip": (f"{WRITTEN}3.1", f"{WRITTEN}3.0/24"),
+    "connection.sni": ("outbound*", f"*{fqdn('web')}"),
+}
+
+
+def _asked() -> Iterator[Call]:
+    paths = "/ /api /api/ /api/v1 /api/v1/x /apix /API /a/b/c /a/b/b/c //api /%61pi /api?q=1 /x/v1 /v1"
+    shapes: list[dict[str, Any]] = [{"path": one} for one in _words(paths)]
+    shapes += [{"method": one} for one in ("POST", "PUT")]
+    shapes += [{"headers": (("x-user", one),)} for one in ("alice", "al", "Alice", "", "alice,bob", " alice")]
+    shapes += [{"authority": one} for one in (fqdn("web").upper(), f"{fqdn('web')}:80", f"{fqdn('web')}:8080")]
+    forwarded = (f"{WRITTEN}9.1", "192.0.2.1", f"x, {WRITTEN}9.1", "bogus", f"{WRITTEN}9.1, 192.0.2.1")
+    shapes += [{"headers": (("x-forwarded-for", one),)} for one in forwarded]
+    more: list[dict[str, Any]] = [{}, {"aud": "shop"}, {"aud": ["shop", "x"]}, {"azp": "app"}, {"group": "staff"}]
+    more += [{"group": ["staff", "b"]}, {"group": 7}, {"scope": "read write"}, {"nested": {"role": ["x", "admin"]}}]
+    shapes += [{"claims": {"iss": tokens.ISSUERS[0], "sub": "alice", **one}} for one in more]
+    shapes += [{"protocol": "grpc"}, {"protocol": "http2", "path": "/api"}]
+    for shape in shapes:
+        yield _service("web", "6.1", SHOPPER, **shape)
+        yield _service("web", "6.1", BATCH, **shape)
+        yield _instance("9.1", **shape)
+        yield _instance("9.2", **shape)
+    yield _instance("9.1", 9000, protocol="tcp")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+def _said(status: int) -> Json:
+    return {"directResponse": {"status": status}}
+
+
+def everything() -> Iterator[Matrix]:
+    """All matrices."""
+    yield from headers()
+    yield from queries()
+    yield from answers()
+    yield from authorization()
