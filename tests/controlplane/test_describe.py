@@ -48,6 +48,7 @@ def test_what_applies_and_why(tmp_path: Path) -> None:
             ask = Ask(made)
             cart = {"app": "cart"}
             await ask.apply(*BASICS, service("cart"), entry("cart-1", "cart", "10.9.9.9", "cart"))
+            first = made.plane.store.revision
             await ask.apply(
                 entry("cart-2", "cart", "10.9.9.8", "cart"),
                 routes("cart"),
@@ -79,6 +80,11 @@ def test_what_applies_and_why(tmp_path: Path) -> None:
                         "AuthorizationPolicy shop/some: ALLOW, 1 rule",
                     ]
                     assert lines(text, "Services") == ["Service shop/cart: cart.shop.svc.cluster.local: 9080 http"]
+                subsets = await ask("proxy-config", "clusters", "cart-1.shop", "--at", str(at))
+                assert "v1" in subsets
+                early = await ask("proxy-config", "clusters", "cart-1.shop", "--at", str(first))
+                assert "cart.shop.svc" in early and "v1 " not in early
+                assert "leave out --at" in await ask("proxy-config", "secrets", "cart-1", "--at", "1", code=2)
                 before = await ask("describe", "workload/cart-1", "-n", "shop", "--at", str(at))
                 assert lines(before, "Authorization") == ["AuthorizationPolicy shop/some: ALLOW, 1 rule"]
                 text = await ask("describe", "svc/cart", "-n", "shop")

@@ -14,6 +14,7 @@ import click
 
 from fairlead.cli import analysisformats, manifests, printing
 from fairlead.cli.connecting import connected, connection
+from fairlead.model.path import path_of
 
 _DEFAULT_FILE = Path(".fairlead/analyze.yaml")
 _FORMS = ("text", "table", "json", "yaml", "sarif", "github")
@@ -156,7 +157,7 @@ def _live(files: Sequence[str], asked: Iterable[Any], given: Json) -> tuple[Any,
     found: list[Finding] = []
     for one in msgspec.convert(answer["findings"], list[Finding]):
         at = places.get(Ref(one.group, one.kind, one.namespace, one.name))
-        found.append(one if at is None else placed(one, at.position(manifests.parse_path(one.field))))
+        found.append(one if at is None else placed(one, at.position(path_of(one.field))))
     left, hidden = suppress(in_order(found), asked)
     return Report(in_order(left), answer["objects"], answer["suppressed"] + hidden, answer["proxies"]), unread
 

@@ -50,20 +50,25 @@ def compile_command(files: tuple[str, ...], recursive: bool, proxy: str, namespa
     from fairlead.compiler.model import MeshModel
     from fairlead.compiler.offline import load
 
-    described = _proxy(proxy)
+    view = proxy_view(proxy)
     names, missing = manifests.files(files, recursive=recursive)
     documents, broken = manifests.read(names)
     for complaint in (*missing, *broken):
         click.echo(str(complaint), err=True)
     model = MeshModel()
     found = load(model, documents, namespace)
-    with model.opened(_view(described)) as catalog:
+    with model.opened(view) as catalog:
         found.extend(model.diagnostics())
     for one in found:
         click.echo(str(one), err=True)
     show(_as_json(catalog), output)
     if missing or broken or any(one.severity is Severity.ERROR for one in found):
         sys.exit(1)
+
+
+def proxy_view(path: str) -> Any:
+    """The view of the proxy that a file describes. Raises click.ClickException."""
+    return _view(_proxy(path))
 
 
 def _proxy(path: str) -> ProxyFile:

@@ -6,7 +6,7 @@ import getpass
 import os
 import shlex
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ def connection(command: F) -> F:
     return kubeconfig(state(command))
 
 
+_UNTELLING = ("--state", "--kubeconfig", "-m", "--message")
 message_option = click.option("-m", "--message", default="", help="Why, for the history (`fairlead history`).")
 
 
@@ -39,7 +40,17 @@ def command_line(run: int = 0) -> str:
     words: tuple[str, ...] = context.meta.get(WORDS) or (context.command_path,)
     words = words[: len(words) - run] if run < len(words) else words[:1]
     own = words[: words.index("--")] if "--" in words else words
-    return f"{_user()}@{socket.gethostname().split('.')[0]}: {shlex.join(('fairlead', *own))}"
+    return f"{_user()}@{socket.gethostname().split('.')[0]}: {shlex.join(('fairlead', *_telling(own)))}"
+
+
+def _telling(words: Sequence[str]) -> Iterator[str]:
+    """Without where the control plane is, and without the message, which the history has anyway."""
+    left = iter(words)
+    for word in left:
+        if word in _UNTELLING:
+            next(left, None)
+        elif not word.startswith(tuple(f"{one}=" for one in _UNTELLING)):
+            yield word
 
 
 def _user() -> str:

@@ -121,7 +121,7 @@ def _offline(
     from fairlead.compiler.offline import load
     from fairlead.effect import effects, report
     from fairlead.model.diagnostic import has_errors
-    from fairlead.simulate.standin import FileWorkloads
+    from fairlead.simulate.standin import FileWorkloads, proxies
 
     names, wrong = manifests.files(before, recursive=recursive)
     documents, unread = manifests.read(names)
@@ -134,20 +134,14 @@ def _offline(
     entries = checked_entries(filenames, namespace, given=False, recursive=recursive)
     objects = [model.kinds.read_manifest(one.manifest, namespace)[0] for one in entries]
     workloads = FileWorkloads(model)
-    proxies = [one for name in workloads.names() for one in workloads.named(*_split(name))]
     names_of: dict[Any, list[str]] = {}
-    for one in dict.fromkeys((*proxies, *workloads.routers())):
+    for one in proxies(workloads):
         names_of.setdefault(one.view, []).append(one.shown)
         model.publisher.open(one.view)
     changed = [] if deleting else [one for one in objects if one is not None]
     with model.supposing(changed, [one.ref for one in entries] if deleting else []) as differing:
         told = effects(differing, model.publisher.catalog)
     return report(told, lambda view: names_of.get(view, ()), full=full)
-
-
-def _split(name: str) -> tuple[str, str]:
-    short, _, namespace = name.rpartition(".")
-    return short, namespace
 
 
 def print_report(found: Json, *, full: bool = False, err: bool = False) -> None:

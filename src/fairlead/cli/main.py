@@ -24,6 +24,7 @@ class _Entry(NamedTuple):
 
 
 COMMANDS: dict[str, _Entry] = {
+    "affects": _Entry("affects", "affects", "Show which proxies and Envoy resources depend on an object or field."),
     "agent": _Entry("agent", "agent", "Run one workload's agent: identity, Envoy, application."),
     "blame": _Entry("blame", "blame", "Show who last changed each field of an object, when and how."),
     "analyze": _Entry("analyze", "analyze", "Say what is wrong with files, or with a running mesh."),
@@ -40,8 +41,8 @@ COMMANDS: dict[str, _Entry] = {
     "delete": _Entry("delete", "delete", "Delete objects."),
     "demo": _Entry("demo", "demo", "Bring up a shop in a mesh and show what the mesh does."),
     "diff": _Entry("diff", "diff", "Say what a change would do to proxies, before it is made."),
+    "explain": _Entry("explain", "explain", "Explain a kind or field, or where a setting of a proxy comes from."),
     "describe": _Entry("describe", "describe", "Show what applies to an object or workload, and why."),
-    "explain": _Entry("explain", "explain", "Explain a kind, or a field of it."),
     "explain-code": _Entry("analyze", "explain_code", "Tell what a code of a finding means."),
     "get": _Entry("resources", "get", "Show objects."),
     "history": _Entry("history", "history", "Show who changed what, and when."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,13 +14,12 @@ from fairlead.compiler.registry import Registry
 from fairlead.ir.kind import Kind
 from fairlead.model.diagnostic import Position, Severity
 from fairlead.model.manifest import Manifest
-from fairlead.model.path import FieldPath
+from fairlead.model.path import FieldPath, path_of
 from fairlead.model.ref import Ref
 from fairlead.model.yaml import YAMLError, parse_documents
 
 STDIN = "-"
 _SUFFIXES = (".yaml", ".yml", ".json")
-_PART = re.compile(r"\[(\d+)\]|\[([^\]]*)\]|([^.\[\]]+)")
 
 
 class Complaint(msgspec.Struct, frozen=True):
@@ -114,12 +112,6 @@ def check(
     return out, found
 
 
-def parse_path(text: str) -> FieldPath:
-    """The inverse of `str(FieldPath)`; what a server calls a field."""
-    parts = (int(m[1]) if m[1] is not None else (m[2] if m[2] is not None else m[3]) for m in _PART.finditer(text))
-    return FieldPath(tuple(parts))
-
-
 def complaints(entry: Entry, refused: Refused) -> list[Complaint]:
     """What the server said about a document, placed in its file."""
     manifest = entry.manifest
@@ -128,7 +120,7 @@ def complaints(entry: Entry, refused: Refused) -> list[Complaint]:
         return [
             Complaint(
                 f"{entry.ref} {one['field']}: {one.get('message', '')}",
-                manifest.position(parse_path(str(one["field"]))),
+                manifest.position(path_of(str(one["field"]))),
                 manifest.file,
             )
             for one in causes
@@ -139,7 +131,7 @@ def complaints(entry: Entry, refused: Refused) -> list[Complaint]:
         return [
             Complaint(
                 f"{entry.ref} {str(one['field']).lstrip('.')}: {one.get('message', '')}. {remedy}",
-                manifest.position(parse_path(str(one["field"]))),
+                manifest.position(path_of(str(one["field"]))),
                 manifest.file,
             )
             for one in conflicts

@@ -45,33 +45,43 @@ def _command(name: str, columns: tuple[str, ...], rows: Rows, doc: str) -> None:
     @click.argument("proxy")
     @_where
     @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print Envoy's own form.")
-    def command(proxy: str, state: Path | None, kubeconfig: Path | None, output: str | None) -> None:
-        found = _found(proxy, state, kubeconfig, name)[name]
+    @click.option("--at", type=click.IntRange(1), metavar="REV", help="As the control plane had it at this revision.")
+    def command(proxy: str, state: Path | None, kubeconfig: Path | None, output: str | None, at: int | None) -> None:
+        if at is not None and name in _OWN:
+            raise click.UsageError(f"only an Envoy itself shows its {name}: leave out --at")
+        found = _found(proxy, state, kubeconfig, name, at)[name]
         if output:
             show(found, output)
             return
         print_table(columns, sorted({row for one in found for row in rows(one)}, key=str), styles=_STYLES)
 
 
+_OWN = ("secrets", "bootstrap")
 _STYLES = {"HEALTHY": "green", "UNHEALTHY": "red", "ACTIVE": "green", "OK": "green", "FAILED": "red"}
 
 
-def _found(proxy: str, state: Path | None, kubeconfig: Path | None, what: str = "") -> dict[str, list[dict[str, Any]]]:
+def _found(
+    proxy: str, state: Path | None, kubeconfig: Path | None, what: str = "", at: int | None = None
+) -> dict[str, list[dict[str, Any]]]:
     """The configuration by kind: of an Envoy here, else of the control plane. `what` is the kind that is wanted."""
     from fairlead.cli import envoyadmin
     from fairlead.controlplane.state import default_directory
 
+    if at is not None:
+        return _of_the_control_plane(proxy, state, kubeconfig, f"/at/{at}")
     directory = envoyadmin.local_directory(state or default_directory(), proxy)
     if directory is not None:
         return envoyadmin.dump(directory)
     found = _of_the_control_plane(proxy, state, kubeconfig)
-    if what in ("secrets", "bootstrap"):
+    if what in _OWN:
         raise click.ClickException(f"{proxy} is not on this host, and only its own Envoy can show its {what}")
     click.echo(f"{proxy} is not on this host: this is what the control plane has for it", err=True)
     return found
 
 
-def _of_the_control_plane(proxy: str, state: Path | None, kubeconfig: Path | None) -> dict[str, list[dict[str, Any]]]:
+def _of_the_control_plane(
+    proxy: str, state: Path | None, kubeconfig: Path | None, below: str = ""
+) -> dict[str, list[dict[str, Any]]]:
     from fairlead.cli.connecting import connected
     from fairlead.cli.protojson import decode, to_json
     from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
@@ -83,7 +93,7 @@ def _of_the_control_plane(proxy: str, state: Path | None, kubeconfig: Path | Non
         if len(wanted) != 1:
             said = f"names several proxies: {', '.join(wanted)}" if wanted else "is neither on this host nor connected"
             raise click.ClickException(f"{proxy!r} {said}; `fairlead proxy-status` lists those that are")
-        rows = client.request("GET", f"/fairlead/v1/proxies/{wanted[0]}").document
+        rows = client.request("GET", f"/fairlead/v1/proxies/{wanted[0]}{below}").document
     types = {"listeners": LISTENER, "routes": ROUTE, "clusters": CLUSTER, "endpoints": ENDPOINT}
     return {
         title: [

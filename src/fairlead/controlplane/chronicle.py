@@ -139,6 +139,8 @@ class Chronicle:
         if not count and not made.edited:
             return
         self._told_until = revision
+        if not count and not any(True for _ in self.connected()):
+            return
         # There may be as many views as proxies: what is done for each of them is little, and words come last.
         groups: Counter[tuple[str, str]] = Counter()
         resources: dict[str, int] = {}

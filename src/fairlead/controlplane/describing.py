@@ -16,9 +16,10 @@ from starlette.routing import BaseRoute, Route
 
 from fairlead.compiler.standing import Applies, HostAs, host_standing, workload_standing
 from fairlead.controlplane import past
+from fairlead.controlplane.delivery import view_of
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.historyroutes import ref_of
-from fairlead.controlplane.operations import administrators, refused
+from fairlead.controlplane.operations import administrators, refused, shown_catalog
 from fairlead.controlplane.proxies import Proxies
 from fairlead.controlplane.proxylist import Known
 from fairlead.ir.gateway import GATEWAYS
@@ -47,7 +48,34 @@ class Descriptions:
 
     def routes(self) -> list[BaseRoute]:
         """The route."""
-        return [Route("/fairlead/v1/describe", administrators(self._describe))]
+        return [
+            Route("/fairlead/v1/describe", administrators(self._describe)),
+            Route("/fairlead/v1/proxies/{name}/at/{revision:int}", administrators(self._catalog)),
+        ]
+
+    async def _catalog(self, request: Request) -> Response:
+        """What a connected proxy would have been given at a revision."""
+        name = request.path_params["name"]
+        connection = self._proxies.connection(name)
+        if connection is None:
+            return refused(404, f"no proxy {name!r} is connected; `fairlead proxy-status` lists those that are")
+        try:
+            before = await asyncio.to_thread(self._before, request.path_params["revision"])
+            with self._feed.supposing(before):
+                found = self._feed.model.publisher.catalog(view_of(connection.node))
+                rows = {url: {at: one.body for at, one in sorted(kept.items())} for url, kept in found.items()}
+        except Gone as error:
+            return refused(410, f"{error} [FL3902]")
+        except ValueError as error:
+            return refused(422, f"what was stored then cannot be read any more: {error} [FL3812]")
+        return Response(msgspec.json.encode(shown_catalog(rows)), media_type="application/json")
+
+    def _before(self, at: int) -> dict[Ref, Json | None]:
+        """What differs now from how it was at a revision, as it was. Raises Gone."""
+        out: dict[Ref, Json | None] = {}
+        for one in self._store.changes_since(at):
+            out.setdefault(one.ref, one.old)
+        return out
 
     async def _describe(self, request: Request) -> Response:
         try:
@@ -56,10 +84,7 @@ class Descriptions:
             if not at:
                 found = self._found(ref, None)
             else:
-                changes = await asyncio.to_thread(self._store.changes_since, at)
-                before: dict[Ref, Json | None] = {}
-                for one in changes:
-                    before.setdefault(one.ref, one.old)
+                before = await asyncio.to_thread(self._before, at)
                 with self._feed.supposing(before):
                     found = self._found(ref, at)
         except Gone as error:

@@ -11,7 +11,7 @@ done (202 until then), and once.
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from starlette.requests import Request
@@ -55,15 +55,7 @@ def operations(
         connection = proxies.connection(name)
         if connection is None:
             return refused(404, f"no proxy {name!r} is connected; `fairlead proxy-status` lists those that are")
-        catalog = proxies.catalog(connection)
-        return JSONResponse(
-            {
-                type_url: [{"name": at, "body": _shown(type_url, body)} for at, body in rows.items()]
-                for type_url, rows in catalog.items()
-                # Keys of gateways stay between the control plane and the gateway.
-                if not type_url.endswith(".Secret")
-            }
-        )
+        return JSONResponse(shown_catalog(proxies.catalog(connection)))
 
     async def diagnostics(request: Request) -> Response:
         invalid = {ref: "; ".join(one.message for one in problems) for ref, problems in feed.invalid.items()}
@@ -148,6 +140,15 @@ def refused(code: int, message: str) -> Response:
     return JSONResponse(
         {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}, code
     )
+
+
+def shown_catalog(catalog: Mapping[str, Mapping[str, bytes]]) -> dict[str, list[dict[str, str]]]:
+    """What a proxy has, JSON-shaped. Keys of gateways stay between the control plane and the gateway."""
+    return {
+        type_url: [{"name": at, "body": _shown(type_url, body)} for at, body in rows.items()]
+        for type_url, rows in catalog.items()
+        if not type_url.endswith(".Secret")
+    }
 
 
 def _shown(type_url: str, body: bytes) -> str:

@@ -35,6 +35,7 @@ from fairlead.controlplane.chronicle import Chronicle
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.describing import Descriptions
 from fairlead.controlplane.effectroutes import Effects
+from fairlead.controlplane.explainroutes import Explanations
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fetching import KeyFetcher
 from fairlead.controlplane.fleet import Fleet
@@ -313,6 +314,7 @@ class ControlPlane:
                 *why_routes(walks),
                 *analysis_routes(Analyses(self.store, self.feed, walks, time.time)),
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
+                *Explanations(self.store, self.feed, self.delivery, self.proxies).routes(),
                 *check_routes(self.store, self.state.store, self.feed, self._findings),
                 *effects.routes(),
                 *Descriptions(self.store, self.feed, self.proxies).routes(),

@@ -28,7 +28,7 @@ def report(found: Sequence[Effect], names: Names, *, full: bool = False) -> Json
         "dangers": [_danger(one) for one in _dangers(found)],
         "effects": [
             {
-                "proxies": _proxies([name for view in one.views for name in names(view)]),
+                "proxies": proxies([name for view in one.views for name in names(view)]),
                 "changes": [_change(each, full=full) for each in one.changes],
             }
             for one in found
@@ -58,7 +58,8 @@ def _change(one: Change, *, full: bool) -> Json:
     return out
 
 
-def _proxies(names: Sequence[str]) -> Json:
+def proxies(names: Sequence[str]) -> Json:
+    """Proxies, counted, in few words and by name."""
     listed = sorted(names)
     return {"count": len(listed), "summary": summary(listed), "names": listed[:_MOST_NAMES]}
 

@@ -201,9 +201,9 @@ def _means(wanted: str, field: str, name: str, number: int) -> bool:
     if not bracket:
         return True
     which = which[:-1]
-    return which in (name, str(number)) or fnmatchcase(name, _escaped(which))
+    return which in (name, str(number)) or fnmatchcase(name, escaped(which))
 
 
-def _escaped(pattern: str) -> str:
+def escaped(pattern: str) -> str:
     """Brackets in names are themselves (`ns[shop]-policy[web]`)."""
     return pattern.replace("[", "[[]")

@@ -6,6 +6,7 @@ import re
 
 _LONGEST = 300
 """Characters of a field's name that are shown."""
+_PART = re.compile(r"\[(\d+)\]|\[([^\]]*)\]|([^.\[\]]+)")
 _PLAIN = re.compile(r"^[A-Za-z_$][A-Za-z0-9_\-$]*$")
 
 
@@ -36,6 +37,12 @@ class FieldPath(tuple[str | int, ...]):
 
     def __repr__(self) -> str:
         return f"FieldPath({str(self)!r})"
+
+
+def path_of(text: str) -> FieldPath:
+    """The inverse of `str(FieldPath)`: what a person or a server calls a field."""
+    parts = (int(m[1]) if m[1] is not None else (m[2] if m[2] is not None else m[3]) for m in _PART.finditer(text))
+    return FieldPath(tuple(parts))
 
 
 ROOT = FieldPath()

@@ -56,6 +56,19 @@ def value_at(data: Json, path: FieldPath) -> Any:
     return here
 
 
+def has(data: Json, path: FieldPath) -> bool:
+    """Whether something stands at a path."""
+    here: Any = data
+    for part in path:
+        if isinstance(here, Mapping) and part in here:
+            here = cast("Json", here)[str(part)]
+        elif isinstance(here, list | tuple) and isinstance(part, int) and part < len(cast("list[Any]", here)):
+            here = cast("list[Any]", here)[part]
+        else:
+            return False
+    return bool(path)
+
+
 def without(data: Json, path: FieldPath) -> Json:
     """A document with one field or element left out; what holds it stays, if empty."""
     return _changed(data, path, None)

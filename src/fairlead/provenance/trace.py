@@ -44,6 +44,8 @@ class Influence(msgspec.Struct, frozen=True):
     differs: tuple[Difference, ...]
     narrower: tuple[Influence, ...] = ()
     """The fields inside that matter by themselves."""
+    altered: bool = False
+    """Whether the field had another value, because it cannot be left out."""
 
 
 class Traced(msgspec.Struct, frozen=True):
@@ -83,10 +85,24 @@ class Study:
         objects = self._bench.objects
         self.influences = tuple(self._studied(objects[ref]) for ref in sorted(refs) if ref in objects)
 
-    def origins(self, path: Path) -> tuple[Traced, ...]:
-        """Where the setting at a path of the resource comes from: what sets it first, as narrow as it goes."""
-        found = list(dict.fromkeys(one for each in self.influences for one in _narrowest(each, path)))
+    def origins(self, path: Path, above: int = -1) -> tuple[Traced, ...]:
+        """Where the setting at a path of the resource comes from: what sets it first, as narrow as it goes.
+
+        Of what only carries it, what carries a place of more than `above` steps.
+        """
+        found = list(dict.fromkeys(one for each in self.influences for one in _narrowest(each, path, above)))
         return tuple(sorted(found, key=lambda one: (one.role == "carries", -len(one.origin.path))))
+
+    def absent(self) -> tuple[Path, ...]:
+        """What would be in the resource besides, if some object or field were not there."""
+        found: dict[Path, None] = {}
+        waiting = list(self.influences)
+        while waiting:
+            one = waiting.pop(0)
+            waiting += one.narrower
+            if not one.altered:
+                found.update(dict.fromkeys(each.path for each in one.differs if each.old is None and each.path))
+        return tuple(found)
 
     def _studied(self, obj: Object[Any]) -> Influence:
         differs = self._tried(obj.ref, None)
@@ -98,27 +114,27 @@ class Study:
         return Influence(self._origin(obj.ref, ROOT), differs, narrower)
 
     def _field(self, obj: Object[Any], data: Json, path: FieldPath) -> Iterator[Influence]:
-        differs = self._left_out(obj, data, path)
+        differs, other = self._left_out(obj, data, path)
         inner = tuple(one for name in children(data, path) for one in self._field(obj, data, path / name))
         if differs:
-            yield Influence(self._origin(obj.ref, path), differs, inner)
+            yield Influence(self._origin(obj.ref, path), differs, inner, other)
         else:
             yield from inner
 
-    def _left_out(self, obj: Object[Any], data: Json, path: FieldPath) -> tuple[Difference, ...]:
-        """What differs without a field; with another value where it cannot be left out, or would be filled in again."""
+    def _left_out(self, obj: Object[Any], data: Json, path: FieldPath) -> tuple[tuple[Difference, ...], bool]:
+        """What differs without a field; with another value (then True) where it cannot be left out."""
         if self._left <= 0:
-            return ()
+            return (), False
         other = read(self._kinds, without(data, path), obj)
         if other is not None and other != obj:
-            return self._tried(obj.ref, other)
+            return self._tried(obj.ref, other), False
         for changed in altered(data, path):
             other = read(self._kinds, changed, obj)
             if other is not None and other.ref == obj.ref:
                 differs = self._tried(obj.ref, other)
                 if differs:
-                    return differs
-        return ()
+                    return differs, True
+        return (), False
 
     def _tried(self, ref: Ref, other: Object[Any] | None) -> tuple[Difference, ...]:
         self._left -= 1
@@ -132,9 +148,9 @@ class Study:
         return Origin(ref, path, self._places(ref, path) if self._places is not None else None)
 
 
-def _narrowest(one: Influence, path: Path) -> Iterator[Traced]:
-    role = role_of(one.differs, path)
-    inner = list(dict.fromkeys(found for each in one.narrower for found in _narrowest(each, path)))
+def _narrowest(one: Influence, path: Path, above: int) -> Iterator[Traced]:
+    role = role_of(one.differs, path, above)
+    inner = list(dict.fromkeys(found for each in one.narrower for found in _narrowest(each, path, above)))
     if inner and (role != "sets" or any(each.role == "sets" for each in inner)):
         yield from inner
     elif role is not None:
@@ -143,7 +159,7 @@ def _narrowest(one: Influence, path: Path) -> Iterator[Traced]:
         yield from inner
 
 
-def role_of(differs: Iterable[Difference], path: Path) -> Role | None:
+def role_of(differs: Iterable[Difference], path: Path, above: int = -1) -> Role | None:
     """What a difference at these places means for a setting: another one, gone with what held it, or nothing."""
     role: Role | None = None
     for one in differs:
@@ -151,7 +167,7 @@ def role_of(differs: Iterable[Difference], path: Path) -> Role | None:
         if one.path[:shared] != path[:shared]:
             continue
         if len(one.path) < len(path) and one.new is None:
-            role = role or "carries"
+            role = "carries" if len(one.path) > above else role
         else:
             return "sets"
     return role

@@ -56,6 +56,10 @@ class Origins:
         self._model = model
         self._positions = positions
 
+    def position(self, origin: Origin) -> Position | None:
+        """Where a field stands in a file, if it does."""
+        return self._positions(origin)
+
     def placed(self, *origins: Origin | None) -> Found:
         """The origins with their places in files, each once."""
         out: dict[Origin, None] = {}

@@ -26,7 +26,7 @@ from fairlead.model.launch import AppPort, Capture
 from fairlead.model.manifest import Json
 from fairlead.model.object import Object
 from fairlead.model.ref import Ref
-from fairlead.simulate.mesh import Proxy
+from fairlead.simulate.mesh import Proxy, Workloads
 
 _ENTRIES = "networking.istio.io"
 _BLOCK = "127.66"
@@ -155,6 +155,12 @@ class FileWorkloads:
             on_demand="" if process is None else _on_demand(process),
         )
         return Proxy(view, row.key.name, self._identity(row.key.namespace, row.service_account))
+
+
+def proxies(workloads: Workloads) -> tuple[Proxy, ...]:
+    """All proxies of workloads, in the order of names, then the gateways; each once."""
+    found = [one for name in workloads.names() for one in workloads.named(*name.rsplit(".", 1))]
+    return tuple(dict.fromkeys((*found, *workloads.routers())))
 
 
 def _capture(spec: ProcessSpec, address: str) -> Capture:

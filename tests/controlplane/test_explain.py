@@ -1,0 +1,102 @@
+"""Where settings of running proxies come from, and what depends on an object."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fairlead.cli.main import cli
+from fairlead.envoy.resource import LISTENER
+from tests.controlplane.running_plane import BASICS, entry, obj, routes, service, world
+from tests.controlplane.test_effect import STRICT, command, written
+
+RULE = obj(
+    "DestinationRule",
+    "cart",
+    spec={"host": "cart", "trafficPolicy": {"connectionPool": {"tcp": {"connectTimeout": "3s"}}}},
+)
+MESH = (*BASICS, service("cart"), entry("cart-1", "cart", "10.0.0.1", "cart"), routes("cart", "/old"), RULE, STRICT)
+TIMEOUT = "clusters/*cart*/connectTimeout"
+
+
+async def _asked(tmp_path: Path) -> None:
+    async with world(tmp_path / "state") as made:
+        await made.apply(*MESH)
+        async with made.proxy("web-1"), made.proxy("cart-1", "cart", LABELS={"app": "cart"}) as server:
+            code, text = await command(made, "explain", "web-1.shop", TIMEOUT)
+            assert code == 0, text
+            assert "DestinationRule shop/cart spec.trafficPolicy.connectionPool.tcp.connectTimeout" in text
+            assert "connectTimeout: 3s" in text and "PeerAuthentication" not in text
+            code, text = await command(made, "explain", "cart-1.shop", "listeners/virtualInbound")
+            assert code == 0 and "PeerAuthentication shop/default spec.mtls.mode" in text
+            code, text = await command(made, "explain", "web-1.shop", "routes")
+            assert text.split() == ["routes/9080"]
+
+            revision = made.plane.feed.revision
+            await made.apply({**RULE, "spec": {"host": "cart"}})
+            code, text = await command(made, "explain", "web-1.shop", TIMEOUT)
+            assert "connectTimeout: 10s" in text and "a default of the mesh" in text
+            code, text = await command(made, "explain", "web-1.shop", TIMEOUT, "--at", str(revision), "-o", "json")
+            (setting,) = json.loads(text)["resources"][0]["settings"]
+            assert setting["value"] == "3s" and setting["origins"][0]["object"]["kind"] == "DestinationRule"
+
+            pushed = len(server.responses)
+            code, text = await command(made, "affects", "virtualservice/cart.shop.http[0].match[0].uri.prefix")
+            assert code == 0 and "2 proxies in shop: cart-1, web-1" in text and "routes/9080" in text, text
+            code, text = await command(made, "affects", "pa/default.shop")
+            assert "2 proxies in shop: cart-1, web-1" in text and "listeners/virtualInbound" in text, text
+            code, text = await command(made, "affects", "dr/cart", "-n", "shop", "--at", str(revision), "-o", "json")
+            (group,) = json.loads(text)["affects"]
+            assert group["proxies"]["count"] == 2 and group["resources"][0]["type"] == "clusters"
+            assert len(server.responses) == pushed and "virtualInbound" in server.have[LISTENER]
+
+            for wrong, said in (
+                (("explain", "nobody.shop", "routes"), "no proxy 'nobody.shop' is connected"),
+                (("explain", "web-1.shop", "routes/77"), "no routes called '77'"),
+                (("explain", "web-1.shop", "routes/9080/nothing"), "nothing stands at nothing"),
+                (("affects", "vs/none.shop"), "there is no VirtualService shop/none"),
+                (("affects", "vs/cart.shop.spec.tcp"), "has no spec.tcp"),
+                (("explain", "web-1.shop", TIMEOUT, "--at", "99999"), "FL3811"),
+            ):
+                code, text = await command(made, *wrong)
+                assert code == 1 and said in text, text
+
+
+def test_settings_and_objects_of_a_running_mesh(tmp_path: Path) -> None:
+    asyncio.run(_asked(tmp_path))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> str:
+    return written(tmp_path, "mesh.yaml", *MESH)
+
+
+def test_files_have_lines(files: str, tmp_path: Path) -> None:
+    found = CliRunner().invoke(cli, ["explain", "cart-1.shop", TIMEOUT, "-f", files])
+    assert found.exit_code == 0, found.output
+    line = next(
+        number for number, text in enumerate(Path(files).read_text().splitlines(), 1) if "connectTimeout" in text
+    )
+    assert f"{files}:{line}:" in found.output
+    described = tmp_path / "proxy.yaml"
+    described.write_text("type: sidecar\nnamespace: shop\n")
+    found = CliRunner().invoke(cli, ["explain", TIMEOUT, "-f", files, "--proxy", str(described)])
+    assert f"{files}:{line}:" in found.output
+
+
+def test_files_say_what_depends_on_them(files: str) -> None:
+    found = CliRunner().invoke(cli, ["affects", "service/cart.shop", "-f", files])
+    assert found.exit_code == 0, found.output
+    assert "clusters/outbound|9080||cart.shop.svc.cluster.local is there because of it" in found.output
+    found = CliRunner().invoke(cli, ["affects", "serviceaccount/web.shop", "-f", files])
+    assert "No proxy depends on it." in found.output
+
+
+def test_kinds_are_still_explained() -> None:
+    assert CliRunner().invoke(cli, ["explain", "vs.http.retries"]).output.startswith("VirtualService")
+    assert CliRunner().invoke(cli, ["explain"]).exit_code == 2
+    assert "did you mean" in CliRunner().invoke(cli, ["explain", "virtualservise"]).output
