@@ -13,6 +13,7 @@ from tests.differential import tokens
 from tests.differential.chance import HEADERS, METHODS, PATHS, PUBLIC, QUERIES, SUBJECTS
 from tests.differential.meshes import virtual_addresses
 from tests.differential.topology import (
+    BOX,
     CAPTURED,
     CLIENTS,
     DOOR,
@@ -156,18 +157,18 @@ class Asker:
         if share < 0.83:
             address = self._one((f"{WRITTEN}7.1", f"{WRITTEN}7.2", f"{WRITTEN}5.1"))
             host = self._one(("more.example", "made.example", "x.more.example"))
-            return Call(who, self._http(host=host, port=self._one((80, 8080, 8081)), address=address))
+            return Call(who, self._http(host=host, port=self._one((80, 28080, 8081)), address=address))
         if share < 0.87:
             host = self._one(("x.wild.example", "y.wild.example"))
-            return Call(who, self._http(host=host, port=8080, address=f"{WRITTEN}5.2"))
+            return Call(who, self._http(host=host, port=28080, address=f"{WRITTEN}5.2"))
         if share < 0.91:
             return Call(who, Request("raw.example", 9000, protocol="tcp", address=virtual_addresses()["raw.example"]))
         if share < 0.96:
             server = self._one(SERVERS)
-            return Call(who, self._http(host=server.address, port=8080, authority=self._one(("", "web", fqdn("web")))))
+            return Call(who, self._http(host=server.address, port=28080, authority=self._one(("", "web", fqdn("web")))))
         address = self._one((f"{WRITTEN}5.1", f"{WRITTEN}5.9"))
         host = self._one(("unknown.test", "made.example", address))
-        return Call(who, self._http(host=host, port=self._one((80, 8080, 8081, 9999)), address=address))
+        return Call(who, self._http(host=host, port=self._one((80, 28080, 8081, 9999)), address=address))
 
     def _to_service(self, namespace: str) -> Request:
         name = self._one(tuple(SERVICES))
@@ -212,9 +213,11 @@ class Asker:
 
     def _from_outside(self) -> Call:
         who = Caller("plaintext", address=f"{WRITTEN}9.{self._one((1, 2))}")
-        server = self._one(SERVERS)
-        ports = (8080, 9000, 7000, 8443) if "web" in server.name else (8080, 8081, 8082, 9000)
+        server = self._one((*SERVERS, BOX))
+        ports = (28080, 9000, 7000, 8443) if "web" in server.name else (28080, 8081, 8082, 9000)
         port = self._one(ports)
+        if server is BOX:
+            port = self._one((28080, 7000, 9000, 8081, 8443))
         if port == 8443:
             return Call(who, self._http(host=server.address, port=port, tls=True, sni="shop.example"))
         if port == 9000 or (port == 7000 and self._maybe(0.5)):
@@ -252,6 +255,9 @@ def planned(call: Call, number: int, prefix: str, doors: dict[str, int]) -> Plan
         headers=tuple((name, value.replace(WRITTEN, prefix)) for name, value in headers),
         sni=asked.sni if asked.tls else None,
     )
+    if caller.kind == "plaintext" and asked.host == BOX.address:
+        told = f"PROXY TCP4 {plan.source} {address} {2000 + number} {asked.port}\r\n".encode()
+        return msgspec.structs.replace(plan, port=doors[BOX.name], told=told)
     if caller.kind != "workload":
         return plan
     if caller.name == TOOL.name:

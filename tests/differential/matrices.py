@@ -8,7 +8,7 @@ from typing import Any
 from fairlead.simulate.request import Caller, Request
 from tests.differential import tokens
 from tests.differential.calls import Call
-from tests.differential.topology import BATCH, SHOPPER, WRITTEN, Json, Workload, document, fqdn
+from tests.differential.topology import BATCH, HTTP_PORT, SHOPPER, WRITTEN, Json, Workload, document, fqdn
 
 _SEC, _NET = "security.istio.io/v1", "networking.istio.io/v1"
 _WEB = {"destination": {"host": fqdn("web"), "port": {"number": 80}}}
@@ -20,7 +20,7 @@ def _service(service: str, address: str, caller: Workload = SHOPPER, **asked: An
     return Call(who, Request(fqdn(service), 80, address=WRITTEN + address, **asked))
 
 
-def _instance(at: str, port: int = 8080, **asked: Any) -> Call:
+def _instance(at: str, port: int = 28080, **asked: Any) -> Call:
     return Call(Caller("plaintext", address=WRITTEN + at), Request(f"{WRITTEN}3.1", port, **asked))
 
 
@@ -56,6 +56,107 @@ def queries() -> Iterator[Matrix]:
     ]
     calls = [_service("web", "6.1", path=f"/{at}?{one}") for at in range(len(asked)) for one in ("", *_words(written))]
     yield "queries", [_route([*rules, _said(404)])], calls
+
+
+def paths() -> Iterator[Matrix]:
+    """Path conditions of VirtualServices and HTTPRoutes against paths near them, in each normal form."""
+    asked = _words(
+        "/ /api /api/ /api/v1 /api/v1/ /apix /API /api//v1 //api /api/../x /x/../api /api/./v1 /%61pi /api%2fv1"
+    )
+    asked += _words("/api%2fv1 /api%2Fv1 /api\\v1 /api;a=b /api?x /api/?x /ap /api/v1/x /v1/api /api%20v1 /%2561pi")
+    asked += ("/api/%2e%2e/x",)
+    values = _words("/api /api/ /API / /api/v1")
+    conditions: list[Json] = [{how: one} for how in ("exact", "prefix") for one in values]
+    conditions += [{"regex": one} for one in ("/api", "/api.*", "/ap[a-z]", ".*v1", "/api(/.*)?")]
+    for form in ("NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"):
+        for plain in (False, True):
+            rules = [
+                {
+                    "match": [{"uri": one, "ignoreUriCase": plain, "headers": {"x-case": {"exact": f"{at}"}}}],
+                    **_said(202),
+                }
+                for at, one in enumerate(conditions)
+            ]
+            calls = [
+                _service("web", "6.1", path=path, headers=(("x-case", f"{at}"),))
+                for at in range(len(conditions))
+                for path in asked
+            ]
+            yield f"paths {form} {plain}", [_settings(form), _route([*rules, _said(404)])], calls
+        parent = {"group": "", "kind": "Service", "name": "web"}
+        kinds = [(kind, one) for kind in ("Exact", "PathPrefix") for one in ("/api", "/api/v1", "/")]
+        matches = [
+            {"path": {"type": kind, "value": one}, "headers": [{"name": "x-case", "value": f"{at}"}]}
+            for at, (kind, one) in enumerate(kinds)
+        ]
+        to_old = [{"name": "old", "namespace": "two", "port": 80}]
+        rules = [{"matches": [one], "backendRefs": to_old} for one in matches]
+        spec = {"parentRefs": [parent], "rules": rules}
+        route = document("gateway.networking.k8s.io/v1", "HTTPRoute", "matrix", "one", spec)
+        calls = [
+            _service("web", "6.1", path=path, headers=(("x-case", f"{at}"),))
+            for at in range(len(kinds))
+            for path in asked
+        ]
+        yield f"paths HTTPRoute {form}", [_settings(form), route], calls
+
+
+def _settings(form: str) -> Json:
+    spec = {"pathNormalization": {"normalization": form}}
+    return {"apiVersion": "mesh.istio.io/v1alpha1", "kind": "MeshConfig", "metadata": {"name": "istio"}, "spec": spec}
+
+
+def hosts() -> Iterator[Matrix]:
+    """Hosts of gateways and of their routes against hosts that clients ask for."""
+    asked = _words("shop.example www.shop.example a.b.shop.example example SHOP.example shop.example. other.example")
+    asked += (f"shop.example:{HTTP_PORT}", "shop.example:80", "xshop.example", ".shop.example", f"{WRITTEN}2.1")
+    served = ["shop.example", "*.shop.example", "*.example", "*", "one/shop.example", "istio-system/*", "./*.example"]
+    who = Caller("internet", address=f"{WRITTEN}9.1")
+    for pattern in served:
+        port = {"number": HTTP_PORT, "name": "http", "protocol": "HTTP"}
+        spec = {"selector": {"istio": "ingressgateway"}, "servers": [{"port": port, "hosts": [pattern]}]}
+        gateway = document(_NET, "Gateway", "door", "istio-system", spec)
+        routes = [
+            document(
+                _NET,
+                "VirtualService",
+                f"matrix-{at}",
+                space,
+                {"hosts": [one], "gateways": ["istio-system/door"], "http": [{"name": f"r{at}", **_said(202 + at)}]},
+            )
+            for at, (one, space) in enumerate(
+                (("shop.example", "one"), ("*.shop.example", "two"), ("*.example", "istio-system"), ("*", "one"))
+            )
+        ]
+        calls = [
+            Call(who, Request(one.partition(":")[0], HTTP_PORT, address=f"{WRITTEN}2.1", authority=one))
+            for one in asked
+        ]
+        for number in range(1, 16):
+            chosen = [one for at, one in enumerate(routes) if number >> at & 1]
+            yield f"hosts {pattern} {number}", [gateway, *chosen], calls
+
+
+def origins() -> Iterator[Matrix]:
+    """Cross-origin policies against preflights and plain requests."""
+    shown = ("https://good.example", "https://bad.test", "", "https://good.example:80", "HTTPS://good.example")
+    policies: list[Json] = [
+        {"allowOrigins": [one]} for one in ({"exact": shown[0]}, {"prefix": "https://g"}, {"regex": ".*e"})
+    ]
+    policies.append({"allowOrigins": [{"exact": "*"}]})
+    policies += [{**policies[0], "unmatchedPreflights": one} for one in ("FORWARD", "IGNORE")]
+    for number, policy in enumerate(policies):
+        calls = [
+            _service("web", "6.1", method=method, headers=tuple(row))
+            for method in ("OPTIONS", "GET")
+            for one in shown
+            for row in (
+                (("origin", one),),
+                (("origin", one), ("access-control-request-method", "GET")),
+                (("access-control-request-method", "GET"),),
+            )
+        ]
+        yield f"origins {number}", [_route([{"corsPolicy": policy, "route": [_WEB]}])], calls
 
 
 def answers() -> Iterator[Matrix]:
@@ -108,7 +209,7 @@ def _rules() -> Iterator[Json]:
     sources |= {"ipBlocks": nets, "remoteIpBlocks": nets, "trustDomains": ("cluster.local", "other")}
     hosts = ("web", "WEB", "web:80", "web*", "*.local", "*", fqdn("web"), f"{fqdn('web')}:80", "*:80")
     paths = "/api /api* *api * /api/* /api/{*} /api/{**} /{*}/v1 /{**}/v1 /a/{*}/c /API /api?q=1 //api /%61pi"
-    operations: dict[str, tuple[str, ...]] = {"hosts": hosts, "ports": ("8080", "80"), "paths": _words(paths)}
+    operations: dict[str, tuple[str, ...]] = {"hosts": hosts, "ports": ("28080", "80"), "paths": _words(paths)}
     operations["methods"] = ("GET", "G*", "*T", "*", "get")
     for place, kind, fields in (("from", "source", sources), ("to", "operation", operations)):
         for field, values in fields.items():
@@ -134,7 +235,7 @@ _CONDITIONS = {
     "request.auth.claims[group]": ("staff", "st*"),
     "request.auth.claims[scope]": ("read",),
     "request.auth.claims[nested][role]": ("admin",),
-    "destination.port": ("8080",),
+    "destination.port": ("28080",),
     "destination.ip": (f"{WRITTEN}3.1", f"{WRITTEN}3.0/24"),
     "connection.sni": ("outbound*", f"*{fqdn('web')}"),
 }
@@ -145,7 +246,7 @@ def _asked() -> Iterator[Call]:
     shapes: list[dict[str, Any]] = [{"path": one} for one in _words(paths)]
     shapes += [{"method": one} for one in ("POST", "PUT")]
     shapes += [{"headers": (("x-user", one),)} for one in ("alice", "al", "Alice", "", "alice,bob", " alice")]
-    shapes += [{"authority": one} for one in (fqdn("web").upper(), f"{fqdn('web')}:80", f"{fqdn('web')}:8080")]
+    shapes += [{"authority": one} for one in (fqdn("web").upper(), f"{fqdn('web')}:80", f"{fqdn('web')}:28080")]
     forwarded = (f"{WRITTEN}9.1", "192.0.2.1", f"x, {WRITTEN}9.1", "bogus", f"{WRITTEN}9.1, 192.0.2.1")
     shapes += [{"headers": (("x-forwarded-for", one),)} for one in forwarded]
     more: list[dict[str, Any]] = [{}, {"aud": "shop"}, {"aud": ["shop", "x"]}, {"azp": "app"}, {"group": "staff"}]
@@ -172,5 +273,8 @@ def everything() -> Iterator[Matrix]:
     """All matrices."""
     yield from headers()
     yield from queries()
+    yield from paths()
+    yield from hosts()
+    yield from origins()
     yield from answers()
     yield from authorization()

@@ -29,6 +29,7 @@ from tests.differential.standing import Identity, Standing, backends
 from tests.differential.topology import (
     APP_PORTS,
     BACKENDS,
+    BOX,
     CAPTURED,
     PROXIED,
     SERVERS,
@@ -126,7 +127,7 @@ class Reality:
         if self._count < start:
             start = 0
             self._count = len(calls)
-        doors = {one.name: _DOOR for one in CAPTURED}
+        doors = {one.name: _DOOR for one in (*CAPTURED, BOX)}
         limit = asyncio.Semaphore(_AT_ONCE)
 
         async def one(number: int, asked: Call) -> Answer:
@@ -156,10 +157,11 @@ class Reality:
     def _seen(self, number: int, asked: Call, answer: Answer) -> Seen:
         caller, pair = asked.caller, str(number)
         if caller.kind == "plaintext":
-            server = next((one for one in SERVERS if one.address == asked.request.host), None)
+            server = next((one for one in (*SERVERS, BOX) if one.address == asked.request.host), None)
             if server is None:
                 return Seen(answer)
-            return Seen(answer, _best(self.logs.of(server.name, pair, answer.port)))
+            port = 2000 + number if server is BOX else answer.port
+            return Seen(answer, _best(self.logs.of(server.name, pair, port)))
         first_proxy = caller.name if caller.kind == "workload" else "door"
         told = caller.name in {one.name for one in CAPTURED}
         port = 2000 + number if told else answer.port

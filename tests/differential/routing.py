@@ -55,7 +55,7 @@ class Routing(Chance):
         if self.maybe(0.1):
             made["scheme"] = {"exact": self.one(("http", "https"))}
         if self.maybe(0.15):
-            made["port"] = self.one((80, 8080, 8081, HTTP_PORT, TLS_PORT))
+            made["port"] = self.one((80, 28080, 8081, HTTP_PORT, TLS_PORT))
         if "mesh" in gateways and self.maybe(0.2):
             if self.maybe(0.6):
                 made["sourceLabels"] = {"app": self.one(("shopper", "batch"))}
@@ -73,7 +73,7 @@ class Routing(Chance):
                     (fqdn("web"), (80,)),
                     (fqdn("api"), (80, 8081, 8082)),
                     (fqdn("old"), (80,)),
-                    (fqdn("back"), (8080,)),
+                    (fqdn("back"), (28080,)),
                     (fqdn("none"), (80,)),
                     (OUTSIDE_HOST, (80,)),
                     ("nobody.one.svc.cluster.local", (80,)),
@@ -284,7 +284,7 @@ class Routing(Chance):
             if self.maybe(0.3):
                 spec["trafficPolicy"]["portLevelSettings"] = [
                     {
-                        "port": {"number": self.one((80, 8080, 9000))},
+                        "port": {"number": self.one((80, 28080, 9000))},
                         "tls": {"mode": self.one(("DISABLE", "ISTIO_MUTUAL"))},
                     }
                 ]
@@ -326,8 +326,8 @@ class Routing(Chance):
         """More hosts: outside, or made of instances of the mesh."""
         inside = self.maybe(0.4)
         hosts = [self.one(("made.example", "more.example", "*.more.example" if not inside else "more.example"))]
-        port = self.one((80, 8080, 8081))
-        ports = [{"name": "http", "number": port, "protocol": "HTTP", "targetPort": 8080}]
+        port = self.one((80, 28080, 8081))
+        ports = [{"name": "http", "number": port, "protocol": "HTTP", "targetPort": 28080}]
         spec: Json = {"hosts": hosts, "ports": ports, "location": "MESH_INTERNAL" if inside else "MESH_EXTERNAL"}
         spec["resolution"] = "STATIC"
         if inside:
@@ -368,5 +368,5 @@ class Routing(Chance):
         if self.maybe(0.3):
             app = "web" if namespace == "one" else "api"
             spec["workloadSelector"] = {"labels": {"app": app}}
-            spec["ingress"] = [self._ingress(port) for port in self.some((8080, 9000, 7000), 2)]
+            spec["ingress"] = [self._ingress(port) for port in self.some((28080, 9000, 7000), 2)]
         return document(_NET, "Sidecar", f"scope-{number}", namespace, spec)

@@ -16,7 +16,7 @@ class Security(Chance):
 
     def _selected(self, spec: Json, namespace: str) -> None:
         if namespace != "istio-system" and self.maybe(0.6):
-            app = "web" if namespace == "one" else "api"
+            app = "web" if namespace == "one" else self.one(("api", "api", "box"))
             labels = {"app": app} if self.maybe(0.8) else {"app": app, "version": self.one(("v1", "v2"))}
             spec["selector"] = {"matchLabels": labels}
         elif namespace == "istio-system" and self.maybe(0.5):
@@ -31,7 +31,7 @@ class Security(Chance):
         spec: Json = {"mtls": {"mode": self.one(modes)}}
         self._selected(spec, namespace)
         if "selector" in spec and self.maybe(0.4):
-            spec["portLevelMtls"] = {str(self.one((8080, 9000, 7000, 8081))): {"mode": self.one(modes)}}
+            spec["portLevelMtls"] = {str(self.one((28080, 9000, 7000, 8081))): {"mode": self.one(modes)}}
         return document(_SEC, "PeerAuthentication", f"peers-{number}", namespace, spec)
 
     def _source(self) -> Json:
@@ -52,7 +52,7 @@ class Security(Chance):
     def _operation(self) -> Json:
         choices: dict[str, Sequence[str]] = {
             "hosts": ("web", fqdn("web"), "*.example", "shop.example", "web.*", OUTSIDE_HOST),
-            "ports": ("8080", "9000", "7000", "8081", str(HTTP_PORT)),
+            "ports": ("28080", "9000", "7000", "8081", str(HTTP_PORT)),
             "methods": METHODS,
             "paths": ("/api", "/api*", "*css", "*", "/admin/*", "/a/{*}/c", "/a/{**}", "/api/v1"),
         }
@@ -85,7 +85,7 @@ class Security(Chance):
             "remote.ip": (f"{WRITTEN}9.1", f"{WRITTEN}1.0/24"),
             "source.namespace": ("one", "two"),
             "source.principal": ("cluster.local/ns/one/sa/shopper", "*/sa/batch"),
-            "destination.port": ("8080", "9000"),
+            "destination.port": ("28080", "9000"),
             "destination.ip": (f"{WRITTEN}3.1", f"{WRITTEN}3.0/24"),
             "connection.sni": ("*.example", "shop.example", "outbound_*"),
         }

@@ -112,7 +112,7 @@ class Standing:
         """Nobody calls clients, and servers call nobody."""
         if self.workload.kind == "gateway":
             return True
-        return (name == names.VIRTUAL_INBOUND) == (self.workload.kind == "server")
+        return (name == names.VIRTUAL_INBOUND) == (self.workload.kind in ("server", "redirected"))
 
     def _cluster(self, one: Resource, endpoints: Resource | None, secrets: Mapping[str, Secret], stamp: str) -> bytes:
         made = Cluster.FromString(one.body)
@@ -138,7 +138,7 @@ class Standing:
         where = made.address.socket_address
         kept = [one for one in made.listener_filters if one.name != _ORIGINAL_DST]
         del made.listener_filters[:]
-        if self.workload.kind == "client" and bound:
+        if self.workload.kind in ("client", "redirected") and bound:
             where.address, where.port_value = self._prefix + self.workload.at, self._door
             told = made.listener_filters.add(name="envoy.filters.listener.proxy_protocol")
             told.typed_config.CopyFrom(pack(ProxyProtocol()))

@@ -19,7 +19,7 @@ WRITTEN = "127.77."
 """How addresses begin in what is written; a run puts its own beginning there."""
 
 TLS_MODE = "security.istio.io/tlsMode"
-APP_PORTS = (7000, 8080, 8081, 8082, 8443, 9000)
+APP_PORTS = (7000, 28080, 8081, 8082, 8443, 9000)
 """Where the applications listen: HTTP of both versions in TLS or without, or raw bytes, whichever comes."""
 HTTP_PORT, TLS_PORT, PASS_PORT, TCP_PORT = 18080, 18443, 18444, 19000
 """Where the gateway listens, if it is told to."""
@@ -57,7 +57,7 @@ class Workload(msgspec.Struct, frozen=True):
         outbound = f"8.{self.at.partition('.')[2]}"
         if self.kind == "gateway":
             capture = Capture("none")
-        elif self.kind == "client":
+        elif self.kind in ("client", "redirected"):
             capture = Capture("redirect")
         else:
             capture = Capture("explicit", app_address=prefix + self.application, outbound_address=prefix + outbound)
@@ -91,12 +91,14 @@ SERVERS = (
     _server("api", "two", 4, "v2"),
 )
 OLD = Workload("old", "two", "3.9", (("app", "old"),), "old", "plain")
+BOX = Workload("box", "two", "3.8", (("app", "box"),), "box", "redirected")
+"""A server whose host redirects connections to its proxy; called from outside only, as no client can be redirected."""
 CAPTURED = (SHOPPER, BATCH)
 CLIENTS = (*CAPTURED, TOOL)
-PROXIED = (*CLIENTS, DOOR, *SERVERS)
+PROXIED = (*CLIENTS, DOOR, *SERVERS, BOX)
 OUTSIDE = ("5.1", "5.2", "5.3")
 """Servers outside of the mesh."""
-BACKENDS = (*(one.application for one in SERVERS), OLD.at, *OUTSIDE)
+BACKENDS = (*(one.application for one in SERVERS), OLD.at, BOX.at, *OUTSIDE)
 """Everything that answers, by the last two bytes of its address."""
 
 SERVICES: dict[str, tuple[str, str, dict[str, str], tuple[tuple[str, int, int], ...]]] = {
@@ -105,12 +107,12 @@ SERVICES: dict[str, tuple[str, str, dict[str, str], tuple[tuple[str, int, int], 
         "one",
         "6.1",
         {"app": "web"},
-        (("http", 80, 8080), ("tcp-raw", 9000, 9000), ("any", 7000, 7000), ("tls-own", 8443, 8443)),
+        (("http", 80, 28080), ("tcp-raw", 9000, 9000), ("any", 7000, 7000), ("tls-own", 8443, 8443)),
     ),
-    "api": ("two", "6.2", {"app": "api"}, (("http", 80, 8080), ("http2", 8081, 8081), ("grpc", 8082, 8082))),
-    "old": ("two", "6.3", {"app": "old"}, (("http", 80, 8080), ("tcp-raw", 9000, 9000))),
-    "back": ("one", "6.4", {"tier": "back"}, (("http", 8080, 8080), ("tcp-raw", 9001, 9000))),
-    "none": ("two", "6.5", {"app": "nobody"}, (("http", 80, 8080),)),
+    "api": ("two", "6.2", {"app": "api"}, (("http", 80, 28080), ("http2", 8081, 8081), ("grpc", 8082, 8082))),
+    "old": ("two", "6.3", {"app": "old"}, (("http", 80, 28080), ("tcp-raw", 9000, 9000))),
+    "back": ("one", "6.4", {"tier": "back"}, (("http", 28080, 28080), ("tcp-raw", 9001, 9000))),
+    "none": ("two", "6.5", {"app": "nobody"}, (("http", 80, 28080),)),
 }
 OUTSIDE_HOST, WILD_HOST, TCP_HOST = "outside.example", "*.wild.example", "raw.example"
 
@@ -130,7 +132,8 @@ def base() -> list[Json]:
     made: list[Json] = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in ("one", "two", "istio-system")
     ]
-    for name, (namespace, at, selector, ports) in SERVICES.items():
+    boxed = {"box": ("two", "6.8", {"app": "box"}, (("http", 80, 28080), ("tcp-raw", 9000, 9000), ("any", 7000, 7000)))}
+    for name, (namespace, at, selector, ports) in {**SERVICES, **boxed}.items():
         made.append(
             document(
                 "v1",
@@ -157,13 +160,13 @@ def base() -> list[Json]:
         _entry(
             "outside",
             [OUTSIDE_HOST],
-            [{"name": "http", "number": 80, "protocol": "HTTP", "targetPort": 8080}],
+            [{"name": "http", "number": 80, "protocol": "HTTP", "targetPort": 28080}],
             resolution="STATIC",
             addresses=[WRITTEN + "6.9"],
             endpoints=[{"address": WRITTEN + "5.1"}],
         )
     )
-    made.append(_entry("wild", [WILD_HOST], [{"name": "http", "number": 8080, "protocol": "HTTP"}], resolution="NONE"))
+    made.append(_entry("wild", [WILD_HOST], [{"name": "http", "number": 28080, "protocol": "HTTP"}], resolution="NONE"))
     made.append(
         _entry(
             "raw",

@@ -211,7 +211,7 @@ def _authenticate(exchange: Exchange, name: str, config: Any) -> None:
 def _is_preflight(exchange: Exchange) -> bool:
     message = exchange.message
     wanted = message.header("access-control-request-method")
-    return message.method == "OPTIONS" and bool(wanted) and message.header("origin") is not None
+    return message.method == "OPTIONS" and bool(wanted) and bool(message.header("origin"))
 
 
 def _share(exchange: Exchange, name: str, config: Any) -> None:
@@ -221,7 +221,7 @@ def _share(exchange: Exchange, name: str, config: Any) -> None:
         return
     visit = exchange.visit
     origin = exchange.message.header("origin") or ""
-    known = any(string_matches(one, origin) for one in policy.allow_origin_string_match)
+    known = any(one.exact == "*" or string_matches(one, origin) for one in policy.allow_origin_string_match)
     origins = child(exchange.origins(), "corsPolicy")
     if known:
         visit.say("filter", name, f"answers the preflight of {origin}", origins)

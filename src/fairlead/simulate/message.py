@@ -164,8 +164,10 @@ def normalised(path: str, manager: HttpConnectionManager) -> str | None:
         bare = _ESCAPED_PLAIN.sub(lambda found: chr(int(found[1], 16)), bare)
         bare = _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", bare)
         bare = _without_dots(bare.replace("\\", "/"))
-    if manager.merge_slashes:
-        bare = re.sub(r"/{2,}", "/", bare)
+    if manager.merge_slashes and "//" in bare:
+        # Nothing but slashes becomes two of them.
+        last = "/" if bare.endswith("/") else ""
+        bare = "/" + "/".join(one for one in bare.split("/") if one) + last
     return bare + mark + rest
 
 

@@ -312,6 +312,8 @@ class _Walker:
         # Closed before the handshake that this proxy began is over, as by a server that speaks no TLS.
         unfinished = ended.closed == "reset" and dialled.tls and not ended.terminated
         closed: Closed = "tls" if unfinished else ended.closed
+        if closed == "tls" and not dialled.tls:
+            closed = "reset"  # it is the application's own handshake that fails, of which this proxy sees bytes only
         if closed and (_parses(visit) or closed != "reset"):
             raise self._failed(visit, closed, retried=retried)
         raise ended
