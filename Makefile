@@ -31,7 +31,8 @@ demo: setup
 test: dev
 	$(BIN)/python -m pytest $(ARGS)
 
-build/typings/.stamp: .venv/.dev tools/stubs.py
+# Whatever imports descriptions may import another one by now.
+build/typings/.stamp: .venv/.dev tools/stubs.py $(shell grep -rl --include=*.py _pb2 src)
 	$(BIN)/python tools/stubs.py build/typings
 	@touch $@
 

@@ -175,3 +175,25 @@ def test_a_subset_without_workloads_has_the_request_that_is_routed_to_it() -> No
     assert (one.code, one.severity) == ("IST0173", Severity.ERROR)
     assert one.witness is not None and one.witness.flags == "UH"
     assert "/new" in one.witness.request
+
+
+POD = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: web, ports: 7}]}
+"""
+
+
+def test_pods_call_too() -> None:
+    served = SHOP.split("---")
+    routes = served[4].replace("subset: v1", "subset: v7")
+    found = {one.code: one for one in report(POD, served[2], routes).findings}
+    one = found["IST0101"]
+    assert one.severity is Severity.ERROR
+    assert one.witness is not None and one.witness.request.startswith("web.shop: GET")
+    assert "IST0001" not in found and "WorkloadEntry" not in {one.kind for one in found.values()}

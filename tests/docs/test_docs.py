@@ -19,8 +19,8 @@ PAGES = sorted(
 )
 
 
-def kinddocs() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("kinddocs", ROOT / "tools" / "kinddocs.py")
+def tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -28,12 +28,16 @@ def kinddocs() -> ModuleType:
     return module
 
 
+def test_the_pages_of_faults_are_up_to_date() -> None:
+    assert tool("troubledocs").out_of_date() == []
+
+
 def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
 def test_the_pages_of_kinds_are_up_to_date() -> None:
-    assert kinddocs().out_of_date() == []
+    assert tool("kinddocs").out_of_date() == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -195,8 +195,8 @@ class Certificates:
         self.root_file = directory / "edge-root.pem"
         self.root_file.write_text(self.root)
 
-    def issue(self, *names: str, rsa_key: bool = False) -> tuple[str, str]:
-        """Certificate and key (PEM) for DNS names."""
+    def issue(self, *names: str, rsa_key: bool = False, ends: datetime.datetime | None = None) -> tuple[str, str]:
+        """Certificate and key (PEM) for DNS names, for a day or for the 30 days before `ends`."""
         key = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)
         made = (
@@ -205,8 +205,8 @@ class Certificates:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(minutes=5))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_before(ends - datetime.timedelta(days=30) if ends else now - datetime.timedelta(minutes=5))
+            .not_valid_after(ends or now + datetime.timedelta(days=1))
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(one) for one in names]), critical=False)
             .sign(self._key, hashes.SHA256())
         )

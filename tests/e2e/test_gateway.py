@@ -6,13 +6,18 @@ import json
 import socket
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from fairlead.agent.proxy import find_envoy
+from tests.e2e.apps import free_port
 from tests.e2e.conftest import World
-from tests.e2e.mesh import Response, eventually, request
+from tests.e2e.mesh import Process, Response, eventually, request
+from tests.e2e.test_services import settings
 
 EDGE = """
 apiVersion: networking.istio.io/v1
@@ -239,3 +244,92 @@ def test_two_certificates_in_files_and_a_revocation_list(edge: World) -> None:
     revoked.load_cert_chain(directory / "revoked.example.pem", directory / "revoked.example.key")
     with pytest.raises(OSError):
         ask(edge, 18096, "files.example", tls=revoked)
+
+
+def quic_client(world: World, local: int) -> str:
+    """The configuration of an Envoy that takes plain HTTP at a local port to the gateway by HTTP/3 and no other way."""
+    kinds = "type.googleapis.com/envoy.extensions"
+    options, quic = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions", "envoy.transport_sockets.quic"
+    trusted = {"trusted_ca": {"filename": str(world.certificates.root_file)}}
+    transport = {
+        "@type": f"{kinds}.transport_sockets.quic.v3.QuicUpstreamTransport",
+        "upstream_tls_context": {"sni": "shop.example", "common_tls_context": {"validation_context": trusted}},
+    }
+    at = {"socket_address": {"protocol": "UDP", "address": world.gateway.address, "port_value": 18091}}
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": at}}]}]
+    http3 = {"@type": f"type.googleapis.com/{options}", "explicit_http_config": {"http3_protocol_options": {}}}
+    cluster = {
+        "name": "gateway",
+        "load_assignment": {"cluster_name": "gateway", "endpoints": endpoints},
+        "typed_extension_protocol_options": {options: http3},
+        "transport_socket": {"name": quic, "typed_config": transport},
+    }
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "gateway"}}
+    router = {"@type": f"{kinds}.filters.http.router.v3.Router"}
+    manager: dict[str, Any] = {
+        "@type": f"{kinds}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "client",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
+    }
+    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
+    here = {"socket_address": {"address": "127.0.0.1", "port_value": local}}
+    listener = {"name": "here", "address": here, "filter_chains": [{"filters": filters}]}
+    return json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}})
+
+
+def test_http3_is_served_beside_https(edge: World, tmp_path: Path) -> None:
+    tls = edge.certificates.client()
+    assert "alt-svc" not in eventually(lambda: ask(edge, 18091, "shop.example", tls=tls)).headers
+    config, local = tmp_path / "client.json", free_port()
+    config.write_text(quic_client(edge, local))
+    with edge.mesh.config(settings("fairlead: {http3: true}")):
+        told = eventually(lambda: ask(edge, 18091, "shop.example", tls=tls).headers.get("alt-svc"))
+        assert told == 'h3=":18091"; ma=86400'
+        command = [find_envoy(""), "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1"]
+        client = Process(command, tmp_path / "client.log")
+
+        def over_quic() -> Response:
+            client.check()
+            found = request("127.0.0.1", local, host="shop.example")
+            assert found.status == 200, found.text
+            return found
+
+        try:
+            found = eventually(over_quic, "an answer by HTTP/3")
+        finally:
+            client.stop()
+        assert found.instance == "echo-1"
+        assert found.body["headers"]["x-forwarded-proto"] == "https"
+        # HTTP over TCP goes on beside it.
+        assert ask(edge, 18091, "shop.example", tls=tls).status == 200
+
+
+def test_what_stands_before_a_gateway_is_believed(edge: World) -> None:
+    """gatewayTopology: certificates that another proxy has seen, and the PROXY protocol."""
+    seen = {"x-forwarded-client-cert": "Hash=1234"}
+
+    def forwarded() -> str:
+        found = request(edge.gateway.address, 18090, host="shop.example", headers=seen)
+        return str(found.body["headers"]["x-forwarded-client-cert"])
+
+    assert "Hash=1234" not in eventually(forwarded)
+    said = "defaultConfig: {gatewayTopology: {forwardClientCertDetails: ALWAYS_FORWARD_ONLY}}"
+    with edge.mesh.config(settings(said)):
+        eventually(lambda: forwarded().startswith("Hash=1234,"), "the header passes")
+
+    def proxied() -> bool:
+        with socket.create_connection((edge.gateway.address, 18090), timeout=5) as stream:
+            stream.sendall(b"PROXY TCP4 9.8.7.6 127.0.0.1 4444 80\r\n")
+            stream.sendall(b"GET / HTTP/1.1\r\nhost: shop.example\r\nconnection: close\r\n\r\n")
+            with stream.makefile("rb") as answer:
+                return b'"x-forwarded-for": "9.8.7.6"' in answer.read()
+
+    # No mark is waited for: the test's own requests to the gateway have no such header.
+    found = edge.mesh.documents(settings("defaultConfig: {gatewayTopology: {proxyProtocol: {}}}"))[0]
+    edge.mesh.plane.api.apply(found)
+    try:
+        eventually(proxied, "the client's address comes from the PROXY protocol")
+    finally:
+        edge.mesh.plane.api.delete(found)
+    edge.mesh.barrier()

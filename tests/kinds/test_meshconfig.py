@@ -39,6 +39,22 @@ def test_sidecars_may_be_given_what_they_call() -> None:
     assert mesh is None and [str(one.path) for one, _ in findings] == ["fairlead.scope"]
 
 
+def test_what_happens_anyway_gets_no_warning() -> None:
+    assert read_mesh_config("defaultConfig: {holdApplicationUntilProxyStarts: true}").findings == ()
+    findings = read_mesh_config("defaultConfig: {holdApplicationUntilProxyStarts: false}").findings
+    assert [str(one.path) for one, _ in findings] == ["defaultConfig.holdApplicationUntilProxyStarts"]
+
+
+def test_localities_are_checked_as_those_of_destination_rules() -> None:
+    mesh, findings = read_mesh_config("localityLbSetting: {distribute: [{from: a/*, to: {b/*: 70}}]}")
+    assert mesh is None
+    assert [str(one.path) for one, _ in findings] == ["localityLbSetting.distribute[0].to"]
+    mesh, findings = read_mesh_config("localityLbSetting: {failover: [{from: a, to: a}]}")
+    assert mesh is None
+    assert [str(one.path) for one, _ in findings] == ["localityLbSetting.failover[0]"]
+    assert read_mesh_config("localityLbSetting: {failover: [{from: a, to: b}]}").findings == ()
+
+
 def test_an_object_has_its_settings_under_spec() -> None:
     text = "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nmetadata: {name: istio}\nspec: {trustDomain: td}\n"
     mesh, findings = read_mesh_config(text)

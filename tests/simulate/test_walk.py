@@ -157,7 +157,8 @@ def test_an_allow_policy_lets_only_its_callers_pass() -> None:
     other = call(where, caller="ledger")
     assert (other.verdict.status, other.verdict.hop) == (403, "server")
     assert other.verdict.details == "rbac_access_denied_matched_policy[none]"
-    assert origins(failing(other)) == ["AuthorizationPolicy shop/who"]
+    named = ["AuthorizationPolicy shop/who spec.rules[0].from", "AuthorizationPolicy shop/who"]
+    assert origins(failing(other)) == named
     assert "`from`" in failing(other).said
 
 

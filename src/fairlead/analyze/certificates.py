@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from fairlead.analyze import shape
 
+_HOUR = 3600
+
 
 def held(secret: dict[str, Any], *names: str) -> bytes | None:
     """The bytes of the first of these keys that a Secret has, decoded; None if it has none or it cannot be decoded."""
@@ -65,7 +67,7 @@ def credential_problem(secret: dict[str, Any], now: int | None) -> str:
         return "tls.key is not a PEM private key"
     if now is not None and leaf.not_valid_after_utc.timestamp() <= now:
         return f"its certificate expired on {leaf.not_valid_after_utc:%Y-%m-%d}"
-    if now is not None and leaf.not_valid_before_utc.timestamp() > now:
+    if now is not None and leaf.not_valid_before_utc.timestamp() > now + _HOUR:  # the clock goes by the hour
         return f"its certificate does not hold before {leaf.not_valid_before_utc:%Y-%m-%d}"
     return ""
 

@@ -18,6 +18,7 @@ from fairlead.model.diagnostic import Diagnostic, Severity
 from fairlead.model.manifest import Json, Manifest
 from fairlead.model.path import FieldPath
 from fairlead.model.ref import Ref
+from fairlead.simulate.kubernetes import workloads
 from fairlead.simulate.mesh import Mesh
 from fairlead.simulate.standin import FileWorkloads
 
@@ -76,6 +77,9 @@ def examine(
     model = MeshModel()
     served = [one for one in manifests if is_served(model, one.data)]
     found = [of_diagnostic(one) for one in offline.load(model, served, namespace)] if only is None else []
+    # Pods and what makes them call and are called; what is wrong with them is not admission's to say.
+    pods = [one for one in manifests if not is_served(model, one.data)]
+    offline.load(model, [one for one in workloads(pods) if is_served(model, one.data)], namespace)
     documents: dict[Ref, Json] = {}
     places: dict[Ref, Manifest] = {}
     for one in manifests:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import textwrap
@@ -14,6 +15,7 @@ _QUIET = ("virtual host", "route", "route configuration", "cluster", "endpoint")
 """Steps of the called workload's proxy that say nothing of interest unless an object is behind them."""
 _OUTCOMES = {"passes": "green", "undecided": "yellow", "fails": "red"}
 _STAGE = 22
+_USUAL_RETRIES = re.compile(r"\d+ retries on [^;]*")
 
 
 def show_walk(found: Json, *, verbose: bool) -> None:
@@ -40,7 +42,7 @@ def _dull(step: Json) -> bool:
     """Whether a step is worth a line only to whoever wants all of them."""
     if not step["passed"]:
         return False
-    if step["stage"] == "route" and " retries on " in step["said"]:
+    if step["stage"] == "route" and _USUAL_RETRIES.fullmatch(step["said"]):
         return True
     quiet = step["stage"] in ("cluster", "endpoint") or not step["origins"]
     return step["hop"] == "server" and step["stage"] in _QUIET and quiet

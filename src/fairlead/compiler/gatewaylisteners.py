@@ -10,14 +10,14 @@ from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 
 from fairlead.compiler.clients import client
 from fairlead.compiler.filters import FilterKey, filters
-from fairlead.compiler.gateways import BoundServer, GatewaysKey, merged_servers, parses_http
+from fairlead.compiler.gateways import BoundServer, GatewaysKey, merged_servers, parses_http, serves_http3
 from fairlead.compiler.hosts import settings
 from fairlead.compiler.loggers import listener_loggers, loggers, trace
 from fairlead.compiler.outboundports import ANYWHERE, Caller
 from fairlead.compiler.outboundtcp import rule_target
 from fairlead.envoy import names
 from fairlead.envoy.hcm import Http, connection_manager, outbound_stat_prefix
-from fairlead.envoy.listener import Match, Shape, Socket, build, chain, inspectors, match, narrowed
+from fairlead.envoy.listener import Match, Shape, Socket, build, chain, inspectors, match, narrowed, quic_chain
 from fairlead.envoy.overlap import Taken
 from fairlead.envoy.resource import Resource
 from fairlead.envoy.tcpproxy import by_server_name, forwarding
@@ -42,11 +42,11 @@ class _Made(NamedTuple):
 @rule
 def gateway_listener_names(r: Reader, view: View) -> tuple[str, ...]:
     """The names of a gateway's listeners that have something to serve, in the order of ports."""
-    found = dict.fromkeys(
-        names.listener(_bind(server), port.port)
-        for port in merged_servers(r, GatewaysKey.of(r, view))
-        for server in port.servers
-    )
+    found: dict[str, None] = {}
+    for port in merged_servers(r, GatewaysKey.of(r, view)):
+        found.update((names.listener(_bind(server), port.port), None) for server in port.servers)
+        secure = (one for one in port.servers if serves_http3(r, one.server))
+        found.update((names.quic_listener(_bind(server), port.port), None) for server in secure)
     return tuple(name for name in found if gateway_listener(r, (view, name)) is not None)
 
 
@@ -67,6 +67,8 @@ def gateway_route_names(r: Reader, view: View) -> tuple[str, ...]:
 def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
     """One listener of a gateway, or None if there is none of this name or nothing is routed through it."""
     view, name = key
+    if name.startswith(names.QUIC_PREFIX):
+        return _quic_listener(r, view, name)
     address, _, number = name.rpartition("_")
     port = next((one for one in merged_servers(r, GatewaysKey.of(r, view)) if str(one.port) == number), None)
     servers = [one for one in port.servers if _bind(one) == address] if port is not None else []
@@ -85,11 +87,37 @@ def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
     looked_at = [*chosen, *([match(transport="tls")] if port.tls else [])]
     return build(
         # Whoever connects to a TLS port speaks first, so there is no reason to stop waiting.
-        Shape(name, Socket(address, port.port), "outbound", continue_on_timeout=False),
+        Shape(
+            name,
+            Socket(address, port.port),
+            "outbound",
+            continue_on_timeout=False,
+            proxy_protocol=settings(r).gateway_proxy_protocol,
+        ),
         [one.chain for one in chosen.values()],
         inspectors=inspectors(looked_at),
         access_logs=listener_loggers(r, _scope(view, port.port, tcp=True)),
     )
+
+
+def _quic_listener(r: Reader, view: View, name: str) -> Resource | None:
+    """The listener for HTTP/3 beside one for TCP: the same servers, certificates and routes."""
+    address, _, number = name.removeprefix(names.QUIC_PREFIX).rpartition("_")
+    limits = settings(r).other_tls
+    chosen: dict[Match, FilterChain] = {}
+    port = next((one for one in merged_servers(r, GatewaysKey.of(r, view)) if str(one.port) == number), None)
+    for bound in port.servers if port is not None else ():
+        tls = bound.server.tls
+        if tls is None or _bind(bound) != address or not serves_http3(r, bound.server):
+            continue
+        matching = match(sni=bound.sni_hosts)
+        context = gateway_server(tls, tcp=False, limits=limits)
+        chosen.setdefault(matching, quic_chain(matching, [_http(r, view, name, bound, http3=True)], context))
+    if port is None or not chosen:
+        return None
+    shape = Shape(name, Socket(address, port.port), "outbound", quic=True)
+    logs = listener_loggers(r, _scope(view, port.port, tcp=True))
+    return build(shape, list(chosen.values()), access_logs=logs)
 
 
 def _chains(r: Reader, view: View, name: str, servers: list[BoundServer], *, tls: bool) -> Iterator[_Made]:
@@ -124,7 +152,7 @@ def _server_chains(r: Reader, view: View, name: str, bound: BoundServer) -> Iter
     yield _Made(matching, chain(matching, terminal, tls=context), server.origin)
 
 
-def _http(r: Reader, view: View, name: str, bound: BoundServer) -> NetworkFilter:
+def _http(r: Reader, view: View, name: str, bound: BoundServer, *, http3: bool = False) -> NetworkFilter:
     scope = _scope(view, bound.server.port, tcp=False)
     http = Http(
         role="gateway",
@@ -134,6 +162,7 @@ def _http(r: Reader, view: View, name: str, bound: BoundServer) -> NetworkFilter
         forward=bool(r.find(HOSTS_LOOKED_UP, "")),
         grpc_web=bound.server.protocol is Protocol.GRPC_WEB,
         trace=trace(r, scope),
+        http3=http3,
     )
     return connection_manager(http, settings(r), loggers(r, scope))
 

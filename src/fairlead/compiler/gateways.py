@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from fairlead.compiler.endpoints import target_port
+from fairlead.compiler.hosts import settings
 from fairlead.compiler.serving import ProxyKey, serving_hosts, telling_addresses
 from fairlead.envoy import names
 from fairlead.inc import Reader, rule
@@ -25,6 +26,7 @@ from fairlead.model.diagnostic import Diagnostic, Severity
 from fairlead.model.ref import NamespacedName
 
 _NO_TRANSLATION = "experimental.istio.io/disable-gateway-port-translation"
+_WITH_CERTIFICATES = frozenset(("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"))
 _PASSTHROUGH = frozenset(("PASSTHROUGH", "AUTO_PASSTHROUGH"))
 
 
@@ -169,6 +171,14 @@ def parses_http(server: GatewayServer) -> bool:
     return server.protocol is Protocol.HTTPS and server.tls is not None and server.tls.mode not in _PASSTHROUGH
 
 
+def serves_http3(r: Reader, server: GatewayServer) -> bool:
+    """Whether a server answers over QUIC, too: HTTPS that ends here, where TLS 1.3 is allowed and the mesh wants it."""
+    tls = server.tls
+    if tls is None or not parses_http(server) or server.protocol.is_http or not settings(r).http3:
+        return False
+    return tls.mode in _WITH_CERTIFICATES and tls.max_version.upper() in ("", "TLS_AUTO", "TLSV1_3")
+
+
 def route_name(server: GatewayServer, gateway: NamespacedName, port: int) -> str:
     """The name of the server's route configuration where it listens on `port`, or "" where HTTP is not parsed."""
     if not parses_http(server):
@@ -248,5 +258,6 @@ __all__ = [
     "parses_http",
     "route_name",
     "servers_of_route",
+    "serves_http3",
     "translations",
 ]

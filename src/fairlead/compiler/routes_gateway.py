@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fairlead.compiler.gateways import BoundServer, RouteServersKey, servers_of_route
+from fairlead.compiler.gateways import BoundServer, RouteServersKey, servers_of_route, serves_http3
 from fairlead.compiler.routes_rules import ClientKey, RoutesKey, RouteSummary, has_routes, http_routes, summary
 from fairlead.envoy.route import route_configuration, virtual_host
 from fairlead.inc import Reader, rule
@@ -13,11 +13,15 @@ from fairlead.ir.visibility import host_matches
 
 
 class GatewayHost(NamedTuple):
-    """A virtual host to be: what it answers to, whether it only redirects to HTTPS, and whose routes it has."""
+    """A virtual host to be: what it answers to, whether it only redirects to HTTPS, and whose routes it has.
+
+    `http3` is the UDP port at which it can be had over QUIC, too; 0 for none.
+    """
 
     domains: tuple[str, ...]
     port: int
     require_tls: bool
+    http3: int
     parts: tuple[RoutesKey, ...]
 
 
@@ -43,14 +47,21 @@ def gateway_hosts(r: Reader, key: RouteServersKey) -> tuple[GatewayHost, ...]:
         for name in bound.sni_hosts if redirect else ():
             ports.setdefault(name.lower(), port)
             redirects.add(name.lower())
-    return _collapsed(ports, redirects, parts)
+    quic = any(serves_http3(r, bound.server) for bound in servers_of_route(r, key))
+    return _collapsed(ports, redirects, parts, http3=quic)
 
 
 @rule
 def gateway_virtual_host(r: Reader, key: GatewayHost) -> bytes:
     """One virtual host, serialised and framed."""
     lists = [http_routes(r, part) for part in key.parts]
-    return virtual_host(f"{key.domains[0]}:{key.port}", key.domains, lists, require_tls=key.require_tls)
+    return virtual_host(
+        f"{key.domains[0]}:{key.port}",
+        key.domains,
+        lists,
+        require_tls=key.require_tls,
+        http3=key.http3,
+    )
 
 
 @rule
@@ -96,11 +107,11 @@ def _intersection(served: list[str], routed: tuple[str, ...]) -> list[str]:
 
 
 def _collapsed(
-    ports: dict[str, int], redirects: set[str], parts: dict[str, dict[RoutesKey, None]]
+    ports: dict[str, int], redirects: set[str], parts: dict[str, dict[RoutesKey, None]], *, http3: bool
 ) -> tuple[GatewayHost, ...]:
-    groups: dict[tuple[int, bool, tuple[RoutesKey, ...]], list[str]] = {}
+    groups: dict[tuple[int, bool, int, tuple[RoutesKey, ...]], list[str]] = {}
     for name in sorted(ports, key=lambda one: (one.startswith("*"), -len(one), one)):
-        group = (ports[name], name in redirects, tuple(parts.get(name, ())))
+        group = (ports[name], name in redirects, ports[name] if http3 else 0, tuple(parts.get(name, ())))
         groups.setdefault(group, []).append(name)
     made = [GatewayHost(tuple(domains), *group) for group, domains in groups.items()]
     return tuple(sorted(made, key=lambda one: f"{one.domains[0]}:{one.port}"))

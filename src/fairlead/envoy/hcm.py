@@ -92,6 +92,8 @@ class Http(msgspec.Struct, frozen=True):
     on_demand: bool = False
     """Whether requests wait for clusters that the proxy lacks, and asks for."""
     trace: Trace | None = None
+    http3: bool = False
+    """Whether it is for a QUIC listener."""
 
 
 def connection_manager(http: Http, mesh: Mesh, access_logs: Iterable[AccessLog] = ()) -> NetworkFilter:
@@ -119,6 +121,9 @@ def connection_manager(http: Http, mesh: Mesh, access_logs: Iterable[AccessLog] 
         made.rds.CopyFrom(_over_ads(http.routes))
     if http.trace is not None:
         traced(made, http.trace, gateway=http.role == "gateway")
+    if http.http3:
+        made.codec_type = HttpConnectionManager.HTTP3
+        made.http3_protocol_options.SetInParent()
     if http.http2:
         made.http2_protocol_options.SetInParent()
     if http.proxy:
@@ -203,7 +208,8 @@ def _identify(made: HttpConnectionManager, role: Role, mesh: Mesh) -> None:
         made.forward_client_cert_details = HttpConnectionManager.APPEND_FORWARD
     else:
         shown.cert = True
-        made.forward_client_cert_details = HttpConnectionManager.SANITIZE_SET
+        chosen = mesh.gateway_client_cert or "SANITIZE_SET"
+        made.forward_client_cert_details = HttpConnectionManager.ForwardClientCertDetails.Value(chosen)
         made.xff_num_trusted_hops = mesh.num_trusted_proxies
         made.http_protocol_options.SetInParent()
 

@@ -20,6 +20,7 @@ from envoy.config.listener.v3.listener_components_pb2 import (
 from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
 from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
+from envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2 import ProxyProtocol
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from envoy.type.v3.range_pb2 import Int32Range
@@ -29,7 +30,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 from fairlead.envoy import resource
 from fairlead.envoy.pack import pack, seconds
 from fairlead.envoy.resource import Resource
-from fairlead.envoy.tls import transport_socket
+from fairlead.envoy.tls import quic_socket, transport_socket
 
 PLAINTEXT_HTTP = ("http/1.1", "h2c")
 """What the HTTP inspector calls plain-text HTTP."""
@@ -95,6 +96,13 @@ def chain(
     return made
 
 
+def quic_chain(matching: Match, filters: Iterable[NetworkFilter], tls: DownstreamTlsContext) -> FilterChain:
+    """A filter chain of a QUIC listener; its TLS is part of the transport."""
+    made = chain(matching, filters)
+    made.transport_socket.CopyFrom(quic_socket(tls))
+    return made
+
+
 def narrowed(made: FilterChain, matching: Match) -> FilterChain:
     """The chain for another match."""
     found = FilterChain()
@@ -151,6 +159,10 @@ class Shape(msgspec.Struct, frozen=True):
     hands_off: bool = False
     """Whether connections go on to the listener of their original destination."""
     original_dst: bool = False
+    proxy_protocol: bool = False
+    """Whether connections begin with the PROXY protocol."""
+    quic: bool = False
+    """Whether it is a UDP socket, and all chains are `quic_chain`s."""
     detection_timeout: float = 0
     continue_on_timeout: bool = True
 
@@ -182,7 +194,13 @@ def build(
         made.use_original_dst.CopyFrom(BoolValue(value=True))
     if shape.original_dst:
         made.listener_filters.append(_listener_filter("envoy.filters.listener.original_dst", OriginalDst()))
+    if shape.proxy_protocol:
+        # First of all: whatever looks at bytes must not see this header.
+        made.listener_filters.append(_listener_filter("envoy.filters.listener.proxy_protocol", ProxyProtocol()))
     made.listener_filters.extend(inspectors)
+    if shape.quic:
+        made.address.socket_address.protocol = SocketAddress.UDP
+        made.udp_listener_config.quic_options.SetInParent()
     return Resource.of(resource.LISTENER, shape.name, made.SerializeToString(deterministic=True))
 
 

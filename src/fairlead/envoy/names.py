@@ -37,6 +37,10 @@ def subset_key(direction: Literal["outbound", "inbound"], port: int, subset: str
     return f"{direction}|{port}|{subset}|{host}"
 
 
+QUIC_PREFIX = "udp_"
+"""How names of QUIC listeners begin."""
+
+
 def inbound_cluster(port: int) -> str:
     """`inbound|8080||`: the application's own port."""
     return subset_key("inbound", port, "", "")
@@ -68,6 +72,11 @@ def stat_name(cluster: str) -> str:
 def listener(address: str, port: int) -> str:
     """`0.0.0.0_9080`."""
     return f"{address}_{port}"
+
+
+def quic_listener(address: str, port: int) -> str:
+    """`udp_0.0.0.0_443`: the QUIC listener beside the one for TCP."""
+    return f"{QUIC_PREFIX}{listener(address, port)}"
 
 
 def gateway_route(port: int) -> str:

@@ -100,8 +100,13 @@ def route_list(made: Iterable[routes.Route]) -> RouteList:
     return RouteList(b"".join(guarded))
 
 
-def virtual_host(name: str, domains: Iterable[str], lists: Iterable[RouteList], *, require_tls: bool = False) -> bytes:
-    """A virtual host, framed for `route_configuration`; of several lists, all that is guarded comes first."""
+def virtual_host(
+    name: str, domains: Iterable[str], lists: Iterable[RouteList], *, require_tls: bool = False, http3: int = 0
+) -> bytes:
+    """A virtual host, framed for `route_configuration`; of several lists, all that is guarded comes first.
+
+    `http3` is the UDP port at which clients are told that they may come over QUIC, 0 for none.
+    """
     parts = list(lists)
     head = routes.VirtualHost(
         name=name,
@@ -109,6 +114,10 @@ def virtual_host(name: str, domains: Iterable[str], lists: Iterable[RouteList], 
         include_request_attempt_count=True,
         require_tls=routes.VirtualHost.ALL if require_tls else routes.VirtualHost.NONE,
     )
+    if http3:
+        told = head.response_headers_to_add.add()
+        told.header.key, told.header.value = "alt-svc", f'h3=":{http3}"; ma=86400'
+        told.append_action = told.OVERWRITE_IF_EXISTS_OR_ADD
     body = (
         head.SerializeToString(deterministic=True)
         + b"".join(one.guarded for one in parts)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from envoy.config.core.v3.base_pb2 import TransportSocket
+from envoy.extensions.transport_sockets.quic.v3.quic_transport_pb2 import QuicDownstreamTransport
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext, TlsParameters
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import SubjectAltNameMatcher as NameMatcher
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, DownstreamTlsContext
@@ -47,6 +48,19 @@ _NO_LIMITS = TlsLimits()
 def transport_socket(context: DownstreamTlsContext) -> TransportSocket:
     """The filter chain's TLS."""
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
+
+
+def quic_socket(context: DownstreamTlsContext) -> TransportSocket:
+    """The same for QUIC, which has TLS 1.3 built in: what a server says of versions and ciphers is for TCP."""
+    within = DownstreamTlsContext()
+    within.CopyFrom(context)
+    common = within.common_tls_context
+    del common.alpn_protocols[:]
+    common.alpn_protocols.append("h3")
+    common.ClearField("tls_params")
+    return TransportSocket(
+        name="envoy.transport_sockets.quic", typed_config=pack(QuicDownstreamTransport(downstream_tls_context=within))
+    )
 
 
 def mesh_server(alpn: Sequence[str], limits: TlsLimits = _NO_LIMITS) -> DownstreamTlsContext:

@@ -30,7 +30,9 @@ class Mesh(msgspec.Struct, frozen=True):
 
     `mesh_tls` is for servers of mesh mTLS, `other_tls` for gateways and origins of TLS where these do not
     say themselves. `scope` is which clusters a sidecar has at once: of all hosts that it sees, or of those that it is
-    known to call.
+    known to call. `gateway_client_cert` is what gateways do with X-Forwarded-Client-Cert (Envoy's words), "" for
+    SANITIZE_SET; `gateway_proxy_protocol` has them expect the PROXY protocol. `http3` has HTTPS servers of gateways
+    listen for QUIC, too.
     """
 
     root_namespace: str = "istio-system"
@@ -54,6 +56,9 @@ class Mesh(msgspec.Struct, frozen=True):
     default_policy_export_to: tuple[str, ...] = ("*",)
     locality: LocalityLb = LocalityLb()
     num_trusted_proxies: int = 0
+    gateway_client_cert: str = ""
+    gateway_proxy_protocol: bool = False
+    http3: bool = False
     proxy_concurrency: int | None = None
     proxy_environment: Pairs = ()
     path_normalization: Literal["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"] = "DEFAULT"

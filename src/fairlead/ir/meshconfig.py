@@ -15,11 +15,12 @@ import msgspec
 from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import is_cipher_suite, is_curve, usable, usable_curves
 from fairlead.ir.locality import Distribution, LocalityLb
+from fairlead.ir.localityrules import check_locality
 from fairlead.ir.mesh import Mesh, TlsLimits
 from fairlead.ir.meshnetworks import NETWORKS_KEY, read_networks
 from fairlead.ir.meshspec import HTTPRetry, LocalitySetting, MeshConfig, TLSConfig
 from fairlead.ir.observability import ignored_fields, is_served, observability_of, provider_problems
-from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig
+from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig, Topology
 from fairlead.ir.proxystart import variable_problems
 from fairlead.ir.traffic import RetryPolicy, TcpKeepalive
 from fairlead.model.decode import decode
@@ -70,6 +71,8 @@ _EFFECTIVE = frozenset(
 _EFFECTIVE_PROXY = frozenset(("concurrency", "gateway_topology", "proxy_metadata", "tracing"))
 _UNUSED_PROXY = {
     "drain_duration": "A Process says it by terminationGracePeriodSeconds.",
+    "termination_drain_duration": "A Process says it by terminationGracePeriodSeconds.",
+    "image": "Agents start the Envoy that is installed with them.",
 }
 """What to do about settings that agents take from elsewhere: they start before they hear of the mesh's settings."""
 _UNUSED_MESH = {
@@ -160,6 +163,8 @@ def mesh_of(config: MeshConfig) -> Mesh:
     """The fact of valid settings; what is not said has Istio's default."""
     default = Mesh()
     proxy = config.default_config or ProxyConfig()
+    topology = proxy.gateway_topology or Topology()
+    client_cert = topology.forward_client_cert_details
     outbound = config.outbound_traffic_policy
     return Mesh(
         root_namespace=config.root_namespace or default.root_namespace,
@@ -183,7 +188,10 @@ def mesh_of(config: MeshConfig) -> Mesh:
         locality=_locality(config.locality_lb_setting),
         proxy_concurrency=proxy.concurrency,
         proxy_environment=tuple(sorted(proxy.proxy_metadata.items())),
-        num_trusted_proxies=proxy.gateway_topology.num_trusted_proxies if proxy.gateway_topology else 0,
+        num_trusted_proxies=topology.num_trusted_proxies,
+        gateway_client_cert="" if client_cert == "UNDEFINED" else client_cert,
+        gateway_proxy_protocol=topology.proxy_protocol is not None,
+        http3=config.fairlead is not None and config.fairlead.http3,
         path_normalization=config.path_normalization.normalization if config.path_normalization else "DEFAULT",
         http_proxy_port=config.proxy_http_port,
         authorizers=tuple(
@@ -202,6 +210,9 @@ def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator
     yield from _durations(config, base)
     yield from _names(config, base)
     yield from _providers(config, base)
+    if config.locality_lb_setting is not None:
+        # Whether there is outlier detection, only the DestinationRule of each host can say.
+        yield from check_locality(base / "localityLbSetting", config.locality_lb_setting, outlier=True)
     yield from _tls_problems(base / "meshMTLS", config.mesh_mtls)
     yield from _tls_problems(base / "tlsDefaults", config.tls_defaults)
     if config.default_config is not None:
@@ -372,6 +383,9 @@ def _unused(
     config: msgspec.Struct, default: msgspec.Struct, effective: frozenset[str], base: FieldPath
 ) -> Iterator[Problem]:
     for name, encoded in zip(config.__struct_fields__, config.__struct_encode_fields__, strict=True):
-        if name not in effective and getattr(config, name) != getattr(default, name):
+        value = getattr(config, name)
+        if name == "hold_application_until_proxy_starts" and value:
+            continue  # agents never start an application before its proxy has its configuration
+        if name not in effective and value != getattr(default, name):
             remedy = _UNUSED_PROXY.get(name) or _UNUSED_MESH.get(name, _REMEDY)
             yield Problem(base / encoded, f"{encoded} has no effect", Severity.WARNING, remedy, "FL0100")

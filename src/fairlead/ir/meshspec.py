@@ -166,6 +166,9 @@ class FairleadSettings(Spec, frozen=True):
         Literal["all", "learned"],
         Meta(description="Clusters that sidecars have at once: of all hosts, or of those that they are known to call."),
     ] = "all"
+    http3: Annotated[
+        bool, Meta(description="Gateways' HTTPS servers serve HTTP/3, too: on the UDP port of the same number.")
+    ] = False
 
 
 class MeshConfig(Spec, frozen=True):

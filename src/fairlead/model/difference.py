@@ -46,6 +46,8 @@ class Difference(msgspec.Struct, frozen=True):
 
 def brief(value: object, most: int = 60) -> str:
     """A value on one line, of at most so many characters."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
     text = msgspec.json.encode(value).decode() if isinstance(value, (dict, list, bool, type(None))) else str(value)
     text = " ".join(text.split())
     return text if len(text) <= most else f"{text[: most - 3]}..."
@@ -69,32 +71,43 @@ def meaning(document: Json | None, *, status: bool = False) -> Json:
 
 def differences(before: object, after: object, path: FieldPath = ROOT) -> Iterator[Difference]:
     """The outermost fields that differ, in the order of `after`, removed ones last in each object."""
-    if before == after:
-        return
+    out: list[Difference] = []
+    if before != after:
+        _collect(before, after, path, out)
+    return iter(out)
+
+
+def _collect(before: object, after: object, path: tuple[str | int, ...], out: list[Difference]) -> None:
+    """The differences of two values that differ. Into a list: there may be thousands of documents."""
     if isinstance(before, dict) and isinstance(after, dict):
         old, new = cast("Json", before), cast("Json", after)
         for key, value in new.items():
-            if key in old:
-                if old[key] != value:
-                    yield from differences(old[key], value, path / key)
-            else:
-                yield Difference(path / key, ABSENT, value)
-        yield from (Difference(path / key, value, ABSENT) for key, value in old.items() if key not in new)
+            was = old.get(key, ABSENT)
+            if was is ABSENT:
+                out.append(Difference(FieldPath((*path, key)), ABSENT, value))
+            elif was != value:
+                _collect(was, value, (*path, key), out)
+        out += (Difference(FieldPath((*path, key)), value, ABSENT) for key, value in old.items() if key not in new)
     elif isinstance(before, list) and isinstance(after, list):
-        was, now = cast("list[object]", before), cast("list[object]", after)
-        matched = aligned(was, now)
-        for at, source in enumerate(matched):
-            if source is None:
-                yield Difference(path / at, ABSENT, now[at])
-            elif was[source] != now[at]:
-                yield from differences(was[source], now[at], path / at)
-        kept = set(matched)
-        yield from (Difference(path / at, one, ABSENT) for at, one in enumerate(was) if at not in kept)
-        order = [one for one in matched if one is not None]
-        if order != sorted(order):
-            yield Difference(path, _names(was), _names(now))
+        _collect_list(cast("list[object]", before), cast("list[object]", after), path, out)
     else:
-        yield Difference(path, cast("object", before), after)
+        out.append(Difference(FieldPath(path), cast("object", before), after))
+
+
+def _collect_list(
+    before: list[object], after: list[object], path: tuple[str | int, ...], out: list[Difference]
+) -> None:
+    matched = aligned(before, after)
+    for at, source in enumerate(matched):
+        if source is None:
+            out.append(Difference(FieldPath((*path, at)), ABSENT, after[at]))
+        elif before[source] != after[at]:
+            _collect(before[source], after[at], (*path, at), out)
+    kept = set(matched)
+    out += (Difference(FieldPath((*path, at)), one, ABSENT) for at, one in enumerate(before) if at not in kept)
+    order = [one for one in matched if one is not None]
+    if order != sorted(order):
+        out.append(Difference(FieldPath(path), _names(before), _names(after)))
 
 
 def aligned(before: Sequence[object], after: Sequence[object]) -> list[int | None]:
@@ -132,13 +145,18 @@ def _middle(before: Sequence[object], after: Sequence[object]) -> list[int | Non
 
 def _identities(values: Sequence[object]) -> dict[object, int] | None:
     """Position by name, if every element is an object with a name of its own."""
+    first = values[0] if values else None
+    if not isinstance(first, dict):
+        return None
     for key in _KEYS:
+        if not isinstance(cast("Mapping[str, object]", first).get(key), str):
+            continue
         found = {
             cast("Mapping[str, object]", one)[key]: at
             for at, one in enumerate(values)
             if isinstance(one, dict) and isinstance(cast("Mapping[str, object]", one).get(key), str)
         }
-        if values and len(found) == len(values):
+        if len(found) == len(values):
             return found
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fairlead.envoy.resource import LISTENER, ROUTE
+from fairlead.model.diagnostic import Origin
 from fairlead.model.names import nearest
 from fairlead.simulate.connection import Connection, Inside
 from fairlead.simulate.listening import bound_listener
@@ -47,7 +48,7 @@ def arrive(mesh: Mesh, caller: Caller, request: Request) -> Arrival:
     if mode == "none" and proxy.view.type == "sidecar":
         return _directly(mesh, proxy.view.namespace, request, proxy.address, "its traffic is not captured")
     if mode == "explicit":
-        return _explicit(proxy, request)
+        return _explicit(mesh, proxy, request)
     return _captured(mesh, proxy, request)
 
 
@@ -92,8 +93,15 @@ def _captured(mesh: Mesh, proxy: Proxy, request: Request) -> Arrival:
     address, how = _address(mesh, proxy, request)
     made = _connection(request, address, request.port, proxy.address)
     said = f"{how}; redirected to the proxy"
-    step = Step("client", proxy.shown, "capture", f"{address}:{request.port}", said)
+    origins = _hiding(mesh, proxy, request.host) if address == UNKNOWN_ADDRESS else ()
+    step = Step("client", proxy.shown, "capture", f"{address}:{request.port}", said, origins=origins)
     return Arrival(proxy, "client", made, (step,))
+
+
+def _hiding(mesh: Mesh, proxy: Proxy, host: str) -> tuple[Origin, ...]:
+    """What keeps the caller from seeing a host that the mesh knows."""
+    known = mesh.hostname(host, proxy.view.namespace, proxy.view.domain_suffix)
+    return mesh.origins.hiding(proxy.view, known) if known and not mesh.origins.shown(proxy.view, known) else ()
 
 
 def _address(mesh: Mesh, proxy: Proxy, request: Request) -> tuple[str, str]:
@@ -123,14 +131,17 @@ def _near(mesh: Mesh, proxy: Proxy, host: str) -> str:
     return "" if near is None else near if not rest else f"{near}.{namespace}"
 
 
-def _explicit(proxy: Proxy, request: Request) -> Arrival:
+def _explicit(mesh: Mesh, proxy: Proxy, request: Request) -> Arrival:
     """The application uses its sidecar as HTTP proxy, and dials it on the port of the host for all else."""
     capture = proxy.view.capture
     http = request.protocol != "tcp" and not request.tls
     port = capture.http_proxy_port if http else request.port
     made = _connection(request, capture.outbound_address, port, proxy.address)
     said = "by HTTP_PROXY" if http else "at the address in NAME_SERVICE_HOST"
-    step = Step("client", proxy.shown, "capture", f"{capture.outbound_address}:{port}", said)
+    origins = _hiding(mesh, proxy, request.host)
+    if origins:
+        said += f"; {request.host} is a host that the caller does not see"
+    step = Step("client", proxy.shown, "capture", f"{capture.outbound_address}:{port}", said, origins=origins)
     return Arrival(proxy, "client", made, (step,))
 
 

@@ -165,7 +165,11 @@ class Exchange:
         visit.name(routes=found.name)
         if found.host is None:
             said = f"no virtual host is for Host {self.message.authority}"
-            visit.say("virtual host", self.message.authority, said, setting=self.setting(), passed=False)
+            origins: tuple[Origin, ...] = ()
+            if visit.hop == "gateway":
+                origins = visit.mesh.origins.gateway(visit.proxy.view, visit.listener.name, visit.connection.port)
+                origins = visit.mesh.origins.each(origins, "hosts")
+            visit.say("virtual host", self.message.authority, said, origins, setting=self.setting(), passed=False)
             raise visit.end(404, "NR", "route_not_found")
         visit.name(virtual_host=found.host.name)
         said = f"of {found.name}: Host {self.message.authority} is for {found.domain}"
@@ -178,7 +182,10 @@ class Exchange:
         if host is None or taken is None:
             return
         if self._asks_for_tls(host):
-            visit.say("route", host.name, "the host asks for TLS: answered by a redirect to https", passed=False)
+            servers = visit.mesh.origins.gateway(visit.proxy.view, visit.listener.name, visit.connection.port)
+            origins = visit.mesh.origins.only(servers, "tls", "httpsRedirect")
+            said = "the host asks for TLS: answered by a redirect to https"
+            visit.say("route", host.name, said, origins, passed=False)
             raise visit.end(301, "", "direct_response")
         for reason in taken.undecided:
             visit.trail.doubt(reason)
@@ -196,4 +203,9 @@ class Exchange:
         after = visit.mesh.origins.shadowed(taken.route) if not visit.inbound else ()
         if after:
             said += f"; never reached after it: {', '.join(after[:3])}{' ...' if len(after) > 3 else ''}"
-        visit.say("route", taken.route.name or f"routes[{taken.at}]", said, self.origins(), setting=self.setting())
+        origins = self.origins()
+        if taken.missed:
+            # What the request was meant for may be the rule that just did not take it.
+            missed = visit.mesh.origins.route(taken.missed[-1].route)
+            origins = tuple(dict.fromkeys((*origins[:1], *missed[:1], *origins)))
+        visit.say("route", taken.route.name or f"routes[{taken.at}]", said, origins, setting=self.setting())

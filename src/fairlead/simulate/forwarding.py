@@ -126,8 +126,11 @@ def _nobody(visit: Visit, cluster: Cluster, origins: tuple[Origin, ...]) -> None
         if sick:
             said += f"; unhealthy: {', '.join(one.key.name for one in sick[:3])}{' ...' if len(sick) > 3 else ''}"
             origins = (*visit.mesh.origins.placed(*(one.origin for one in sick[:3])), *origins)
-        elif not chosen and len(parts) == 4:
-            said += ": the host's selector chooses no workload"
+        else:
+            if not chosen and len(parts) == 4:
+                said += ": the host's selector chooses no workload"
+            choosing = visit.mesh.origins.choosing(cluster)
+            origins = (*origins, *choosing) if subset else (*choosing, *origins)
     visit.say("endpoint", cluster.name, said, origins, setting=Setting(ENDPOINT, cluster.name), passed=False)
 
 
@@ -165,11 +168,16 @@ def _picked(visit: Visit, wanted: Wanted, cluster: Cluster, picked: Picked) -> O
     if picked.locality:
         said.append(f"in {picked.locality}")
     where = Setting(ENDPOINT, cluster.name)
-    visit.say("endpoint", picked.shown, ", ".join(said) or "the only one", setting=where)
+    external = cluster.type in _DNS and not _is_address(picked.address)
+    origins: tuple[Origin, ...] = ()
+    if external:
+        said.append(f"the proxy looks {picked.address} up in DNS, which must know it")
+        origins = visit.mesh.origins.looked_up(cluster, picked.address)
+    visit.say("endpoint", picked.shown, ", ".join(said) or "the only one", origins, setting=where)
     visit.name(cluster=cluster.name, endpoint=picked.shown)
     dialled = dial(cluster, picked.endpoint, wanted.host.partition(":")[0])
     made = _connection(visit, wanted, cluster, dialled, picked.address, picked.port)
-    return Onward(made, dialled, cluster, picked.shown, cluster.type in _DNS and not _is_address(picked.address))
+    return Onward(made, dialled, cluster, picked.shown, external)
 
 
 def _is_address(text: str) -> bool:
@@ -220,7 +228,7 @@ def tell_dialled(visit: Visit, made: Onward, *, http: bool) -> None:
         flags, details = "UF", "upstream_reset_before_response_started{remote_connection_failure|TLS_error}"
         raise visit.end(503 if http else 0, flags, details, "" if http else "reset")
     where = Setting(CLUSTER, made.cluster.name, f"transportSocketMatches[{dialled.match}]" if dialled.match else "")
-    origins = visit.mesh.origins.cluster(made.cluster)[:1]
+    origins = visit.mesh.origins.cluster_tls(made.cluster)
     if not dialled.tls:
         said = "the endpoint is not marked as taking mesh mTLS" if dialled.match else "the cluster says nothing of TLS"
         visit.say("upstream tls", "plaintext", said, origins, setting=where)

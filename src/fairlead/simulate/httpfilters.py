@@ -97,6 +97,10 @@ def _unknown(exchange: Exchange, one: HttpFilter, why: str) -> None:
     visit.say("filter", one.name, f"undecided: {why}", found, setting=_setting(exchange, one.name))
 
 
+_NO_PROVIDER = "-deny-due-to-bad-CUSTOM-action"
+"""How the name of a rule ends that stands for an authorizer nobody has defined (Istio's name)."""
+
+
 def _authorize(exchange: Exchange, name: str, config: Any) -> None:
     made: RBAC = config
     said = exchange.per_route(name, RBACPerRoute)
@@ -136,13 +140,15 @@ def tell_judgement(exchange: Exchange, config: RBAC, judged: rbac.Judgement, nam
         said = f"allowed for {caller}"
     elif action == "DENY":
         said = f"denied for {caller}"
+        if judged.policy.endswith(_NO_PROVIDER):
+            said += ": the mesh's settings define no such provider, and who cannot be asked lets nobody in"
+            origins = (*visit.mesh.origins.provider(judged.policy), *origins)
     else:
-        near = "; ".join(
-            f"{_short(key)} does not hold in `{rbac.failing(policy, visit.peer, exchange.message)}`"
-            for key, policy in sorted(config.rules.policies.items())[:3]
-        )
+        policies = sorted(config.rules.policies.items())
+        failed = {key: rbac.failing(policy, visit.peer, exchange.message) for key, policy in policies}
+        near = "; ".join(f"{_short(key)} does not hold in `{part}`" for key, part in list(failed.items())[:3])
         said = f"no ALLOW rule matches for {caller}" + (f" ({near})" if near else "")
-        origins = visit.mesh.origins.policies(visit.proxy.view, "ALLOW")
+        origins = visit.mesh.origins.refusing(visit.proxy.view, failed)
     visit.say(
         "authorization", judged.policy or action, said, origins, setting=_setting(exchange, name), passed=judged.allowed
     )
@@ -186,6 +192,8 @@ def _authenticate(exchange: Exchange, name: str, config: Any) -> None:
         return
     if answer.problem:
         said = f"{answer.problem} (issuers: {', '.join(issuers)})"
+        field = {jwt.NOT_FOR_US: "audiences", jwt.UNKNOWN_ISSUER: "issuer"}.get(answer.problem)
+        origins = (*visit.mesh.origins.each(origins, field), *origins) if field else origins
         visit.say("jwt", name, said, origins, setting=_setting(exchange, name), passed=False)
         status = 403 if answer.problem == jwt.NOT_FOR_US else 401
         raise visit.end(status, "", f"jwt_authn_access_denied{{{answer.problem.replace(' ', '_')}}}")

@@ -45,6 +45,10 @@ def _mapping(value: object) -> dict[str, Any]:
     return {str(key): one for key, one in value.items()} if isinstance(value, dict) else {}  # type: ignore[misc]
 
 
+def _listed(value: object) -> list[Any]:
+    return [*value] if isinstance(value, list) else []  # type: ignore[misc]
+
+
 def _entry(data: Json, address: str) -> Json:
     meta, spec = _mapping(data.get("metadata")), _mapping(data.get("spec"))
     pod = {"metadata": meta, "spec": spec} if data.get("kind") == "Pod" else _mapping(spec.get("template"))
@@ -58,9 +62,9 @@ def _entry(data: Json, address: str) -> Json:
         body["serviceAccount"] = str(inner.get("serviceAccountName") or "default")
     ports = {
         str(port["name"]): port["containerPort"]
-        for container in inner.get("containers") or ()
-        for port in _mapping(container).get("ports") or ()
-        if _mapping(port).get("name") and _mapping(port).get("containerPort")
+        for container in _listed(inner.get("containers"))
+        for port in map(_mapping, _listed(_mapping(container).get("ports")))
+        if port.get("name") and port.get("containerPort")
     }
     if ports:
         body["ports"] = ports

@@ -85,7 +85,7 @@ def _at(world: World, listeners: Mapping[str, Resource], address: str, port: int
     for one in candidates:
         listener = world.listener(one)
         at = listener.address.socket_address
-        if (at.address, at.port_value) == (address, port):
+        if (at.address, at.port_value, at.protocol) == (address, port, at.TCP):
             return listener
     return None
 

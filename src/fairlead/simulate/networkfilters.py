@@ -75,7 +75,8 @@ def _authorize(visit: Visit, config: RBAC, flowing: Bytes) -> None:
         said = f"allowed for {caller}" if judged.policy else f"no {action} rule matches"
         visit.say("authorization", judged.policy or action, said, origins, setting=where)
         return
-    origins = origins or visit.mesh.origins.policies(visit.proxy.view, "ALLOW")
+    failed = {key: rbac.failing(policy, visit.peer, None) for key, policy in sorted(config.rules.policies.items())}
+    origins = origins or visit.mesh.origins.refusing(visit.proxy.view, failed)
     said = f"denied for {caller}" if judged.policy else f"no ALLOW rule matches for {caller}"
     visit.say("authorization", judged.policy or action, said, origins, setting=where, passed=False)
     raise visit.end(0, "", f"rbac_access_denied_matched_policy[{judged.policy or 'none'}]", "reset")

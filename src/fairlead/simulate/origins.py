@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, cast
 
 import msgspec
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -22,18 +23,20 @@ from fairlead.envoy.routematch import is_catch_all, route_match
 from fairlead.inc import Reader, rule
 from fairlead.ir.authn import REQUEST_POLICIES_BY_NAMESPACE
 from fairlead.ir.gateway import GATEWAYS
-from fairlead.ir.host import HOSTS, HostKey
+from fairlead.ir.host import HOSTS, HOSTS_BY_NAME, HostKey
 from fairlead.ir.mesh import MESH_KEY
 from fairlead.ir.route import ROUTES, WRITTEN_ROUTES, HttpRule, RouteSet
 from fairlead.ir.security import (
     ACCESS_POLICIES,
     ACCESS_POLICIES_BY_NAMESPACE,
     PEER_POLICIES_BY_NAMESPACE,
+    AccessPolicy,
     PeerPolicy,
 )
 from fairlead.ir.sidecar import SIDECARS
 from fairlead.ir.traffic import TRAFFIC_POLICIES
 from fairlead.ir.view import View, selects
+from fairlead.ir.visibility import is_visible
 from fairlead.model.diagnostic import Origin, Position
 from fairlead.model.path import FieldPath
 from fairlead.model.ref import NamespacedName, Ref
@@ -99,13 +102,33 @@ class Origins:
 
     def policies(self, view: View, action: str) -> Found:
         """The AuthorizationPolicies of an action that are for a workload, the workload's namespace first."""
-        out: list[Origin] = []
+        return self.placed(*(one.origin for one in self._policies(view, action)))
+
+    def _policies(self, view: View, action: str) -> Iterator[AccessPolicy]:
         for namespace in dict.fromkeys((view.namespace, self._root())):
             for key in self._model.engine.find(ACCESS_POLICIES_BY_NAMESPACE, namespace):
                 policy = self._model.engine.get(ACCESS_POLICIES, key)
                 if policy is not None and policy.action == action and selects(policy.selector, view.labels):
-                    out.append(policy.origin)
-        return self.placed(*out)
+                    yield policy
+
+    def refusing(self, view: View, failed: Mapping[str, str]) -> Found:
+        """Why no ALLOW policy lets somebody in: of each rule the part that does not hold, then the policies.
+
+        `failed` has that part (`from`, `to`; else the rule as a whole) by the rule's name in Envoy. What has none of
+        its names is not compiled for the connection: on a TCP port rules that ask for HTTP.
+        """
+        parts: list[Origin] = []
+        for policy in self._policies(view, "ALLOW"):
+            for at, one in enumerate(policy.rules):
+                name = f"ns[{policy.key.namespace}]-policy[{policy.key.name}]-rule[{at}]"
+                part = failed.get(name, "to")
+                path = one.origin.path / part if part in ("from", "to") else one.origin.path
+                parts.append(Origin(one.origin.ref, path))
+        return (*self.placed(*parts), *self.policies(view, "ALLOW"))
+
+    def provider(self, policy: str) -> Found:
+        """Where an AuthorizationPolicy names its authorizer, by a rule's name in Envoy."""
+        return self.placed(*(_field(one, "spec", "provider", "name") for one in self.policy(policy)))
 
     def tokens(self, view: View, issuer: str | None = None) -> Found:
         """The rules of RequestAuthentications that are for a workload: all, or those of one issuer."""
@@ -247,6 +270,56 @@ class Origins:
             out.extend(named or [Origin(ref)])
         return (*self.placed(*out), *self._service(cluster))
 
+    def cluster_tls(self, cluster: Cluster) -> Found:
+        """The most specific TLS settings of the DestinationRule behind a cluster; what else is behind it if none."""
+        found = self.cluster(cluster)
+        rule = found[0] if found else None
+        if rule is None or rule.ref.kind != "DestinationRule":
+            return found[:1]
+        said = cluster.metadata.filter_metadata["istio"]
+        port = int(MessageToDict(said).get("default_original_port", 0))
+        policies = [rule.path / "trafficPolicy"] if rule.path else []
+        for policy in (*policies, FieldPath(("spec", "trafficPolicy"))):
+            listed = self._value(Origin(rule.ref, policy / "portLevelSettings"))
+            for at, one in enumerate(cast("list[dict[str, Any]]", listed or ())):
+                if cast("dict[str, Any]", one.get("port") or {}).get("number") == port:
+                    return self.placed(Origin(rule.ref, policy.child("portLevelSettings", at, "tls")))
+            if self._value(Origin(rule.ref, policy / "tls")) is not None:
+                return self.placed(Origin(rule.ref, policy / "tls"))
+        return found[:1]
+
+    def each(self, found: Found, name: str) -> Found:
+        """A field of each of some origins."""
+        return self.placed(*(Origin(one.ref, one.path / name) for one in found))
+
+    def only(self, found: Found, *parts: str) -> Found:
+        """A field of those of some origins that have it."""
+        fields = (Origin(one.ref, one.path.child(*parts)) for one in found)
+        return self.placed(*(one for one in fields if self._value(one)))
+
+    def fields(self, found: Found, *names: str) -> Found:
+        """Those of some fields that the innermost rule among origins has, before the origins."""
+        rule = next((one for one in reversed(found) if one.path), None)
+        if rule is None:
+            return found
+        fields = [_child(rule, name) for name in names]
+        said = [one for one in fields if one is not None and self._value(one) is not None]
+        return (*self.placed(*(msgspec.structs.replace(one, position=None) for one in said)), *found)
+
+    def _value(self, origin: Origin) -> object:
+        """What an object says at a field; None where it says nothing."""
+        obj = self._model.engine.get(OBJECTS, origin.ref)
+        value: Any = None if obj is None else {"spec": msgspec.to_builtins(obj.spec)}
+        for part in origin.path:
+            if isinstance(value, dict):
+                value = cast("dict[str, Any]", value).get(str(part))
+            elif isinstance(value, list | tuple) and isinstance(part, int):
+                items = cast("list[Any]", value)
+                value = items[part] if part < len(items) else None
+            else:
+                return None
+        return None if value in ((), []) else value
+
     def _service(self, cluster: Cluster) -> Found:
         said = cluster.metadata.filter_metadata["istio"]
         if "services" not in said:
@@ -254,6 +327,28 @@ class Origins:
         known = MessageToDict(said)
         service = known["services"][0]
         return self.host(str(service["host"]), str(service["namespace"]), int(known.get("default_original_port", 0)))
+
+    def choosing(self, cluster: Cluster) -> Found:
+        """Where a host says which endpoints it has: a selector, or a list."""
+        found = self._service(cluster) if _istio(cluster.metadata) is not None else ()
+        out: list[Origin] = []
+        for one in found:
+            if one.ref.kind == "Service":
+                out.append(_field(one, "spec", "selector"))
+            elif one.ref.kind == "ServiceEntry":
+                selects_them = self._value(_field(one, "spec", "workloadSelector")) is not None
+                out.append(_field(one, "spec", "workloadSelector" if selects_them else "endpoints"))
+        return self.placed(*out)
+
+    def looked_up(self, cluster: Cluster, name: str) -> Found:
+        """Where a ServiceEntry gives a name that proxies look up in DNS: an endpoint's address, else the host."""
+        found = self._service(cluster) if _istio(cluster.metadata) is not None else ()
+        for one in found:
+            listed = cast("list[dict[str, Any]]", self._value(_field(one, "spec", "endpoints")) or ())
+            for at, endpoint in enumerate(listed):
+                if endpoint.get("address") == name:
+                    return self.placed(_field(one, "spec", "endpoints", at, "address"))
+        return self.placed(*(_field(one, "spec", "hosts") for one in found if one.ref.kind == "ServiceEntry"))
 
     def limiting(self, view: View) -> Found:
         """What decides about hosts that a proxy does not see: its Sidecar, else the mesh's settings."""
@@ -267,6 +362,20 @@ class Origins:
             settings = (Ref("", "ConfigMap", self._root(), "istio"), Ref("mesh.istio.io", "MeshConfig", "", "istio"))
             out.extend(Origin(one) for one in settings if self.exists(one))
         return self.placed(*out)
+
+    def hiding(self, view: View, hostname: str) -> Found:
+        """What keeps a proxy from seeing a host: that it is not exported there, or the proxy's Sidecar."""
+        rows = [(key, self._model.engine.get(HOSTS, key)) for key in self._model.engine.find(HOSTS_BY_NAME, hostname)]
+        hidden = [
+            _unexported(row.origin.ref)
+            for key, row in rows
+            if row is not None and not is_visible(row.export_to, key.namespace, view.namespace)
+        ]
+        key = self._model.engine.call(sidecar_for, SidecarKey(view.namespace, view.labels))
+        row = self._model.engine.get(SIDECARS, key) if key is not None else None
+        if row is not None and len(hidden) < len(rows):
+            hidden.append(_field(row.origin, "spec", "egress"))
+        return self.placed(*hidden)
 
     def shown(self, view: View, hostname: str) -> bool:
         """Whether a proxy sees a host, as far as its object and a Sidecar decide."""
@@ -282,7 +391,8 @@ class Origins:
         """The object behind a rate limit, Lua or Wasm filter, by the filter's name."""
         limit = _LIMIT.fullmatch(name)
         if limit is not None:
-            return self.placed(Origin(Ref("fairlead.dev", "RateLimit", limit["namespace"], limit["name"])))
+            ref = Ref("fairlead.dev", "RateLimit", limit["namespace"], limit["name"])
+            return self.placed(Origin(ref, FieldPath(("spec", "limits" if ".local." in name else "global"))))
         found = _EXTENSION.fullmatch(name)
         if found is None or found["kind"] not in _EXTENSIONS:
             return ()
@@ -327,6 +437,13 @@ def _field(origin: Origin, *parts: str | int) -> Origin:
 
 def _age(one: PeerPolicy) -> tuple[str, NamespacedName]:
     return one.created, one.key
+
+
+def _unexported(ref: Ref) -> Origin:
+    """Where an object says to whom it is exported."""
+    if ref.kind == "Service":
+        return Origin(ref, FieldPath(("metadata", "annotations", "networking.istio.io/exportTo")))
+    return Origin(ref, FieldPath(("spec", "exportTo")))
 
 
 def _bare(host: str) -> str:

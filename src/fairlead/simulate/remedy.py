@@ -32,6 +32,8 @@ _EVERYTHING = (
     "DestinationRule",
 )
 """Kinds of which a whole object may be taken away to let a request pass."""
+_CONDITIONS = (("from",), ("to",), ("provider",))
+"""Whoever leaves a condition of a policy's rule out lets in more than the caller."""
 _NETWORKING = "networking.istio.io"
 
 
@@ -256,7 +258,7 @@ class _Candidates:
                 for at in range(len(patches)):
                     yield Edit(origin.ref, "remove", SPEC.child("configPatches", at))
             path = tuple(origin.path)
-            if path[-1:] == ("destination",):
+            if path[-1:] == ("destination",) or path[-1:] in _CONDITIONS:
                 continue
             if path and path[:2] != ("spec", "ports") and origin.ref.kind not in ("Gateway", "Service"):
                 yield Edit(origin.ref, "remove", origin.path)

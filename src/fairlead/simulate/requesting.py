@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, WeightedCluster
 
 from fairlead.envoy import names
+from fairlead.envoy.resource import CLUSTER
 from fairlead.simulate.connection import Inside
 from fairlead.simulate.exchange import Exchange
 from fairlead.simulate.forwarding import Wanted
@@ -82,7 +83,23 @@ def _chosen(exchange: Exchange, route: Route) -> Share:
 def _tell_policies(exchange: Exchange, route: Route) -> None:
     said = list(_policies(route.route))
     if said:
-        exchange.visit.say("route", route.name, "; ".join(said), exchange.origins(), setting=exchange.setting())
+        fields = ("timeout", "retries", "mirrors", "mirror")
+        origins = exchange.visit.mesh.origins.fields(exchange.origins(), *fields)
+        exchange.visit.say("route", route.name, "; ".join(said), origins, setting=exchange.setting())
+    _tell_mirrors(exchange, route)
+
+
+def _tell_mirrors(exchange: Exchange, route: Route) -> None:
+    """Say where a copy of the request goes nowhere; the request itself is not concerned."""
+    visit = exchange.visit
+    for one in route.route.request_mirror_policies:
+        known = one.cluster in visit.catalog[CLUSTER]
+        if not known and visit.proxy.view.on_demand:
+            known = visit.mesh.on_demand(visit.proxy.view, one.cluster)[0] is not None
+        if one.cluster and not known:
+            said = f"mirrored to {one.cluster}, and the proxy has no such cluster: the copy is dropped"
+            origins = visit.mesh.origins.fields(exchange.origins(), "mirrors", "mirror")
+            visit.say("route", route.name, said, origins, setting=exchange.setting())
 
 
 def _policies(action: RouteAction) -> Iterator[str]:
@@ -125,4 +142,5 @@ def _change(exchange: Exchange, route: Route, chosen: Share) -> None:
         if one is not None:
             said += change_headers(message, one.request_headers_to_remove, one.request_headers_to_add)
     if said:
-        exchange.visit.say("route", route.name, "; ".join(said), exchange.origins(), setting=exchange.setting())
+        origins = exchange.visit.mesh.origins.fields(exchange.origins(), "rewrite", "headers")
+        exchange.visit.say("route", route.name, "; ".join(said), origins, setting=exchange.setting())

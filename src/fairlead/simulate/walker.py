@@ -132,7 +132,11 @@ class _Walker:
         if chosen.chain is None:
             what = "TLS" if seen.transport == "tls" else "plaintext"
             said = f"no filter chain takes this {what} connection: none is for {chosen.lost}"
-            visit.say("filter chain", listener.name, said, self._chain_origins(visit), setting=where, passed=False)
+            origins = self._chain_origins(visit)
+            if visit.hop == "gateway":
+                found = self._mesh.origins.gateway(visit.proxy.view, listener.name, connection.port)
+                origins = self._mesh.origins.each(found, "hosts")
+            visit.say("filter chain", listener.name, said, origins, setting=where, passed=False)
             raise visit.end(0, "NR", "filter_chain_not_found", "reset")
         visit.chain = chosen.chain
         visit.name(chain=chosen.chain.name)

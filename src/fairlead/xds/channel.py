@@ -110,8 +110,10 @@ class Channel:
         self.requested = False
         self._named_once = False
         self._last_nonce: str | None = None
-        self._owed = False
-        self._dirty: set[str] = set()
+        self.owed = False
+        """Whether the next response goes out even if there is nothing in it."""
+        self.dirty: set[str] = set()
+        """Names that may have to be sent."""
         self._force: set[str] = set()
         self._trials: list[Trial] = []
         self._tried = 0
@@ -130,22 +132,22 @@ class Channel:
             return
         self.names.moved(catalog, before)
         self.ledger.acked.moved(catalog, before)
-        self._dirty.update(name for name in before if self.wildcard or name in self.names or name in self.ledger.acked)
+        self.dirty.update(name for name in before if self.wildcard or name in self.names or name in self.ledger.acked)
 
     def look_again(self) -> None:
         """Compare everything that the client has with what it should have."""
-        self._dirty.update(self.ledger.acked)
+        self.dirty.update(self.ledger.acked)
 
     @property
     def quiet(self) -> bool:
         """Whether nothing can be due or in flight: there is nothing to look at."""
-        return not (self.flight or self._dirty or self._owed)
+        return not (self.flight or self.dirty or self.owed)
 
     def resend(self, names: Iterable[str]) -> None:
         """Send these again although the client has them (an updated cluster warms until its endpoints come anew)."""
         again = [name for name in names if self.subscribed(name)]
         self._force.update(again)
-        self._dirty.update(again)
+        self.dirty.update(again)
 
     def receive_delta(self, request: DeltaRequest, catalog: Named, unsure: Iterable[str] = ()) -> list[Event]:
         """Take a delta request: an answer to the response in flight, changed subscriptions, or both.
@@ -171,11 +173,11 @@ class Channel:
                 self.names.add(name)
                 if not first or name not in request.initial_versions:
                     self._force.add(name)
-                self._dirty.add(name)
+                self.dirty.add(name)
         if first:
             self.unsure.update(name for name in unsure if self.subscribed(name))
             self._remember({**request.initial_versions, **dict.fromkeys(self.unsure, "")}, catalog)
-            self._owed = self.wildcard and not request.initial_versions
+            self.owed = self.wildcard and not request.initial_versions
         for name in request.unsubscribe:
             self._unsubscribe(name)
         if self.wildcard and request.subscribe:
@@ -214,14 +216,14 @@ class Channel:
         added = {name for name in names if name not in self.names}
         self.names.update(added)
         self._force |= added
-        self._dirty |= added
+        self.dirty |= added
         if first:
-            self._owed = self.wildcard
+            self.owed = self.wildcard
             if self.whole and request.version:
                 self._resume(request.version, catalog, previous)
                 self.resend(unsure)
                 self.unsure.update(unsure)
-                self._owed = self._owed or bool(self.unsure)
+                self.owed = self.owed or bool(self.unsure)
         self._compact(catalog)
         return events
 
@@ -234,11 +236,11 @@ class Channel:
         held.follow(catalog, self.few)
         self.names.follow(catalog, self.few)
         # A set that was large once stays large, even when it is empty.
-        self._dirty, self._force, self.unsure = set(self._dirty), set(self._force), set(self.unsure)
+        self.dirty, self._force, self.unsure = set(self.dirty), set(self._force), set(self.unsure)
 
     def _all(self, catalog: Named) -> None:
         self.wildcard = True
-        self._dirty.update(catalog)
+        self.dirty.update(catalog)
 
     def _unsubscribe(self, name: str) -> None:
         if name == WILDCARD:
@@ -252,7 +254,7 @@ class Channel:
         if self.wildcard:
             # It may still come with the wildcard, which the client cannot know: tell it.
             self._force.add(name)
-            self._dirty.add(name)
+            self.dirty.add(name)
         else:
             self._forget(name)
 
@@ -260,7 +262,7 @@ class Channel:
         self.ledger.acked.drop(name)
         self.ledger.nacked.pop(name, None)
         self._force.discard(name)
-        self._dirty.discard(name)
+        self.dirty.discard(name)
 
     def _remember(self, versions: Mapping[str, str], catalog: Named) -> None:
         """What a reconnecting delta client says it holds. What is as it should be needs no second look."""
@@ -271,11 +273,11 @@ class Channel:
             if known is not None and known.version == version:
                 self.ledger.acked.put(known.name, known)
                 if name not in self._force:
-                    self._dirty.discard(name)
+                    self.dirty.discard(name)
             else:
                 name = known.name if known is not None else name
                 self.ledger.acked.put(name, Resource(self.type_url, name, version))
-                self._dirty.add(name)
+                self.dirty.add(name)
 
     def _resume(self, version: str, catalog: Named, previous: TypeLedger | None) -> None:
         """What a reconnecting state-of-the-world client proves to hold: the set whose version it echoes."""
@@ -288,8 +290,8 @@ class Channel:
         else:
             return
         self.ledger.last_acked = version
-        self._dirty.update((*self.ledger.acked, *self.ledger.nacked))
-        self._owed = False
+        self.dirty.update((*self.ledger.acked, *self.ledger.nacked))
+        self.owed = False
 
     # What is due.
 
@@ -298,7 +300,7 @@ class Channel:
         adds: list[Resource] = []
         removes: list[str] = []
         absent: list[str] = []
-        for name in sorted(self._dirty):
+        for name in sorted(self.dirty):
             target = catalog.get(name) if self.subscribed(name) else None
             if target is None:
                 self.ledger.nacked.pop(name, None)
@@ -339,14 +341,14 @@ class Channel:
         return target
 
     def _clean(self, name: str) -> None:
-        self._dirty.discard(name)
+        self.dirty.discard(name)
         self._force.discard(name)
 
     def introducing(self, catalog: Named) -> bool:
         """Whether resources that the client never had, or the answer that there are none, are due or in flight."""
         if self.flight is not None and self.flight.introduces:
             return True
-        if not self._dirty:
+        if not self.dirty:
             return False
         due = self.due(catalog)
         return bool(due.absent) or any(self._is_new(resource.name) for resource in due.adds)
@@ -356,13 +358,9 @@ class Channel:
 
     def idle(self, catalog: Named) -> bool:
         """Whether nothing is due or in flight. What waits for its trial is due; a trial of nothing due is void."""
-        return self.flight is None and (not self._dirty or not self.due(catalog))
+        return self.flight is None and (not self.dirty or not self.due(catalog))
 
     # Responses.
-
-    def owe(self) -> None:
-        """Let the next response go out even if there is nothing in it."""
-        self._owed = True
 
     def compose(self, catalog: Named, nonce: str, version: str, may_remove: Callable[[str], bool]) -> Response | None:
         """The next response, which is then in flight; None if there is none to send now."""
@@ -373,9 +371,9 @@ class Channel:
         testing = bool(self._trials) or len(adds) < len(due.adds)
         removes = due.removes if due.removes and not testing and may_remove(self.type_url) else ()
         absent = () if testing else due.absent
-        if not (adds or removes or absent or self._owed):
+        if not (adds or removes or absent or self.owed):
             return None
-        self._owed = False
+        self.owed = False
         resources = adds
         if self.whole:
             content = {**dict(self.ledger.acked.items()), **{resource.name: resource for resource in adds}}
@@ -391,7 +389,7 @@ class Channel:
         self._last_nonce = nonce
         # What is in flight is looked at again when the answer comes.
         self._force.difference_update(sent, gone)
-        self._dirty.difference_update(sent, gone)
+        self.dirty.difference_update(sent, gone)
         self.ledger.sent(version, sent, gone)
         return Response(self.type_url, nonce, version, resources, gone if self.delta else (), bases)
 
@@ -428,12 +426,12 @@ class Channel:
         if flight is None or not nonce or nonce != flight.nonce:
             return []
         self.flight = None
-        self._dirty.update(flight.removed)
+        self.dirty.update(flight.removed)
         if error is None:
             # What is still as it was sent needs no second look.
-            self._dirty.update([name for name, sent in flight.sent.items() if catalog.get(name) is not sent])
+            self.dirty.update([name for name, sent in flight.sent.items() if catalog.get(name) is not sent])
         else:
-            self._dirty.update(flight.sent)
+            self.dirty.update(flight.sent)
             self.ledger.landed(None)
             return self._refused(flight, error[:MAX_MESSAGE])
         self.ledger.landed(flight.version)
@@ -470,7 +468,7 @@ class Channel:
         self._force.update(name for name in names if self.subscribed(name))
         self._force.update(flight.absent)
         # What a refused whole world left out may still be there: the world must be sent without the bad ones.
-        self._owed = self.whole
+        self.owed = self.whole
         if len(names) == 1:
             return [self._convict(name, Nack(version, message)) for name, version in names.items()]
         self.unsure.update(names)
@@ -491,6 +489,6 @@ class Channel:
     def _convict(self, name: str, nack: Nack) -> Event:
         self.ledger.nacked[name] = nack
         self._force.discard(name)
-        self._dirty.add(name)
+        self.dirty.add(name)
         held = self.ledger.acked.get(name)
         return Nacked(self.type_url, name, nack.version, nack.message, held.version if held else "")

@@ -133,7 +133,10 @@ class Session:
     def next(self) -> Response | None:
         """The next response to send, or None if there is nothing to send until something comes in."""
         for channel in self._order:
-            if channel.quiet or channel.flight is not None or not self._may_add(channel.type_url):
+            # Asked for every channel after each message: anything but attributes would cost more than all the rest.
+            if channel.flight is not None or not (channel.dirty or channel.owed):
+                continue
+            if not self._may_add(channel.type_url):
                 continue
             nonce = str(self._nonces + 1)
             response = channel.compose(
@@ -158,7 +161,7 @@ class Session:
         catalog = self._named(channel.type_url)
         if not channel.due(catalog).removes:
             return None
-        channel.owe()
+        channel.owed = True
         return channel.compose(catalog, nonce, self._version, _never)
 
     def _named(self, type_url: str) -> Mapping[str, Resource]:
@@ -203,8 +206,8 @@ class Session:
     @property
     def settled(self) -> bool:
         """Whether the client has everything that it asked for so far. Cheap; may be False for a moment too long."""
-        for channel in self._order:  # noqa: SIM110 - asked after each message: a generator costs more than all the rest
-            if not channel.quiet:
+        for channel in self._order:  # noqa: SIM110 - asked after each message, as in `next`
+            if channel.flight is not None or channel.dirty or channel.owed:
                 return False
         return True
 

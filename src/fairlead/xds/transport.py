@@ -138,6 +138,8 @@ class Call:
             return
         length = sum(map(len, parts))
         head = b"\0" + length.to_bytes(4, "big")
+        if length < CHUNK - len(head) and not self._out and self._connection.small(self, b"".join((head, *parts))):
+            return
         if not self._out:
             self._out = deque()
         if length < CHUNK:
@@ -396,6 +398,13 @@ class Connection(asyncio.Protocol):
         self.flush()
 
     # Sending.
+
+    def small(self, call: Call, message: bytes) -> bool:
+        """Hand on a message that fits into one frame; False if there is no room for it now."""
+        if not self.writable or self._http.local_flow_control_window(call.stream) < len(message):
+            return False
+        self._http.send_data(call.stream, message)
+        return True
 
     def drain(self, call: Call) -> None:
         """Hand on what the client's windows and the transport's buffer allow, little at a time."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fairlead.ir.localityrules import check_failover, check_locality
 from fairlead.kinds.destinationrule import spec as api
-from fairlead.kinds.destinationrule.locality import check_failover, check_locality
 from fairlead.model.diagnostic import Problem
 from fairlead.model.findings import deprecated, doubtful, duplicate, forbidden, invalid, no_effect, required
 from fairlead.model.object import Object

@@ -1,10 +1,10 @@
-"""Checks of locality load balancing (Istio's `ValidateLocalityLbSetting`)."""
+"""Checks of locality load balancing (Istio's `ValidateLocalityLbSetting`), for DestinationRules and the mesh alike."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
-from fairlead.kinds.destinationrule.spec import Failover, LocalityLoadBalancerSetting
 from fairlead.model.diagnostic import Problem
 from fairlead.model.findings import doubtful, forbidden, invalid
 from fairlead.model.path import FieldPath
@@ -12,7 +12,36 @@ from fairlead.model.path import FieldPath
 _TOPOLOGY = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
 
 
-def check_locality(path: FieldPath, setting: LocalityLoadBalancerSetting, *, outlier: bool) -> Iterator[Problem]:
+class Shares(Protocol):
+    """Shares of traffic from one locality."""
+
+    @property
+    def from_(self) -> str: ...
+    @property
+    def to(self) -> Mapping[str, int]: ...
+
+
+class Failover(Protocol):
+    """A region and the one that takes over."""
+
+    @property
+    def from_(self) -> str: ...
+    @property
+    def to(self) -> str: ...
+
+
+class Setting(Protocol):
+    """What an object says of localities."""
+
+    @property
+    def distribute(self) -> Sequence[Shares]: ...
+    @property
+    def failover(self) -> Sequence[Failover]: ...
+    @property
+    def failover_priority(self) -> Sequence[str]: ...
+
+
+def check_locality(path: FieldPath, setting: Setting, *, outlier: bool) -> Iterator[Problem]:
     """One setting; `outlier` says whether outlier detection stands beside it, without which nothing fails over."""
     if setting.distribute and setting.failover:
         yield forbidden(path, "distribute and failover cannot be set together", "Leave one.")
