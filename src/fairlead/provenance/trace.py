@@ -176,10 +176,17 @@ def role_of(differs: Iterable[Difference], path: Path, above: int = -1) -> Role 
 def study(
     model: MeshModel, view: View, type_url: str, name: str, step: str = "", places: Places | None = None
 ) -> Study:
-    """The study of a resource of an open view. Raises PathError if the view has none of this name."""
+    """The study of a resource of an open view; `step` is the first step of a pattern (see `settings.find`).
+
+    Raises PathError if the view has no resource of this name.
+    """
     part = model.publisher.part(view, type_url, name)
     if part is None:
         raise PathError(f"there is no {type_url.rpartition('.')[2]} {name!r}")
+    if step:
+        message = decode(type_url, model.publisher.catalog(view)[type_url][name].body)
+        meant = {path[0] for path, _ in find(message, (step,))}
+        step = meant.pop() if len(meant) == 1 else ""
     return Study(model, part, type_url, step, places)
 
 
