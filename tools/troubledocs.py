@@ -54,7 +54,7 @@ def _page(fault: Fault, keys: Keys) -> str:
         f"```yaml\n{fault.files.rstrip()}\n```",
         f"## One command\n\n{_live(fault)}",
         f"```\n$ fairlead {shlex.join(fault.arguments([BASE, FAULT]))}\n{said}\n```",
-        f"It names **{fault.names.text}**, field `{fault.names.field}`.",
+        f"It names **{fault.names.text}**{f', field `{fault.names.field}`' if fault.names.field else ''}.",
     ]
     if fault.also:
         parts.append(f"`fairlead {fault.also}` names it, too.")
@@ -79,6 +79,10 @@ def _difference(fault: Fault) -> str:
     return "\n".join(list(difflib.unified_diff(before, after, lineterm="", n=1))[2:])
 
 
+def _named(fault: Fault) -> str:
+    return f"{fault.names.text} `{fault.names.field}`" if fault.names.field else fault.names.text
+
+
 def _index() -> str:
     groups: dict[str, list[Fault]] = {}
     for one in faults():
@@ -95,8 +99,7 @@ def _index() -> str:
     for symptom in sorted(groups):
         parts += [f"\n## {symptom}\n", "| mistake | command | object and field |\n|---|---|---|"]
         parts += [
-            f"| [{one.title}]({one.name}.md) | `{one.command.split()[0]}` | {one.names.text} `{one.names.field}` |"
-            for one in groups[symptom]
+            f"| [{one.title}]({one.name}.md) | `{one.command.split()[0]}` | {_named(one)} |" for one in groups[symptom]
         ]
     return "\n".join(parts) + "\n"
 
