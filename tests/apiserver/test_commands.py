@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from running_api import ROUTE, Running
 
-from fairlead.cli import resources
+from fairlead.cli import delete, resources
 from fairlead.compiler.registry import Registry, registry
 
 GOOD = """\
@@ -68,7 +68,7 @@ class Fairlead:
         made: Any = {
             "apply": resources.apply,
             "get": resources.get,
-            "delete": resources.delete,
+            "delete": delete.delete,
             "api-resources": resources.api_resources,
         }[command]
         extra = [] if command == "api-resources" else ["--kubeconfig", self.kubeconfig]
