@@ -235,8 +235,9 @@ def _routed_subsets(_: Ref, one: Document) -> Iterator[str]:
         for rule in items(one.spec, "http"):
             for route in items(rule, "route"):
                 to = mapping(route, "destination")
-                if to.get("subset") and to.get("host") in hosts:
-                    yield str(to["host"])
+                host = to.get("host")
+                if to.get("subset") and isinstance(host, str) and host in hosts:
+                    yield host
 
 
 DOCUMENTS: Table[Ref, Document] = Table("documents")
