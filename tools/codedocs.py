@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import written
 from fairlead.analyze.analyzer import analyzers
 from fairlead.analyze.codes import CODES, Code
 
@@ -61,21 +62,5 @@ def _page(title: str, codes: Iterable[Code]) -> str:
     return "\n".join(out).rstrip() + "\n"
 
 
-def main() -> int:
-    """Write the pages, or compare them."""
-    DIRECTORY.mkdir(exist_ok=True)
-    stale = [name for name, text in pages().items() if _read(DIRECTORY / name) != text]
-    if "--check" in sys.argv:
-        sys.stdout.writelines(f"{name} is out of date: run python tools/codedocs.py\n" for name in stale)
-        return 1 if stale else 0
-    for name in stale:
-        (DIRECTORY / name).write_text(pages()[name])
-    return 0
-
-
-def _read(path: Path) -> str:
-    return path.read_text() if path.is_file() else ""
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(written.main(DIRECTORY, pages, "codedocs.py"))

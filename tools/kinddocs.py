@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import fairlead.kinds
+import written
 from fairlead.compiler.fields import Field, structures
 from fairlead.compiler.registry import registry
 from fairlead.ir.kind import Kind
@@ -29,9 +30,7 @@ def pages() -> dict[str, str]:
 
 def out_of_date() -> list[str]:
     """Names of pages that are missing, differ, or belong to no kind, in order."""
-    wanted = pages()
-    present = {path.name: path.read_text() for path in OUTPUT.glob("*.md")}
-    return sorted(name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name))
+    return written.out_of_date(OUTPUT, pages())
 
 
 def _page(kind: Kind[Any]) -> str:
@@ -80,22 +79,5 @@ def _index(kinds: tuple[Kind[Any], ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
-    """Write the pages, or check them."""
-    if "--check" in sys.argv[1:]:
-        stale = out_of_date()
-        if stale:
-            print(f"docs/kinds: out of date: {', '.join(stale)}; run python tools/kinddocs.py")
-        return 1 if stale else 0
-    OUTPUT.mkdir(parents=True, exist_ok=True)
-    wanted = pages()
-    for name in out_of_date():
-        if name in wanted:
-            (OUTPUT / name).write_text(wanted[name])
-        else:
-            (OUTPUT / name).unlink()
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(written.main(OUTPUT, pages, "kinddocs.py"))

@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import written
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -39,9 +41,7 @@ def pages() -> dict[str, str]:
 
 def out_of_date() -> list[str]:
     """Names of pages that are missing, differ, or belong to no fault, in order."""
-    wanted = pages()
-    present = {path.name: path.read_text() for path in OUTPUT.glob("*") if path.is_file()}
-    return sorted(name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name))
+    return written.out_of_date(OUTPUT, pages())
 
 
 def _page(fault: Fault, keys: Keys) -> str:
@@ -104,22 +104,5 @@ def _index() -> str:
     return "\n".join(parts) + "\n"
 
 
-def main() -> int:
-    """Write the pages, or check them."""
-    if "--check" in sys.argv[1:]:
-        stale = out_of_date()
-        if stale:
-            print(f"docs/troubleshooting: out of date: {', '.join(stale)}; run python tools/troubledocs.py")
-        return 1 if stale else 0
-    OUTPUT.mkdir(parents=True, exist_ok=True)
-    wanted = pages()
-    for name in out_of_date():
-        if name in wanted:
-            (OUTPUT / name).write_text(wanted[name])
-        else:
-            (OUTPUT / name).unlink()
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(written.main(OUTPUT, pages, "troubledocs.py"))
