@@ -3,43 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import Any, cast
 
-from google.protobuf import descriptor_pool, json_format, message_factory
+from google.protobuf import json_format
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
-_TRIED: set[str] = set()
+from fairlead.envoy.messages import message_class
 
 
 def load_type(type_url: str) -> bool:
     """Import the module that defines a type, if this installation has it; whether it is known now."""
-    name = type_url.rpartition("/")[2]
-    try:
-        descriptor_pool.Default().FindMessageTypeByName(name)
-    except KeyError:
-        package = name.rpartition(".")[0]
-        if package in _TRIED:
-            return False
-        _TRIED.add(package)
-        try:
-            parent = import_module(package)
-        except ImportError:
-            return False
-        for module in iter_modules(parent.__path__):
-            if module.name.endswith("_pb2"):
-                import_module(f"{package}.{module.name}")
-        return load_type(type_url)
-    return True
+    return message_class(type_url.rpartition("/")[2]) is not None
 
 
 def decode(type_url: str, body: bytes) -> Message:
     """The message of a type that `load_type` knows. Raises KeyError for another."""
-    load_type(type_url)
-    descriptor = descriptor_pool.Default().FindMessageTypeByName(type_url.rpartition("/")[2])
-    return message_factory.GetMessageClass(descriptor).FromString(body)
+    kind = message_class(type_url.rpartition("/")[2])
+    if kind is None:
+        raise KeyError(type_url)
+    return kind.FromString(body)
 
 
 def unpacked(message: Message) -> Message:
