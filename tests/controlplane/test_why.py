@@ -12,8 +12,9 @@ import uvloop
 from click.testing import CliRunner
 
 from fairlead.cli.why import why
+from fairlead.envoy.resource import CLUSTER
 
-from .running_plane import BASICS, World, entry, obj, routes, service, world
+from .running_plane import BASICS, World, entry, obj, routes, service, until, world
 
 DENY = {
     "apiVersion": "security.istio.io/v1",
@@ -102,3 +103,31 @@ async def _new_services(tmp_path: Path) -> None:
             )
             assert refused.exit_code == 2
             assert "prots" in refused.output
+
+
+def test_what_is_tried_for_an_answer_leaves_streams_where_they_were(tmp_path: Path) -> None:
+    uvloop.run(_what_is_tried(tmp_path))
+
+
+async def _what_is_tried(tmp_path: Path) -> None:
+    seen = [{"hosts": ["./web.shop.svc.cluster.local"]}]
+    hidden = obj(
+        "Sidecar",
+        "web",
+        version="networking.istio.io/v1",
+        spec={"egress": seen, "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}},
+    )
+    async with world(tmp_path / "state") as made:
+        entries = (entry("web-0", "web", "10.0.0.1"), entry("cart-0", "cart", "10.0.0.2", "cart"))
+        await made.apply(*BASICS, service("cart"), service("web"), *entries, hidden)
+        web: dict[str, Any] = {"INSTANCE_IPS": "10.0.0.1", "WORKLOAD_NAME": "web", "LABELS": {"app": "web"}}
+        async with made.proxy("web-0", **web) as proxy:
+            own = "outbound|9080||web.shop.svc.cluster.local"
+            await until(lambda: own in proxy.have[CLUSTER], "its own cluster")
+            _, found = await asked(made, "--from", "web.shop", "--to", CART)
+            assert any("Sidecar" in str(one) for one in found["changes"]), found
+            rule = obj(
+                "DestinationRule", "web", spec={"host": "web", "subsets": [{"name": "v1", "labels": {"v": "1"}}]}
+            )
+            await made.apply(rule)
+            await until(lambda: own.replace("||", "|v1|") in proxy.have[CLUSTER], "what is applied afterwards")

@@ -96,6 +96,10 @@ class Delivery:
         """The node ids of a view's proxies."""
         return sorted(one.name for one in self._subscribed.get(view, ()))
 
+    def names(self, view: View) -> list[str]:
+        """The names of a view's proxies, `NAME.NAMESPACE`."""
+        return [one.split("~")[2] for one in self.members(view)]
+
     def release(self, name: str = "") -> list[str]:
         """Send what is held, for everybody or for the proxy `NAME.NAMESPACE` and those like it; the node ids."""
         out: list[str] = []
@@ -145,7 +149,7 @@ class Delivery:
                     rows[name] = was
         self.held[view] = Held(frozen, reason, time.time())
         self.noted("held", self.members(view), reason)
-        ids = [one.split("~")[2] for one in self.members(view)]
+        ids = self.names(view)
         _log.error(
             "push held for %s%s: %s; `fairlead proxy-status --release` sends it",
             ", ".join(ids[:3]),

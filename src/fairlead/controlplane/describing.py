@@ -60,7 +60,7 @@ class Descriptions:
         if connection is None:
             return refused(404, f"no proxy {name!r} is connected; `fairlead proxy-status` lists those that are")
         try:
-            before = await asyncio.to_thread(self._before, request.path_params["revision"])
+            before = await asyncio.to_thread(self._store.then, request.path_params["revision"])
             with self._feed.supposing(before):
                 found = self._feed.model.publisher.catalog(view_of(connection.node))
                 rows = {url: {at: one.body for at, one in sorted(kept.items())} for url, kept in found.items()}
@@ -70,13 +70,6 @@ class Descriptions:
             return refused(422, f"what was stored then cannot be read any more: {error} [FL3812]")
         return Response(msgspec.json.encode(shown_catalog(rows)), media_type="application/json")
 
-    def _before(self, at: int) -> dict[Ref, Json | None]:
-        """What differs now from how it was at a revision, as it was. Raises Gone."""
-        out: dict[Ref, Json | None] = {}
-        for one in self._store.changes_since(at):
-            out.setdefault(one.ref, one.old)
-        return out
-
     async def _describe(self, request: Request) -> Response:
         try:
             ref = ref_of(request.query_params)
@@ -84,7 +77,7 @@ class Descriptions:
             if not at:
                 found = self._found(ref, None)
             else:
-                before = await asyncio.to_thread(self._before, at)
+                before = await asyncio.to_thread(self._store.then, at)
                 with self._feed.supposing(before):
                     found = self._found(ref, at)
         except Gone as error:

@@ -81,10 +81,7 @@ class Effects:
         if asked.against:
             if asked.documents or asked.deleted:
                 raise ValueError("compare with a revision, or suppose a change, not both")
-            out: dict[Ref, Json | None] = {}
-            for one in self._store.changes_since(asked.against):
-                out.setdefault(one.ref, one.old)
-            return out
+            return self._store.then(asked.against)
         changed: dict[Ref, Json | None] = {}
         for one in asked.deleted:
             changed[Ref(one.group, one.kind, one.namespace, one.name)] = None
@@ -103,10 +100,7 @@ class Effects:
         publisher = self._feed.model.publisher
         with self._feed.supposing(changed) as differing:
             found = effects(differing, publisher.catalog, self._objection, backwards=backwards)
-        return {"revision": self._feed.revision, **report(found, self._names, full=full)}
+        return {"revision": self._feed.revision, **report(found, self._delivery.names, full=full)}
 
     def _objection(self, view: View, changes: Changes) -> str:
         return guard.objection(self._delivery.limits, self._feed.model.publisher.catalog(view), changes)
-
-    def _names(self, view: View) -> list[str]:
-        return [node.split("~")[2] for node in self._delivery.members(view)]

@@ -21,7 +21,6 @@ from fairlead.controlplane.operations import administrators, refused
 from fairlead.controlplane.proxies import Proxies
 from fairlead.effect.affected import affected
 from fairlead.envoy.settings import PathError
-from fairlead.ir.view import View
 from fairlead.model.path import ROOT, path_of
 from fairlead.model.ref import Ref
 from fairlead.provenance.explained import explained
@@ -71,7 +70,7 @@ class Explanations:
         field = query.get("field", "")
         try:
             with self._at(query.get("at", "")):
-                found = affected(self._feed.model, ref, path_of(field) if field else ROOT, self._names)
+                found = affected(self._feed.model, ref, path_of(field) if field else ROOT, self._delivery.names)
         except Gone as error:
             return refused(410, f"{error} [FL3811]")
         except PathError as error:
@@ -83,12 +82,5 @@ class Explanations:
     @contextmanager
     def _at(self, revision: str) -> Generator[None]:
         """As things stood at a revision, or now. Raises Gone, and ValueError for what is no number."""
-        documents: dict[Ref, Json | None] = {}
-        if revision:
-            for one in self._store.changes_since(int(revision)):
-                documents.setdefault(one.ref, one.old)
-        with self._feed.supposing(documents):
+        with self._feed.supposing(self._store.then(int(revision)) if revision else {}):
             yield
-
-    def _names(self, view: View) -> list[str]:
-        return [node.split("~")[2] for node in self._delivery.members(view)]

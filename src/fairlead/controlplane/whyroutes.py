@@ -69,22 +69,15 @@ class Walks:
 
         Nothing may be awaited inside. Raises ValueError and StoreError with messages for people.
         """
-        documents = {**self._as_it_was(at), **self._as_if(more)}
-        with self._supposing(documents):
+        was = {} if at is None else self._store.then(at)
+        documents = {**was, **self._as_if(more)}
+        # Also where nothing is supposed: changes that might help are tried inside, and streams follow the catalogs.
+        with self._feed.supposing(documents):
             mesh = self._mesh(supposed=bool(documents))
             try:
                 yield mesh, documents
             finally:
                 mesh.close()
-
-    @contextmanager
-    def _supposing(self, documents: dict[Ref, Json | None]) -> Generator[None]:
-        if not documents:
-            self._feed.flush()  # what is committed counts, even if it was a moment ago
-            yield
-            return
-        with self._feed.supposing(documents):
-            yield
 
     def _mesh(self, *, supposed: bool) -> Mesh:
         model = self._feed.model
@@ -93,13 +86,6 @@ class Walks:
         mesh = Mesh(model, LiveWorkloads((), ""), served=served, world=self._world)
         mesh.workloads = LiveWorkloads(self._proxies.known(), mesh.settings.trust_domain)
         return mesh
-
-    def _as_it_was(self, revision: int | None) -> dict[Ref, Json | None]:
-        """What has to be supposed so that things stand as they did."""
-        if revision is None:
-            return {}
-        changed = {one.ref for one in self._store.changes_since(revision)}
-        return {ref: self._store.get_at(ref, revision) for ref in sorted(changed)}
 
     def _as_if(self, documents: tuple[Json, ...]) -> dict[Ref, Json | None]:
         """Documents as admission would store them: read, and given the addresses that they need."""

@@ -265,6 +265,13 @@ class Store:
         with self._lock:
             self._check(revision)
 
+    def then(self, revision: int) -> dict[Ref, Json | None]:
+        """What has changed since a revision, as it was then (None: it did not exist). Raises Gone."""
+        out: dict[Ref, Json | None] = {}
+        for one in self.changes_since(revision):
+            out.setdefault(one.ref, one.old)
+        return out
+
     def _check(self, revision: int) -> None:
         if revision < self._horizon or revision > self._revision:
             raise Gone(revision, self._horizon, self._revision)
