@@ -111,8 +111,6 @@ def module_problems(said: ModuleFields, path: FieldPath) -> Iterator[Problem]:
 def _fetching_problems(said: ModuleFields, path: FieldPath) -> Iterator[Problem]:
     if said.sha256 and not _SHA.match(said.sha256):
         yield invalid(path / "sha256", "sha256 field must match [a-f0-9]{64} pattern", "Give it in lower case.")
-    elif said.sha256 and module_path(said.url):
-        yield no_effect(path / "sha256", "Files are not checked.")
     for name, value in (
         ("imagePullPolicy", said.image_pull_policy not in ("", "UNSPECIFIED_POLICY")),
         ("imagePullSecret", said.image_pull_secret),

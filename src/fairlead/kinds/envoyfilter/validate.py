@@ -95,8 +95,6 @@ def _value(apply_to: ApplyTo, said: Patch, path: FieldPath) -> Iterator[Problem]
         return
     if said.operation == "REMOVE":
         yield doubtful(path, "a value does not count with REMOVE", "Remove it.")
-    if apply_to == "BOOTSTRAP":
-        yield no_effect(path, "Agents make their own bootstrap.")
     if apply_to in _NAMED and said.operation not in ("MERGE", "MERGE_AND_REPLACE_LIST", "REMOVE"):
         if not said.value.get("name"):
             yield required(path / "name", "missing filter name", "Name the filter.")

@@ -17,7 +17,9 @@ class Wasm(Spec, frozen=True):
     url: Annotated[
         str, Meta(description="The module: file:///PATH, http(s)://, or oci:// (also without a scheme).")
     ] = ""
-    sha256: Annotated[str, Meta(description="Checksum of what is fetched; of an OCI image its digest.")] = ""
+    sha256: Annotated[
+        str, Meta(description="Checksum of the file or of what is fetched; of an OCI image its digest.")
+    ] = ""
     image_pull_policy: Annotated[
         Literal["", "UNSPECIFIED_POLICY", "IfNotPresent", "Always"],
         Meta(description="When to ask for the module again; tag latest: Always."),
