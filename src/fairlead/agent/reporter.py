@@ -58,9 +58,11 @@ class Reporter:
         held: Certificates,
         secrets: SecretServer,
         traffic: Traffic | None = None,
+        problem: Callable[[], str] = str,
         connections: Callable[[], Awaitable[tuple[OpenConnections, ...] | None]] | None = None,
     ) -> None:
         self._proxy = proxy
+        self._problem = problem
         self._certificates = held
         self._secrets = secrets
         self._traffic = traffic
@@ -114,6 +116,7 @@ class Reporter:
             HOLD_SECONDS,
             plaintext=found,
             called=await self._called(),
+            problem=self._problem(),
             open=await self._open(),
         )
         if found:

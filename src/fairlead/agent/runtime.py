@@ -58,8 +58,9 @@ class Agent:
             node_id(config),
             self._certificates,
             self._secrets,
-            traffic=traffic,
-            connections=lambda: connections.reported(self._proxy.admin),
+            traffic,
+            lambda: self._proxy.problem,
+            lambda: connections.reported(self._proxy.admin),
         )
         self._relay.alongside = self._reporter.run
         self._plaintext = PlaintextWatch(self._proxy, self._reporter.wake)
