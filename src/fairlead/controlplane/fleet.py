@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 MAX_PROXIES = 20_000
+BOOTSTRAP_REFUSED = "FL2403"
+"""A proxy runs without the changes of its bootstrap, because Envoy refused them."""
 _RENEWALS_A_SECOND = 100
 """How fast a fleet is asked to renew: half of what the certificate service grants."""
 _SAVE_SECONDS = 2.0
@@ -74,6 +76,7 @@ class Fleet:
         self._live = live
         self._traffic = traffic
         self._recalled: set[str] = set()
+        self._problems: dict[str, str] = {}
         self.ended: Callable[[str, Identity], None] = lambda _node, _identity: None
         """Told of the proxies (node ids) that say goodbye, and who says so."""
         self._clock = clock
@@ -124,6 +127,12 @@ class Fleet:
     def count(self) -> int:
         """How many proxies are known."""
         return len(self._known)
+
+    def findings(self) -> list[str]:
+        """The proxies that left out changes of their bootstrap, in order, and why."""
+        remedy = f"Correct the patch, then restart the proxy. [{BOOTSTRAP_REFUSED}]"
+        live = set(self._live())
+        return sorted(f"{called(one)}: error: {said}. {remedy}" for one, said in self._problems.items() if one in live)
 
     # News.
 
@@ -195,6 +204,9 @@ class Fleet:
             self._known[report.proxy] = Known(
                 str(identity), report.bundle[:64], report.issuer[:128], report.not_after, self._clock()
             )
+        self._problems.pop(report.proxy, None)
+        if report.problem and report.proxy in self._known:
+            self._problems[report.proxy] = report.problem[:1000]
         self.plaintext.add(called(report.proxy), identity, report.plaintext)
         self._traffic.add(report.proxy, report.called[:MAX_CALLED])
         self._dirty = True
@@ -225,6 +237,7 @@ class Fleet:
         live = set(self._live())
         for node in [node for node, known in self._known.items() if known.not_after <= now and node not in live]:
             del self._known[node]
+            self._problems.pop(node, None)
         self._dirty = False
         try:
             saved = _Saved(self._known, tuple(self.plaintext.entries()))

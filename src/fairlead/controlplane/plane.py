@@ -250,7 +250,7 @@ class ControlPlane:
                 memory.grown()
 
     def _findings(self) -> list[str]:
-        return [*forecast(self)[1], *self.proxies.enrolment.findings()]
+        return [*forecast(self)[1], *self.proxies.enrolment.findings(), *self.fleet.findings()]
 
     @property
     def server_ends(self) -> datetime | None:
