@@ -9,10 +9,11 @@ import msgspec
 from fairlead.inc import Table
 from fairlead.ir.authz import Authorizer
 from fairlead.ir.filters import Pairs
+from fairlead.ir.headers import ProxyHeaders
 from fairlead.ir.locality import LocalityLb
 from fairlead.ir.network import Network
 from fairlead.ir.observability import Observability
-from fairlead.ir.traffic import RetryPolicy, TcpKeepalive
+from fairlead.ir.traffic import Policy, RetryPolicy, TcpKeepalive
 
 MESH_KEY = "mesh"
 
@@ -34,6 +35,8 @@ class Mesh(msgspec.Struct, frozen=True):
     SANITIZE_SET; `gateway_proxy_protocol` has them expect the PROXY protocol. `http3` has HTTPS servers of gateways
     listen for QUIC, too. `ingress_mode` is which Ingresses are served, `ingress_class` the class in their
     annotation, and `ingress_gateway` the value of the label `istio` of the gateways that serve them.
+    listen for QUIC, too. `baseline` has connection pools and outlier detection for hosts whose policies do not say
+    them; `inbound_stat_name` and `outbound_stat_name` are patterns of names in statistics, "" for the clusters' own.
     """
 
     root_namespace: str = "istio-system"
@@ -73,6 +76,10 @@ class Mesh(msgspec.Struct, frozen=True):
     ingress_mode: Literal["UNSPECIFIED", "OFF", "DEFAULT", "STRICT"] = "STRICT"
     ingress_class: str = "istio"
     ingress_gateway: str = "ingressgateway"
+    headers: ProxyHeaders = ProxyHeaders()
+    baseline: Policy = Policy()
+    inbound_stat_name: str = ""
+    outbound_stat_name: str = ""
 
 
 MESHES: Table[str, Mesh] = Table("mesh", stage=1)
