@@ -27,7 +27,7 @@ from bench.scale.fleets import Fleets, Roles, proxies
 from bench.scale.mesh import Size
 from bench.scale.plane import Plane, certificates, load
 from bench.scale.proxy import ENDPOINT
-from fairlead.cli.client import Client, read_kubeconfig
+from fairlead.cli.client import PATIENCE, Client, read_kubeconfig
 
 Json = dict[str, Any]
 
@@ -72,7 +72,7 @@ class Questions:
     """The questions, as the commands ask them."""
 
     def __init__(self, plane: Plane, size: Size) -> None:
-        self._plane = plane
+        self._client = Client(read_kubeconfig(plane.state / "kubeconfig"))
         self._size = size
 
     def edited(self, number: int) -> str:
@@ -87,7 +87,7 @@ class Questions:
         return self._effect({"deleted": [{"kind": "Service", "namespace": namespace, "name": name}]})
 
     def _effect(self, change: Json) -> str:
-        found = self._plane.send("POST", "/fairlead/v1/effect", change)
+        found = self._client.request("POST", "/fairlead/v1/effect", change, seconds=PATIENCE).document
         return f"{found['proxies']} proxies, {len(found['dangers'])} dangers"
 
     def explained(self, path: str, *, exact: bool = False) -> Callable[[int], str]:
@@ -96,7 +96,8 @@ class Questions:
         def ask(number: int) -> str:
             at = quote(path.replace("HOST", self._size.host(number * 10 % self._size.services)), safe="")
             more = "&exact=true" if exact else ""
-            found = self._plane.send("GET", f"/fairlead/v1/explain/s1-0.{self._size.namespace(1)}?path={at}{more}")
+            where = f"/fairlead/v1/explain/s1-0.{self._size.namespace(1)}?path={at}{more}"
+            found = self._client.request("GET", where, seconds=PATIENCE).document
             (one,) = found["resources"]
             return f"{len(one['settings'])} settings{', not exact' if 'inexact' in one else ''}"
 
@@ -108,7 +109,7 @@ class Questions:
         def ask(number: int) -> str:
             index = number * 10 % self._size.services
             query = f"group={group}&kind={kind}&namespace={self._size.namespace(index)}&name={name}{index}"
-            found = self._plane.send("GET", f"/fairlead/v1/affects?{query}")
+            found = self._client.request("GET", f"/fairlead/v1/affects?{query}", seconds=PATIENCE).document
             return f"{sum(one['proxies']['count'] for one in found['affects'])} proxies"
 
         return ask

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 import click
 
 from fairlead.cli import manifests, printing
-from fairlead.cli.client import Client
+from fairlead.cli.client import PATIENCE, Client
 
 Json = dict[str, Any]
 _COLOURS = {
@@ -25,7 +25,8 @@ def live(client: Client, proxy: str, path: str, *, at: int | None, every: bool, 
     """The answer of the control plane. Raises Refused."""
     asked = {"path": path, "at": str(at or ""), "every": "true" if every else "", "exact": "true" if exact else ""}
     query = {key: value for key, value in asked.items() if value}
-    return client.request("GET", f"/fairlead/v1/explain/{quote(proxy, safe='')}?{urlencode(query)}").document
+    path = f"/fairlead/v1/explain/{quote(proxy, safe='')}?{urlencode(query)}"
+    return client.request("GET", path, seconds=PATIENCE).document
 
 
 def of_files(

@@ -21,7 +21,7 @@ from fairlead.envoy.resource import Piece, Resource
 from fairlead.envoy.settings import find
 from fairlead.inc import Rule, Table
 from fairlead.inc.cells import Node
-from fairlead.inc.inputs import Reads, nodes, reads, sources
+from fairlead.inc.inputs import Reads, nodes, reads, rows, sources
 from fairlead.model.object import Object
 from fairlead.model.ref import Ref
 
@@ -36,8 +36,8 @@ class Workbench:
         self._part = part
         self._scratch = MeshModel(whole.kinds)
         self._changed: dict[Ref, Object[Any] | None] = {}
-        found = reads(whole.engine, part.rule, part.key)
-        self._take(at for at, there in found.rows.items() if there and at[0].stage == 0)
+        found = rows(whole.engine, part.rule, part.key)
+        self._take(at for at, there in found.items() if there and at[0].stage == 0)
 
     @property
     def objects(self) -> Mapping[Ref, Object[Any]]:
@@ -99,8 +99,8 @@ class Workbench:
 
 def behind(whole: MeshModel, part: Part) -> set[Ref]:
     """The objects on which a resource depends in any way."""
-    found = reads(whole.engine, part.rule, part.key)
-    return {cast("Ref", key) for (table, key), there in found.rows.items() if there and table is OBJECTS}
+    found = rows(whole.engine, part.rule, part.key)
+    return {cast("Ref", key) for (table, key), there in found.items() if there and table is OBJECTS}
 
 
 def listing(whole: MeshModel, layer: Layer, part: Part) -> tuple[Part, Hashable] | None:
