@@ -116,7 +116,7 @@ async def _callers(tmp_path: Path) -> None:
             made.plane.traffic.add(client.node_id, called)
             code, text = await command(made, "apply", "--require-safe", "-f", nobody)
             assert code == 1 and "web-1.shop called it and will be denied" in text and "[FL3809]" in text, text
-            with pytest.raises(Exception, match="404"):
+            with pytest.raises(Exception, match="not found"):
                 await made.get(NOBODY)
 
 

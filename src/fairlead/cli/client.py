@@ -204,7 +204,10 @@ class Client:
         accept: str = "application/json",
         seconds: float = TIMEOUT,
     ) -> Answer:
-        """One request, whose answer is waited for so long. Raises Refused for 4xx and 5xx, ClientError where there is no answer."""
+        """One request, whose answer is waited for so long.
+
+        Raises Refused for 4xx and 5xx, ClientError where there is no answer.
+        """
         data = None if body is None else msgspec.json.encode(body)
         headers = {"Accept": accept} | ({"Content-Type": content_type} if data is not None else {})
         answer = self._send(method, path, data, headers, seconds)

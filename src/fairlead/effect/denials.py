@@ -69,8 +69,7 @@ def _denies(rules: Any, caller: Caller) -> bool:
     if rules.action == rules.ALLOW:
         return all(_is_for(one, caller) is False for one in policies)
     return rules.action == rules.DENY and any(
-        _is_for(one, caller) is True and any(map(_permits_all, one.permissions))
-        for one in policies
+        _is_for(one, caller) is True and any(map(_permits_all, one.permissions)) for one in policies
     )
 
 

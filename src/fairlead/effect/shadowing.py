@@ -23,7 +23,7 @@ def shadowed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tu
     Told are routes that were there, and what an earlier route did not take from them before. A route that leads where
     the other one leads takes nothing from it. What stands behind a route that takes everything is not compiled at all.
     """
-    last = next(reversed(after), "")
+    last = list(after)[-1] if after else ""
     if last and covers(after[last].match, _ANY):
         order = list(before)
         behind = order[: order.index(last)] if last in before else order

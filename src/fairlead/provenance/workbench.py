@@ -143,7 +143,7 @@ def elements(whole: MeshModel, part: Part, type_url: str) -> dict[str, Part]:
         for step, value in _elements(type_url, body).items():
             size = (len(body), node.said())
             if wanted.get(step) == value and (step not in found or size < found[step][:2]):
-                found[step] = (*size, Part(cast("Rule[Any, Any]", node.run_by), node.key))
+                found[step] = (*size, Part(node.run_by, node.key))
     return {step: one[2] for step, one in found.items()}
 
 
