@@ -217,7 +217,7 @@ def _stats() -> dict[str, Any]:
 
 def _local_cluster() -> dict[str, Any]:
     """Where the instances of the workload itself are, for zone-aware load balancing. Nothing is routed to it."""
-    source = {"ads": {}, "initial_fetch_timeout": "5s", "resource_api_version": "V3"}
+    source: dict[str, Any] = {"ads": {}, "initial_fetch_timeout": "5s", "resource_api_version": "V3"}
     return {
         "name": LOCAL_CLUSTER,
         "type": "EDS",
