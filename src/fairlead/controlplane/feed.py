@@ -35,12 +35,14 @@ class Pass(msgspec.Struct, frozen=True):
     """What one pass did: changed resources of each view, and the objects whose meaning was edited.
 
     `edited` has the generation of each object that was created or whose spec changed; 0 where it was deleted. `since`
-    is when the oldest of the changes was committed, on the loop's clock.
+    is when the oldest of the changes was committed, on the loop's clock. `commits` has the newest change of each object
+    that went through.
     """
 
     changed: dict[View, Changes]
     edited: dict[Ref, int]
     since: float
+    commits: Mapping[Ref, Change] = {}
 
 
 Listener = Callable[[Pass], None]
@@ -61,6 +63,7 @@ class Feed:
         self._taken_at = 0.0
         self._pending: dict[Ref, dict[str, Any] | None] = {}
         self._edited: dict[Ref, int] = {}
+        self._commits: dict[Ref, Change] = {}
         self._listeners: list[Listener] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled: asyncio.Handle | None = None
@@ -105,6 +108,7 @@ class Feed:
         begun = loop.time()
         pending, self._pending = self._pending, {}
         edited, self._edited = self._edited, {}
+        commits, self._commits = self._commits, {}
         self.passes += 1
         if pending:
             self.stages.observe("queue", begun - self._taken_at)
@@ -112,7 +116,7 @@ class Feed:
         self.revision = max(self.revision, self._newest)
         times = [loop.time()]
         changed = self.model.publisher.refresh(lambda: times.append(loop.time()))
-        made = Pass(changed, edited, self._taken_at if pending else begun)
+        made = Pass(changed, edited, self._taken_at if pending else begun, commits)
         compared = loop.time()
         took = compared - begun
         lowered, emitted = times[0], times[-1]
@@ -166,6 +170,7 @@ class Feed:
             self._taken_at = self._running().time()
         for change in changes:
             self._pending[change.ref] = change.new
+            self._commits[change.ref] = change
             self._newest = max(self._newest, change.revision)
             generation = _generation(change.new)
             if generation != _generation(change.old) or change.old is None:
