@@ -75,7 +75,7 @@ def why(files: tuple[str, ...], revision: int | None, verbose: bool, output: str
 
 def _tell_changes(found: Json) -> None:
     if found["verdict"]["outcome"] == "fails" and not found["changes"]:
-        click.echo("No single change was found that would let it pass.")
+        click.echo("No change of one or two fields was found that would let it pass.")
 
 
 def _asked(given: Json) -> Json:
