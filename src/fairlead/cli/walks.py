@@ -33,9 +33,7 @@ def show_walk(found: Json, *, verbose: bool) -> None:
     _verdict(found["verdict"], width)
     paired = any("also" in one for one in found["changes"])
     if found["changes"]:
-        click.echo(
-            "It would pass with one of these changes alone:" if not paired else "It would pass with one of these:"
-        )
+        click.echo(f"It would pass with one of these changes{'' if paired else ' alone'}:")
     for one in found["changes"]:
         at = f"  ({place(one)})" if one.get("file") else ""
         _line(f"  {one['said']}{at}", width, "    ")
