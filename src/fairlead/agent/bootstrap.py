@@ -5,13 +5,14 @@ JSON, because Envoy reads YAML by rules of its own. Pipe paths are relative: Env
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
 from fairlead import __version__
 from fairlead.model.group import METADATA
-from fairlead.model.launch import AgentConfig
+from fairlead.model.launch import AgentConfig, BootstrapPatch
 
 BOOTSTRAP_FILE = "bootstrap.json"
 ADMIN_SOCKET = "admin.sock"
@@ -147,9 +148,38 @@ def bootstrap(config: AgentConfig) -> dict[str, Any]:
     }
 
 
-def encode(config: AgentConfig) -> bytes:
+def encode(made: dict[str, Any]) -> bytes:
     """The bootstrap file's content."""
-    return msgspec.json.format(msgspec.json.encode(bootstrap(config)), indent=1)
+    return msgspec.json.format(msgspec.json.encode(made), indent=1)
+
+
+def patched(config: AgentConfig) -> dict[str, Any]:
+    """The bootstrap with the changes that are for this proxy. Raises UnreadableError (a ValueError)."""
+    # Descriptions of messages that only proxies with such changes need.
+    from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
+
+    from fairlead.envoy.merge import merge
+    from fairlead.envoy.messages import parse
+    from fairlead.envoy.protojson import to_json
+
+    made = bootstrap(config)
+    wanted = [one for one in config.bootstrap if _concerns(one, made["node"]["metadata"])]
+    if not wanted:
+        return made
+    message = Bootstrap.FromString(parse(Bootstrap, made))
+    for one in wanted:
+        change = Bootstrap.FromString(one.value)
+        if one.replace_lists:
+            merge(message, change, replace_lists=True)
+        else:
+            message.MergeFrom(change)
+    return to_json(message, original_names=True)
+
+
+def _concerns(patch: BootstrapPatch, said: dict[str, Any]) -> bool:
+    if patch.version and not re.search(patch.version, __version__):
+        return False
+    return all(said.get(name) == value for name, value in patch.metadata)
 
 
 def _node(config: AgentConfig) -> dict[str, Any]:

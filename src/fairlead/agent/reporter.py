@@ -56,8 +56,10 @@ class Reporter:
         held: Certificates,
         secrets: SecretServer,
         traffic: Traffic | None = None,
+        problem: Callable[[], str] = str,
     ) -> None:
         self._proxy = proxy
+        self._problem = problem
         self._certificates = held
         self._secrets = secrets
         self._traffic = traffic
@@ -109,6 +111,7 @@ class Reporter:
             HOLD_SECONDS,
             plaintext=found,
             called=await self._called(),
+            problem=self._problem(),
         )
         if found:
             # Not held: whether they arrived must be known before anything interrupts this.

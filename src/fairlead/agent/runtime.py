@@ -54,7 +54,9 @@ class Agent:
         self._relay = RelayServer(config.xds_address, self._certificates, directory / "config")
         self._proxy = Proxy(config)
         traffic = Traffic(lambda: self._proxy.workload, self._proxy.admin)
-        self._reporter = Reporter(node_id(config), self._certificates, self._secrets, traffic=traffic)
+        self._reporter = Reporter(
+            node_id(config), self._certificates, self._secrets, traffic, lambda: self._proxy.problem
+        )
         self._relay.alongside = self._reporter.run
         self._plaintext = PlaintextWatch(self._proxy, self._reporter.wake)
         self._reporter.callers = self._plaintext

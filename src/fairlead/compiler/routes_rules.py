@@ -298,6 +298,7 @@ def _forwarding(r: Reader, key: RoutesKey, found: RouteSet, one: HttpRule) -> Fo
         mirrors=tuple(_mirror(r, key, mirror, one.origin) for mirror in one.mirrors if mirror.percent > 0),
         retry=settings(r).default_retry,
         gateway_api=found.gateway_api,
+        forwarded_host=settings(r).headers.forwarded_host,
     )
 
 
@@ -363,7 +364,7 @@ def _hash(r: Reader, client: ClientKey, at: HostKey, subset: str, port: int) -> 
     """What requests to a host are hashed by, where its traffic policy balances by a consistent hash."""
     policy = policy_for(r, PolicyKey(client.namespace, client.labels, at))
     found = host(r, at)
-    balancer = effective(policy, subset, port, found).load_balancer if found is not None else None
+    balancer = effective(r, policy, subset, port, found).load_balancer if found is not None else None
     return None if balancer is None else balancer.hash
 
 

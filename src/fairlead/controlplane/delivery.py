@@ -14,6 +14,7 @@ from fairlead.controlplane.feed import Feed, Pass
 from fairlead.envoy.resource import CLUSTER, Resource
 from fairlead.ir.view import View, view_of_node
 from fairlead.model.identity import Identity
+from fairlead.model.nodeid import called
 from fairlead.xds.server import Refused, Subscription, Wake
 from fairlead.xds.wire import Node
 
@@ -98,14 +99,14 @@ class Delivery:
 
     def names(self, view: View) -> list[str]:
         """The names of a view's proxies, `NAME.NAMESPACE`."""
-        return [one.split("~")[2] for one in self.members(view)]
+        return [called(one) for one in self.members(view)]
 
     def release(self, name: str = "") -> list[str]:
         """Send what is held, for everybody or for the proxy `NAME.NAMESPACE` and those like it; the node ids."""
         out: list[str] = []
         for view in list(self.held):
             ids = self.members(view)
-            if name and not any(name in (at, at.split("~")[2]) for at in ids):
+            if name and not any(name in (at, called(at)) for at in ids):
                 continue
             _log.warning("released by hand: %s, for %d proxies", self.held[view].reason, len(ids))
             self.noted("released", ids, f"released by hand: {self.held[view].reason}")

@@ -249,7 +249,7 @@ class ControlPlane:
                 memory.grown()
 
     def _findings(self) -> list[str]:
-        return [*forecast(self)[1], *self.proxies.enrolment.findings()]
+        return [*forecast(self)[1], *self.proxies.enrolment.findings(), *self.fleet.findings()]
 
     @property
     def server_ends(self) -> datetime | None:

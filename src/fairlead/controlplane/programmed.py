@@ -160,8 +160,9 @@ class Programmed:
         found = self._suspects(connection, event)
         refs = dict.fromkeys((*(before.refs if before else ()), *found))
         kind = event.type_url.rpartition(".")[2]
-        name = connection.node.id.split("~")[2]
-        self._blames[key] = _Blame(tuple(refs), f"{name} refused {kind} {event.name}: {event.message}")
+        self._blames[key] = _Blame(
+            tuple(refs), f"{connection.node.called} refused {kind} {event.name}: {event.message}"
+        )
         self._settle_in(_PAUSE)
 
     # Who is to blame

@@ -9,6 +9,7 @@ import msgspec
 from fairlead.ir.filters import Pairs
 from fairlead.ir.learned import OnDemand
 from fairlead.model.launch import AppPort, Capture
+from fairlead.model.nodeid import NodeId
 
 _OWN = ("NAME", "INSTANCE_IPS", "MESH_ID", "INTERCEPTION_MODE")
 _FIELDS = ("NAMESPACE", "LABELS", "SERVICE_ACCOUNT", "WORKLOAD_NAME", "CLUSTER_ID", "NETWORK", "LOCALITY")
@@ -78,18 +79,15 @@ def view_of_node(node_id: str, metadata: dict[str, Any]) -> View:
 
     Raises ValueError where the id has another form.
     """
-    parts = node_id.split("~")
-    if len(parts) != 4 or parts[0] not in ("sidecar", "router"):
-        raise ValueError(f"{node_id!r} is not a node id such as sidecar~10.0.0.1~name.namespace~namespace.svc.suffix")
-    kind, address, name, domain = parts
-    _, _, suffix = domain.partition(".svc.")
-    raw_ips = str(metadata.get("INSTANCE_IPS") or address)
+    node = NodeId.parse(node_id)
+    kind, suffix = node.type, node.domain.partition(".svc.")[2]
+    raw_ips = str(metadata.get("INSTANCE_IPS") or node.address)
     capture = metadata.get("FAIRLEAD_CAPTURE") or {"mode": "redirect" if kind == "sidecar" else "none"}
     labels = cast("dict[str, Any]", metadata.get("LABELS") or {})
     on_demand = str(metadata.get("FAIRLEAD_ON_DEMAND") or "")
     return View(
         type=cast("Literal['sidecar', 'router']", kind),
-        namespace=str(metadata.get("NAMESPACE") or name.rpartition(".")[2]),
+        namespace=str(metadata.get("NAMESPACE") or node.namespace),
         labels=pairs({key: str(value) for key, value in labels.items()}),
         service_account=str(metadata.get("SERVICE_ACCOUNT") or "default"),
         addresses=tuple(one for one in raw_ips.split(",") if one),

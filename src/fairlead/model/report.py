@@ -51,7 +51,8 @@ class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `bundle` is the id of the trust bundle that Envoy has acknowledged; `issuer` the key id (hex) of who signed its
     certificate, `not_after` its end (Unix seconds); `asked` the issuer that it was last told to renew from. `hold`: for
-    how many seconds the answer may be held. `ending`: the proxy goes, and is not waited for any more.
+    how many seconds the answer may be held. `ending`: the proxy goes, and is not waited for any more. `problem`: why
+    changes of its bootstrap are left out.
     """
 
     proxy: str
@@ -63,6 +64,7 @@ class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     ending: bool = False
     plaintext: tuple[PlaintextCaller, ...] = ()
     called: tuple[CalledService, ...] = ()
+    problem: str = ""
 
 
 class ReportAnswer(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -114,10 +114,7 @@ def claimed(node: Node) -> tuple[str, str]:
     Without NAMESPACE in the metadata, the namespace is that of the node id `TYPE~IP~NAME.NAMESPACE~DOMAIN`.
     """
     namespace = str(node.metadata.get("NAMESPACE") or "")
-    parts = node.id.split("~")
-    if not namespace and len(parts) == 4:
-        namespace = parts[2].rpartition(".")[2]
-    return namespace, str(node.metadata.get("SERVICE_ACCOUNT") or "")
+    return namespace or node.parts.namespace, str(node.metadata.get("SERVICE_ACCOUNT") or "")
 
 
 def check_claim(peer: Identity, node: Node, trust_domain: str, aliases: Sequence[str] = ()) -> None:

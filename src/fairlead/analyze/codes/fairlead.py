@@ -131,6 +131,7 @@ _COMPILED = (
     Code("FL3501", "OnDemandNoEffect", WARNING, "An annotation about clusters on demand has no effect."),
 )
 _RUNNING = (
+    Code("FL2403", "BootstrapRefused", ERROR, "An Envoy does not start with the bootstrap that EnvoyFilters make."),
     Code("FL2600", "Capture", ERROR, "Rules that capture traffic cannot be made or put in force."),
     Code("FL2601", "AuthorityEnds", WARNING, "A certificate of the authority ends soon.", "`fairlead ca rotate start`"),
     Code("FL2602", "RotationHeld", ERROR, "Proxies are not far enough for the next step of a rotation."),
