@@ -121,13 +121,17 @@ class Delivery:
                 _log.warning("no longer held, enough has come back: %s", self.held[view].reason)
                 self.noted("released", self.members(view), f"enough has come back: {self.held[view].reason}")
                 self._let_go(view)
+        judged: dict[tuple[int, int, int], str] = {}
         for view, names in made.changed.items():
             if view in self.held:
                 continue
             now = self.feed.model.publisher.catalog(view)
             reason = ""
             if view in self._subscribed and not self._turned(view):
-                reason = guard.objection(self.limits, now, names)
+                basis = guard.basis(now, names)
+                known = judged.get(basis)
+                reason = guard.objection(self.limits, now, names) if known is None else known
+                judged[basis] = reason
             if reason:
                 self._hold(view, now, names, reason)
             else:

@@ -211,6 +211,7 @@ class ControlPlane:
             ],
             aliases=settings.trust_domain_aliases,
         )
+        self.feed.spent = lambda: xds.pushing.spent
         join = JoinServer(
             f"{bound}:{settings.join_port}",
             certificates.pair,
