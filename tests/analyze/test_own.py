@@ -91,7 +91,7 @@ DISABLED = STRICT.replace("STRICT", "DISABLE")
 
 CASES = {
     "removed kind": ("FL3700", "kind", [obj("ServiceRole", "{}", group="rbac.istio.io/v1alpha1")]),
-    "kind not served": ("FL3701", "kind", [obj("Ingress", "{}", group="networking.k8s.io/v1")]),
+    "kind not served": ("FL3701", "kind", [obj("NetworkPolicy", "{}", group="networking.k8s.io/v1")]),
     "route shadowed at a gateway": (
         "FL3702",
         "spec.gateways[0]",

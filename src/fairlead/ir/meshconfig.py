@@ -59,6 +59,10 @@ _EFFECTIVE = frozenset(
         "h2_upgrade_policy",
         "inbound_cluster_stat_name",
         "inbound_traffic_policy",
+        "ingress_class",
+        "ingress_controller_mode",
+        "ingress_selector",
+        "ingress_service",
         "locality_lb_setting",
         "mesh_mtls",
         "outbound_cluster_stat_name",
@@ -87,10 +91,6 @@ _UNUSED_MESH = {
     "config_sources": "Objects come from the API only.",
     "discovery_selectors": "All namespaces are looked at: limit what proxies see with Sidecar or exportTo.",
     "enable_prometheus_merge": "Scrape the application itself.",
-    "ingress_class": "Kubernetes Ingress is not served: use a Gateway.",
-    "ingress_controller_mode": "Kubernetes Ingress is not served: use a Gateway.",
-    "ingress_selector": "Kubernetes Ingress is not served: use a Gateway.",
-    "ingress_service": "Kubernetes Ingress is not served: use a Gateway.",
     "proxy_inbound_listen_port": "Inbound connections are redirected to 15006.",
     "proxy_listen_port": "Outbound connections are redirected to 15001.",
     "service_scope_configs": "There is one cluster, and no ambient mode.",
@@ -99,6 +99,7 @@ _UNUSED_MESH = {
     "hbone_idle_timeout": "There is no ambient mode.",
 }
 """Why settings have no effect, or what to use."""
+_INGRESS_SERVICE = "istio-ingressgateway"
 _REMEDY = "Remove it, or expect nothing of it."
 
 
@@ -205,11 +206,23 @@ def mesh_of(config: MeshConfig) -> Mesh:
         mesh_tls=_tls(config.mesh_mtls),
         other_tls=_tls(config.tls_defaults),
         scope=config.fairlead.scope if config.fairlead else "all",
+        ingress_mode=config.ingress_controller_mode,
+        ingress_class=config.ingress_class or default.ingress_class,
+        ingress_gateway=ingress_gateway(config),
         headers=proxy_headers(proxy.proxy_headers),
         baseline=_baseline(config.default_traffic_policy),
         inbound_stat_name=config.inbound_cluster_stat_name,
         outbound_stat_name=config.outbound_cluster_stat_name,
     )
+
+
+def ingress_gateway(config: MeshConfig) -> str:
+    """The label `istio` of the gateways that serve Ingress: ingressSelector, else the name of ingressService.
+
+    Istio's `getIngressGatewaySelector`: the name of its own default service stands for its own default label.
+    """
+    service = "" if config.ingress_service == _INGRESS_SERVICE else config.ingress_service
+    return config.ingress_selector or service or Mesh().ingress_gateway
 
 
 def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator[Problem]:
