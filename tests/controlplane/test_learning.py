@@ -72,8 +72,11 @@ def test_what_was_called_becomes_scopes_that_are_shown_and_applied(tmp_path: Pat
     async def run() -> None:
         async with world(tmp_path) as made:
             await made.apply(*BASICS, *(service(f"s{number}") for number in range(4)))
-            says = {"WORKLOAD_NAME": "web", "LABELS": {"app": "web"}}
-            async with made.proxy("web-1", **says) as web, made.proxy("many-1", WORKLOAD_NAME="many") as many:
+            labels = {"app": "web"}
+            async with (
+                made.proxy("web-1", WORKLOAD_NAME="web", LABELS=labels) as web,
+                made.proxy("many-1", WORKLOAD_NAME="many") as many,
+            ):
                 await until(lambda: _cluster(3) in web.have[CLUSTER], "all of them")
                 now = time.time()
                 called = CalledService("s1.shop.svc.cluster.local", "shop", 3, now)
