@@ -20,6 +20,7 @@ import msgspec
 from fairlead.ca.authority import Authority
 from fairlead.ca.files import write_atomic
 from fairlead.ca.rotation import Phase
+from fairlead.controlplane.draining import Connections
 from fairlead.controlplane.plaintext import Entry, PlaintextLedger
 from fairlead.controlplane.traffic import TrafficLedger
 from fairlead.model.identity import Identity
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 MAX_PROXIES = 20_000
+BOOTSTRAP_REFUSED = "FL2403"
+"""A proxy runs without the changes of its bootstrap, because Envoy refused them."""
 _RENEWALS_A_SECOND = 100
 """How fast a fleet is asked to renew: half of what the certificate service grants."""
 _SAVE_SECONDS = 2.0
@@ -74,6 +77,7 @@ class Fleet:
         self._live = live
         self._traffic = traffic
         self._recalled: set[str] = set()
+        self._problems: dict[str, str] = {}
         self.ended: Callable[[str, Identity], None] = lambda _node, _identity: None
         """Told of the proxies (node ids) that say goodbye, and who says so."""
         self._clock = clock
@@ -81,6 +85,7 @@ class Fleet:
         self._known: dict[str, Known] = dict(saved.proxies)
         self.plaintext = PlaintextLedger(clock, saved.callers)
         self._news = asyncio.Event()
+        self.connections = Connections(self._wake)
         self._dirty = False
         self._saving: asyncio.Task[None] | None = None
         self._bundle = ("", "")
@@ -125,26 +130,38 @@ class Fleet:
         """How many proxies are known."""
         return len(self._known)
 
+    def findings(self) -> list[str]:
+        """The proxies that left out changes of their bootstrap, in order, and why."""
+        remedy = f"Correct the patch, then restart the proxy. [{BOOTSTRAP_REFUSED}]"
+        live = set(self._live())
+        return sorted(f"{called(one)}: error: {said}. {remedy}" for one, said in self._problems.items() if one in live)
+
     # News.
 
     def changed(self) -> None:
         """The authority changed: remember whom to wait for, and answer who waits."""
         self._save()
-        self._news.set()
-        self._news = asyncio.Event()
+        self._wake()
 
     async def recall(self, wanted: Callable[[str], bool], seconds: float = 3.0) -> None:
         """Have the agents of these proxies (node ids) report now; returns when they have, or after so long."""
         asked = {node: self._known[node].seen for node in self._live() if node in self._known and wanted(node)}
         self._recalled = {*asked}
-        self._news.set()
-        self._news = asyncio.Event()
+        self._wake()
         end = self._clock() + seconds
         while self._clock() < end:
             left = [node for node, seen in asked.items() if node in self._known and self._known[node].seen == seen]
             if not left:
                 return
             await asyncio.sleep(0.05)
+
+    async def open_connections(self, nodes: Iterable[str]) -> dict[str, Mapping[str, int]]:
+        """How many connections each listener of these proxies (node ids) has open; without those that do not say."""
+        return await self.connections.count({*nodes}, self._known)
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
 
     async def stop(self) -> None:
         """Write what is known."""
@@ -176,6 +193,9 @@ class Fleet:
         end = self._clock() + min(max(report.hold, 0), HOLD_SECONDS)
         while True:
             answer, left = self._answer(report), end - self._clock()
+            if self.connections.wanted(report.proxy):
+                self.connections.asked(report.proxy)
+                return msgspec.structs.replace(answer or ReportAnswer(), count=True)
             if report.proxy in self._recalled:
                 self._recalled.discard(report.proxy)
                 return answer or ReportAnswer()
@@ -195,6 +215,10 @@ class Fleet:
             self._known[report.proxy] = Known(
                 str(identity), report.bundle[:64], report.issuer[:128], report.not_after, self._clock()
             )
+        self._problems.pop(report.proxy, None)
+        if report.problem and report.proxy in self._known:
+            self._problems[report.proxy] = report.problem[:1000]
+        self.connections.take(report)
         self.plaintext.add(called(report.proxy), identity, report.plaintext)
         self._traffic.add(report.proxy, report.called[:MAX_CALLED])
         self._dirty = True
@@ -225,6 +249,7 @@ class Fleet:
         live = set(self._live())
         for node in [node for node, known in self._known.items() if known.not_after <= now and node not in live]:
             del self._known[node]
+            self._problems.pop(node, None)
         self._dirty = False
         try:
             saved = _Saved(self._known, tuple(self.plaintext.entries()))

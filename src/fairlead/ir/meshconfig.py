@@ -14,15 +14,17 @@ import msgspec
 
 from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import is_cipher_suite, is_curve, usable, usable_curves
+from fairlead.ir.headers import proxy_headers
 from fairlead.ir.locality import Distribution, LocalityLb
 from fairlead.ir.localityrules import check_locality
 from fairlead.ir.mesh import Mesh, TlsLimits
 from fairlead.ir.meshnetworks import NETWORKS_KEY, read_networks
-from fairlead.ir.meshspec import HTTPRetry, LocalitySetting, MeshConfig, TLSConfig
+from fairlead.ir.meshspec import DefaultTrafficPolicy, HTTPRetry, LocalitySetting, MeshConfig, TLSConfig
 from fairlead.ir.observability import ignored_fields, is_served, observability_of, provider_problems
+from fairlead.ir.pools import http_pool, outlier_detection, outlier_problems, pool_problems, tcp_pool
 from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig, Topology
 from fairlead.ir.proxystart import variable_problems
-from fairlead.ir.traffic import RetryPolicy, TcpKeepalive
+from fairlead.ir.traffic import Policy, RetryPolicy, TcpKeepalive
 from fairlead.model.decode import decode
 from fairlead.model.diagnostic import Position, Problem, Severity
 from fairlead.model.duration import is_duration, parse_duration
@@ -47,6 +49,7 @@ _EFFECTIVE = frozenset(
         "default_http_retry_policy",
         "default_providers",
         "default_service_export_to",
+        "default_traffic_policy",
         "default_virtual_service_export_to",
         "dns_refresh_rate",
         "enable_auto_mtls",
@@ -54,9 +57,15 @@ _EFFECTIVE = frozenset(
         "extension_providers",
         "fairlead",
         "h2_upgrade_policy",
+        "inbound_cluster_stat_name",
         "inbound_traffic_policy",
+        "ingress_class",
+        "ingress_controller_mode",
+        "ingress_selector",
+        "ingress_service",
         "locality_lb_setting",
         "mesh_mtls",
+        "outbound_cluster_stat_name",
         "outbound_traffic_policy",
         "path_normalization",
         "protocol_detection_timeout",
@@ -68,7 +77,7 @@ _EFFECTIVE = frozenset(
         "trust_domain_aliases",
     )
 )
-_EFFECTIVE_PROXY = frozenset(("concurrency", "gateway_topology", "proxy_metadata", "tracing"))
+_EFFECTIVE_PROXY = frozenset(("concurrency", "gateway_topology", "proxy_headers", "proxy_metadata", "tracing"))
 _UNUSED_PROXY = {
     "drain_duration": "A Process says it by terminationGracePeriodSeconds.",
     "termination_drain_duration": "A Process says it by terminationGracePeriodSeconds.",
@@ -82,19 +91,15 @@ _UNUSED_MESH = {
     "config_sources": "Objects come from the API only.",
     "discovery_selectors": "All namespaces are looked at: limit what proxies see with Sidecar or exportTo.",
     "enable_prometheus_merge": "Scrape the application itself.",
-    "ingress_class": "Kubernetes Ingress is not served: use a Gateway.",
-    "ingress_controller_mode": "Kubernetes Ingress is not served: use a Gateway.",
-    "ingress_selector": "Kubernetes Ingress is not served: use a Gateway.",
-    "ingress_service": "Kubernetes Ingress is not served: use a Gateway.",
     "proxy_inbound_listen_port": "Inbound connections are redirected to 15006.",
     "proxy_listen_port": "Outbound connections are redirected to 15001.",
     "service_scope_configs": "There is one cluster, and no ambient mode.",
     "service_settings": "There is one cluster: every service is local to it.",
     "verify_certificate_at_client": "Servers are verified unless insecureSkipVerify says otherwise.",
-    "default_traffic_policy": "Write a DestinationRule for `*.local` in the root namespace.",
     "hbone_idle_timeout": "There is no ambient mode.",
 }
 """Why settings have no effect, or what to use."""
+_INGRESS_SERVICE = "istio-ingressgateway"
 _REMEDY = "Remove it, or expect nothing of it."
 
 
@@ -201,7 +206,23 @@ def mesh_of(config: MeshConfig) -> Mesh:
         mesh_tls=_tls(config.mesh_mtls),
         other_tls=_tls(config.tls_defaults),
         scope=config.fairlead.scope if config.fairlead else "all",
+        ingress_mode=config.ingress_controller_mode,
+        ingress_class=config.ingress_class or default.ingress_class,
+        ingress_gateway=ingress_gateway(config),
+        headers=proxy_headers(proxy.proxy_headers),
+        baseline=_baseline(config.default_traffic_policy),
+        inbound_stat_name=config.inbound_cluster_stat_name,
+        outbound_stat_name=config.outbound_cluster_stat_name,
     )
+
+
+def ingress_gateway(config: MeshConfig) -> str:
+    """The label `istio` of the gateways that serve Ingress: ingressSelector, else the name of ingressService.
+
+    Istio's `getIngressGatewaySelector`: the name of its own default service stands for its own default label.
+    """
+    service = "" if config.ingress_service == _INGRESS_SERVICE else config.ingress_service
+    return config.ingress_selector or service or Mesh().ingress_gateway
 
 
 def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator[Problem]:
@@ -218,6 +239,10 @@ def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator
     if config.default_config is not None:
         path = base.child("defaultConfig", "proxyMetadata")
         yield from variable_problems(config.default_config.proxy_metadata, path)
+    if config.default_traffic_policy is not None:
+        path = base / "defaultTrafficPolicy"
+        yield from pool_problems(path / "connectionPool", config.default_traffic_policy.connection_pool)
+        yield from outlier_problems(path / "outlierDetection", config.default_traffic_policy.outlier_detection)
     yield from _without_effect(config, base)
 
 
@@ -262,6 +287,13 @@ def _locality(setting: LocalitySetting | None) -> LocalityLb:
         failover=tuple((one.from_, one.to) for one in setting.failover),
         priority=setting.failover_priority,
     )
+
+
+def _baseline(said: DefaultTrafficPolicy | None) -> Policy:
+    if said is None:
+        return Policy()
+    pool = said.connection_pool
+    return Policy(tcp=tcp_pool(pool), http=http_pool(pool), outlier=outlier_detection(said.outlier_detection))
 
 
 def _retry(policy: HTTPRetry | None) -> RetryPolicy | None:

@@ -207,6 +207,7 @@ def agent_config(
         drain_seconds=spec.termination_grace_period_seconds,
         concurrency=1 if starting.concurrency is None else starting.concurrency,
         proxy_env=dict(starting.environment),
+        bootstrap=start.bootstrap if start is not None else (),
         envoy=mesh.envoy,
     )
 
