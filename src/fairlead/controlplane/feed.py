@@ -131,6 +131,16 @@ class Feed:
         self.stages.observe("deliver", ended - compared)
         self._pacing.passed(begun, ended, self.spent())
 
+    def becoming(self, documents: Mapping[Ref, dict[str, Any] | None]) -> dict[View, Changes]:
+        """Make it so as if these documents were stored (None: deleted), without telling anybody; what open views had.
+
+        For a copy of this process that nobody is served by (`aside`): it is not taken back. Raises ValueError where a
+        document cannot be read.
+        """
+        changed, deleted = self._readable(documents)
+        self.model.apply(changed, deleted)
+        return self.model.publisher.refresh()
+
     @contextmanager
     def supposing(self, documents: Mapping[Ref, dict[str, Any] | None]) -> Generator[dict[View, Changes]]:
         """The mesh as if these documents were stored (None: deleted); see `MeshModel.supposing`.
@@ -139,9 +149,7 @@ class Feed:
         ValueError where a document cannot be read.
         """
         self.flush()
-        changed, deleted, invalid = self._read(documents)
-        if invalid:
-            raise ValueError("; ".join(f"{ref}: {one.message}" for ref, said in invalid.items() for one in said))
+        changed, deleted = self._readable(documents)
         publisher = self.model.publisher
         before = {view: tuple(publisher.catalog(view).values()) for view in publisher.views}
         try:
@@ -201,6 +209,12 @@ class Feed:
         for ref, problems in invalid.items():
             _log.warning("%s is stored but not valid: %s", ref, "; ".join(one.message for one in problems))
         self.model.apply(changed, deleted)
+
+    def _readable(self, documents: Mapping[Ref, dict[str, Any] | None]) -> tuple[list[Object[Any]], list[Ref]]:
+        changed, deleted, invalid = self._read(documents)
+        if invalid:
+            raise ValueError("; ".join(f"{ref}: {one.message}" for ref, said in invalid.items() for one in said))
+        return changed, deleted
 
     def _read(
         self, documents: Mapping[Ref, dict[str, Any] | None]
