@@ -8,6 +8,7 @@ import msgspec
 
 from fairlead.inc import Table
 from fairlead.ir.authz import Authorizer
+from fairlead.ir.discovery import NamespaceSelector
 from fairlead.ir.filters import Pairs
 from fairlead.ir.headers import ProxyHeaders
 from fairlead.ir.locality import LocalityLb
@@ -35,6 +36,7 @@ class Mesh(msgspec.Struct, frozen=True):
     SANITIZE_SET; `gateway_proxy_protocol` has them expect the PROXY protocol. `http3` has HTTPS servers of gateways
     listen for QUIC, too. `baseline` has connection pools and outlier detection for hosts whose policies do not say
     them; `inbound_stat_name` and `outbound_stat_name` are patterns of names in statistics, "" for the clusters' own.
+    `discovery` chooses the namespaces at which the mesh looks; without any it looks at all.
     """
 
     root_namespace: str = "istio-system"
@@ -75,6 +77,7 @@ class Mesh(msgspec.Struct, frozen=True):
     baseline: Policy = Policy()
     inbound_stat_name: str = ""
     outbound_stat_name: str = ""
+    discovery: tuple[NamespaceSelector, ...] = ()
 
 
 MESHES: Table[str, Mesh] = Table("mesh", stage=1)
