@@ -9,26 +9,30 @@ from msgspec.structs import replace
 
 from fairlead.compiler.hosts import NameKey, host, host_named, settings
 from fairlead.compiler.mtls import MtlsKey, inbound_mtls
-from fairlead.compiler.near import Placing
+from fairlead.compiler.near import Near, Placing
 from fairlead.compiler.networks import cluster_at, network_at, networks
 from fairlead.compiler.placement import placed, seen_labels
 from fairlead.envoy import peer
 from fairlead.envoy.endpoint import Group, LbEndpoint, load_assignment, sum_of
-from fairlead.envoy.names import dns_srv_name, subset_key
+from fairlead.envoy.names import LOCAL_CLUSTER, dns_srv_name, subset_key
 from fairlead.envoy.resource import Resource
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
+from fairlead.ir.locality import LocalityLb
 from fairlead.ir.view import selects
 from fairlead.ir.workload import (
     ENDPOINTS,
     ENDPOINTS_BY_HOST,
     WORKLOADS,
     WORKLOADS_BY_LABEL,
+    WORKLOADS_BY_NAME,
     Endpoint,
     Workload,
     WorkloadKey,
 )
+
+_NO_PORT = 1
 
 
 class EndpointsKey(NamedTuple):
@@ -50,6 +54,14 @@ class GatewayKey(NamedTuple):
     """The gateways of a network, by its name."""
 
     network: str
+
+
+class PeersKey(NamedTuple):
+    """The instances of a workload by its name, as one of them in this locality sees them."""
+
+    namespace: str
+    workload: str
+    locality: str = ""
 
 
 class SelectionKey(NamedTuple):
@@ -120,6 +132,18 @@ def assignment_of(r: Reader, key: EndpointsKey) -> Resource:
     if key.sni_dnat:
         name = dns_srv_name(key.port, key.subset, key.host.hostname)
     return load_assignment(name, groups_of(r, key))
+
+
+@rule
+def peers_of(r: Reader, key: PeersKey) -> Resource:
+    """The EDS resource of a proxy's own workload: Envoy compares only what is of the first priority, so those of other
+    regions, to which zone-aware balancing does not apply, come behind.
+    """
+    found = (workload for _, workload in r.rows(WORKLOADS_BY_NAME, (key.namespace, key.workload)))
+    # Nobody calls them by this: only where they are counts.
+    members = {LbEndpoint(one.locality, one.address, _NO_PORT) for one in found if one.healthy}
+    placing = Placing(Near(key.locality), LocalityLb(zone_aware=True)) if key.locality else None
+    return load_assignment(LOCAL_CLUSTER, placed(members, placing))
 
 
 @rule

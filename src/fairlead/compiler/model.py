@@ -10,6 +10,7 @@ import msgspec
 
 from fairlead.compiler.delegates import DELEGATION
 from fairlead.compiler.discovery import Discovery
+from fairlead.compiler.ingresses import GATHERING, INGRESS
 from fairlead.compiler.patches import unmatched
 from fairlead.compiler.publish import Catalog, Changes, Publisher
 from fairlead.compiler.registry import Registry, registry
@@ -31,7 +32,7 @@ class MeshModel:
     def __init__(self, kinds: Registry | None = None) -> None:
         self.kinds = kinds or registry()
         self._discovery = Discovery(OBJECTS, self.kinds)
-        self.engine = Engine([Derivation("lower", OBJECTS, 1, self._lower), DELEGATION])
+        self.engine = Engine([Derivation("lower", OBJECTS, 1, self._lower), DELEGATION, GATHERING, INGRESS])
         self.publisher = Publisher(self.engine)
 
     def apply(self, changed: Iterable[Object[Any]] = (), deleted: Iterable[Ref] = ()) -> None:

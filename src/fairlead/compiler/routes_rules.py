@@ -158,9 +158,9 @@ def http_routes(r: Reader, key: RoutesKey) -> RouteList:
     found = r.get(ROUTES, key.routes)
     if found is None:
         return RouteList()
-    at = Serving(key.port, key.tls, found.key.name, found.origin, found.gateway_api)
     return route_list(
-        http_route(one, match, at, _forwarding(r, key, found, one)) for one, match in _applicable(key, found)
+        http_route(one, match, _serving(key, found, one), _forwarding(r, key, found, one))
+        for one, match in _applicable(key, found)
     )
 
 
@@ -186,7 +186,7 @@ def merged_routes(r: Reader, key: MergedKey) -> RouteList:
         http_route(
             rule_,
             match,
-            Serving(key.port, False, said.origin.ref.name, said.origin, said.gateway_api),
+            Serving(key.port, False, said.origin.ref.name, said.origin, said.whole_segments),
             _forwarding(r, at, said, rule_),
         )
         for at, said, rule_, match in found
@@ -287,6 +287,13 @@ def _meets(key: RoutesKey, match: HttpMatch) -> bool:
         and (not match.gateways or key.gateway in match.gateways)
         and selects(match.source_labels, key.client.labels)
         and match.source_namespace in ("", key.client.namespace)
+    )
+
+
+def _serving(key: RoutesKey, found: RouteSet, one: HttpRule) -> Serving:
+    origin = Origin(one.origin.ref) if found.ingress else found.origin
+    return Serving(
+        key.port, key.tls, origin.ref.name if found.ingress else found.key.name, origin, found.whole_segments
     )
 
 

@@ -29,6 +29,7 @@ from fairlead.compiler.registry import registry
 from fairlead.controlplane import memory
 from fairlead.controlplane.allocation import Allocation
 from fairlead.controlplane.analysisroutes import Analyses, analysis_routes
+from fairlead.controlplane.aside import Aside
 from fairlead.controlplane.authorityroutes import authority_routes, forecast
 from fairlead.controlplane.checkroutes import check_routes
 from fairlead.controlplane.chronicle import Chronicle
@@ -211,6 +212,7 @@ class ControlPlane:
             ],
             aliases=settings.trust_domain_aliases,
         )
+        self.feed.spent = lambda: xds.pushing.spent
         join = JoinServer(
             f"{bound}:{settings.join_port}",
             certificates.pair,
@@ -298,7 +300,8 @@ class ControlPlane:
         strictness = Strictness(self.model, self.proxies, self.plaintext)
         admission = Admission(self.store, self.model.kinds, allocate=allocation.allocate, advise=strictness.advise)
         key_file, cert_file = self._write_certificate(certificates)
-        effects = Effects(self.store, self.feed, self.delivery)
+        aside = Aside(self.feed.flush)
+        effects = Effects(self.store, self.feed, self.delivery, aside, self.fleet)
         return ApiServer(
             admission,
             _Authenticator(self.tokens),
@@ -314,7 +317,7 @@ class ControlPlane:
                 *why_routes(walks),
                 *analysis_routes(Analyses(self.store, self.feed, walks, time.time)),
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
-                *Explanations(self.store, self.feed, self.delivery, self.proxies).routes(),
+                *Explanations(self.store, self.feed, self.delivery, self.proxies, aside).routes(),
                 *check_routes(self.store, self.state.store, self.feed, self._findings),
                 *effects.routes(),
                 *Descriptions(self.store, self.feed, self.proxies).routes(),

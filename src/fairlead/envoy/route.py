@@ -43,7 +43,7 @@ class Serving(msgspec.Struct, frozen=True):
     tls: bool
     name: str
     origin: Origin
-    gateway_api: bool = False
+    whole_segments: bool = False
 
 
 class RouteList(msgspec.Struct, frozen=True):
@@ -60,7 +60,7 @@ class RouteList(msgspec.Struct, frozen=True):
 
 def http_route(rule: HttpRule, match: HttpMatch | None, at: Serving, to: Forwarding | None) -> routes.Route:
     """The route for one rule under one of its matches; `to` is None for rules that do not forward."""
-    out = routes.Route(name=rule.name, match=route_match(match, gateway_api=at.gateway_api))
+    out = routes.Route(name=rule.name, match=route_match(match, whole_segments=at.whole_segments))
     if match is not None and match.name:
         out.name = f"{rule.name}.{match.name}"
     if match is not None and match.stat_prefix:

@@ -37,6 +37,8 @@ CONFIGMAP_NAME = "istio"
 CONFIGMAP_KEY = "mesh"
 _DATA = ROOT.child("data", CONFIGMAP_KEY)
 
+_INGRESS_SERVICE = "istio-ingressgateway"
+
 
 class MeshReading(NamedTuple):
     """What a text says: the fact (None if a finding is an error), and findings with their place in the text."""
@@ -141,12 +143,24 @@ def mesh_of(config: MeshConfig) -> Mesh:
         mesh_tls=_tls(config.mesh_mtls),
         other_tls=_tls(config.tls_defaults),
         scope=config.fairlead.scope if config.fairlead else "all",
+        ingress_mode=config.ingress_controller_mode,
+        ingress_class=config.ingress_class or default.ingress_class,
+        ingress_gateway=ingress_gateway(config),
         headers=proxy_headers(proxy.proxy_headers),
         baseline=_baseline(config.default_traffic_policy),
         inbound_stat_name=config.inbound_cluster_stat_name,
         outbound_stat_name=config.outbound_cluster_stat_name,
         discovery=tuple(_namespaces(one) for one in config.discovery_selectors),
     )
+
+
+def ingress_gateway(config: MeshConfig) -> str:
+    """The label `istio` of the gateways that serve Ingress: ingressSelector, else the name of ingressService.
+
+    Istio's `getIngressGatewaySelector`: the name of its own default service stands for its own default label.
+    """
+    service = "" if config.ingress_service == _INGRESS_SERVICE else config.ingress_service
+    return config.ingress_selector or service or Mesh().ingress_gateway
 
 
 def _tls(config: TLSConfig | None) -> TlsLimits:

@@ -79,6 +79,30 @@ _COMPILED = (
         "Correct the destination, or create what it names.",
     ),
     Code(
+        "FL0203",
+        "IngressNotServed",
+        WARNING,
+        "An Ingress is not served, though no other controller's class says so: it has no class and the mode is STRICT, "
+        "its class does not exist, or Ingress is switched off.",
+        "Set ingressClassName to an IngressClass whose controller is istio.io/ingress-controller, or set the mesh's "
+        "ingressControllerMode.",
+    ),
+    Code(
+        "FL0204",
+        "CertificateApart",
+        WARNING,
+        "Rules of a host are bound to the oldest Ingress that has any. Another Ingress has a certificate for the host: "
+        "requests that come over TLS with that one find no rule (404).",
+        "Have the certificate in the Ingress with the rules.",
+    ),
+    Code(
+        "FL0205",
+        "IngressPortUnknown",
+        WARNING,
+        "An Ingress names a port of a Service that has none of that name: the path is not served.",
+        "Name a port that the Service has, or its number.",
+    ),
+    Code(
         "FL0310",
         "PortsDisagree",
         WARNING,
