@@ -131,6 +131,7 @@ _COMPILED = (
         "The provider of a CUSTOM policy is missing or unusable: requests that the policy is for are refused.",
         "Define the provider in MeshConfig's extensionProviders.",
     ),
+    Code("FL0104", "NamespaceUnseen", WARNING, "No discovery selector chooses a namespace that has objects."),
     Code("FL2000", "SidecarLeftOut", WARNING, "Another Sidecar is in force for the same workloads.", "Join the two."),
     Code(
         "FL2001",
