@@ -30,7 +30,7 @@ from fairlead.controlplane import memory
 from fairlead.controlplane.allocation import Allocation
 from fairlead.controlplane.analysisroutes import Analyses, analysis_routes
 from fairlead.controlplane.aside import Aside
-from fairlead.controlplane.authorityroutes import authority_routes, forecast
+from fairlead.controlplane.authorityroutes import authority_routes, domain_findings, forecast
 from fairlead.controlplane.checkroutes import check_routes
 from fairlead.controlplane.chronicle import Chronicle
 from fairlead.controlplane.delivery import Delivery
@@ -54,6 +54,7 @@ from fairlead.controlplane.strictness import Strictness
 from fairlead.controlplane.traffic import TrafficLedger
 from fairlead.controlplane.trafficroutes import traffic_routes
 from fairlead.controlplane.whyroutes import Walks, why_routes
+from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.store.retention import Retention
 from fairlead.store.store import Store, timestamp
 from fairlead.store.timeline import Bounds, Timeline
@@ -261,7 +262,9 @@ class ControlPlane:
                 memory.grown()
 
     def _findings(self) -> list[str]:
-        return [*forecast(self)[1], *self.proxies.enrolment.findings(), *self.fleet.findings()]
+        mesh = self.model.engine.get(MESHES, MESH_KEY) or Mesh()
+        domains = domain_findings(self.settings.trust_domain, mesh)
+        return [*forecast(self)[1], *domains, *self.proxies.enrolment.findings(), *self.fleet.findings()]
 
     @property
     def server_ends(self) -> datetime | None:
