@@ -22,7 +22,7 @@ from fairlead.xds.patch import METADATA as PATCHES
 from fairlead.xds.port import Listener
 from fairlead.xds.pushing import Admission, Pushing
 from fairlead.xds.session import Residue, Session
-from fairlead.xds.transport import Call, Handler
+from fairlead.xds.call import Call, Handler
 from fairlead.xds.unary import Unary
 from fairlead.xds.wire import Encoder, Node
 
