@@ -44,40 +44,55 @@ class Inner(Protocol):
 
 
 class Secured:
-    """The server's side of TLS on one accepted socket, which becomes this object's.
+    """One side of TLS on a connected socket, which becomes this object's.
 
-    `inner` hears of the connection when the handshake is done, and not at all if it fails or takes longer than
-    `seconds`.
+    `inner` hears of the connection when the handshake is done. If that fails or takes longer than `seconds`, a
+    server's side hears nothing and a client's that the connection is lost. `name` is whom a client wants to talk to;
+    None makes it the server's side.
     """
 
-    __slots__ = ("_backlog", "_buffer", "_closing", "_descriptor", "_inner", "_loop", "_socket", "_waiting")
+    __slots__ = ("_backlog", "_buffer", "_closing", "_descriptor", "_inner", "_loop", "_serves", "_socket", "_waiting")
 
     def __init__(
-        self, accepted: socket.socket, inner: Inner, context: ssl.SSLContext, seconds: float, buffer: memoryview
+        self,
+        connected: socket.socket,
+        inner: Inner,
+        context: ssl.SSLContext,
+        seconds: float,
+        buffer: memoryview,
+        name: str | None = None,
     ) -> None:
-        """Begin the handshake. Raises OSError if the client has gone already; the socket is closed then."""
+        """Begin the handshake. Raises OSError if the other side has gone already; the socket is closed then."""
         try:
-            accepted.setblocking(False)
-            # Responses are whole when they are written: nothing is gained by waiting for more.
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket = context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+            connected.setblocking(False)
+            # Messages are whole when they are written: nothing is gained by waiting for more.
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket = context.wrap_socket(
+                connected, server_side=name is None, do_handshake_on_connect=False, server_hostname=name
+            )
         except (OSError, ValueError) as error:
-            accepted.close()
-            raise OSError(f"the client has gone: {error}") from error
+            connected.close()
+            raise OSError(f"the other side has gone: {error}") from error
         self._loop = asyncio.get_running_loop()
         self._descriptor = self._socket.fileno()
         self._inner = inner
         self._buffer = buffer
+        self._serves = name is None
         self._backlog: deque[memoryview] | None = None
         """Records that the socket had no room for. OpenSSL wants the first of them again, as it was."""
         self._closing = False
         self._waiting: asyncio.TimerHandle | None = self._loop.call_later(seconds, self.abort)
         """What ends a handshake that takes too long; None when it is done."""
         self._loop.add_reader(self._descriptor, self._readable)
+        if not self._serves:
+            # The client speaks first.
+            self._loop.call_soon(self._readable)
 
     # Towards the network.
 
     def _readable(self) -> None:
+        if self._closing:
+            return
         try:
             if self._waiting is not None:
                 self._shake()
@@ -197,6 +212,7 @@ class Secured:
         self._socket.close()
         if self._waiting is not None:
             self._waiting.cancel()
-            return
+            if self._serves:
+                return
         # Not at once: whoever closes is in the middle of something.
         self._loop.call_soon(self._inner.connection_lost)
