@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
+from msgspec.structs import replace
 
 from fairlead.agent import files
-from fairlead.agent.bootstrap import bootstrap, node_id
+from fairlead.agent.bootstrap import bootstrap, node_id, patched
 from fairlead.agent.process import Lines, RotatingLog
 from fairlead.cli.agent import agent
-from fairlead.model.launch import AgentConfig
+from fairlead.envoy.messages import parse
+from fairlead.model.launch import AgentConfig, BootstrapPatch
 
 GOOD = {
     "name": "web-0",
@@ -59,6 +62,26 @@ def test_node_is_istios() -> None:
     node = bootstrap(config)["node"]
     assert node["locality"] == {"region": "r", "zone": "z"} and node["cluster"] == "web.shop"
     assert node["metadata"]["INTERCEPTION_MODE"] == "NONE" and node["metadata"]["INSTANCE_IPS"] == "127.66.0.9"
+
+
+def test_bootstrap_is_patched_as_istio_does() -> None:
+    layer = {"layered_runtime": {"layers": [{"name": "own", "static_layer": {"a": "b"}}]}}
+    said: list[tuple[dict[str, object], dict[str, object]]] = [
+        (layer, {}),
+        ({"stats_flush_interval": "7s", "stats_config": {"use_all_default_tags": True}}, {"version": r"^\d"}),
+        ({"stats_flush_interval": "9s"}, {"version": "nothing"}),
+        ({"stats_flush_interval": "9s"}, {"metadata": (("NAME", "other"),)}),
+        ({"bootstrap_extensions": [{"name": "only"}]}, {"metadata": (("NAME", "web-0"),), "replace_lists": True}),
+    ]
+    patches = tuple(BootstrapPatch(parse(Bootstrap, value), **more) for value, more in said)  # type: ignore[arg-type]
+    plain = AgentConfig(**GOOD)
+    made = patched(replace(plain, bootstrap=patches))
+    assert [one["name"] for one in made["layered_runtime"]["layers"]] == ["static", "admin", "own"]
+    assert made["stats_flush_interval"] == "7s" and made["stats_config"]["use_all_default_tags"] is True
+    assert len(made["stats_config"]["stats_tags"]) == len(bootstrap(plain)["stats_config"]["stats_tags"])
+    assert made["bootstrap_extensions"] == [{"name": "only"}]
+    assert patched(plain) == bootstrap(plain)
+    assert patched(replace(plain, bootstrap=patches[2:4])) == bootstrap(plain)
 
 
 def test_log_is_bounded(tmp_path: Path) -> None:

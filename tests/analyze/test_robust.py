@@ -55,6 +55,19 @@ spec:
     portLevelSettings: [{port: {number: 1}, tls: {mode: SIMPLE}}]
   subsets: [{name: v1, labels: {v: "1"}}]
 ---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: c}
+spec: {controller: istio.io/ingress-controller}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: i}
+spec:
+  ingressClassName: c
+  tls: [{hosts: [a.b], secretName: s}]
+  rules: [{host: a.b, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: a, port: {number: 1}}}}]}}]
+---
 apiVersion: v1
 kind: Secret
 metadata: {name: s}

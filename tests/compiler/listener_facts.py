@@ -21,10 +21,11 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from msgspec.structs import replace
 
 from fairlead.compiler.delegates import DELEGATION
+from fairlead.compiler.ingresses import GATHERING
 from fairlead.compiler.parts import Part, PartsKey, parts
 from fairlead.envoy.resource import LISTENER, ROUTE, Resource
 from fairlead.inc import Derivation, Engine, Reader, Table
-from fairlead.ir.gateway import GATEWAYS, Gateway, GatewayServer, ServerTls
+from fairlead.ir.gateway import WRITTEN_GATEWAYS, Gateway, GatewayServer, ServerTls
 from fairlead.ir.host import HOSTS, Host, HostKey, HostPort, Resolution
 from fairlead.ir.kind import Emission
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
@@ -49,7 +50,7 @@ class World:
     """An engine with facts."""
 
     def __init__(self, *emissions: Emission) -> None:
-        self.engine = Engine([Derivation("test-emit", _EMISSIONS, 1, _emit), DELEGATION])
+        self.engine = Engine([Derivation("test-emit", _EMISSIONS, 1, _emit), DELEGATION, GATHERING])
         self._count = 0
         self.put(*emissions)
 
@@ -200,7 +201,7 @@ def endpoint(of: str, address: str, *, namespace: str = "default", ports: dict[s
 def gateway(name: str, *servers: GatewayServer, namespace: str = "istio-system") -> Emission:
     key = NamespacedName(namespace, name)
     fact = Gateway(key, origin("Gateway", namespace, name), pairs({"istio": "ingressgateway"}), servers)
-    return GATEWAYS, key, fact
+    return WRITTEN_GATEWAYS, key, fact
 
 
 def server(

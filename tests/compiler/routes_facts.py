@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
+from msgspec.structs import replace
 
 from fairlead.compiler.delegates import DELEGATION
 from fairlead.compiler.gateways import GatewaysKey
+from fairlead.compiler.ingresses import GATHERING
 from fairlead.compiler.routes import GatewayRouteKey, SidecarRouteKey, gateway_route, sidecar_route
 from fairlead.inc import Derivation, Engine, Reader, Table
-from fairlead.ir.gateway import GATEWAYS, Gateway, GatewayServer, ServerTls
+from fairlead.ir.gateway import WRITTEN_GATEWAYS, Gateway, GatewayServer, ServerTls
 from fairlead.ir.host import HOSTS, Host, HostKey, HostPort, Resolution
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.ir.protocol import Protocol
@@ -35,7 +37,7 @@ def _emit(r: Reader, name: str, fact: Fact) -> Iterable[tuple[Table[Any, Any], A
     elif isinstance(fact, RouteSet):
         yield WRITTEN_ROUTES, fact.key, fact
     elif isinstance(fact, Gateway):
-        yield GATEWAYS, fact.key, fact
+        yield WRITTEN_GATEWAYS, fact.key, fact
     else:
         yield TRAFFIC_POLICIES, fact.key, fact
 
@@ -44,7 +46,7 @@ class World:
     """An engine with facts, which tests read routes from."""
 
     def __init__(self, *facts: Fact) -> None:
-        self.engine = Engine([Derivation("test-emit", _EMISSIONS, 1, _emit), DELEGATION])
+        self.engine = Engine([Derivation("test-emit", _EMISSIONS, 1, _emit), DELEGATION, GATHERING])
         self.put(*facts)
 
     def put(self, *facts: Fact) -> None:
@@ -155,7 +157,10 @@ def server(
 
 def gateway(name: str, *servers: GatewayServer, namespace: str = "default", **more: Any) -> Gateway:
     more.setdefault("selector", (("istio", "ingressgateway"),))
-    return Gateway(NamespacedName(namespace, name), origin("Gateway", namespace, name), servers=servers, **more)
+    own = tuple(
+        replace(one, origin=origin("Gateway", namespace, name, "spec", "servers", at)) for at, one in enumerate(servers)
+    )
+    return Gateway(NamespacedName(namespace, name), origin("Gateway", namespace, name), servers=own, **more)
 
 
 def hosts_of(config: route_pb2.RouteConfiguration) -> dict[str, route_components_pb2.VirtualHost]:

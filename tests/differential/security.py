@@ -113,7 +113,8 @@ class Security(Chance):
             rules.append(rule)
         if rules:
             spec["rules"] = rules
-        more = {"annotations": {"istio.io/dry-run": "true"}} if self.maybe(0.08) and spec["action"] != "AUDIT" else {}
+        tried = self.maybe(0.08) and spec["action"] in ("ALLOW", "DENY")
+        more = {"annotations": {"istio.io/dry-run": "true"}} if tried else {}
         return document(_SEC, "AuthorizationPolicy", f"policy-{number}", namespace, spec, **more)
 
     def request_authentication(self, number: int) -> Json:

@@ -10,6 +10,9 @@ import socket
 import sys
 from pathlib import Path
 
+from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap, ClusterManager
+
+from fairlead.model.launch import BootstrapPatch
 from fairlead.model.probe import HTTPGet, Probe
 from tests.e2e.apps import App
 from tests.e2e.conftest import World
@@ -35,6 +38,19 @@ spec:
   concurrency: 2
   environmentVariables: {ISTIO_META_TIER: members}
 ---
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: start, namespace: app}
+spec:
+  workloadSelector: {labels: {app: member}}
+  configPatches:
+  - applyTo: BOOTSTRAP
+    match: {proxy: {metadata: {TIER: members}}}
+    patch: {operation: MERGE, value: {stats_flush_interval: 7s}}
+  - applyTo: BOOTSTRAP
+    match: {proxy: {metadata: {TIER: others}}}
+    patch: {operation: MERGE, value: {stats_flush_interval: 9s}}
+---
 apiVersion: v1
 kind: Service
 metadata: {name: member, namespace: app}
@@ -58,6 +74,10 @@ def entries(world: World) -> dict[str, Json]:
     return {one["spec"]["address"]: one for one in found["items"] if one["metadata"]["name"].startswith("member-")}
 
 
+def findings(world: World) -> list[str]:
+    return world.mesh.plane.api.request("GET", "/fairlead/v1/diagnostics")["diagnostics"]
+
+
 def condition(entry: Json) -> str:
     return next(one["status"] for one in entry["status"]["conditions"] if one["type"] == "Healthy")
 
@@ -65,8 +85,16 @@ def condition(entry: Json) -> str:
 def test_a_member_registers_is_called_fails_recovers_and_vanishes(world: World) -> None:
     probe = Probe(http_get=HTTPGet(18080, "/healthz"), period_seconds=0.2, failure_threshold=1)
     with world.mesh.config(GROUP):
+        # Envoy refuses this bootstrap; the proxy starts without the change, and says so.
+        broken = Bootstrap(cluster_manager=ClusterManager(local_cluster_name="nowhere")).SerializeToString()
         member = world.mesh.add(
-            "vm", service_account="member", entry="", workload_group="member", labels={"app": "member"}, readiness=probe
+            "vm",
+            service_account="member",
+            entry="",
+            workload_group="member",
+            labels={"app": "member"},
+            readiness=probe,
+            bootstrap=(BootstrapPatch(broken, "EnvoyFilter app/broken"),),
         )
         app = App("vm", member.app).serve_http(18080)
         try:
@@ -86,6 +114,7 @@ def _serves_while_it_passes(world: World, member: Workload, app: App) -> None:
     found = eventually(lambda: (one := world.client.get("member:18080")).status == 200 and one, "the member answers")
     assert found.instance == "vm"
     assert "By=spiffe://cluster.local/ns/app/sa/member" in found.body["headers"]["x-forwarded-client-cert"]
+    eventually(lambda: any("FL2403" in one and "nowhere" in one for one in findings(world)), "what Envoy refused")
     entry = entries(world)[member.address]
     assert entry["metadata"]["ownerReferences"][0]["name"] == "member" and condition(entry) == "True"
     app.healthy = False
@@ -98,8 +127,7 @@ def _serves_while_it_passes(world: World, member: Workload, app: App) -> None:
     group = next(one for one in world.mesh.documents(GROUP) if one["kind"] == "WorkloadGroup")
     world.mesh.plane.api.delete(group)
     eventually(lambda: not entries(world), "the group takes its entries along")
-    said = world.mesh.plane.api.request("GET", "/fairlead/v1/diagnostics")["diagnostics"]
-    assert any("FL3301" in one and member.name in one for one in said), said
+    assert any("FL3301" in one and member.name in one for one in findings(world)), findings(world)
     world.mesh.plane.api.apply(group)
     eventually(lambda: world.client.get("member:18080").instance == "vm", "it is there again")
 
@@ -118,6 +146,8 @@ def test_run_joins_a_group_and_its_proxy_starts_as_proxyconfig_says(world: World
             info = json.loads(_ask(sockets[0], "/server_info"))
             assert info["command_line_options"]["concurrency"] == 2
             assert info["node"]["metadata"]["TIER"] == "members"
+            dump = json.loads(_ask(sockets[0], "/config_dump"))["configs"]
+            assert [one["bootstrap"]["stats_flush_interval"] for one in dump if "bootstrap" in one] == ["7s"]
         finally:
             process.stop()
         eventually(lambda: not entries(world), "it is gone")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -62,7 +63,7 @@ def plugged(world: World, server: Registry, monkeypatch: pytest.MonkeyPatch) -> 
         world.mesh.plane.api.delete(made.entry())
 
 
-def test_modules_by_url(world: World, plugged: Workload, server: Registry) -> None:
+def test_modules_by_url(world: World, plugged: Workload, server: Registry, tmp_path: Path) -> None:
     mesh = world.mesh
 
     def runs() -> bool:
@@ -82,6 +83,15 @@ def test_modules_by_url(world: World, plugged: Workload, server: Registry) -> No
         mesh.apply(PLUGIN % (url, f"sha256: '{SHA}'"))
         eventually(runs, "the module over HTTP")
         eventually(lambda: said("True", ""), "the condition")
+
+    # A file of the host is checked, too.
+    file = tmp_path / "m.wasm"
+    file.write_bytes(module())
+    with mesh.config(PLUGIN % (f"file://{file}", f"sha256: '{'1' * 64}'")) as (plugin,):
+        eventually(lambda: said("False", f"the file is {SHA}, not {'1' * 64}"), "the reason")
+        assert world.client.get(PLUGGED).status == 403
+        mesh.apply(PLUGIN % (f"file://{file}", f"sha256: '{SHA}'"))
+        eventually(runs, "the module of the file")
 
     # From a registry with a login; it is not there at first, and then everything becomes good by itself.
     server.auth = "bearer"

@@ -16,8 +16,9 @@ from fairlead.compiler.registry import registry
 from fairlead.inc import Derivation, Engine, Reader, Table
 from fairlead.ir.authn import JWKS_WANTED, REQUEST_POLICIES
 from fairlead.ir.extension import EXTENSIONS
-from fairlead.ir.gateway import GATEWAYS
+from fairlead.ir.gateway import WRITTEN_GATEWAYS
 from fairlead.ir.host import HOSTS
+from fairlead.ir.ingress import INGRESS_CLASSES, INGRESSES
 from fairlead.ir.kind import Emission
 from fairlead.ir.mesh import MESHES
 from fairlead.ir.patch import PATCHES
@@ -41,7 +42,9 @@ FACTS: tuple[Table[Any, Any], ...] = (
     WORKLOADS,
     WRITTEN_ROUTES,
     TRAFFIC_POLICIES,
-    GATEWAYS,
+    WRITTEN_GATEWAYS,
+    INGRESSES,
+    INGRESS_CLASSES,
     PEER_POLICIES,
     ACCESS_POLICIES,
     REQUEST_POLICIES,

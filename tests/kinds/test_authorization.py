@@ -14,12 +14,10 @@ from lowering import check, engine, inputs, read
 
 from fairlead.compiler.filters import FilterKey, filters
 from fairlead.compiler.model import MeshModel
-from fairlead.compiler.registry import registry
 from fairlead.inc import Engine, Reader, rule
 from fairlead.ir.filters import Filter, FilterScope, Phase
 from fairlead.ir.kind import Stage
 from fairlead.kinds.authorizationpolicy import KIND
-from fairlead.model.yaml import parse_documents
 
 
 @pytest.mark.parametrize(
@@ -166,18 +164,6 @@ def test_who_cannot_be_asked_denies(provider: str, said: str) -> None:
         assert len(found) == 1
         assert found[0].startswith("FL0402 AuthorizationPolicy shop/policy-0 nobody can be asked")
         assert said in found[0]
-
-
-def test_a_custom_policy_that_is_only_tried_asks_nobody() -> None:
-    tried = CUSTOM.format(name="tried", provider="grpc").replace(
-        "{name:", '{annotations: {istio.io/dry-run: "true"}, name:', 1
-    )
-    model = MeshModel()
-    model.apply(read("---".join((tried, AUTHORIZERS, SERVICE))))
-    assert model.engine.call(filters, FilterKey(Stage.HTTP_FILTERS, FilterScope("inbound", "shop", (), 80))) == ()
-    (manifest,) = parse_documents(tried)
-    _, found = registry().read_manifest(manifest)
-    assert [one.message for one in found] == ["a policy with action CUSTOM cannot be tried: it has no effect"]
 
 
 def test_a_workload_has_one_authorizer() -> None:

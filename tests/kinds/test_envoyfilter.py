@@ -109,6 +109,20 @@ def test_every_patch_of_the_golden_takes_effect() -> None:
             '{configPatches: [{applyTo: CLUSTER, match: {proxy: {proxyVersion: "("}}, patch: {operation: REMOVE}}]}',
             ("spec.configPatches[0].match.proxy.proxyVersion", "FL0001", True),
         ),
+        (
+            "{configPatches: [{applyTo: CLUSTER, match: {waypoint: {}}, patch: {operation: REMOVE}}]}",
+            ("spec.configPatches[0].match", "FL0001", True),
+        ),
+        (
+            "{configPatches: [{applyTo: CLUSTER, match: {context: WAYPOINT, cluster: {}}, "
+            "patch: {operation: REMOVE}}]}",
+            ("spec.configPatches[0].match", "FL0001", True),
+        ),
+        (
+            "{configPatches: [{applyTo: CLUSTER, match: {context: WAYPOINT, waypoint: {portNumber: 65536}}, "
+            "patch: {operation: REMOVE}}]}",
+            ("spec.configPatches[0].match.waypoint.portNumber", "FL0001", True),
+        ),
         ("{workloadSelector: {labels: {a: b}}, targetRefs: [{kind: Service, name: a}]}", ("spec", "FL0001", True)),
     ],
 )

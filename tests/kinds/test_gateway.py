@@ -123,6 +123,12 @@ WARNINGS: list[tuple[str, dict[str, Any], str, str]] = [
         "FL0103",
     ),
     ("socket", server(bind="unix:///a", port={"name": "a", "protocol": "HTTP"}), "spec.servers[0].bind", "FL0100"),
+    (
+        "three certificates",
+        https(mode="SIMPLE", tlsCertificates=[{"serverCertificate": one, "privateKey": one} for one in "abc"]),
+        "spec.servers[0].tls.tlsCertificates",
+        "FL0103",
+    ),
     ("endpoint", server(defaultEndpoint="127.0.0.1:80"), "spec.servers[0].defaultEndpoint", "FL0100"),
 ]
 
@@ -132,6 +138,10 @@ def test_warning(one: dict[str, Any], path: str, code: str) -> None:
     found = problems(one)
     assert [item for item in found if item.severity is Severity.ERROR] == []
     assert (path, code) in [(str(item.path), item.code) for item in found]
+
+
+def test_half_a_pair_of_files_beside_a_secret_does_not_count() -> None:
+    assert problems(https(mode="SIMPLE", serverCertificate="c", credentialName="n")) == []
 
 
 def test_names_have_no_dots() -> None:

@@ -32,6 +32,10 @@ def egress(**over: Any) -> dict[str, Any]:
     return {"egress": [{"hosts": ["*/*"], **over}]}
 
 
+def port_of(bind: str) -> dict[str, Any]:
+    return {"hosts": ["*/*"], "port": {"number": 80, "protocol": "HTTP"}, "bind": bind}
+
+
 FOUND: list[tuple[str, dict[str, Any], str, str]] = [
     ("nothing", {}, "spec", "FL0004"),
     ("no hosts", {"egress": [{}]}, "spec.egress[0].hosts", "FL0004"),
@@ -52,6 +56,25 @@ FOUND: list[tuple[str, dict[str, Any], str, str]] = [
         "spec.outboundTrafficPolicy.egressProxy",
         "FL0001",
     ),
+    ("same port", {"egress": [port_of("127.0.0.1"), port_of("127.0.0.2")]}, "spec.egress[1]", "FL0001"),
+    (
+        "redirected socket",
+        egress(port={"protocol": "HTTP"}, bind="unix:///a", captureMode="IPTABLES"),
+        "spec.egress[0].captureMode",
+        "FL0001",
+    ),
+    ("port name", egress(port={"number": 1, "name": "a_b"}), "spec.egress[0].port.name", "FL0001"),
+    ("host twice", egress(hosts=["./a.b", "shop/a.b"]), "spec.egress[0].hosts[1]", "FL0103"),
+    ("host of a namespace", egress(hosts=["front/*", "front/a.b"]), "spec.egress[0].hosts[1]", "FL0103"),
+    ("namespace of a host", egress(hosts=["front/a.b", "front/*"]), "spec.egress[0].hosts[1]", "FL0103"),
+    ("all and one", egress(hosts=["*/*", "front/a.b"]), "spec.egress[0].hosts", "FL0103"),
+    ("tls on http", ingress(tls={"mode": "SIMPLE"}), "spec.ingress[0].tls", "FL0001"),
+    (
+        "requests of an unknown protocol",
+        {"ingress": [{"port": {"number": 90}, "connectionPool": {"http": {"maxRetries": 1}}}]},
+        "spec.ingress[0].connectionPool.http",
+        "FL0103",
+    ),
     ("empty pool", {"inboundConnectionPool": {}}, "spec.inboundConnectionPool", "FL0004"),
     ("unknown", {"egress": [{"host": ["*/*"]}]}, "spec.egress[0].host", "FL0003"),
 ]
@@ -65,4 +88,10 @@ def test_problem(name: str, spec: dict[str, Any], path: str, code: str) -> None:
 
 
 def test_what_is_right_has_no_problem() -> None:
-    assert [one for one in problems(egress()) if one.severity is not Severity.INFO] == []
+    for spec in (
+        egress(),
+        egress(hosts=["*/*", "~/a.b"]),
+        egress(hosts=["*/b.c", "front/a.b"]),
+        ingress(defaultEndpoint=":8080"),
+    ):
+        assert [one for one in problems(spec) if one.severity is not Severity.INFO] == []

@@ -140,7 +140,7 @@ spec: {clusterIP: 10.0.0.1, ports: [{name: http, port: 80}]}
         ({"tracing": [{"customTags": {"a": {"literal": {"value": "b"}, "header": {"name": "c"}}}}]}, "customTags.a"),
         ({"tracing": [{"randomSamplingPercentage": 101}]}, "tracing[0].randomSamplingPercentage"),
         ({"metrics": [{"overrides": [{"tagOverrides": {"a": {"value": "b("}}}]}]}, "tagOverrides.a.value"),
-        ({"metrics": [{"overrides": [{"tagOverrides": {"a-b": {"value": "b"}}}]}]}, "tagOverrides.a-b"),
+        ({"metrics": [{"overrides": [{"tagOverrides": {"a b": {"value": "b"}}}]}]}, "tagOverrides[a b]"),
         ({"metrics": [{"reportingInterval": "1ns"}]}, "metrics[0].reportingInterval"),
         ({"accessLogging": [{"filter": {"expression": "a.exists(x, true)"}}]}, "accessLogging[0].filter.expression"),
     ],
@@ -150,6 +150,20 @@ def test_a_wrong_field_is_named(spec: dict[str, Any], path: str) -> None:
     obj, found = registry().read({**head, "spec": spec})
     assert obj is None
     assert any(path in str(one.path) for one in found), found
+
+
+def test_a_tag_is_named_as_prometheus_shows_it() -> None:
+    tags = "{trace-id: {value: request.id}, response.code: {operation: REMOVE}}"
+    spec = f"{{metrics: [{{overrides: [{{tagOverrides: {tags}}}]}}]}}"
+    (said,) = policies(spec)
+    assert said.metrics[0].overrides[0].tags == (("response_code", None), ("trace_id", "request.id"))
+
+
+def test_several_entries_for_traces() -> None:
+    head = {"apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry", "metadata": {"name": "a"}}
+    obj, found = registry().read({**head, "spec": {"tracing": [{}, {}]}})
+    assert obj is not None
+    assert [(str(one.path), one.code) for one in found] == [("spec.tracing", "FL0103")]
 
 
 @pytest.mark.parametrize(

@@ -133,9 +133,81 @@ def test_problem_names_its_field(kind: str, spec: Any, path: str, message: str) 
     assert message in found.get(path, f"(nothing at {path})"), found
 
 
-def test_dry_run_must_be_a_boolean() -> None:
-    found = problems("AuthorizationPolicy", {}, annotations={"istio.io/dry-run": "maybe"})
-    assert list(found) == ["metadata.annotations[istio.io/dry-run]"]
+@pytest.mark.parametrize(
+    ("kind", "spec", "value", "refused"),
+    [
+        ("AuthorizationPolicy", {}, "maybe", True),
+        ("AuthorizationPolicy", {"action": "DENY", "rules": [{}]}, "T", False),
+        ("AuthorizationPolicy", {"action": "AUDIT"}, "true", True),
+        ("AuthorizationPolicy", {"action": "CUSTOM", "provider": {"name": "a"}, "rules": [{}]}, "false", True),
+        ("PeerAuthentication", {}, "true", True),
+        ("RequestAuthentication", {}, "false", True),
+        ("Service", {"ports": [{"port": 1}]}, "true", False),
+    ],
+)
+def test_only_policies_that_allow_or_deny_can_be_tried(kind: str, spec: Any, value: str, refused: bool) -> None:
+    found = problems(kind, spec, annotations={"istio.io/dry-run": value})
+    assert list(found) == (["metadata.annotations[istio.io/dry-run]"] if refused else [])
+
+
+_WEB = {"number": 80, "name": "web", "protocol": "HTTP"}
+_RAW = {"number": 81, "name": "raw", "protocol": "TCP"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted"),
+    [
+        ({"hosts": ["a.test"], "ports": [_RAW], "resolution": "STATIC"}, []),
+        ({"hosts": ["a.test"], "ports": [_RAW], "resolution": "NONE"}, ["spec.ports[0]"]),
+        ({"hosts": ["a.test", "b.test"], "addresses": ["10.1.2.3"], "ports": [_WEB], "resolution": "DNS"}, []),
+        (
+            {
+                "hosts": ["a.test", "b.test"],
+                "addresses": ["10.1.2.3"],
+                "ports": [_WEB, {**_RAW, "protocol": "TLS"}],
+                "resolution": "DNS",
+            },
+            ["spec.hosts"],
+        ),
+    ],
+)
+def test_what_cannot_be_told_apart_without_an_address(spec: Any, wanted: list[str]) -> None:
+    found = problems("ServiceEntry", spec)
+    assert [path for path, said in found.items() if said.startswith("warning")] == wanted
+    assert len(found) == len(wanted)
+
+
+def test_an_entry_that_wants_no_address_is_warned_about_its_tcp_port() -> None:
+    label = {"networking.istio.io/enable-autoallocate-ip": "False"}
+    found = problems("ServiceEntry", {"hosts": ["a.test"], "ports": [_RAW], "resolution": "STATIC"}, labels=label)
+    assert list(found) == ["spec.ports[0]"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "path", "refused"),
+    [
+        ({"url": "http://modules.test"}, "spec.url", False),
+        ({"url": "modules.test/a b"}, "spec.url", True),
+        ({"url": "http://modules.test/%zz"}, "spec.url", True),
+        ({"url": "oci://modules.test/a", "imagePullSecret": ""}, "spec.imagePullSecret", True),
+        ({"url": "oci://modules.test/a", "imagePullSecret": "s" * 254}, "spec.imagePullSecret", True),
+        ({"url": "oci://modules.test/a", "pluginName": "p" * 257}, "spec.pluginName", True),
+        ({"url": "http://modules.test", "sha256": "abc"}, "spec.sha256", True),
+    ],
+)
+def test_modules(spec: Any, path: str, refused: bool) -> None:
+    found = problems("WasmPlugin", spec)
+    assert path in found
+    assert found[path].startswith("warning") is not refused
+
+
+@pytest.mark.parametrize(
+    ("name", "valid"),
+    [("x-tier", True), (":authority", True), ("x!#$~", True), (":x", False), ("a b", False), ('a"', False)],
+)
+def test_names_of_headers_that_are_matched(name: str, valid: bool) -> None:
+    rule = {"match": [{"headers": {name: {"exact": "a"}}}], "route": [{"destination": {"host": "a"}}]}
+    assert bool(problems("VirtualService", {"hosts": ["a.b"], "http": [rule]})) is not valid
 
 
 def test_export_annotation_of_a_service_is_checked() -> None:

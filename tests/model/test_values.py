@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.model import yaml as yaml_module
+from fairlead.model.nodeid import NodeId, called
 from fairlead.model.path import SPEC
 from fairlead.model.regex import regex_fault
 from fairlead.model.syntax import selector_problems, wrong_duration
@@ -105,3 +106,22 @@ def test_json_writes_some_characters_as_two() -> None:
 def test_the_c_parser_reads() -> None:
     """It is a hundred times as fast as the other."""
     assert yaml_module.PARSER.__name__ == "CSafeLoader"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "namespace", "called_so"),
+    [
+        ("sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local", "web-1", "shop", "web-1.shop"),
+        ("router~10.0.0.1~a.b.shop~shop.svc.cluster.local", "a.b", "shop", "a.b.shop"),
+        ("sidecar~10.0.0.1~web", "web", "", "web"),
+        ("grpcurl", "", "", "grpcurl"),
+    ],
+)
+def test_node_ids_are_read_whatever_they_are(text: str, name: str, namespace: str, called_so: str) -> None:
+    node = NodeId.of(text)
+    assert (node.name, node.namespace, called(text)) == (name, namespace, called_so)
+    if text.count("~") == 3:
+        assert NodeId.parse(text) == node
+    else:
+        with pytest.raises(ValueError, match="is not a node id"):
+            NodeId.parse(text)

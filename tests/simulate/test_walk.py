@@ -287,6 +287,34 @@ def test_from_outside_through_a_gateway() -> None:
     assert origins(failing(refused)) == ["Gateway shop/edge"]
 
 
+def test_from_outside_through_an_ingress() -> None:
+    where = mesh(
+        """
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: edge, namespace: shop, annotations: {kubernetes.io/ingress.class: istio}}
+spec:
+  tls: [{hosts: [shop.example], secretName: cert}]
+  rules:
+  - host: shop.example
+    http:
+      paths:
+      - {path: /gone, pathType: Exact, backend: {service: {name: gone, port: {number: 80}}}}
+      - {path: /reviews, pathType: Prefix, backend: {service: {name: reviews, port: {name: http}}}}
+"""
+    )
+    for port, tls, listener in ((80, False, ""), (443, True, " spec.tls[0]")):
+        found = call(where, "shop.example", port, "internet", tls=tls, path="/reviews/1")
+        assert found.verdict.reached
+        named = {one.stage: origins(one) for one in found.steps if one.hop == "gateway"}
+        assert named["listener"] == [f"Ingress shop/edge{listener}"]
+        assert named["route"] == ["Ingress shop/edge spec.rules[0].http.paths[1]"]
+    lost = call(where, "shop.example", 80, "internet", path="/gone")
+    assert origins(failing(lost)) == ["Ingress shop/edge spec.rules[0].http.paths[0]"]
+    assert call(where, "shop.example", 80, "internet", path="/reviewsx").verdict.status == 404
+
+
 def test_connections_that_are_no_http() -> None:
     where = mesh()
     assert call(where, "ledger", 7000, protocol="tcp").verdict.reached
@@ -344,6 +372,13 @@ def test_a_port_that_nobody_has() -> None:
     assert (found.verdict.status, found.verdict.flags) == (0, "UF")
     assert "has no port 8081, only 80" in failing(found).said
     assert origins(failing(found)) == ["Service shop/reviews"]
+
+
+def test_a_call_to_the_port_of_redirection_goes_nowhere() -> None:
+    found = call(mesh(), host="10.8.9.9", port=15006, protocol="tcp")
+    assert (found.verdict.chain, found.verdict.cluster) == ("virtualInbound-blackhole", "BlackHoleCluster")
+    assert not found.verdict.reached
+    assert call(mesh(), host="10.8.9.9", port=15007, protocol="tcp").verdict.cluster == "PassthroughCluster"
 
 
 def test_who_is_not_there_is_named() -> None:

@@ -56,6 +56,17 @@ def test_plain_http(server: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "more than 64 bytes" in why(server, Module(f"{base}/m.wasm"))
 
 
+def test_files(tmp_path: Path, server: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "m.wasm"
+    file.write_bytes(BODY)
+    assert fetch(server, Module(f"file://{file}", SHA)) == BODY
+    assert f"the sha256 of the file is {SHA}, not {'0' * 64}" in why(server, Module(f"file://{file}", "0" * 64))
+    assert "there is no file" in why(server, Module(f"file://{tmp_path}/none.wasm", SHA))
+    assert "there is no file" in why(server, Module(f"file://{tmp_path}", SHA))
+    monkeypatch.setattr(fetching, "MAX_MODULE_BYTES", 64)
+    assert "more than 64 bytes" in why(server, Module(f"file://{file}", SHA))
+
+
 def test_images(server: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     base = f"oci://{server.host}"
     found = server.put("plugin", BODY, RAW, "latest")

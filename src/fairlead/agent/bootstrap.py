@@ -5,13 +5,16 @@ JSON, because Envoy reads YAML by rules of its own. Pipe paths are relative: Env
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
 from fairlead import __version__
+from fairlead.envoy.names import LOCAL_CLUSTER
+from fairlead.ir.view import KNOWS_PEERS
 from fairlead.model.group import METADATA
-from fairlead.model.launch import AgentConfig
+from fairlead.model.launch import AgentConfig, BootstrapPatch
 
 BOOTSTRAP_FILE = "bootstrap.json"
 ADMIN_SOCKET = "admin.sock"
@@ -104,6 +107,14 @@ def metadata(config: AgentConfig) -> dict[str, Any]:
 
 def bootstrap(config: AgentConfig) -> dict[str, Any]:
     """The whole bootstrap as JSON-shaped data."""
+    made = _common(config)
+    if metadata(config).get(KNOWS_PEERS) == "true":
+        made["static_resources"]["clusters"].append(_local_cluster())
+        made["cluster_manager"] = {"local_cluster_name": LOCAL_CLUSTER}
+    return made
+
+
+def _common(config: AgentConfig) -> dict[str, Any]:
     return {
         "node": _node(config),
         "layered_runtime": {
@@ -147,9 +158,38 @@ def bootstrap(config: AgentConfig) -> dict[str, Any]:
     }
 
 
-def encode(config: AgentConfig) -> bytes:
+def encode(made: dict[str, Any]) -> bytes:
     """The bootstrap file's content."""
-    return msgspec.json.format(msgspec.json.encode(bootstrap(config)), indent=1)
+    return msgspec.json.format(msgspec.json.encode(made), indent=1)
+
+
+def patched(config: AgentConfig) -> dict[str, Any]:
+    """The bootstrap with the changes that are for this proxy. Raises UnreadableError (a ValueError)."""
+    # Descriptions of messages that only proxies with such changes need.
+    from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
+
+    from fairlead.envoy.merge import merge
+    from fairlead.envoy.messages import parse
+    from fairlead.envoy.protojson import to_json
+
+    made = bootstrap(config)
+    wanted = [one for one in config.bootstrap if _concerns(one, made["node"]["metadata"])]
+    if not wanted:
+        return made
+    message = Bootstrap.FromString(parse(Bootstrap, made))
+    for one in wanted:
+        change = Bootstrap.FromString(one.value)
+        if one.replace_lists:
+            merge(message, change, replace_lists=True)
+        else:
+            message.MergeFrom(change)
+    return to_json(message, original_names=True)
+
+
+def _concerns(patch: BootstrapPatch, said: dict[str, Any]) -> bool:
+    if patch.version and not re.search(patch.version, __version__):
+        return False
+    return all(said.get(name) == value for name, value in patch.metadata)
 
 
 def _node(config: AgentConfig) -> dict[str, Any]:
@@ -172,6 +212,17 @@ def _stats() -> dict[str, Any]:
         "use_all_default_tags": False,
         "stats_tags": [{"tag_name": name, "regex": regex} for name, regex in _TAGS],
         "stats_matcher": {"inclusion_list": {"patterns": patterns}},
+    }
+
+
+def _local_cluster() -> dict[str, Any]:
+    """Where the instances of the workload itself are, for zone-aware load balancing. Nothing is routed to it."""
+    source: dict[str, Any] = {"ads": {}, "initial_fetch_timeout": "5s", "resource_api_version": "V3"}
+    return {
+        "name": LOCAL_CLUSTER,
+        "type": "EDS",
+        "connect_timeout": "1s",
+        "eds_cluster_config": {"eds_config": source, "service_name": LOCAL_CLUSTER},
     }
 
 

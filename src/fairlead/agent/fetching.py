@@ -1,4 +1,4 @@
-"""Fetching Wasm modules over HTTP and from OCI registries (distribution-spec v2, with Docker's token challenge).
+"""Getting Wasm modules from files, over HTTP and from OCI registries (distribution-spec v2, Docker's token challenge).
 
 Whatever a server sends is bounded: redirects, documents, the module itself, and the time of the whole. Credentials go
 to the registry that they are for, over TLS unless that registry is named as insecure, and to the token server that it
@@ -14,6 +14,7 @@ import json
 import re
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -59,6 +60,8 @@ class Fetcher:
         """The module, its checksum verified. Raises ModuleError, with a text fit for the object's status."""
         timeout = aiohttp.ClientTimeout(total=FETCH_SECONDS, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS)
         try:
+            if module.url.startswith("file://"):
+                return await asyncio.to_thread(_from_file, module)
             async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session:
                 if not module.url.startswith("oci://"):
                     return await self._plain(session, module)
@@ -74,9 +77,7 @@ class Fetcher:
         answer = await _get(session, module.url, {}, MAX_MODULE_BYTES)
         if answer.status != 200:
             raise ModuleError(f"the server answered {answer.status}")
-        found = hashlib.sha256(answer.body).hexdigest()
-        if module.sha256 and found != module.sha256:
-            raise ModuleError(f"the sha256 of what the server sent is {found}, not {module.sha256}")
+        _check(module, answer.body, "what the server sent")
         return await asyncio.to_thread(module_in, answer.body)
 
     async def _image(self, session: aiohttp.ClientSession, module: Module) -> bytes:
@@ -225,6 +226,25 @@ async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes:
         if len(out) > limit:
             raise too_large
     return bytes(out)
+
+
+def _from_file(module: Module) -> bytes:
+    """A module that lies on this host. Raises ModuleError, OSError."""
+    path = Path(urlsplit(module.url).path)
+    if not path.is_file():
+        raise ModuleError(f"there is no file {path} on the proxy's host")
+    with path.open("rb") as file:
+        body = file.read(MAX_MODULE_BYTES + 1)
+    if len(body) > MAX_MODULE_BYTES:
+        raise ModuleError(f"the file has more than {MAX_MODULE_BYTES} bytes")
+    _check(module, body, "the file")
+    return module_in(body)
+
+
+def _check(module: Module, body: bytes, what: str) -> None:
+    found = hashlib.sha256(body).hexdigest()
+    if module.sha256 and found != module.sha256:
+        raise ModuleError(f"the sha256 of {what} is {found}, not {module.sha256}")
 
 
 def _verify(body: bytes, digest: str) -> None:

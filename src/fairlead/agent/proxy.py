@@ -19,6 +19,8 @@ from fairlead.model.launch import AgentConfig
 
 STABLE_SECONDS = 30.0
 POLL_SECONDS = 0.05
+VALIDATE_SECONDS = 30.0
+MAX_PROBLEM = 600
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%eZ %l %n %v"
 
 log = logging.getLogger("envoy")
@@ -53,6 +55,8 @@ class Proxy:
         self._child: process.Child | None = None
         self._stopping = False
         self.restarts = 0
+        self.problem = ""
+        """Why changes of the bootstrap are left out, "" if none is."""
 
     @property
     def pid(self) -> int:
@@ -61,7 +65,7 @@ class Proxy:
 
     async def run(self) -> None:
         """Run Envoy until `stop`; start it again whenever it ends. Raises OSError if it cannot be started at all."""
-        write_private(self._directory / bootstrap.BOOTSTRAP_FILE, bootstrap.encode(self._config))
+        await self._write_bootstrap()
         backoff = Backoff(0.2, 30)
         loop = asyncio.get_running_loop()
         while not self._stopping:
@@ -82,6 +86,39 @@ class Proxy:
             delay = backoff.next()
             log.error("Envoy ended with status %d; starting it again in %.1f s", code, delay)
             await asyncio.sleep(delay)
+
+    async def _write_bootstrap(self) -> None:
+        """What Envoy refuses is left out: a proxy without a change is worth more than none."""
+        config, file = self._config, self._directory / bootstrap.BOOTSTRAP_FILE
+        self.problem = ""
+        if config.bootstrap:
+            try:
+                write_private(file, bootstrap.encode(bootstrap.patched(config)))
+                self.problem = await self._refusal()
+            except ValueError as error:
+                self.problem = str(error)
+            if not self.problem:
+                return
+            sources = ", ".join(dict.fromkeys(one.source for one in config.bootstrap))
+            self.problem = f"{sources}: Envoy cannot start with the changed bootstrap: {self.problem}"
+            log.error("%s; starting with the bootstrap as it would be without changes", self.problem)
+        write_private(file, bootstrap.encode(bootstrap.bootstrap(config)))
+
+    async def _refusal(self) -> str:
+        """Why Envoy would not start with the bootstrap as it is written, "" if it would."""
+        said: list[str] = []
+        command = (self._binary, "--config-path", bootstrap.BOOTSTRAP_FILE, "--mode", "validate", "-l", "error")
+        environ = {**os.environ, **self._config.proxy_env}
+        output = process.Lines(said.append)
+        child = await process.start(command, env=environ, cwd=str(self._directory), output=output)
+        try:
+            async with asyncio.timeout(VALIDATE_SECONDS):
+                code = await child.wait()
+        except TimeoutError:
+            return f"no answer within {VALIDATE_SECONDS:g} s"
+        finally:
+            await child.stop(0)
+        return (" ".join(said) or f"status {code}")[:MAX_PROBLEM] if code else ""
 
     @property
     def workload(self) -> Workload:

@@ -117,6 +117,7 @@ class Status:
             "version": __version__,
             "pid_envoy": self._proxy.pid,
             "envoy_restarts": self._proxy.restarts,
+            "bootstrap_problem": self._proxy.problem,
             "pid_application": self._app.pid if self._app else 0,
             "application_restarts": self._app.restarts if self._app else 0,
             "certificate": {

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import click
 
 from fairlead.cli.printing import complain, print_table, show
+from fairlead.model.nodeid import called
 
 if TYPE_CHECKING:
     from fairlead.cli.client import Client
@@ -93,7 +94,7 @@ def _release(client: Client, proxy: str | None) -> None:
     query = f"?{urlencode({'proxy': proxy})}" if proxy else ""
     sent: list[str] = client.request("POST", f"/fairlead/v1/release{query}").document["released"]
     for node in sent:
-        click.echo(f"released: {node.split('~')[2]}")
+        click.echo(f"released: {called(node)}")
     if not sent:
         click.echo("nothing is held" + (f" for {proxy}" if proxy else ""))
 

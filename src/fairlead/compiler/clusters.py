@@ -12,11 +12,12 @@ from fairlead.compiler.hosts import NameKey, PortKey, destination_name, host, ho
 from fairlead.compiler.inbound import InboundPort, inbound_ports
 from fairlead.compiler.near import Near, Placing, placing
 from fairlead.compiler.outboundports import PRIVILEGED, bound_hosts
-from fairlead.compiler.policies import PolicyKey, effective, policy_for
+from fairlead.compiler.policies import PolicyKey, above, effective, policy_for
 from fairlead.compiler.routes_hosts import http_ports
 from fairlead.compiler.routes_rules import destinations_of
 from fairlead.compiler.scope import scope, special
 from fairlead.compiler.sidecars import is_limited, mesh_hosts, namespace_of, on_port, outbound_of
+from fairlead.compiler.statnames import inbound_stat_name, outbound_stat_name
 from fairlead.envoy import names
 from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, blackhole, cluster
 from fairlead.envoy.endpoint import Group, LbEndpoint
@@ -97,7 +98,7 @@ def clusters_of(r: Reader, key: OutboundKey) -> tuple[ClusterKey, ...]:
             port.number,
             subset,
             key.by_name,
-            _near(r, key, found, effective(policy, subset, port.number, found)),
+            _near(r, key, found, effective(r, policy, subset, port.number, found)),
         )
         for port in found.ports
         if port.protocol is not Protocol.UDP
@@ -146,7 +147,7 @@ def endpoints_key(r: Reader, key: ClusterKey) -> EndpointsKey | None:
     if found is None or _discovery(r, found, key) != "EDS":
         return None
     policy, subset = _policy(r, key)
-    placed = placing(r, key.near, found, effective(policy, key.subset, key.port, found))
+    placed = placing(r, key.near, found, effective(r, policy, key.subset, key.port, found))
     return EndpointsKey(key.host, key.port, key.subset, subset.labels if subset is not None else (), placed)
 
 
@@ -165,7 +166,7 @@ def outbound_cluster(r: Reader, key: ClusterKey) -> Resource | None:
     if found is None or port is None:
         return None
     policy, subset = _policy(r, key)
-    said = _said(key, policy, found)
+    said = _said(r, key, policy, found)
     return _with_tls(r, key, found, port, _plan(r, key, found, port, policy, subset), said)
 
 
@@ -182,7 +183,7 @@ def named_cluster(r: Reader, key: ClusterKey) -> Resource | None:
     policy, subset = _policy(r, key)
     plan = _plan(r, key, found, port, policy, subset)
     name = names.dns_srv_name(key.port, key.subset, key.host.hostname)
-    said = replace(_said(key, policy, found), tls=None, proxy_protocol="", tunnel=None)
+    said = replace(_said(r, key, policy, found), tls=None, proxy_protocol="", tunnel=None)
     return cluster(replace(plan, name=name, http="none", by_locality=False), said)
 
 
@@ -196,8 +197,8 @@ def named_endpoints_key(r: Reader, key: ClusterKey) -> EndpointsKey | None:
     return found._replace(placing=within, sni_dnat=True)
 
 
-def _said(key: ClusterKey, policy: TrafficPolicy | None, found: Host) -> Policy:
-    said = effective(policy, key.subset, key.port, found)
+def _said(r: Reader, key: ClusterKey, policy: TrafficPolicy | None, found: Host) -> Policy:
+    said = effective(r, policy, key.subset, key.port, found)
     if key.by_name and said.load_balancer is not None and said.load_balancer.simple == "PASSTHROUGH":
         return replace(said, load_balancer=None)  # there is no destination to pass on to
     return said
@@ -206,7 +207,7 @@ def _said(key: ClusterKey, policy: TrafficPolicy | None, found: Host) -> Policy:
 def _plan(
     r: Reader, key: ClusterKey, found: Host, port: HostPort, policy: TrafficPolicy | None, subset: Subset | None
 ) -> ClusterPlan:
-    said = _said(key, policy, found)
+    said = _said(r, key, policy, found)
     discovery = _discovery(r, found, key)
     groups: tuple[Group, ...] | None = None
     placed = placing(r, key.near, found, said)
@@ -229,9 +230,11 @@ def _plan(
         described=described,
         connect_timeout=mesh.connect_timeout,
         groups=groups,
-        by_locality=placed is not None and placed.setting is not None,
+        by_locality=placed is not None and placed.setting is not None and not placed.setting.zone_aware,
         dns_refresh=mesh.dns_refresh_rate,
         keepalive=mesh.tcp_keepalive,
+        stat_name=outbound_stat_name(r, found, key.port, key.subset),
+        keep_case=mesh.headers.keep_case,
     )
 
 
@@ -239,7 +242,7 @@ def _plan(
 def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
     """The CDS resource of one of a workload's own ports: it dials the application."""
     view, port = key
-    number = port.port
+    mesh, number = settings(r), port.port
     said = port.ingress.endpoint if port.ingress is not None else None
     if said is not None and said.address:
         discovery: Discovery = "STATIC"
@@ -247,7 +250,7 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
     elif view.capture.mode == "redirect":
         # Istio dials the address that the peer dialled, so that applications bound to their own address are reached.
         discovery, endpoints = "ORIGINAL_DST", ()
-        if settings(r).inbound_policy == "LOCALHOST":
+        if mesh.inbound_policy == "LOCALHOST":
             discovery, endpoints = "STATIC", (LbEndpoint("", "127.0.0.1", number),)
     else:
         discovery, endpoints = "STATIC", (LbEndpoint("", view.capture.app_address, number),)
@@ -264,12 +267,15 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         discovery=discovery,
         http=_http(port.protocol),
         described=described,
-        connect_timeout=settings(r).connect_timeout,
+        connect_timeout=mesh.connect_timeout,
         endpoints=endpoints,
         bind_address=_APPLICATION_BIND if view.capture.mode in ("redirect", "netns") and not socket else "",
         bind_netns="" if socket else view.capture.netns,
+        stat_name=inbound_stat_name(r, view.namespace, port),
+        keep_case=mesh.headers.keep_case,
     )
-    return cluster(plan, Policy(tcp=port.tcp, http=port.http))
+    own = Policy(tcp=port.tcp, http=port.http)
+    return cluster(plan, replace(above(mesh.baseline, own), outlier=None))
 
 
 def _ingress_endpoint(view: View, said: Endpoint) -> LbEndpoint:
@@ -288,6 +294,7 @@ def fixed_cluster(r: Reader, key: FixedKey) -> Resource:
     """A cluster that does not come from any host: what is let through unknown, and what is not let through."""
     if key.name == names.BLACKHOLE_CLUSTER:
         return blackhole(key.name)
+    mesh = settings(r)
     bind = _APPLICATION_BIND if key.name == names.INBOUND_PASSTHROUGH_CLUSTER else ""
     plan = ClusterPlan(
         key.name,
@@ -295,11 +302,12 @@ def fixed_cluster(r: Reader, key: FixedKey) -> Resource:
         "FORWARD" if key.mode == "explicit" or key.name == names.DYNAMIC_CLUSTER else "ORIGINAL_DST",
         "downstream",
         Described(),
-        settings(r).connect_timeout,
+        mesh.connect_timeout,
         bind_address=bind,
         bind_netns=key.netns if bind else "",
+        keep_case=mesh.headers.keep_case,
     )
-    return cluster(plan, Policy())
+    return cluster(plan, replace(mesh.baseline, outlier=None))
 
 
 @rule

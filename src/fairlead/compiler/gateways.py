@@ -221,17 +221,19 @@ def _conflict(taken: list[BoundServer], bound: BoundServer) -> str:
     if not is_tls(first.server):
         if first.server.protocol is bound.server.protocol and bound.server.protocol.is_http:
             return ""
-        return f"port {bound.server.port} already serves {first.server.protocol} of Gateway {first.gateway}"
+        return f"port {bound.server.port} already serves {first.server.protocol} of {first.server.origin.ref}"
     if not is_tls(bound.server):
-        return f"port {bound.server.port} already serves TLS of Gateway {first.gateway}"
+        return f"port {bound.server.port} already serves TLS of {first.server.origin.ref}"
     for other in taken:
         if other.server.bind != bound.server.bind:
             continue
         both = sorted(set(other.sni_hosts) & set(bound.sni_hosts))
         if both:
-            return f"host {both[0]} on port {bound.server.port} is already served by Gateway {other.gateway}"
+            return f"host {both[0]} on port {bound.server.port} is already served by {other.server.origin.ref}"
         if bound.route_name and other.route_name == bound.route_name:
-            return f"port name {bound.server.port_name!r} is already used by another server of Gateway {other.gateway}"
+            return (
+                f"port name {bound.server.port_name!r} is already used by another server of {other.server.origin.ref}"
+            )
     return ""
 
 
@@ -239,7 +241,7 @@ def _left_out(bound: BoundServer, conflict: str) -> Diagnostic:
     return Diagnostic(
         "FL0201",
         Severity.WARNING,
-        f"this server of Gateway {bound.gateway} is not served: {conflict}",
+        f"this server of {bound.server.origin.ref} is not served: {conflict}",
         bound.server.origin,
         "Give the server another port, port name or host, or remove one of the two.",
     )

@@ -19,6 +19,7 @@ from fairlead.compiler.hosts import settings
 from fairlead.compiler.inboundports import InboundPort, inbound_ports
 from fairlead.compiler.loggers import listener_loggers, loggers, trace
 from fairlead.compiler.mtls import Mode, workload_mtls
+from fairlead.compiler.statnames import inbound_stat_name
 from fairlead.envoy import names
 from fairlead.envoy.hcm import Http, InboundRoute, connection_manager, inbound_stat_prefix
 from fairlead.envoy.listener import PLAINTEXT_HTTP, Match, Shape, Socket, build, chain, inspectors, match
@@ -256,7 +257,8 @@ def _http(r: Reader, view: View, target: _Target, counted: tuple[AccessLog, ...]
 def _tcp(r: Reader, view: View, target: _Target, counted: tuple[AccessLog, ...] = ()) -> list[NetworkFilter]:
     scope = _scope(view, target.number, tcp=True)
     fragments = filters(r, FilterKey(Stage.NETWORK_FILTERS, scope))
-    return forwarding(to_cluster(target.cluster), fragments, (*loggers(r, scope), *counted))
+    name = inbound_stat_name(r, view.namespace, target.port) if target.port is not None else ""
+    return forwarding(to_cluster(target.cluster, name), fragments, (*loggers(r, scope), *counted))
 
 
 def _scope(view: View, port: int, *, tcp: bool) -> FilterScope:

@@ -16,6 +16,7 @@ from fairlead.compiler.outboundports import Caller
 from fairlead.compiler.policies import PolicyKey, effective, patterns, policy_for
 from fairlead.compiler.scope import special
 from fairlead.compiler.sidecars import namespace_of, sees_routes
+from fairlead.compiler.statnames import outbound_stat_name
 from fairlead.envoy import names
 from fairlead.envoy.listener import Match, match
 from fairlead.envoy.overlap import Taken
@@ -184,12 +185,13 @@ def _with_policy(r: Reader, caller: Caller, target: TcpTarget, at: HostKey | Non
         return target
     near = special(r, namespace_of(caller.namespace)).seen_by(at.hostname)
     client_labels = caller.labels if near else ()
-    said = effective(policy_for(r, PolicyKey(near, client_labels, at)), subset, port, found)
+    said = effective(r, policy_for(r, PolicyKey(near, client_labels, at)), subset, port, found)
     balancer = said.load_balancer
     served = found.port(port)
     over_mesh = not found.external and (said.tls is None or said.tls.mode == "ISTIO_MUTUAL")
     return msgspec.structs.replace(
         target,
+        stat_prefix=target.stat_prefix or outbound_stat_name(r, found, port, subset),
         idle_timeout=said.tcp.idle_timeout if said.tcp is not None else None,
         max_connection_duration=said.tcp.max_connection_duration if said.tcp is not None else None,
         hash_source_ip=balancer is not None and balancer.hash is not None and balancer.hash.source_ip,

@@ -15,7 +15,7 @@ import msgspec
 
 from fairlead.compiler.gateways import GatewaysKey, RouteServersKey, servers_of_route
 from fairlead.compiler.hosts import settings
-from fairlead.envoy.patching import Patches, patched_cluster, value_of
+from fairlead.envoy.patching import MERGES, Patches, patched_cluster, value_of
 from fairlead.envoy.patchlistener import patched_listener
 from fairlead.envoy.patchroutes import RouteSite, patched_routes
 from fairlead.envoy.resource import CLUSTER, EXTENSION, LISTENER, ROUTE, Resource
@@ -25,6 +25,7 @@ from fairlead.ir.filters import Pairs
 from fairlead.ir.patch import PATCHES, PATCHES_BY_NAMESPACE, Patch, PatchSet
 from fairlead.ir.view import View
 from fairlead.model.diagnostic import Diagnostic, Severity
+from fairlead.model.launch import BootstrapPatch
 from fairlead.model.ref import NamespacedName
 
 UNMATCHED_CODE = "FL2402"
@@ -84,6 +85,20 @@ def selected(r: Reader, key: SelectKey) -> tuple[NamespacedName, ...]:
         key=lambda one: (one.priority, one.key.namespace != root, one.created, f"{one.key.name}.{one.key.namespace}")
     )
     return tuple(one.key for one in found)
+
+
+@rule
+def bootstrap_patches(r: Reader, key: SelectKey) -> tuple[BootstrapPatch, ...]:
+    """The changes of a workload's bootstrap, in order. Whether the proxy is one that they want, its agent knows.
+
+    As in Istio the context does not count (`pilot/pkg/bootstrap`, `pilot/pkg/xds/bootstrapds.go`).
+    """
+    return tuple(
+        BootstrapPatch(one.value, str(one.origin), one.operation == "MERGE_AND_REPLACE_LIST", one.version, one.metadata)
+        for name in selected(r, key)
+        for one in _patches(r, name)
+        if one.apply_to == "BOOTSTRAP" and one.operation in MERGES
+    )
 
 
 class ProxyKey(NamedTuple):

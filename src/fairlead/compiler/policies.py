@@ -65,16 +65,27 @@ _BY_CLIENT = HashPolicy(source_ip=True)
 """What makes calls of one address go to one instance."""
 
 
-def effective(policy: TrafficPolicy | None, subset: str, port: int, found: Host) -> Policy:
+def effective(r: Reader, policy: TrafficPolicy | None, subset: str, port: int, found: Host) -> Policy:
     """What holds for one port of a host or of a subset of it ("": none).
 
     A host may itself want that one client keeps one instance; a policy that says how to balance stands before that.
     """
-    said = effective_policy(policy, subset, port)
+    said = above(settings(r).baseline, effective_policy(policy, subset, port))
     balancer = said.load_balancer or LoadBalancer()
     if not found.sticky or balancer.simple or balancer.hash is not None or balancer.utilization is not None:
         return said
     return replace(said, load_balancer=replace(balancer, hash=_BY_CLIENT))
+
+
+def above(baseline: Policy, said: Policy) -> Policy:
+    """What is said, and for a connection pool or outlier detection that is not the mesh's (`defaultTrafficPolicy`)."""
+    unlimited = said.tcp is None and said.http is None
+    return replace(
+        said,
+        tcp=baseline.tcp if unlimited else said.tcp,
+        http=baseline.http if unlimited else said.http,
+        outlier=said.outlier or baseline.outlier,
+    )
 
 
 def _policies(r: Reader, key: PolicyKey, namespace: str, pattern: str) -> Iterator[TrafficPolicy]:

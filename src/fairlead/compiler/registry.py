@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 
 import fairlead.kinds
-from fairlead.ir.kind import Kind
+from fairlead.ir.kind import DRY_RUN, Kind
 from fairlead.model.decode import MOST, decode
 from fairlead.model.diagnostic import Diagnostic, Problem, Severity
 from fairlead.model.manifest import Json, Manifest
@@ -167,6 +167,10 @@ def _metadata(kind: Kind[Any], data: Json) -> tuple[Metadata | None, list[Proble
         problems.append(Problem(METADATA / "namespace", f"{kind.kind} is not namespaced", reason="FieldValueForbidden"))
     elif meta.namespace and not is_dns_label(meta.namespace):
         problems.append(Problem(METADATA / "namespace", f"{meta.namespace!r} is not a namespace name"))
+    if DRY_RUN in meta.annotations and not kind.tried and kind.group.endswith(".istio.io"):
+        where = METADATA.child("annotations", DRY_RUN)
+        said = f"a {kind.kind} cannot be tried: it would take effect"
+        problems.append(Problem(where, said, remedy="Remove the annotation.", reason="FieldValueForbidden"))
     return (None if _has_errors(problems) else meta), problems
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from fairlead.compiler.gateways import GatewaysKey, RouteServersKey
-from fairlead.compiler.hosts import PortKey
+from fairlead.compiler.hosts import PortKey, settings
 from fairlead.compiler.routes_gateway import gateway_configuration
 from fairlead.compiler.routes_groups import GroupKey, JoinKey, group_names, groups, joined, labels_in
 from fairlead.compiler.routes_hosts import (
@@ -130,7 +130,8 @@ def shared_route(r: Reader, key: _SharedKey) -> Resource:
         return Resource.of(ROUTE, key.name, head + host)
     pieces = list(_pieces(r, key.client, key.name, form))
     tail = list(tunnel_hosts(r, namespace)) if form == TUNNEL else []
-    tail.append(unknown_hosts(unknown(r, namespace), connect=form == TUNNEL))
+    attempts = settings(r).headers.attempt_count
+    tail.append(unknown_hosts(unknown(r, namespace), connect=form == TUNNEL, attempts=attempts))
     return Resource.joined(ROUTE, key.name, (Piece.of(head), *pieces, Piece.of(b"".join(tail))))
 
 

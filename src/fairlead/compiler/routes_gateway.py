@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fairlead.compiler.gateways import BoundServer, RouteServersKey, servers_of_route, serves_http3
+from fairlead.compiler.hosts import settings
 from fairlead.compiler.routes_rules import ClientKey, RoutesKey, RouteSummary, has_routes, http_routes, summary
 from fairlead.envoy.route import route_configuration, virtual_host
 from fairlead.inc import Reader, rule
@@ -61,6 +62,7 @@ def gateway_virtual_host(r: Reader, key: GatewayHost) -> bytes:
         lists,
         require_tls=key.require_tls,
         http3=key.http3,
+        attempts=settings(r).headers.attempt_count,
     )
 
 

@@ -226,7 +226,9 @@ def sidecar_virtual_host(r: Reader, key: VirtualHostKey) -> bytes:
     if routes is None or not domains:
         return b""
     tunnels = [connect_route(_tunnelled(r, at))] if key.form == TUNNEL and serves_http(r, at) else []
-    return virtual_host(f"{_literal(key.hostname)}:{key.port}", _formed(domains, key), [*tunnels, routes])
+    attempts = settings(r).headers.attempt_count
+    name = f"{_literal(key.hostname)}:{key.port}"
+    return virtual_host(name, _formed(domains, key), [*tunnels, routes], attempts=attempts)
 
 
 def _tunnelled(r: Reader, key: SiteKey) -> str:

@@ -158,9 +158,9 @@ def http_routes(r: Reader, key: RoutesKey) -> RouteList:
     found = r.get(ROUTES, key.routes)
     if found is None:
         return RouteList()
-    at = Serving(key.port, key.tls, found.key.name, found.origin, found.gateway_api)
     return route_list(
-        http_route(one, match, at, _forwarding(r, key, found, one)) for one, match in _applicable(key, found)
+        http_route(one, match, _serving(key, found, one), _forwarding(r, key, found, one))
+        for one, match in _applicable(key, found)
     )
 
 
@@ -186,7 +186,7 @@ def merged_routes(r: Reader, key: MergedKey) -> RouteList:
         http_route(
             rule_,
             match,
-            Serving(key.port, False, said.origin.ref.name, said.origin, said.gateway_api),
+            Serving(key.port, False, said.origin.ref.name, said.origin, said.whole_segments),
             _forwarding(r, at, said, rule_),
         )
         for at, said, rule_, match in found
@@ -290,6 +290,13 @@ def _meets(key: RoutesKey, match: HttpMatch) -> bool:
     )
 
 
+def _serving(key: RoutesKey, found: RouteSet, one: HttpRule) -> Serving:
+    origin = Origin(one.origin.ref) if found.ingress else found.origin
+    return Serving(
+        key.port, key.tls, origin.ref.name if found.ingress else found.key.name, origin, found.whole_segments
+    )
+
+
 def _forwarding(r: Reader, key: RoutesKey, found: RouteSet, one: HttpRule) -> Forwarding | None:
     if not one.routes or one.redirect is not None or one.direct is not None:
         return None
@@ -298,6 +305,7 @@ def _forwarding(r: Reader, key: RoutesKey, found: RouteSet, one: HttpRule) -> Fo
         mirrors=tuple(_mirror(r, key, mirror, one.origin) for mirror in one.mirrors if mirror.percent > 0),
         retry=settings(r).default_retry,
         gateway_api=found.gateway_api,
+        forwarded_host=settings(r).headers.forwarded_host,
     )
 
 
@@ -363,7 +371,7 @@ def _hash(r: Reader, client: ClientKey, at: HostKey, subset: str, port: int) -> 
     """What requests to a host are hashed by, where its traffic policy balances by a consistent hash."""
     policy = policy_for(r, PolicyKey(client.namespace, client.labels, at))
     found = host(r, at)
-    balancer = effective(policy, subset, port, found).load_balancer if found is not None else None
+    balancer = effective(r, policy, subset, port, found).load_balancer if found is not None else None
     return None if balancer is None else balancer.hash
 
 

@@ -18,6 +18,7 @@ from fairlead.controlplane.feed import Pass
 from fairlead.controlplane.progress import MAX_OPEN
 from fairlead.controlplane.proxylist import Known
 from fairlead.ir.view import View
+from fairlead.model.nodeid import called
 from fairlead.store.change import Json
 from fairlead.store.errors import StoreError
 from fairlead.store.timeline import Happening, Timeline
@@ -226,7 +227,7 @@ class Chronicle:
 
     def delivery(self, sort: str, nodes: Sequence[str], reason: str) -> None:
         """A push is held, or a held one goes out."""
-        names = [_short(node) for node in nodes]
+        names = [called(node) for node in nodes]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         detail: Json = {"proxies": names[:_NAMED], "count": len(names)}
         self.note(
@@ -256,8 +257,3 @@ def _revisions(push: Push) -> str:
 
 def _name(known: Known) -> str:
     return f"{known.name}.{known.namespace}"
-
-
-def _short(node: str) -> str:
-    parts = node.split("~")
-    return parts[2] if len(parts) == 4 else node

@@ -14,6 +14,7 @@ from fairlead.controlplane.feed import Feed, Pass
 from fairlead.envoy.resource import CLUSTER, Resource
 from fairlead.ir.view import View, view_of_node
 from fairlead.model.identity import Identity
+from fairlead.model.nodeid import called
 from fairlead.xds.server import Refused, Subscription, Wake
 from fairlead.xds.wire import Node
 
@@ -96,16 +97,20 @@ class Delivery:
         """The node ids of a view's proxies."""
         return sorted(one.name for one in self._subscribed.get(view, ()))
 
+    def nodes(self) -> list[str]:
+        """The node ids of all proxies."""
+        return [one.name for members in self._subscribed.values() for one in members]
+
     def names(self, view: View) -> list[str]:
         """The names of a view's proxies, `NAME.NAMESPACE`."""
-        return [one.split("~")[2] for one in self.members(view)]
+        return [called(one) for one in self.members(view)]
 
     def release(self, name: str = "") -> list[str]:
         """Send what is held, for everybody or for the proxy `NAME.NAMESPACE` and those like it; the node ids."""
         out: list[str] = []
         for view in list(self.held):
             ids = self.members(view)
-            if name and not any(name in (at, at.split("~")[2]) for at in ids):
+            if name and not any(name in (at, called(at)) for at in ids):
                 continue
             _log.warning("released by hand: %s, for %d proxies", self.held[view].reason, len(ids))
             self.noted("released", ids, f"released by hand: {self.held[view].reason}")
@@ -120,13 +125,17 @@ class Delivery:
                 _log.warning("no longer held, enough has come back: %s", self.held[view].reason)
                 self.noted("released", self.members(view), f"enough has come back: {self.held[view].reason}")
                 self._let_go(view)
+        judged: dict[tuple[int, int, int], str] = {}
         for view, names in made.changed.items():
             if view in self.held:
                 continue
             now = self.feed.model.publisher.catalog(view)
             reason = ""
             if view in self._subscribed and not self._turned(view):
-                reason = guard.objection(self.limits, now, names)
+                basis = guard.basis(now, names)
+                known = judged.get(basis)
+                reason = guard.objection(self.limits, now, names) if known is None else known
+                judged[basis] = reason
             if reason:
                 self._hold(view, now, names, reason)
             else:

@@ -22,7 +22,7 @@ from fairlead.controlplane.historyroutes import ref_of
 from fairlead.controlplane.operations import administrators, refused, shown_catalog
 from fairlead.controlplane.proxies import Proxies
 from fairlead.controlplane.proxylist import Known
-from fairlead.ir.gateway import GATEWAYS
+from fairlead.ir.gateway import GATEWAYS, GATEWAYS_BY_OBJECT
 from fairlead.ir.host import HOSTS, HOSTS_BY_NAME
 from fairlead.ir.route import ROUTES
 from fairlead.ir.traffic import TRAFFIC_POLICIES
@@ -168,7 +168,7 @@ class Descriptions:
     def _applied(self, ref: Ref) -> Iterable[Applies]:
         """To which connected workloads an object applies, and as what."""
         engine = self._feed.model.engine
-        gateway = engine.get(GATEWAYS, NamespacedName(ref.namespace, ref.name)) if ref.kind == "Gateway" else None
+        gateway = next((engine.get(GATEWAYS, at) for at in engine.find(GATEWAYS_BY_OBJECT, ref)), None)
         for server in gateway.servers if gateway is not None else ():
             yield Applies("Servers", f"{server.port} {server.protocol} for {', '.join(server.hosts)}")
         members: dict[View, list[str]] = {}

@@ -111,7 +111,7 @@ class Enrolment:
         if metadata.get("FAIRLEAD_ENTRY"):
             _log.warning("FL3301: %s has an entry of its own: it does not join %s", connection.node.id, group)
             return
-        address = connection.node.id.split("~")[1]
+        address = connection.node.parts.address
         if not is_ip(address):
             _log.warning("%s cannot join group %s: %r is not an address", connection.node.id, group, address[:100])
             return

@@ -20,9 +20,11 @@ import msgspec
 from fairlead.ca.authority import Authority
 from fairlead.ca.files import write_atomic
 from fairlead.ca.rotation import Phase
+from fairlead.controlplane.draining import Connections
 from fairlead.controlplane.plaintext import Entry, PlaintextLedger
 from fairlead.controlplane.traffic import TrafficLedger
 from fairlead.model.identity import Identity
+from fairlead.model.nodeid import NodeId, called
 from fairlead.model.report import HOLD_SECONDS, MAX_CALLED, SERVICE, AgentReport, ReportAnswer, bundle_id
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 MAX_PROXIES = 20_000
+BOOTSTRAP_REFUSED = "FL2403"
+"""A proxy runs without the changes of its bootstrap, because Envoy refused them."""
 _RENEWALS_A_SECOND = 100
 """How fast a fleet is asked to renew: half of what the certificate service grants."""
 _SAVE_SECONDS = 2.0
@@ -73,6 +77,7 @@ class Fleet:
         self._live = live
         self._traffic = traffic
         self._recalled: set[str] = set()
+        self._problems: dict[str, str] = {}
         self.ended: Callable[[str, Identity], None] = lambda _node, _identity: None
         """Told of the proxies (node ids) that say goodbye, and who says so."""
         self._clock = clock
@@ -80,6 +85,7 @@ class Fleet:
         self._known: dict[str, Known] = dict(saved.proxies)
         self.plaintext = PlaintextLedger(clock, saved.callers)
         self._news = asyncio.Event()
+        self.connections = Connections(self._wake)
         self._dirty = False
         self._saving: asyncio.Task[None] | None = None
         self._bundle = ("", "")
@@ -101,49 +107,61 @@ class Fleet:
 
     def _behind(self, bundle: str, issuer: str) -> list[Lagging]:
         now, live = self._clock(), set(self._live())
-        found = [Lagging(_short(node), "it has not reported yet") for node in live if node not in self._known]
+        found = [Lagging(called(node), "it has not reported yet") for node in live if node not in self._known]
         for node, known in self._known.items():
             if node not in live and known.not_after <= now:
                 continue  # its certificate has ended: it must join again, and then gets the present roots
             where = "" if node in live else f"; it is away, its certificate ends in {_span(known.not_after - now)}"
             if bundle and known.bundle != bundle:
                 said = "it has not taken the trust bundle" if known.bundle else "it has reported no trust bundle"
-                found.append(Lagging(_short(node), f"{said} (last heard {_span(now - known.seen)} ago){where}"))
+                found.append(Lagging(called(node), f"{said} (last heard {_span(now - known.seen)} ago){where}"))
             elif issuer and known.issuer != issuer:
                 heard = f"(last heard {_span(now - known.seen)} ago)"
-                found.append(Lagging(_short(node), f"its certificate is of another issuer {heard}{where}"))
+                found.append(Lagging(called(node), f"its certificate is of another issuer {heard}{where}"))
         return sorted(found, key=lambda one: one.proxy)
 
     def endings(self, most: int = 10) -> list[tuple[str, float]]:
         """The proxies whose certificates end first: NAME.NAMESPACE and Unix seconds."""
         now = self._clock()
-        alive = [(known.not_after, _short(node)) for node, known in self._known.items() if known.not_after > now]
+        alive = [(known.not_after, called(node)) for node, known in self._known.items() if known.not_after > now]
         return [(name, end) for end, name in sorted(alive)[:most]]
 
     def count(self) -> int:
         """How many proxies are known."""
         return len(self._known)
 
+    def findings(self) -> list[str]:
+        """The proxies that left out changes of their bootstrap, in order, and why."""
+        remedy = f"Correct the patch, then restart the proxy. [{BOOTSTRAP_REFUSED}]"
+        live = set(self._live())
+        return sorted(f"{called(one)}: error: {said}. {remedy}" for one, said in self._problems.items() if one in live)
+
     # News.
 
     def changed(self) -> None:
         """The authority changed: remember whom to wait for, and answer who waits."""
         self._save()
-        self._news.set()
-        self._news = asyncio.Event()
+        self._wake()
 
     async def recall(self, wanted: Callable[[str], bool], seconds: float = 3.0) -> None:
         """Have the agents of these proxies (node ids) report now; returns when they have, or after so long."""
         asked = {node: self._known[node].seen for node in self._live() if node in self._known and wanted(node)}
         self._recalled = {*asked}
-        self._news.set()
-        self._news = asyncio.Event()
+        self._wake()
         end = self._clock() + seconds
         while self._clock() < end:
             left = [node for node, seen in asked.items() if node in self._known and self._known[node].seen == seen]
             if not left:
                 return
             await asyncio.sleep(0.05)
+
+    async def open_connections(self, nodes: Iterable[str]) -> dict[str, Mapping[str, int]]:
+        """How many connections each listener of these proxies (node ids) has open; without those that do not say."""
+        return await self.connections.count({*nodes}, self._known)
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
 
     async def stop(self) -> None:
         """Write what is known."""
@@ -175,6 +193,9 @@ class Fleet:
         end = self._clock() + min(max(report.hold, 0), HOLD_SECONDS)
         while True:
             answer, left = self._answer(report), end - self._clock()
+            if self.connections.wanted(report.proxy):
+                self.connections.asked(report.proxy)
+                return msgspec.structs.replace(answer or ReportAnswer(), count=True)
             if report.proxy in self._recalled:
                 self._recalled.discard(report.proxy)
                 return answer or ReportAnswer()
@@ -194,7 +215,11 @@ class Fleet:
             self._known[report.proxy] = Known(
                 str(identity), report.bundle[:64], report.issuer[:128], report.not_after, self._clock()
             )
-        self.plaintext.add(_short(report.proxy), identity, report.plaintext)
+        self._problems.pop(report.proxy, None)
+        if report.problem and report.proxy in self._known:
+            self._problems[report.proxy] = report.problem[:1000]
+        self.connections.take(report)
+        self.plaintext.add(called(report.proxy), identity, report.plaintext)
         self._traffic.add(report.proxy, report.called[:MAX_CALLED])
         self._dirty = True
         if self._saving is None or self._saving.done():
@@ -224,6 +249,7 @@ class Fleet:
         live = set(self._live())
         for node in [node for node, known in self._known.items() if known.not_after <= now and node not in live]:
             del self._known[node]
+            self._problems.pop(node, None)
         self._dirty = False
         try:
             saved = _Saved(self._known, tuple(self.plaintext.entries()))
@@ -245,13 +271,8 @@ def _load(file: Path) -> _Saved:
 
 def _owns(identity: Identity, proxy: str) -> bool:
     """Whether the node id is of the identity's namespace."""
-    parts = proxy.split("~")
-    return len(proxy) < 512 and len(parts) == 4 and parts[2].partition(".")[2] == identity.namespace
-
-
-def _short(node: str) -> str:
-    parts = node.split("~")
-    return parts[2] if len(parts) == 4 else node
+    node = NodeId.of(proxy)
+    return len(proxy) < 512 and bool(node.domain) and node.namespace == identity.namespace
 
 
 def _span(seconds: float) -> str:

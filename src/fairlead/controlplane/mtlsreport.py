@@ -42,19 +42,19 @@ def mtls_report(model: MeshModel, proxies: Proxies, ledger: PlaintextLedger, wor
     reporting = ledger.reporting()
     rows: list[dict[str, Any]] = []
     for connection in proxies.connections():
-        node = connection.node.id.split("~")
-        if node[0] != "sidecar" or workload not in ("", node[2], node[2].partition(".")[0]):
+        node = connection.node.parts
+        if node.type != "sidecar" or workload not in ("", node.called, node.name):
             continue
         view = view_of(connection.node)
         ports = model.engine.call(_ports, view)
-        extra = sorted(port for name, port in known if name == node[2] and port not in ports.served)
+        extra = sorted(port for name, port in known if name == node.called and port not in ports.served)
         for port, mode in (*ports.modes, *((one, ports.general) for one in extra)):
-            entry = known.get((node[2], port))
+            entry = known.get((node.called, port))
             callers = entry.callers if entry is not None else ()
-            heard = node[2] in reporting
+            heard = node.called in reporting
             rows.append(
                 {
-                    "workload": node[2].partition(".")[0],
+                    "workload": node.name,
                     "namespace": view.namespace,
                     "serviceAccount": view.service_account,
                     "port": port,

@@ -217,8 +217,8 @@ class Proxies:
     def connection(self, name: str) -> Connection | None:
         """The proxy called `name.namespace`, or with this node id."""
         for known in self._known.values():
-            node = known.connection.node.id
-            if name == node or name == node.split("~")[2]:
+            node = known.connection.node
+            if name in (node.id, node.called):
                 return known.connection
         return None
 

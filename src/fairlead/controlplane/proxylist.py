@@ -33,9 +33,9 @@ class Known:
         self.view = view
         self.since = time.time()
         self.standing = Standing()
-        called = (*connection.node.id.split("~"), "", "", "")[2]
-        self.name = called.partition(".")[0]
-        self.namespace = called.partition(".")[2] or connection.peer.namespace
+        said = connection.node.parts
+        self.name = said.name
+        self.namespace = said.namespace or connection.peer.namespace
 
     @property
     def key(self) -> str:
@@ -136,14 +136,14 @@ def _wanted(one: Known, held: Mapping[View, object], wanted: Asked) -> bool:
 def described(one: Known, now: float, held: str, revision: str, *, brief: bool) -> dict[str, Any]:
     """One proxy, JSON-shaped. `now` is the time of the clock of standings; `held` says why a push is held."""
     connection, standing = one.connection, one.standing
-    kind, address = (*connection.node.id.split("~"), "", "")[:2]
+    said = connection.node.parts
     behind = standing.behind_since
     short = brief and not connection.session.refused
     return {
         "name": one.name,
         "namespace": one.namespace,
-        "type": kind,
-        "address": address,
+        "type": said.type,
+        "address": said.address,
         "identity": str(connection.peer),
         "version": connection.node.agent,
         "agentVersion": one.view.version,

@@ -8,9 +8,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from fairlead.compiler.model import MeshModel
+from fairlead.compiler.patches import SelectKey, bootstrap_patches
 from fairlead.controlplane.operations import administrators, refused
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.ir.proxystart import PROXY_STARTS, layers_of
+from fairlead.ir.view import pairs
 
 
 def start_routes(model: MeshModel) -> list[BaseRoute]:
@@ -24,6 +26,8 @@ def start_routes(model: MeshModel) -> list[BaseRoute]:
         labels = {key: value for key, _, value in (word.partition("=") for word in words)}
         mesh = model.engine.get(MESHES, MESH_KEY) or Mesh()
         found = layers_of(mesh, (one for _, one in model.engine.items(PROXY_STARTS)), namespace, labels)
+        patches = model.engine.call(bootstrap_patches, SelectKey(namespace, pairs(labels)))
+        found = msgspec.structs.replace(found, bootstrap=patches)
         return Response(msgspec.json.encode(found), media_type="application/json")
 
     return [Route("/fairlead/v1/proxystart", administrators(start))]

@@ -32,7 +32,7 @@ class Strictness:
         entries = self._ledger.entries()
         if not entries:
             return ()
-        labels = {one.node.id.split("~")[2]: view_of(one.node).labels for one in self._proxies.connections()}
+        labels = {one.node.called: view_of(one.node).labels for one in self._proxies.connections()}
         found = [
             (field, entry)
             for entry in entries

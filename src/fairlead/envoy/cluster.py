@@ -17,6 +17,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from fairlead.envoy.endpoint import TLS_MODE, Group, LbEndpoint, assignment, by_locality, socket_address
 from fairlead.envoy.forwardproxy import set_forwarding
+from fairlead.envoy.headercase import keep_case
 from fairlead.envoy.names import stat_name
 from fairlead.envoy.resource import CLUSTER, Resource
 from fairlead.envoy.stats import SERVICE_METADATA, service_metadata
@@ -59,7 +60,8 @@ class ClusterPlan(msgspec.Struct, frozen=True):
 
     `bind_address` is the local address from which endpoints are dialled, `bind_netns` the network namespace
     ("": Envoy's own). `groups` are the endpoints as this caller prefers them, None where it has no preference;
-    `by_locality` has the weights of localities count.
+    `by_locality` has the weights of localities count. `stat_name` is its name in statistics where that is another one.
+    `keep_case` writes HTTP/1.1 headers as the client has written them.
     """
 
     name: str
@@ -74,6 +76,8 @@ class ClusterPlan(msgspec.Struct, frozen=True):
     bind_netns: str = ""
     groups: tuple[Group, ...] | None = None
     by_locality: bool = False
+    stat_name: str = ""
+    keep_case: bool = False
 
 
 def duration(seconds: float) -> Duration:
@@ -90,7 +94,7 @@ def cluster(
     auto_tls: base_pb2.TransportSocket | None = None,
 ) -> Resource:
     """The CDS resource. `tls` holds for every endpoint, `auto_tls` for those that are marked as mesh endpoints."""
-    message = cluster_pb2.Cluster(name=plan.name, alt_stat_name=stat_name(plan.name))
+    message = cluster_pb2.Cluster(name=plan.name, alt_stat_name=stat_name(plan.stat_name or plan.name))
     _discovery(message, plan)
     tcp = policy.tcp or TcpPool()
     connect = tcp.connect_timeout if tcp.connect_timeout is not None else plan.connect_timeout
@@ -100,7 +104,7 @@ def cluster(
         if plan.by_locality and message.lb_policy != cluster_pb2.Cluster.CLUSTER_PROVIDED:
             message.common_lb_config.locality_weighted_lb_config.SetInParent()
     _limits(message, policy, plan.keepalive)
-    _protocol(message, plan.http, policy.http or HttpPool(), tcp)
+    _protocol(message, plan, policy.http or HttpPool(), tcp)
     if policy.outlier is not None:
         _outliers(message, policy.outlier)
     if tls is not None:
@@ -164,6 +168,12 @@ def _load_balancing(message: cluster_pb2.Cluster, lb: LoadBalancer) -> None:
         message.ClearField("load_assignment")
         return
     message.lb_policy = cluster_pb2.Cluster.LbPolicy.Value(simple)
+    if lb.locality is not None and lb.locality.zone_aware:
+        # Said of those that are switched off, too: an Envoy that knows its peers minds zones by itself.
+        zones = message.common_lb_config.zone_aware_lb_config
+        zones.routing_enabled.value = 100 if lb.locality.enabled else 0
+        if lb.locality.minimum is not None:
+            zones.min_cluster_size.value = lb.locality.minimum
     slow_start = cluster_pb2.Cluster.SlowStartConfig()
     if lb.warmup:
         slow_start.slow_start_window.CopyFrom(duration(lb.warmup))
@@ -238,7 +248,8 @@ def _limit(value: int | None) -> int:
     return value or _UNLIMITED
 
 
-def _protocol(message: cluster_pb2.Cluster, http: Http, pool: HttpPool, tcp: TcpPool) -> None:
+def _protocol(message: cluster_pb2.Cluster, plan: ClusterPlan, pool: HttpPool, tcp: TcpPool) -> None:
+    http = plan.http
     if http == "none" and tcp.idle_timeout is None and tcp.max_connection_duration is None:
         return
     options = http_protocol_options_pb2.HttpProtocolOptions()
@@ -250,25 +261,30 @@ def _protocol(message: cluster_pb2.Cluster, http: Http, pool: HttpPool, tcp: Tcp
         common.max_connection_duration.CopyFrom(duration(tcp.max_connection_duration))
     if pool.max_requests_per_connection:
         common.max_requests_per_connection.value = pool.max_requests_per_connection
+    h1 = None
     if http == "downstream" or pool.use_client_protocol:
-        options.use_downstream_protocol_config.http_protocol_options.SetInParent()
+        h1 = options.use_downstream_protocol_config.http_protocol_options
+        h1.SetInParent()
         h2 = options.use_downstream_protocol_config.http2_protocol_options
         h2.SetInParent()
     elif http == "http2" or pool.h2_upgrade == "UPGRADE":
         h2 = options.explicit_http_config.http2_protocol_options
         h2.SetInParent()
     elif http == "auto":
-        options.auto_config.http_protocol_options.SetInParent()
+        h1 = options.auto_config.http_protocol_options
+        h1.SetInParent()
         h2 = options.auto_config.http2_protocol_options
         h2.SetInParent()
     else:
-        h2 = None
-        options.explicit_http_config.http_protocol_options.SetInParent()
+        h1, h2 = options.explicit_http_config.http_protocol_options, None
+        h1.SetInParent()
     if h2 is not None and pool.max_concurrent_streams:
         h2.max_concurrent_streams.value = pool.max_concurrent_streams
     if h2 is not None and pool.ping is not None:
         h2.connection_keepalive.interval.CopyFrom(duration(pool.ping.interval))
         h2.connection_keepalive.timeout.CopyFrom(duration(pool.ping.timeout))
+    if h1 is not None and plan.keep_case and http != "none":
+        keep_case(h1)
     plain = options.explicit_http_config.HasField("http_protocol_options")
     if plain and options.ByteSize() == _PLAIN_HTTP_SIZE:
         return

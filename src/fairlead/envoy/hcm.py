@@ -38,6 +38,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 from fairlead.envoy import names
 from fairlead.envoy.extension import DISCOVERED
 from fairlead.envoy.forwardproxy import forward_filter
+from fairlead.envoy.headercase import keep_case
 from fairlead.envoy.ondemand import on_demand_filter
 from fairlead.envoy.pack import pack, packed, seconds
 from fairlead.envoy.stats import peer_filters, reporter_of
@@ -103,10 +104,10 @@ def connection_manager(http: Http, mesh: Mesh, access_logs: Iterable[AccessLog] 
         stat_prefix=http.stat_prefix,
         use_remote_address=_TRUE if http.role == "gateway" else _FALSE,
         stream_idle_timeout=seconds(0),
-        generate_request_id=_TRUE,
+        generate_request_id=BoolValue(value=mesh.headers.request_id),
         upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
         access_log=access_logs,
-        http_filters=_filters(http),
+        http_filters=_filters(http, debug=mesh.headers.debug),
     )
     _normalize(made, mesh)
     _identify(made, http.role, mesh)
@@ -158,7 +159,7 @@ def _added(one: Filter) -> HttpFilter:
     return HttpFilter(name=one.name, typed_config=packed(one.type_url, one.config))
 
 
-def _filters(http: Http) -> list[HttpFilter]:
+def _filters(http: Http, *, debug: bool) -> list[HttpFilter]:
     """Peers introduce themselves, then kinds' filters, then Istio's own in Istio's order; the router is last."""
     # First: a request that has waited begins anew, and no filter must have seen it by then.
     made = [on_demand_filter()] if http.on_demand else []
@@ -172,7 +173,9 @@ def _filters(http: Http) -> list[HttpFilter]:
     made.append(HttpFilter(name=CORS_FILTER, typed_config=pack(Cors())))
     if http.forward:
         made.append(forward_filter())
-    made.append(HttpFilter(name="envoy.filters.http.router", typed_config=pack(Router())))
+    made.append(
+        HttpFilter(name="envoy.filters.http.router", typed_config=pack(Router(suppress_envoy_headers=not debug)))
+    )
     return made
 
 
@@ -197,21 +200,39 @@ def _normalize(made: HttpConnectionManager, mesh: Mesh) -> None:
 
 def _identify(made: HttpConnectionManager, role: Role, mesh: Mesh) -> None:
     """Who the proxy says it is, and what it tells the server about the client's certificate."""
+    said = mesh.headers
+    if said.server is None:
+        made.server_header_transformation = HttpConnectionManager.PASS_THROUGH
+    elif said.server or role != "outbound":
+        made.server_name = said.server or _SERVER  # Istio's clients keep Envoy's own server name.
+    made.append_x_forwarded_port = said.forwarded_port
+    if said.keep_case:
+        keep_case(made.http_protocol_options)
     if role == "outbound":
-        return  # Istio's clients keep Envoy's own server name.
-    made.server_name = _SERVER
+        return
     shown = made.set_current_client_cert_details
     shown.subject.value = True
     shown.uri = True
     shown.dns = True
     if role == "inbound":
-        made.forward_client_cert_details = HttpConnectionManager.APPEND_FORWARD
+        chosen = said.client_cert or "APPEND_FORWARD"
+        made.forward_client_cert_details = HttpConnectionManager.ForwardClientCertDetails.Value(chosen)
+        _show(shown, said.certificate)
     else:
         shown.cert = True
         chosen = mesh.gateway_client_cert or "SANITIZE_SET"
         made.forward_client_cert_details = HttpConnectionManager.ForwardClientCertDetails.Value(chosen)
         made.xff_num_trusted_hops = mesh.num_trusted_proxies
         made.http_protocol_options.SetInParent()
+
+
+def _show(shown: HttpConnectionManager.SetCurrentClientCertDetails, said: tuple[tuple[str, bool], ...]) -> None:
+    """Which parts of a client's certificate X-Forwarded-Client-Cert has."""
+    for name, value in said:
+        if name == "subject":
+            shown.subject.value = value
+        else:
+            setattr(shown, name, value)
 
 
 def inbound_stat_prefix(chain: str) -> str:

@@ -43,7 +43,7 @@ class Serving(msgspec.Struct, frozen=True):
     tls: bool
     name: str
     origin: Origin
-    gateway_api: bool = False
+    whole_segments: bool = False
 
 
 class RouteList(msgspec.Struct, frozen=True):
@@ -60,7 +60,7 @@ class RouteList(msgspec.Struct, frozen=True):
 
 def http_route(rule: HttpRule, match: HttpMatch | None, at: Serving, to: Forwarding | None) -> routes.Route:
     """The route for one rule under one of its matches; `to` is None for rules that do not forward."""
-    out = routes.Route(name=rule.name, match=route_match(match, gateway_api=at.gateway_api))
+    out = routes.Route(name=rule.name, match=route_match(match, whole_segments=at.whole_segments))
     if match is not None and match.name:
         out.name = f"{rule.name}.{match.name}"
     if match is not None and match.stat_prefix:
@@ -101,17 +101,24 @@ def route_list(made: Iterable[routes.Route]) -> RouteList:
 
 
 def virtual_host(
-    name: str, domains: Iterable[str], lists: Iterable[RouteList], *, require_tls: bool = False, http3: int = 0
+    name: str,
+    domains: Iterable[str],
+    lists: Iterable[RouteList],
+    *,
+    require_tls: bool = False,
+    http3: int = 0,
+    attempts: bool = True,
 ) -> bytes:
     """A virtual host, framed for `route_configuration`; of several lists, all that is guarded comes first.
 
-    `http3` is the UDP port at which clients are told that they may come over QUIC, 0 for none.
+    `http3` is the UDP port at which clients are told that they may come over QUIC, 0 for none. `attempts` tells servers
+    in X-Envoy-Attempt-Count which attempt a request is.
     """
     parts = list(lists)
     head = routes.VirtualHost(
         name=name,
         domains=domains,
-        include_request_attempt_count=True,
+        include_request_attempt_count=attempts,
         require_tls=routes.VirtualHost.ALL if require_tls else routes.VirtualHost.NONE,
     )
     if http3:
@@ -142,7 +149,7 @@ class Unknown(msgspec.Struct, frozen=True):
     tcp: str = ""
 
 
-def unknown_hosts(policy: Unknown, *, connect: bool = False) -> bytes:
+def unknown_hosts(policy: Unknown, *, connect: bool = False, attempts: bool = True) -> bytes:
     """The virtual host of requests to hosts that the mesh does not know, framed; `connect`: tunnels to them, too."""
     made = [_unknown(policy)]
     if connect:
@@ -151,7 +158,7 @@ def unknown_hosts(policy: Unknown, *, connect: bool = False) -> bytes:
         if policy.http:
             _terminate(tunnel)
         made.insert(0, tunnel)
-    return virtual_host(made[-1].name, ["*"], [route_list(made)])
+    return virtual_host(made[-1].name, ["*"], [route_list(made)], attempts=attempts)
 
 
 def _terminate(out: routes.Route) -> None:

@@ -48,12 +48,16 @@ class MirrorTarget(msgspec.Struct, frozen=True):
 
 
 class Forwarding(msgspec.Struct, frozen=True):
-    """Where a rule's requests go, with clusters resolved. `retry` is the policy if the rule says none."""
+    """Where a rule's requests go, with clusters resolved. `retry` is the policy if the rule says none.
+
+    `forwarded_host` tells servers in X-Forwarded-Host which host was asked for where it is rewritten.
+    """
 
     targets: tuple[Target, ...]
     mirrors: tuple[MirrorTarget, ...] = ()
     retry: RetryPolicy | None = None
     gateway_api: bool = False
+    forwarded_host: bool = False
 
 
 class _Changes:
@@ -97,6 +101,7 @@ def forward(out: routes.Route, rule: HttpRule, to: Forwarding, authority: str) -
         authority = rule.rewrite.authority or authority
     if authority:
         action.host_rewrite_literal = authority
+        action.append_x_forwarded_host = to.forwarded_host
     for mirror in to.mirrors:
         copied = action.request_mirror_policies.add(
             cluster=mirror.cluster,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from envoy.config.route.v3 import route_components_pb2 as routes
 from envoy.type.matcher.v3 import metadata_pb2, value_pb2
 from google.protobuf.wrappers_pb2 import BoolValue
@@ -9,12 +11,14 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from fairlead.envoy.routevalues import is_present, regex, string_matcher
 from fairlead.ir.route import HttpMatch, StringMatch
 
+_SEGMENTS = re.compile(r"[^?#]+[^?#/]")
+"""What Envoy takes as a prefix of whole segments (RouteMatch.path_separated_prefix)."""
 _CLAIMS = "@request.auth.claims"
 _JWT_FILTER = "envoy.filters.http.jwt_authn"
 _JWT_PAYLOAD = "payload"
 
 
-def route_match(match: HttpMatch | None, *, gateway_api: bool = False) -> routes.RouteMatch:
+def route_match(match: HttpMatch | None, *, whole_segments: bool = False) -> routes.RouteMatch:
     """The match for one set of conditions; None matches every request.
 
     In the Gateway API a prefix covers whole path segments only; in Istio's API it is a prefix of the string.
@@ -22,7 +26,7 @@ def route_match(match: HttpMatch | None, *, gateway_api: bool = False) -> routes
     out = routes.RouteMatch(prefix="/")
     if match is None:
         return out
-    _path(out, match.uri, gateway_api=gateway_api)
+    _path(out, match.uri, whole_segments=whole_segments)
     out.case_sensitive.CopyFrom(BoolValue(value=not match.ignore_uri_case))
     for name, value in sorted(match.headers, key=_name):
         claims = claim_path(name)
@@ -81,14 +85,14 @@ def _name(pair: tuple[str, StringMatch]) -> str:
     return pair[0]
 
 
-def _path(out: routes.RouteMatch, uri: StringMatch | None, *, gateway_api: bool) -> None:
+def _path(out: routes.RouteMatch, uri: StringMatch | None, *, whole_segments: bool) -> None:
     if uri is None or uri.kind == "present":
         return
     if uri.kind == "exact":
         out.path = uri.value
     elif uri.kind == "regex":
         out.safe_regex.CopyFrom(regex(uri.value))
-    elif gateway_api and uri.value not in ("", "/"):
+    elif whole_segments and _SEGMENTS.fullmatch(uri.value.rstrip("/")):
         out.path_separated_prefix = uri.value.rstrip("/")
     else:
         out.prefix = uri.value

@@ -45,9 +45,9 @@ class TcpTarget(msgspec.Struct, frozen=True):
     sni_port: int = 0
 
 
-def to_cluster(name: str) -> TcpTarget:
+def to_cluster(name: str, stat_prefix: str = "") -> TcpTarget:
     """Everything to one cluster."""
-    return TcpTarget(((name, 1),))
+    return TcpTarget(((name, 1),), stat_prefix)
 
 
 BLACK_HOLE = to_cluster(names.BLACKHOLE_CLUSTER)

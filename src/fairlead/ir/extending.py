@@ -32,7 +32,8 @@ def wasm_of(said: ModuleFields) -> Wasm:
     env = said.vm_config.env if said.vm_config is not None else ()
     return Wasm(
         url=module_url(said.url),
-        path=module_path(said.url),
+        # A file with a checksum is read by the agent, which gives Envoy the copy that it has checked.
+        path="" if said.sha256 else module_path(said.url),
         root=said.plugin_name,
         config="" if said.plugin_config is None else json.encode(said.plugin_config, order="sorted").decode(),
         network=said.type == "NETWORK",

@@ -23,9 +23,9 @@ class Selector(msgspec.Struct, frozen=True):
 
 
 class Wasm(msgspec.Struct, frozen=True):
-    """A module. `path` is a file on the proxy's host, "" where its agent fetches the module from `url`.
+    """A module. `path` is a file on the proxy's host, "" where its agent gets the module from `url`.
 
-    `sha256` is the checksum of what is fetched ("": any); `always` asks the server again whenever the configuration
+    `sha256` is the checksum of what the agent gets ("": any); `always` asks the server again whenever the configuration
     is new, though the module is in the cache; `pull_secret` names the Secret with the registry's credentials.
     """
 

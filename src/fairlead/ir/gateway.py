@@ -71,8 +71,13 @@ def _selector(_: NamespacedName, gateway: Gateway) -> list[tuple[str, str]]:
     return [gateway.selector[0] if gateway.selector else ("", "")]
 
 
-GATEWAYS: Table[NamespacedName, Gateway] = Table("gateways", stage=1)
+WRITTEN_GATEWAYS: Table[NamespacedName, Gateway] = Table("gateways", stage=1)
+"""Gateways as objects have them."""
+GATEWAYS: Table[NamespacedName, Gateway] = Table("effective-gateways", stage=2)
+"""Gateways that hold: those, and what others stand for (Ingress)."""
 GATEWAYS_BY_SELECTOR = GATEWAYS.index("selector", _selector)
 """Gateways under the first label of their selector, ("", "") if it is empty; not those that name services."""
 GATEWAYS_BY_SERVICE = GATEWAYS.index("service", lambda key, gateway: gateway.service_keys)
 """Gateways under each host that they name."""
+GATEWAYS_BY_OBJECT = GATEWAYS.index("object", lambda key, gateway: [gateway.origin.ref])
+"""Gateways under the object that they stand for."""

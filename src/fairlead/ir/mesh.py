@@ -8,11 +8,13 @@ import msgspec
 
 from fairlead.inc import Table
 from fairlead.ir.authz import Authorizer
+from fairlead.ir.discovery import NamespaceSelector
 from fairlead.ir.filters import Pairs
+from fairlead.ir.headers import ProxyHeaders
 from fairlead.ir.locality import LocalityLb
 from fairlead.ir.network import Network
 from fairlead.ir.observability import Observability
-from fairlead.ir.traffic import RetryPolicy, TcpKeepalive
+from fairlead.ir.traffic import Policy, RetryPolicy, TcpKeepalive
 
 MESH_KEY = "mesh"
 
@@ -32,7 +34,11 @@ class Mesh(msgspec.Struct, frozen=True):
     say themselves. `scope` is which clusters a sidecar has at once: of all hosts that it sees, or of those that it is
     known to call. `gateway_client_cert` is what gateways do with X-Forwarded-Client-Cert (Envoy's words), "" for
     SANITIZE_SET; `gateway_proxy_protocol` has them expect the PROXY protocol. `http3` has HTTPS servers of gateways
-    listen for QUIC, too.
+    listen for QUIC, too. `ingress_mode` is which Ingresses are served, `ingress_class` the class in their
+    annotation, and `ingress_gateway` the value of the label `istio` of the gateways that serve them.
+    listen for QUIC, too. `baseline` has connection pools and outlier detection for hosts whose policies do not say
+    them; `inbound_stat_name` and `outbound_stat_name` are patterns of names in statistics, "" for the clusters' own.
+    `discovery` chooses the namespaces at which the mesh looks; without any it looks at all.
     """
 
     root_namespace: str = "istio-system"
@@ -69,6 +75,14 @@ class Mesh(msgspec.Struct, frozen=True):
     mesh_tls: TlsLimits = TlsLimits()
     other_tls: TlsLimits = TlsLimits()
     scope: Literal["all", "learned"] = "all"
+    ingress_mode: Literal["UNSPECIFIED", "OFF", "DEFAULT", "STRICT"] = "STRICT"
+    ingress_class: str = "istio"
+    ingress_gateway: str = "ingressgateway"
+    headers: ProxyHeaders = ProxyHeaders()
+    baseline: Policy = Policy()
+    inbound_stat_name: str = ""
+    outbound_stat_name: str = ""
+    discovery: tuple[NamespaceSelector, ...] = ()
 
 
 MESHES: Table[str, Mesh] = Table("mesh", stage=1)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from fairlead.ir.poolspec import ConnectionPoolSettings, OutlierDetection
 from fairlead.ir.providers import ExtensionProvider
 from fairlead.ir.proxyconfig import Duration, KeepaliveSettings, ProxyConfig, TLSSettings
 from fairlead.model.object import Spec
@@ -112,11 +113,13 @@ class DefaultProviders(Spec, frozen=True):
 
 
 class LabelExpression(Spec, frozen=True):
-    """A condition on a label."""
+    """A condition on a label (metav1.LabelSelectorRequirement)."""
 
-    key: str = ""
-    operator: str = ""
-    values: tuple[str, ...] = ()
+    key: Annotated[str, Meta(description="The label.")] = ""
+    operator: Annotated[
+        Literal["In", "NotIn", "Exists", "DoesNotExist"], Meta(description="How the label's value is compared.")
+    ] = "In"
+    values: Annotated[tuple[str, ...], Meta(description="For In and NotIn.")] = ()
 
 
 class LabelSelector(Spec, frozen=True):
@@ -132,6 +135,13 @@ class ServiceScope(Spec, frozen=True):
     namespace_selector: LabelSelector | None = None
     services_selector: LabelSelector | None = None
     scope: Literal["LOCAL", "GLOBAL"] = "LOCAL"
+
+
+class DefaultTrafficPolicy(Spec, frozen=True):
+    """What holds for hosts whose DestinationRule does not say; a rule that says one of them replaces it as a whole."""
+
+    connection_pool: Annotated[ConnectionPoolSettings | None, Meta(description="Limits of every cluster.")] = None
+    outlier_detection: Annotated[OutlierDetection | None, Meta(description="For calls of other workloads.")] = None
 
 
 class PathNormalization(Spec, frozen=True):
@@ -260,7 +270,7 @@ class MeshConfig(Spec, frozen=True):
     ] = ()
     service_entry_visibility: Annotated[dict[str, Any] | str | None, Meta(description="Who may define hosts.")] = None
     default_traffic_policy: Annotated[
-        dict[str, Any] | None, Meta(description="Traffic policy of hosts that no DestinationRule names.")
+        DefaultTrafficPolicy | None, Meta(description="Connection pool and outlier detection where no rule says them.")
     ] = None
     hbone_idle_timeout: Annotated[Duration, Meta(description="When idle tunnels are closed.")] = ""
     fairlead: Annotated[FairleadSettings | None, Meta(description="Settings of Fairlead's own.")] = None

@@ -10,6 +10,8 @@ from msgspec import Meta
 from fairlead.model.object import Spec
 from fairlead.model.probe import Probe
 
+ClientCert = Literal["UNDEFINED", "SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY"]
+"""Envoy's `ForwardClientCertDetails`."""
 Duration = Annotated[str, Meta(description="A duration such as 10s, 1m30s or 250ms.")]
 
 
@@ -95,9 +97,7 @@ class Topology(Spec, frozen=True):
     num_trusted_proxies: Annotated[
         int, Meta(ge=0, description="Proxies before the gateway whose X-Forwarded-For entries are believed.")
     ] = 0
-    forward_client_cert_details: Literal[
-        "UNDEFINED", "SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY"
-    ] = "UNDEFINED"
+    forward_client_cert_details: ClientCert = "UNDEFINED"
     proxy_protocol: ProxyProtocolSettings | None = None
 
 
@@ -106,6 +106,79 @@ class KeyMethod(Spec, frozen=True):
 
     poll_delay: Duration = ""
     fallback: bool | None = None
+
+
+class Switch(Spec, frozen=True):
+    """A header that may be switched off."""
+
+    disabled: Annotated[bool | None, Meta(description="Switches it off.")] = None
+
+
+class Wanted(Spec, frozen=True):
+    """A header that may be switched on."""
+
+    enabled: Annotated[bool | None, Meta(description="Switches it on.")] = None
+
+
+class ServerHeader(Switch, frozen=True):
+    """The header `server` of responses."""
+
+    value: Annotated[str, Meta(description="Its value; default istio-envoy.")] = ""
+
+
+class CertificateDetails(Spec, frozen=True):
+    """Which parts of the client's certificate X-Forwarded-Client-Cert has."""
+
+    subject: bool | None = None
+    cert: bool | None = None
+    chain: bool | None = None
+    dns: bool | None = None
+    uri: bool | None = None
+
+
+class ExchangeHeaders(Spec, frozen=True):
+    """Headers by which proxies introduce their workloads."""
+
+    mode: Annotated[
+        Literal["UNDEFINED", "IN_MESH"], Meta(description="Here it is always IN_MESH: hosts outside never get them.")
+    ] = "UNDEFINED"
+
+
+class ProxyHeadersSpec(Spec, frozen=True):
+    """Headers that proxies add."""
+
+    forwarded_client_cert: Annotated[
+        ClientCert, Meta(description="What becomes of X-Forwarded-Client-Cert; default APPEND_FORWARD.")
+    ] = "UNDEFINED"
+    set_current_client_cert_details: Annotated[
+        CertificateDetails | None, Meta(description="Which parts of the client's certificate it has.")
+    ] = None
+    request_id: Annotated[Switch | None, Meta(description="X-Request-Id, where a request has none.")] = None
+    server: Annotated[ServerHeader | None, Meta(description="The header `server` of responses.")] = None
+    attempt_count: Annotated[Switch | None, Meta(description="X-Envoy-Attempt-Count.")] = None
+    envoy_debug_headers: Annotated[
+        Switch | None, Meta(description="X-Envoy-Upstream-Service-Time and what else starts with X-Envoy.")
+    ] = None
+    metadata_exchange_headers: Annotated[
+        ExchangeHeaders | None, Meta(description="Headers by which proxies introduce their workloads.")
+    ] = None
+    x_forwarded_host: Annotated[
+        Wanted | None, Meta(description="X-Forwarded-Host, where the host of a request is rewritten.")
+    ] = None
+    x_forwarded_port: Annotated[
+        Wanted | None, Meta(description="X-Forwarded-Port: the port at which the client has called.")
+    ] = None
+    preserve_http1_header_case: Annotated[
+        bool | None, Meta(description="HTTP/1.1 headers are passed on as they were written, not in lower case.")
+    ] = None
+
+
+class ConnectionSettings(Spec, frozen=True):
+    """Limits of the whole proxy."""
+
+    global_downstream_connection_limit: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="Connections that a proxy takes at one time at most.")
+    ] = None
 
 
 class PrivateKeyProvider(Spec, frozen=True):
@@ -188,8 +261,8 @@ class ProxyConfig(Spec, frozen=True):
     ca_certificates_pem: tuple[str, ...] = ()
     image: ProxyImage | None = None
     private_key_provider: PrivateKeyProvider | None = None
-    proxy_headers: dict[str, Any] | None = None
+    proxy_headers: Annotated[ProxyHeadersSpec | None, Meta(description="Headers that proxies add.")] = None
     stats_compression: bool | None = None
     file_flush_interval: Duration = ""
     file_flush_min_size_kb: int | None = msgspec.field(default=None, name="fileFlushMinSizeKb")
-    connection_settings: dict[str, Any] | None = None
+    connection_settings: Annotated[ConnectionSettings | None, Meta(description="Limits of the proxy.")] = None

@@ -1,4 +1,6 @@
-"""How proxies are started: Envoy's threads and environment, as ProxyConfig objects, annotations and MeshConfig say.
+"""How proxies are started: Envoy's threads, environment and bootstrap.
+
+Threads and environment are as ProxyConfig objects, annotations and MeshConfig say.
 
 Istio's precedence: an object that selects the workload, the workload's annotation `proxy.istio.io/config`, an object of
 its namespace, one of the root namespace, MeshConfig's `defaultConfig`. Numbers are taken from the first that has one,
@@ -19,6 +21,7 @@ from fairlead.ir.proxyconfig import ProxyConfig
 from fairlead.ir.view import pairs, selects
 from fairlead.model.decode import decode
 from fairlead.model.diagnostic import Origin, Problem, Severity
+from fairlead.model.launch import BootstrapPatch
 from fairlead.model.path import ROOT, FieldPath
 from fairlead.model.ref import NamespacedName
 from fairlead.model.yaml import YAMLError, parse_documents
@@ -38,10 +41,14 @@ class StartLayer(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StartLayers(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is said of all workloads of a namespace, and what objects say that select the workload."""
+    """What is said of all workloads of a namespace, and what objects say that select the workload.
+
+    `bootstrap` are the changes that EnvoyFilters make to Envoy's bootstrap, in order.
+    """
 
     general: StartLayer = StartLayer()
     workload: StartLayer = StartLayer()
+    bootstrap: tuple[BootstrapPatch, ...] = ()
 
 
 class ProxyStart(msgspec.Struct, frozen=True):

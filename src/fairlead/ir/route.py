@@ -15,7 +15,7 @@ from fairlead.ir.filters import Pairs
 from fairlead.ir.traffic import RetryPolicy
 from fairlead.ir.visibility import concerned
 from fairlead.model.diagnostic import Origin
-from fairlead.model.ref import NamespacedName
+from fairlead.model.ref import NamespacedName, Ref
 
 MESH = "mesh"
 
@@ -194,6 +194,7 @@ class RouteSet(msgspec.Struct, frozen=True):
 
     `gateway_api`: it was written in the Gateway API. Then path prefixes match whole segments, a missing backend
     answers 500, and a sidecar takes the rules only from its own namespace (first) or from that of the host.
+    `ingress`: it has the rules of all Ingresses of a host. Path prefixes match whole segments there, too.
     """
 
     key: NamespacedName
@@ -206,6 +207,12 @@ class RouteSet(msgspec.Struct, frozen=True):
     export_to: tuple[str, ...] = ()
     created: str = ""
     gateway_api: bool = False
+    ingress: bool = False
+
+    @property
+    def whole_segments(self) -> bool:
+        """Whether a path prefix stands for whole segments of paths."""
+        return self.gateway_api or self.ingress
 
 
 def _mesh_hosts(_: NamespacedName, routes: RouteSet) -> tuple[str, ...]:
@@ -237,6 +244,11 @@ def _not_asking(_: NamespacedName, routes: RouteSet) -> list[str]:
     return [""] if found and MESH in routes.gateways else []
 
 
+def _objects(key: NamespacedName, routes: RouteSet) -> set[Ref]:
+    rules = (*routes.http, *routes.tls, *routes.tcp)
+    return {rule.origin.ref for rule in rules if (rule.origin.ref.namespace, rule.origin.ref.name) != key}
+
+
 def _destinations(_: NamespacedName, routes: RouteSet) -> set[str]:
     rules = (*routes.http, *routes.tls, *routes.tcp)
     return {to.destination.host for rule in rules for to in rule.routes}
@@ -258,6 +270,8 @@ ROUTES_CONCERNING = ROUTES.index("concerning", _concerning)
 ROUTES_BY_DESTINATION = ROUTES.index("destination", _destinations)
 """Route sets under each host to which they lead."""
 ROUTES_BY_GATEWAY = ROUTES.index("gateway", lambda key, routes: [one for one in routes.gateways if one != MESH])
+ROUTES_BY_OBJECT = ROUTES.index("object", _objects)
+"""Route sets under the objects of their rules, where these have other names than the set."""
 ROUTES_NOT_ASKING = ROUTES.index("not-asking", _not_asking)
 """The route sets for sidecars by which proxies reach hosts otherwise than by requests that wait, under ""."""
 ROUTES_WITH_SOURCE_LABELS = ROUTES.index("source-labels", _with_source_labels)

@@ -9,6 +9,7 @@ import msgspec
 from fairlead.ir.filters import Pairs
 from fairlead.ir.learned import OnDemand
 from fairlead.model.launch import AppPort, Capture
+from fairlead.model.nodeid import NodeId
 
 _OWN = ("NAME", "INSTANCE_IPS", "MESH_ID", "INTERCEPTION_MODE")
 _FIELDS = ("NAMESPACE", "LABELS", "SERVICE_ACCOUNT", "WORKLOAD_NAME", "CLUSTER_ID", "NETWORK", "LOCALITY")
@@ -22,6 +23,8 @@ _FURTHER = (
 )
 _KNOWN = frozenset((*_OWN, *_FIELDS, *_FURTHER))
 """Metadata that stands in fields of its own, or is the proxy's alone."""
+KNOWS_PEERS = "ENABLE_SELF_DISCOVERY"
+"""Istio's metadata of proxies that want to know the instances of their own workload."""
 _ON_DEMAND = ("auto", "true", "false")
 
 
@@ -29,7 +32,8 @@ class View(msgspec.Struct, frozen=True, cache_hash=True):
     """The attributes of a proxy on which its configuration may depend.
 
     `addresses` are the proxy's own; `labels` are sorted pairs. `version` is the agent's, and `metadata` what else its
-    node says in words (for patches that ask). `on_demand` is whether it asks for clusters when it needs them.
+    node says in words (for patches that ask). `on_demand` is whether it asks for clusters when it needs them;
+    `knows_peers` whether it is told where the instances of its own workload are (Istio's ENABLE_SELF_DISCOVERY).
     """
 
     type: Literal["sidecar", "router"]
@@ -47,6 +51,7 @@ class View(msgspec.Struct, frozen=True, cache_hash=True):
     version: str = ""
     metadata: Pairs = ()
     on_demand: OnDemand = ""
+    knows_peers: bool = False
 
     @property
     def client(self) -> Client:
@@ -78,18 +83,15 @@ def view_of_node(node_id: str, metadata: dict[str, Any]) -> View:
 
     Raises ValueError where the id has another form.
     """
-    parts = node_id.split("~")
-    if len(parts) != 4 or parts[0] not in ("sidecar", "router"):
-        raise ValueError(f"{node_id!r} is not a node id such as sidecar~10.0.0.1~name.namespace~namespace.svc.suffix")
-    kind, address, name, domain = parts
-    _, _, suffix = domain.partition(".svc.")
-    raw_ips = str(metadata.get("INSTANCE_IPS") or address)
+    node = NodeId.parse(node_id)
+    kind, suffix = node.type, node.domain.partition(".svc.")[2]
+    raw_ips = str(metadata.get("INSTANCE_IPS") or node.address)
     capture = metadata.get("FAIRLEAD_CAPTURE") or {"mode": "redirect" if kind == "sidecar" else "none"}
     labels = cast("dict[str, Any]", metadata.get("LABELS") or {})
     on_demand = str(metadata.get("FAIRLEAD_ON_DEMAND") or "")
     return View(
         type=cast("Literal['sidecar', 'router']", kind),
-        namespace=str(metadata.get("NAMESPACE") or name.rpartition(".")[2]),
+        namespace=str(metadata.get("NAMESPACE") or node.namespace),
         labels=pairs({key: str(value) for key, value in labels.items()}),
         service_account=str(metadata.get("SERVICE_ACCOUNT") or "default"),
         addresses=tuple(one for one in raw_ips.split(",") if one),
@@ -101,6 +103,7 @@ def view_of_node(node_id: str, metadata: dict[str, Any]) -> View:
         ports=tuple(msgspec.convert(one, AppPort, strict=False) for one in metadata.get("FAIRLEAD_PORTS") or ()),
         domain_suffix=suffix or "cluster.local",
         version=str(metadata.get("FAIRLEAD_VERSION") or metadata.get("ISTIO_VERSION") or ""),
+        knows_peers=metadata.get(KNOWS_PEERS) == "true",
         on_demand=cast("OnDemand", on_demand) if on_demand in _ON_DEMAND else "",
         metadata=pairs({key: one for key, one in metadata.items() if key not in _KNOWN and isinstance(one, str)}),
     )

@@ -35,6 +35,20 @@ class AppPort(msgspec.Struct, frozen=True, omit_defaults=True):
     protocol: str = ""
 
 
+class BootstrapPatch(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A change of Envoy's bootstrap: `value` is a serialised Envoy `Bootstrap`, merged into what the agent makes.
+
+    `version` is a regular expression for the agent's version, `metadata` what the proxy's node must say (both: "" or
+    nothing for any); `source` names the object and field.
+    """
+
+    value: bytes
+    source: str = ""
+    replace_lists: bool = False
+    version: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
 class AgentConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """An agent's configuration file (JSON). Paths are absolute; times are seconds.
 
@@ -44,7 +58,7 @@ class AgentConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     `workload_group` names the WorkloadGroup (in `namespace`) as whose member it joins: then the control plane writes
     its entry, and `entry` stays empty; `service_account`, `labels` and `readiness` must be the group's.
     `concurrency` is the number of Envoy's worker threads, 0 for one for each core; `proxy_env` is added to Envoy's
-    environment.
+    environment. `bootstrap` are changes of Envoy's bootstrap, in order.
     """
 
     name: str
@@ -79,5 +93,6 @@ class AgentConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     drain_seconds: float = 45
     concurrency: int = 1
     proxy_env: dict[str, str] = {}
+    bootstrap: tuple[BootstrapPatch, ...] = ()
     envoy: str = ""
     envoy_log_level: str = "warning"

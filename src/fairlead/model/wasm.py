@@ -9,14 +9,15 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from fairlead.model.diagnostic import Problem
-from fairlead.model.findings import duplicate, forbidden, invalid, no_effect, required
+from fairlead.model.diagnostic import Problem, has_errors
+from fairlead.model.findings import doubtful, duplicate, forbidden, invalid, no_effect, required
 from fairlead.model.object import Spec
 from fairlead.model.path import FieldPath
 
 PHASES = Literal["UNSPECIFIED_PHASE", "AUTHN", "AUTHZ", "STATS"]
 _SCHEMES = ("", "file", "http", "https", "oci")
 _SHA = re.compile(r"[a-f0-9]{64}\Z")
+_NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f]|%(?![0-9A-Fa-f]{2})")
 _MOST_VARIABLES = 256
 _LONGEST = 2048
 
@@ -93,7 +94,7 @@ def module_problems(said: ModuleFields, path: FieldPath) -> Iterator[Problem]:
     """Istio's validation of a module, and what of it has no effect here."""
     wrong = tuple(_url(said.url, path / "url"))
     yield from wrong
-    if not wrong:
+    if not has_errors(wrong):
         yield from _fetching_problems(said, path)
     env = said.vm_config.env if said.vm_config is not None else ()
     where = path.child("vmConfig", "env")
@@ -110,8 +111,6 @@ def module_problems(said: ModuleFields, path: FieldPath) -> Iterator[Problem]:
 def _fetching_problems(said: ModuleFields, path: FieldPath) -> Iterator[Problem]:
     if said.sha256 and not _SHA.match(said.sha256):
         yield invalid(path / "sha256", "sha256 field must match [a-f0-9]{64} pattern", "Give it in lower case.")
-    elif said.sha256 and module_path(said.url):
-        yield no_effect(path / "sha256", "Files are not checked.")
     for name, value in (
         ("imagePullPolicy", said.image_pull_policy not in ("", "UNSPECIFIED_POLICY")),
         ("imagePullSecret", said.image_pull_secret),
@@ -128,6 +127,9 @@ def _url(url: str, path: FieldPath) -> Iterator[Problem]:
     if not url:
         yield required(path, "url field needs to be set", "Such as file:///etc/envoy/module.wasm.")
         return
+    if _NOT_IN_URLS.search(url):
+        yield invalid(path, f"{url!r} is not a URL", "Write other characters as %XX.")
+        return
     try:
         scheme = urlsplit(url).scheme if "://" in url else ""
     except ValueError as error:
@@ -138,6 +140,6 @@ def _url(url: str, path: FieldPath) -> Iterator[Problem]:
     elif scheme != "file":
         parts = urlsplit(module_url(url))
         if not parts.hostname or not parts.path.strip("/"):
-            yield invalid(path, "a module to fetch needs a host and a path", "Such as oci://registry.test/plugin:1.")
+            yield doubtful(path, "a module to fetch has a host and a path", "Such as oci://registry.test/plugin:1.")
     elif not module_path(url).startswith("/"):
         yield invalid(path, "a file needs an absolute path", "Such as file:///etc/envoy/module.wasm.")

@@ -22,10 +22,10 @@ from fairlead.envoy.resource import LISTENER
 from fairlead.envoy.routematch import is_catch_all, route_match
 from fairlead.inc import Reader, rule
 from fairlead.ir.authn import REQUEST_POLICIES_BY_NAMESPACE
-from fairlead.ir.gateway import GATEWAYS
+from fairlead.ir.gateway import GATEWAYS, GATEWAYS_BY_OBJECT
 from fairlead.ir.host import HOSTS, HOSTS_BY_NAME, HostKey
 from fairlead.ir.mesh import MESH_KEY
-from fairlead.ir.route import ROUTES, WRITTEN_ROUTES, HttpRule, RouteSet
+from fairlead.ir.route import ROUTES, ROUTES_BY_OBJECT, WRITTEN_ROUTES, HttpRule, RouteSet
 from fairlead.ir.security import (
     ACCESS_POLICIES,
     ACCESS_POLICIES_BY_NAMESPACE,
@@ -169,8 +169,9 @@ class Origins:
         servers = [
             server
             for one in self._model.publisher.origins(view, LISTENER, listener)
-            if isinstance(one, Ref) and one.kind == "Gateway"
-            for row in [self._model.engine.get(GATEWAYS, NamespacedName(one.namespace, one.name))]
+            if isinstance(one, Ref)
+            for at in self._model.engine.find(GATEWAYS_BY_OBJECT, one)
+            for row in [self._model.engine.get(GATEWAYS, at)]
             if row is not None
             for server in row.servers
         ]
@@ -193,7 +194,10 @@ class Origins:
         key = NamespacedName(ref.namespace, ref.name)
         found = self._model.engine.get(ROUTES, key)
         if found is None:
-            return self.placed(Origin(ref))
+            # What stands for an Ingress or an HTTPRoute has a name of its own.
+            others = (self._model.engine.get(ROUTES, at) for at in self._model.engine.find(ROUTES_BY_OBJECT, ref))
+            made = next((rule for one in others if one is not None and (rule := self._rule(one, route))), ())
+            return self.placed(*(made or (Origin(ref),)))
         made = self._rule(found, route)
         return self.placed(*made) if made else self.placed(found.origin)
 
@@ -215,7 +219,7 @@ class Origins:
                 name = f"{said.name}.{match.name}" if match is not None and match.name else said.name
                 if name != route.name:
                     continue
-                made = route_match(match, gateway_api=routes.gateway_api)
+                made = route_match(match, whole_segments=routes.whole_segments)
                 if made.SerializeToString(deterministic=True) == asked:
                     return (self._match_field(said, at), said.origin) if match is not None else (said.origin,)
         return ()

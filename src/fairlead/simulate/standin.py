@@ -116,7 +116,7 @@ class FileWorkloads:
             if not any(selects(gateway.selector, one) for one in labels):
                 labels.append(gateway.selector)
                 number += 1
-                ref = gateway.origin.ref
+                ref = gateway.origin.ref._replace(namespace=gateway.key.namespace)
                 yield self._router(ref.name, ref, gateway.selector, ref.name, f"{_BLOCK}.255.{number}")
 
     def _gateways(self) -> list[Any]:

@@ -17,6 +17,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 
 from fairlead.envoy.resource import Resource
+from fairlead.model.nodeid import NodeId, called
 from fairlead.xds.messages import DeltaRequest, ProtocolError, Response, SotwRequest
 from fairlead.xds.patch import PATCH, between
 
@@ -36,6 +37,16 @@ class Node(msgspec.Struct, frozen=True):
     zone: str = ""
     sub_zone: str = ""
     agent: str = ""
+
+    @property
+    def parts(self) -> NodeId:
+        """What the id says."""
+        return NodeId.of(self.id)
+
+    @property
+    def called(self) -> str:
+        """`NAME.NAMESPACE`, or the id itself where it has another form."""
+        return called(self.id)
 
 
 def _field(tag: bytes, content: bytes) -> bytes:

@@ -79,6 +79,30 @@ _COMPILED = (
         "Correct the destination, or create what it names.",
     ),
     Code(
+        "FL0203",
+        "IngressNotServed",
+        WARNING,
+        "An Ingress is not served, though no other controller's class says so: it has no class and the mode is STRICT, "
+        "its class does not exist, or Ingress is switched off.",
+        "Set ingressClassName to an IngressClass whose controller is istio.io/ingress-controller, or set the mesh's "
+        "ingressControllerMode.",
+    ),
+    Code(
+        "FL0204",
+        "CertificateApart",
+        WARNING,
+        "Rules of a host are bound to the oldest Ingress that has any. Another Ingress has a certificate for the host: "
+        "requests that come over TLS with that one find no rule (404).",
+        "Have the certificate in the Ingress with the rules.",
+    ),
+    Code(
+        "FL0205",
+        "IngressPortUnknown",
+        WARNING,
+        "An Ingress names a port of a Service that has none of that name: the path is not served.",
+        "Name a port that the Service has, or its number.",
+    ),
+    Code(
         "FL0310",
         "PortsDisagree",
         WARNING,
@@ -107,6 +131,7 @@ _COMPILED = (
         "The provider of a CUSTOM policy is missing or unusable: requests that the policy is for are refused.",
         "Define the provider in MeshConfig's extensionProviders.",
     ),
+    Code("FL0104", "NamespaceUnseen", WARNING, "No discovery selector chooses a namespace that has objects."),
     Code("FL2000", "SidecarLeftOut", WARNING, "Another Sidecar is in force for the same workloads.", "Join the two."),
     Code(
         "FL2001",
@@ -131,10 +156,12 @@ _COMPILED = (
     Code("FL3501", "OnDemandNoEffect", WARNING, "An annotation about clusters on demand has no effect."),
 )
 _RUNNING = (
+    Code("FL2403", "BootstrapRefused", ERROR, "An Envoy does not start with the bootstrap that EnvoyFilters make."),
     Code("FL2600", "Capture", ERROR, "Rules that capture traffic cannot be made or put in force."),
     Code("FL2601", "AuthorityEnds", WARNING, "A certificate of the authority ends soon.", "`fairlead ca rotate start`"),
     Code("FL2602", "RotationHeld", ERROR, "Proxies are not far enough for the next step of a rotation."),
     Code("FL2603", "JoinIssuers", ERROR, "The file of issuers whose tokens may join cannot be used."),
+    Code("FL2604", "TrustDomainDiffers", ERROR, "Identities are issued in another trust domain than MeshConfig says."),
     Code("FL2802", "Unreadable", ERROR, "A file is not there, cannot be read, or is no YAML."),
     Code("FL3600", "NoUrl", ERROR, "A test's `to` is no URL that can be understood."),
     Code("FL3601", "NothingExpected", ERROR, "A test lacks a caller or what is expected, or says both in two ways."),

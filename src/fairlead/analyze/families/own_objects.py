@@ -39,7 +39,6 @@ _REMOVED_GROUPS = {
     "rbac.istio.io": "AuthorizationPolicy",
 }
 _ELSEWHERE = {
-    ("networking.k8s.io", "Ingress"): "Use Gateway and VirtualService.",
     ("networking.k8s.io", "NetworkPolicy"): "Use AuthorizationPolicy; this one is for the network of a cluster.",
     ("install.istio.io", "IstioOperator"): "Settings of the mesh stand in the ConfigMap istio-system/istio.",
     ("telemetry.istio.io", "Metrics"): "Use Telemetry.",

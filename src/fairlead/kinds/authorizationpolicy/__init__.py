@@ -28,6 +28,7 @@ KIND: Kind[AuthorizationPolicy] = Kind(
     categories=("istio-io", "security-istio-io"),
     columns=(Column("Action", _action, description="What happens to a request that a rule matches."),),
     validate=validate,
+    tried=True,
     lower=lower,
     emit={Stage.HTTP_FILTERS: http_filters, Stage.NETWORK_FILTERS: network_filters},
 )

@@ -43,8 +43,7 @@ def _filters(r: Reader, scope: FilterScope, *, tcp: bool) -> Iterator[Filter]:
     if not chosen:
         return
     trust_domains = (mesh.trust_domain, *mesh.trust_domain_aliases)
-    # A CUSTOM policy that is only tried would have to ask; Istio's does. Here it has no effect, and a warning says so.
-    custom = [one for one in chosen if one.action == "CUSTOM" and not one.dry_run]
+    custom = [one for one in chosen if one.action == "CUSTOM"]
     yield from asking_filters(r, custom, mesh, tcp=tcp, trust_domains=trust_domains)
     for one in rbac_filters(chosen, tcp=tcp, trust_domains=trust_domains):
         yield Filter(one.name, one.type_url, one.config, Phase.AUTHZ, one.position, one.origins)

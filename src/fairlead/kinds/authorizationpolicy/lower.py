@@ -10,7 +10,7 @@ import msgspec
 from fairlead.inc import Reader
 from fairlead.ir import security
 from fairlead.ir.attachment import targets_of
-from fairlead.ir.kind import Emission
+from fairlead.ir.kind import DRY_RUN, Emission
 from fairlead.ir.security import ACCESS_POLICIES, AccessPolicy, AccessRule
 from fairlead.ir.view import pairs
 from fairlead.kinds.authorizationpolicy.spec import AuthorizationPolicy, Rule
@@ -19,8 +19,6 @@ from fairlead.model.object import Object, Spec
 from fairlead.model.path import SPEC
 from fairlead.model.ref import NamespacedName
 
-DRY_RUN = "istio.io/dry-run"
-"""The annotation that lets a policy be judged but not enforced."""
 TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from fairlead.ir.kind import DRY_RUN
 from fairlead.kinds.authorizationpolicy.conditions import attribute_problems
-from fairlead.kinds.authorizationpolicy.lower import DRY_RUN, FALSE, TRUE
+from fairlead.kinds.authorizationpolicy.lower import FALSE, TRUE
 from fairlead.kinds.authorizationpolicy.spec import AuthorizationPolicy, Operation, Rule, Source
 from fairlead.model.diagnostic import Problem, Severity
 from fairlead.model.object import Object
@@ -41,9 +42,9 @@ def validate(obj: Object[AuthorizationPolicy]) -> Iterator[Problem]:
 
 def _dry_run(annotations: dict[str, str], action: str) -> Iterator[Problem]:
     value = annotations.get(DRY_RUN)
-    if action in ("CUSTOM", "AUDIT") and value in TRUE:
-        said = f"a policy with action {action} cannot be tried: it has no effect"
-        yield Problem(METADATA.child("annotations", DRY_RUN), said, Severity.WARNING, "Use ALLOW or DENY.", "FL0101")
+    if action in ("CUSTOM", "AUDIT") and value is not None:
+        said = f"a policy with action {action} cannot be tried, only ALLOW and DENY"
+        yield Problem(METADATA.child("annotations", DRY_RUN), said, remedy="Remove the annotation.")
     if value is not None and value not in TRUE | FALSE:
         yield Problem(METADATA.child("annotations", DRY_RUN), f"{value!r} is neither true nor false")
 

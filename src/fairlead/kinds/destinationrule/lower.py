@@ -9,6 +9,7 @@ from fairlead.ir import traffic as ir
 from fairlead.ir.filters import Pairs
 from fairlead.ir.kind import Emission
 from fairlead.ir.locality import Distribution, LocalityLb
+from fairlead.ir.pools import http_pool, outlier_detection, tcp_pool
 from fairlead.ir.visibility import DOMAIN_SUFFIX, full_name
 from fairlead.kinds.destinationrule import spec as api
 from fairlead.model.diagnostic import Origin
@@ -16,9 +17,6 @@ from fairlead.model.duration import parse_duration
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC
 from fairlead.model.ref import NamespacedName
-
-_PING_TIMEOUT = 20.0
-"""Seconds to wait for the answer to a PING where the rule does not say: Envoy wants to be told, and gRPC waits so."""
 
 
 def lower(_: Reader, obj: Object[api.DestinationRuleSpec]) -> Iterable[Emission]:
@@ -61,9 +59,9 @@ def _policy(policy: api.TrafficPolicySpec | None) -> ir.Policy:
         return ir.Policy()
     return ir.Policy(
         load_balancer=_balancer(policy.load_balancer),
-        tcp=_tcp(policy.connection_pool),
-        http=_http(policy.connection_pool),
-        outlier=_outlier(policy.outlier_detection),
+        tcp=tcp_pool(policy.connection_pool),
+        http=http_pool(policy.connection_pool),
+        outlier=outlier_detection(policy.outlier_detection),
         tls=_tls(policy.tls),
         proxy_protocol=policy.proxy_protocol.version if policy.proxy_protocol else "",
         tunnel=_tunnel(policy.tunnel),
@@ -93,9 +91,9 @@ def _ports(policy: api.TrafficPolicySpec | None) -> tuple[ir.PortPolicy, ...]:
             one.port.number,
             ir.Policy(
                 load_balancer=_balancer(one.load_balancer),
-                tcp=_tcp(one.connection_pool),
-                http=_http(one.connection_pool),
-                outlier=_outlier(one.outlier_detection),
+                tcp=tcp_pool(one.connection_pool),
+                http=http_pool(one.connection_pool),
+                outlier=outlier_detection(one.outlier_detection),
                 tls=_tls(one.tls),
             ),
         )
@@ -119,7 +117,7 @@ def _balancer(settings: api.LoadBalancerSettings | None) -> ir.LoadBalancer | No
         warmup=_seconds(warmup.duration if warmup else settings.warmup_duration_secs) or 0,
         warmup_minimum_percent=(warmup.minimum_percent or 0) if warmup else 0,
         warmup_aggression=(warmup.aggression or 0) if warmup else 0,
-        locality=_locality(settings.locality_lb_setting),
+        locality=_locality(settings.locality_lb_setting) or _zones(settings.zone_aware_lb_setting),
         utilization=_utilization(settings.backend_utilization),
     )
 
@@ -132,6 +130,19 @@ def _locality(setting: api.LocalityLoadBalancerSetting | None) -> LocalityLb | N
         distribute=tuple(Distribution(one.from_, tuple(sorted(one.to.items()))) for one in setting.distribute),
         failover=tuple((one.from_, one.to) for one in setting.failover),
         priority=setting.failover_priority,
+    )
+
+
+def _zones(setting: api.ZoneAwareLoadBalancerSetting | None) -> LocalityLb | None:
+    if setting is None:
+        return None
+    return LocalityLb(
+        enabled=setting.enabled is not False,
+        failover=tuple((one.from_, one.to) for one in setting.failover),
+        priority=setting.failover_priority,
+        forced=True,
+        zone_aware=True,
+        minimum=setting.min_cluster_size,
     )
 
 
@@ -159,62 +170,6 @@ def _hash(settings: api.ConsistentHashLB | None) -> ir.HashPolicy | None:
         cookie_attributes=tuple((one.name, one.value) for one in cookie.attributes),
         source_ip=bool(settings.use_source_ip),
         query=settings.http_query_parameter_name or "",
-    )
-
-
-def _tcp(pool: api.ConnectionPoolSettings | None) -> ir.TcpPool | None:
-    """Istio overrides a connection pool as one: where any of it is given, both parts are said here."""
-    if pool is None:
-        return None
-    tcp = pool.tcp or api.TCPSettings()
-    keepalive = tcp.tcp_keepalive
-    return ir.TcpPool(
-        max_connections=tcp.max_connections or None,
-        connect_timeout=_seconds(tcp.connect_timeout),
-        keepalive=ir.TcpKeepalive(keepalive.probes, _seconds(keepalive.time) or 0, _seconds(keepalive.interval) or 0)
-        if keepalive
-        else None,
-        idle_timeout=_seconds(tcp.idle_timeout),
-        max_connection_duration=_seconds(tcp.max_connection_duration),
-    )
-
-
-def _http(pool: api.ConnectionPoolSettings | None) -> ir.HttpPool | None:
-    if pool is None:
-        return None
-    http = pool.http or api.HTTPSettings()
-    return ir.HttpPool(
-        max_pending_requests=http.http1_max_pending_requests or None,
-        max_requests=http.http2_max_requests or None,
-        max_requests_per_connection=http.max_requests_per_connection or None,
-        max_retries=http.max_retries or None,
-        idle_timeout=_seconds(http.idle_timeout),
-        h2_upgrade=http.h2_upgrade_policy,
-        use_client_protocol=http.use_client_protocol,
-        max_concurrent_streams=http.max_concurrent_streams or None,
-        ping=_ping(http.http2_keep_alive),
-    )
-
-
-def _ping(keepalive: api.Http2KeepAlive | None) -> ir.Ping | None:
-    if keepalive is None or keepalive.interval is None:
-        return None
-    return ir.Ping(parse_duration(keepalive.interval), _seconds(keepalive.timeout) or _PING_TIMEOUT)
-
-
-def _outlier(outlier: api.OutlierDetection | None) -> ir.OutlierDetection | None:
-    """Outlier detection. `min_health_percent` is always said: Istio's default of 0 switches panic mode off."""
-    if outlier is None:
-        return None
-    return ir.OutlierDetection(
-        consecutive_5xx=outlier.consecutive_5xx_errors,
-        consecutive_gateway=outlier.consecutive_gateway_errors,
-        consecutive_local_origin=outlier.consecutive_local_origin_failures,
-        split_local_origin=outlier.split_external_local_origin_errors,
-        interval=_seconds(outlier.interval),
-        base_ejection=_seconds(outlier.base_ejection_time),
-        max_ejection_percent=outlier.max_ejection_percent or None,
-        min_health_percent=outlier.min_health_percent,
     )
 
 

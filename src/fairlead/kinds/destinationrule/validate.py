@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fairlead.ir.localityrules import check_failover, check_locality
+from fairlead.ir.pools import outlier_problems, pool_problems, time_problems
 from fairlead.kinds.destinationrule import spec as api
 from fairlead.model.diagnostic import Problem
-from fairlead.model.findings import deprecated, doubtful, duplicate, forbidden, invalid, no_effect, required
+from fairlead.model.findings import deprecated, doubtful, duplicate, forbidden, invalid, required
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC, FieldPath
 from fairlead.model.syntax import (
@@ -17,20 +18,12 @@ from fairlead.model.syntax import (
     label_problems,
     port_problems,
     selector_problems,
-    wrong_duration,
     wrong_fqdn,
     wrong_wildcard_domain,
 )
 
 _GROUPS = ("load_balancer", "connection_pool", "outlier_detection", "tls")
 _MAGLEV_LIMIT = 5_000_011
-_LIMITS = [
-    "http1MaxPendingRequests",
-    "http2MaxRequests",
-    "maxRequestsPerConnection",
-    "maxRetries",
-    "maxConcurrentStreams",
-]
 
 
 def validate(obj: Object[api.DestinationRuleSpec]) -> Iterator[Problem]:
@@ -66,11 +59,6 @@ def _selector(selector: api.WorkloadSelector, export_to: tuple[str, ...], namesp
         yield invalid(SPEC / "exportTo", message, "Use '.', or remove exportTo.")
 
 
-def _time(path: FieldPath, text: str | None, *, zero: bool = False) -> Iterator[Problem]:
-    if text is not None and (fault := wrong_duration(text, zero=zero)):
-        yield invalid(path, fault, "Durations look like 1h, 30s or 250ms.")
-
-
 def _policy(path: FieldPath, policy: api.TrafficPolicySpec | None) -> Iterator[Problem]:
     if policy is None:
         return
@@ -93,8 +81,8 @@ def _policy(path: FieldPath, policy: api.TrafficPolicySpec | None) -> Iterator[P
 
 
 def _groups(path: FieldPath, policy: api.TrafficPolicySpec | api.PortTrafficPolicy) -> Iterator[Problem]:
-    yield from _outlier(path / "outlierDetection", policy.outlier_detection)
-    yield from _pool(path / "connectionPool", policy.connection_pool)
+    yield from outlier_problems(path / "outlierDetection", policy.outlier_detection)
+    yield from pool_problems(path / "connectionPool", policy.connection_pool)
     yield from _balancer(path / "loadBalancer", policy.load_balancer, outlier=policy.outlier_detection is not None)
     yield from _tls(path / "tls", policy.tls)
 
@@ -105,64 +93,6 @@ def _tunnel(path: FieldPath, tunnel: api.TunnelSettings) -> Iterator[Problem]:
     if wrong_fqdn(tunnel.target_host) and not is_ip(tunnel.target_host):
         yield invalid(path / "targetHost", "tunnel target host must be a full host name or an IP address")
     yield from port_problems(tunnel.target_port, path / "targetPort")
-
-
-def _outlier(path: FieldPath, outlier: api.OutlierDetection | None) -> Iterator[Problem]:
-    if outlier is None:
-        return
-    yield from _time(path / "baseEjectionTime", outlier.base_ejection_time)
-    yield from _time(path / "interval", outlier.interval)
-    if outlier.consecutive_errors:
-        yield deprecated(path / "consecutiveErrors", "consecutiveGatewayErrors or consecutive5xxErrors")
-    if outlier.consecutive_local_origin_failures and not outlier.split_external_local_origin_errors:
-        message = "is only counted with splitExternalLocalOriginErrors"
-        yield invalid(path / "consecutiveLocalOriginFailures", message, "Set splitExternalLocalOriginErrors: true.")
-    percents = (("maxEjectionPercent", outlier.max_ejection_percent), ("minHealthPercent", outlier.min_health_percent))
-    for name, value in percents:
-        if not 0 <= value <= 100:
-            yield invalid(path / name, f"percentage {value} is not in range 0..100")
-
-
-def _pool(path: FieldPath, pool: api.ConnectionPoolSettings | None) -> Iterator[Problem]:
-    if pool is None:
-        return
-    if pool.http is None and pool.tcp is None:
-        yield required(path, "connection pool must have at least one field", "Remove it, or give http or tcp.")
-    if pool.http is not None:
-        yield from _http_pool(path / "http", pool.http)
-    if pool.tcp is not None:
-        tcp, where = pool.tcp, path / "tcp"
-        if tcp.max_connections < 0:
-            yield invalid(where / "maxConnections", "must not be negative")
-        yield from _time(where / "connectTimeout", tcp.connect_timeout)
-        yield from _time(where / "maxConnectionDuration", tcp.max_connection_duration)
-        yield from _time(where / "idleTimeout", tcp.idle_timeout, zero=True)
-        if tcp.tcp_keepalive is not None:
-            yield from _time(where.child("tcpKeepalive", "time"), tcp.tcp_keepalive.time)
-            yield from _time(where.child("tcpKeepalive", "interval"), tcp.tcp_keepalive.interval)
-
-
-def _http_pool(path: FieldPath, http: api.HTTPSettings) -> Iterator[Problem]:
-    limits = (
-        http.http1_max_pending_requests,
-        http.http2_max_requests,
-        http.max_requests_per_connection,
-        http.max_retries,
-        http.max_concurrent_streams,
-    )
-    for name, value in zip(_LIMITS, limits, strict=True):
-        if value < 0:
-            yield invalid(path / name, "must not be negative")
-    yield from _time(path / "idleTimeout", http.idle_timeout)
-    if http.h2_upgrade_policy == "UPGRADE" and http.use_client_protocol:
-        message = "useClientProtocol must not be true when h2UpgradePolicy is UPGRADE"
-        yield forbidden(path / "useClientProtocol", message, "Leave one of them.")
-    keepalive, where = http.http2_keep_alive, path / "http2KeepAlive"
-    if keepalive is not None:
-        if keepalive.interval is None:
-            yield required(where / "interval", "interval is required for http2KeepAlive")
-        yield from _time(where / "interval", keepalive.interval)
-        yield from _time(where / "timeout", keepalive.timeout)
 
 
 def _balancer(path: FieldPath, settings: api.LoadBalancerSettings | None, *, outlier: bool) -> Iterator[Problem]:
@@ -184,21 +114,20 @@ def _balancer(path: FieldPath, settings: api.LoadBalancerSettings | None, *, out
         yield from check_locality(path / "localityLbSetting", settings.locality_lb_setting, outlier=outlier)
     if settings.zone_aware_lb_setting is not None:
         yield from check_failover(path.child("zoneAwareLbSetting", "failover"), settings.zone_aware_lb_setting.failover)
-        yield no_effect(path / "zoneAwareLbSetting")
-    yield from _time(path / "warmupDurationSecs", settings.warmup_duration_secs)
+    yield from time_problems(path / "warmupDurationSecs", settings.warmup_duration_secs)
     if settings.warmup_duration_secs is not None and settings.warmup is not None:
         said = "only one of warmupDurationSecs or warmup can be set"
         yield forbidden(path / "warmup", said, "Remove warmupDurationSecs.")
     if settings.warmup_duration_secs is not None:
         yield deprecated(path / "warmupDurationSecs", "warmup.duration")
     if settings.warmup is not None:
-        yield from _time(path.child("warmup", "duration"), settings.warmup.duration)
+        yield from time_problems(path.child("warmup", "duration"), settings.warmup.duration)
 
 
 def _utilization(path: FieldPath, settings: api.BackendUtilizationLB) -> Iterator[Problem]:
-    yield from _time(path / "blackoutPeriod", settings.blackout_period, zero=True)
-    yield from _time(path / "weightExpirationPeriod", settings.weight_expiration_period, zero=True)
-    yield from _time(path / "weightUpdatePeriod", settings.weight_update_period)
+    yield from time_problems(path / "blackoutPeriod", settings.blackout_period, zero=True)
+    yield from time_problems(path / "weightExpirationPeriod", settings.weight_expiration_period, zero=True)
+    yield from time_problems(path / "weightUpdatePeriod", settings.weight_update_period)
     if settings.error_utilization_penalty is not None and settings.error_utilization_penalty < 0:
         yield invalid(path / "errorUtilizationPenalty", "must not be negative")
 
@@ -218,7 +147,7 @@ def _hash(path: FieldPath, settings: api.ConsistentHashLB) -> Iterator[Problem]:
         where = path / "httpCookie"
         if not settings.http_cookie.name:
             yield required(where / "name", "name required for httpCookie")
-        yield from _time(where / "ttl", settings.http_cookie.ttl, zero=True)
+        yield from time_problems(where / "ttl", settings.http_cookie.ttl, zero=True)
     if settings.minimum_ring_size:
         yield deprecated(path / "minimumRingSize", "ringHash.minimumRingSize")
         if settings.ring_hash is not None or settings.maglev is not None:

@@ -13,6 +13,7 @@ from fairlead.model.findings import doubtful, forbidden, invalid, no_effect, req
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC, FieldPath
 from fairlead.model.regex import regex_fault
+from fairlead.model.syntax import port_problems
 from fairlead.model.target import WorkloadSelector, selector_problems, target_problems, unserved_targets
 
 NOT_A_MESSAGE = "FL2401"
@@ -94,8 +95,6 @@ def _value(apply_to: ApplyTo, said: Patch, path: FieldPath) -> Iterator[Problem]
         return
     if said.operation == "REMOVE":
         yield doubtful(path, "a value does not count with REMOVE", "Remove it.")
-    if apply_to == "BOOTSTRAP":
-        yield no_effect(path, "Agents make their own bootstrap.")
     if apply_to in _NAMED and said.operation not in ("MERGE", "MERGE_AND_REPLACE_LIST", "REMOVE"):
         if not said.value.get("name"):
             yield required(path / "name", "missing filter name", "Name the filter.")
@@ -117,6 +116,12 @@ def _match(said: ConfigPatch, path: FieldPath) -> Iterator[Problem]:
         return
     if match.context == "WAYPOINT" or match.waypoint is not None:
         yield no_effect(path / ("waypoint" if match.waypoint is not None else "context"), "There are no waypoints.")
+    for_waypoint = match.context == "WAYPOINT"
+    if for_waypoint != (match.waypoint is not None):
+        wrong = "only waypoint can be matched when context is WAYPOINT, and only then"
+        yield forbidden(path, wrong, "Set both, or neither.")
+    if match.waypoint is not None and match.waypoint.port_number:
+        yield from port_problems(match.waypoint.port_number, path.child("waypoint", "portNumber"))
     given = [name for name in _MATCHERS if getattr(match, name) is not None]
     if len(given) > 1:
         yield forbidden(path, f"only one of {', '.join(_JSON_NAME[one] for one in given)} can be set", "Keep one.")

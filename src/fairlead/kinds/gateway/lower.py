@@ -50,7 +50,7 @@ def lower(_: Reader, obj: Object[api.GatewaySpec]) -> Iterable[Emission]:
         created=obj.meta.creation_timestamp or "",
         services=tuple(one.strip() for one in obj.meta.annotations.get(SERVICES, "").split(",") if one.strip()),
     )
-    yield ir.GATEWAYS, key, gateway
+    yield ir.WRITTEN_GATEWAYS, key, gateway
 
 
 def _tls(tls: api.ServerTLSSettings | None, protocol: Protocol) -> ir.ServerTls | None:

@@ -206,13 +206,17 @@ def _uses_certificates(tls: ServerTLSSettings) -> bool:
 
 
 def _sources(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:
-    sources = (tls.credential_name, tls.credential_names, tls.tls_certificates, tls.server_certificate)
+    # Half a pair of files beside a Secret is left over and does no harm.
+    pair = tls.server_certificate and tls.private_key
+    sources = (tls.credential_name, tls.credential_names, tls.tls_certificates, pair)
     if sum(1 for one in sources if one) > 1:
         message = "only one of credential_name, credential_names, tls_certificates, server_certificate can be set"
         yield forbidden(path, message, "Leave one of credentialName, credentialNames, tlsCertificates and the files.")
-    for name, several in (("credentialNames", tls.credential_names), ("tlsCertificates", tls.tls_certificates)):
-        if len(several) > 2:
-            yield invalid(path / name, "has more than two entries", "One RSA and one ECDSA certificate can be used.")
+    remedy = "One RSA and one ECDSA certificate can be used."
+    if len(tls.credential_names) > 2:
+        yield invalid(path / "credentialNames", "has more than two entries", remedy)
+    if len(tls.tls_certificates) > 2:
+        yield doubtful(path / "tlsCertificates", "has more than two entries", remedy)
 
 
 def _certificates(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:

@@ -60,7 +60,7 @@ def _hosts(document: Json) -> list[str]:
     if (
         spec.get("addresses")
         or spec.get("resolution", "NONE") in ("NONE", "DYNAMIC_DNS")
-        or labels.get(LABEL) == "false"
+        or str(labels.get(LABEL)).lower() == "false"
     ):
         return []
     hosts = spec.get("hosts")

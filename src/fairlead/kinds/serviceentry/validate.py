@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fairlead.ir.protocol import Protocol, parse_protocol
+from fairlead.kinds.serviceentry.allocate import LABEL
 from fairlead.kinds.serviceentry.spec import ServiceEntry
 from fairlead.model.diagnostic import Problem, Severity
 from fairlead.model.entry import EntrySpec, entry_problems
@@ -34,7 +35,7 @@ def validate(obj: Object[ServiceEntry]) -> Iterator[Problem]:
     spec = obj.spec
     yield from _hosts(spec)
     yield from _addresses(spec)
-    yield from _ports(spec)
+    yield from _ports(spec, allocated=spec.resolution != "NONE" and obj.meta.labels.get(LABEL, "").lower() != "false")
     yield from _selector(spec)
     yield from _resolution(spec)
     yield from _shared_addresses(spec)
@@ -72,7 +73,8 @@ def _addresses(spec: ServiceEntry) -> Iterator[Problem]:
             yield Problem(path / at, "CIDR addresses are allowed only for NONE/STATIC resolution types", remedy=remedy)
 
 
-def _ports(spec: ServiceEntry) -> Iterator[Problem]:
+def _ports(spec: ServiceEntry, *, allocated: bool) -> Iterator[Problem]:
+    """`allocated`: hosts without an address are given one."""
     names: set[str] = set()
     numbers: set[int] = set()
     if len(spec.ports) > _MAX_LIST:
@@ -96,7 +98,7 @@ def _ports(spec: ServiceEntry) -> Iterator[Problem]:
             remedy = f"One of: {known}."
             said = f"unsupported protocol {port.protocol!r}"
             yield Problem(path / "protocol", said, remedy=remedy, reason="FieldValueNotSupported")
-        if not spec.addresses and spec.resolution != "DYNAMIC_DNS" and port.protocol.upper() in ("", "TCP"):
+        if not spec.addresses and not allocated and port.protocol.upper() in ("", "TCP"):
             said = "addresses are required for ports serving TCP (or unset) protocol"
             yield _warning(path, said, "Without addresses the port is told from others by its number only.")
 
@@ -154,6 +156,10 @@ def _dns(spec: ServiceEntry, endpoints: tuple[EntrySpec, ...], names: frozenset[
             yield Problem(_ENDPOINTS.child(at, "address"), "a unix address needs resolution STATIC")
         else:
             yield from entry_problems(entry, _ENDPOINTS / at, known_ports=names)
+    opaque = any(parse_protocol(port.protocol).is_tcp for port in spec.ports)
+    if spec.addresses and len(spec.hosts) > 1 and opaque:
+        said = "several hosts have one address, and a port whose protocol may not name the host"
+        yield _warning(SPEC / "hosts", said, "Declare one host per ServiceEntry.", "FL0103")
 
 
 def _dynamic(spec: ServiceEntry, endpoints: tuple[EntrySpec, ...]) -> Iterator[Problem]:

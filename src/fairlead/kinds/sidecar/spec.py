@@ -127,7 +127,7 @@ class Ingress(Spec, frozen=True):
         str,
         Meta(
             description="Where the application listens: 127.0.0.1:PORT, 0.0.0.0:PORT (the workload's address), [::1] "
-            "and [::] alike, or unix:///PATH. Empty: the address and port that were called."
+            "and [::] alike, :PORT as 127.0.0.1:PORT, or unix:///PATH. Empty: the address and port that were called."
         ),
     ] = ""
     tls: Annotated[IngressTls | None, Meta(description="TLS, where mesh mTLS is switched off for the port.")] = None

@@ -15,6 +15,7 @@ from fairlead.model.path import SPEC, FieldPath
 from fairlead.model.syntax import (
     UNIX_PREFIX,
     is_ip,
+    is_name_label,
     is_partial_wildcard,
     port_problems,
     selector_problems,
@@ -24,7 +25,7 @@ from fairlead.model.syntax import (
     wrong_wildcard_domain,
 )
 
-_LOCAL = ("127.0.0.1", "0.0.0.0", "[::1]", "[::]")  # noqa: S104 - the workload's own address
+_LOCAL = ("", "127.0.0.1", "0.0.0.0", "[::1]", "[::]")  # noqa: S104 - the workload's own address
 _SPKI = re.compile(r"[A-Za-z0-9+/]{43}=")
 _HASH = re.compile(r"[0-9A-Fa-f]{64}|[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){31}")
 
@@ -43,7 +44,7 @@ def validate(obj: Object[api.SidecarSpec]) -> Iterator[Problem]:
         message = "a Sidecar must have ingress, egress, inboundConnectionPool or outboundTrafficPolicy"
         yield required(SPEC, message, "Say what the proxies see or serve.")
     yield from _ingresses(spec)
-    yield from _egresses(spec)
+    yield from _egresses(spec, obj.ref.namespace)
     yield from _pool(SPEC / "inboundConnectionPool", spec.inbound_connection_pool)
     yield from _outbound(spec.outbound_traffic_policy)
 
@@ -69,12 +70,15 @@ def _ingresses(spec: api.SidecarSpec) -> Iterator[Problem]:
             yield doubtful(path / "bind", message, "Set captureMode: NONE to bind this address.")
         yield from _endpoint(path / "defaultEndpoint", one.default_endpoint)
         if one.tls is not None:
+            if not parse_protocol(one.port.protocol).is_tls:
+                message = "server cannot have TLS settings for non HTTPS/TLS ports"
+                yield forbidden(path / "tls", message, "Use protocol HTTPS or TLS, or remove tls.")
             yield from _tls(path / "tls", one.tls)
         yield from _pool(path / "connectionPool", one.connection_pool)
         http = one.connection_pool is not None and one.connection_pool.http is not None
-        if http and not parse_protocol(one.port.protocol).is_http and one.port.protocol:
+        if http and not parse_protocol(one.port.protocol).is_http:
             where = path.child("connectionPool", "http")
-            yield doubtful(where, "HTTP settings on a port that speaks no HTTP", "Remove them, or use protocol HTTP.")
+            yield doubtful(where, "HTTP settings on a port that is not declared HTTP", "Declare protocol HTTP.")
 
 
 def _endpoint(path: FieldPath, text: str) -> Iterator[Problem]:
@@ -86,7 +90,8 @@ def _endpoint(path: FieldPath, text: str) -> Iterator[Problem]:
         return
     address, _, port = text.rpartition(":")
     if address not in _LOCAL:
-        yield invalid(path, f"{text} is not at the workload", f"Use unix:///PATH, or a port at {', '.join(_LOCAL)}.")
+        known = ", ".join(_LOCAL[1:])
+        yield invalid(path, f"{text} is not at the workload", f"Use unix:///PATH, or a port at {known}.")
     if not (port.isascii() and port.isdecimal() and len(port) < 6):
         yield invalid(path, f"{port!r} is not a port", "Write ADDRESS:PORT.")
     else:
@@ -104,6 +109,8 @@ def _port(path: FieldPath, port: api.SidecarPort, *, socket: bool = False) -> It
         )
     if port.target_port:
         yield forbidden(path / "targetPort", "targetPort has no impact on Sidecars", "Remove it.")
+    if port.name and not is_name_label(port.name):
+        yield invalid(path / "name", f"{port.name!r} is not a port name", "Use a DNS label.")
 
 
 def _tls(path: FieldPath, tls: api.IngressTls) -> Iterator[Problem]:
@@ -140,8 +147,23 @@ def _tls(path: FieldPath, tls: api.IngressTls) -> Iterator[Problem]:
                 )
 
 
-def _egresses(spec: api.SidecarSpec) -> Iterator[Problem]:
-    seen: set[tuple[int, str]] = set()
+def _repeated(path: FieldPath, hosts: tuple[str, ...], namespace: str) -> Iterator[Problem]:
+    """Hosts that an earlier one of the same list brings already, or that bring what an earlier one did."""
+    seen: dict[str, set[str]] = {}
+    for at, text in enumerate(hosts):
+        home, slash, host = text.partition("/")
+        if not slash or home == "~":
+            continue
+        known = seen.setdefault(namespace if home == "." else home, set())
+        if host in known or "*" in known or (host == "*" and known):
+            yield doubtful(path / at, f"duplicated egress host: {text}", "Leave the more general one.")
+        known.add(host)
+    if "*" in seen.get("*", ()) and len(seen) > 1:
+        yield doubtful(path, "*/* selects every host, so that no other one counts", "Remove the other hosts.")
+
+
+def _egresses(spec: api.SidecarSpec, namespace: str) -> Iterator[Problem]:
+    seen: set[int | str] = set()
     last = len(spec.egress) - 1
     for at, one in enumerate(spec.egress):
         path = SPEC.child("egress", at)
@@ -149,6 +171,7 @@ def _egresses(spec: api.SidecarSpec) -> Iterator[Problem]:
             yield required(path / "hosts", "an egress listener needs hosts", "'*/*' is all, '~/*' is none.")
         for position, host in enumerate(one.hosts):
             yield from _import(path.child("hosts", position), host)
+        yield from _repeated(path / "hosts", one.hosts, namespace)
         socket = one.bind.startswith(UNIX_PREFIX)
         if one.port is None:
             if at < last:
@@ -160,9 +183,12 @@ def _egresses(spec: api.SidecarSpec) -> Iterator[Problem]:
                 yield no_effect(path / "captureMode", "Give port: the proxy binds one port for each such listener.")
             continue
         yield from _port(path / "port", one.port, socket=socket)
-        place = (one.port.number, one.bind)
+        place = one.port.number or one.bind
         if place in seen:
-            yield duplicate(path, "two egress listeners have the same port and bind", "Join their hosts.")
+            yield duplicate(path, "two egress listeners have the same port or socket", "Join their hosts.")
+        if socket and one.capture_mode == "IPTABLES":
+            message = "calls to a unix socket are not redirected"
+            yield invalid(path / "captureMode", message, "Use NONE, or leave it out.")
         seen.add(place)
         yield from _bind(path / "bind", one.bind, one.port)
 

@@ -82,6 +82,11 @@ def _metrics(said: Metrics) -> ir.Metrics:
     )
 
 
+def shown(name: str) -> str:
+    """A tag's name as Prometheus shows it, whose labels have no '-' or '.': Envoy writes '_' for them."""
+    return name.replace("-", "_").replace(".", "_")
+
+
 def _override(said: MetricsOverride) -> ir.Override:
     match = said.match or MetricSelector()
     return ir.Override(
@@ -89,7 +94,7 @@ def _override(said: MetricsOverride) -> ir.Override:
         modes=_modes(match.mode),
         disabled=said.disabled,
         tags=tuple(
-            (name, check(without_string(tag.value)).text if tag.operation == "UPSERT" else None)
+            (shown(name), check(without_string(tag.value)).text if tag.operation == "UPSERT" else None)
             for name, tag in sorted(said.tag_overrides.items())
         ),
     )

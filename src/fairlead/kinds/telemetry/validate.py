@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from fairlead.kinds.telemetry.lower import shown
 from fairlead.kinds.telemetry.spec import (
     AccessLogging,
     CustomTag,
@@ -23,7 +24,7 @@ from fairlead.model.path import SPEC, FieldPath
 from fairlead.model.syntax import wrong_duration
 from fairlead.model.target import selector_problems, target_problems, unserved_targets
 
-_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
 _HEADER = re.compile(r":?[-!#$%&'*+.^_`|~0-9A-Za-z]+\Z")
 _UNCOUNTED = ("GRPC_REQUEST_MESSAGES", "GRPC_RESPONSE_MESSAGES")
 
@@ -34,6 +35,8 @@ def validate(obj: Object[Telemetry]) -> Iterator[Problem]:
     yield from target_problems(spec.selector, spec.target_ref, spec.target_refs)
     yield from selector_problems(spec.selector)
     yield from unserved_targets(spec.target_ref, spec.target_refs)
+    if len(spec.tracing) > 1:
+        yield doubtful(SPEC / "tracing", "only one entry for traces counts", "Join them.")
     for at, tracing in enumerate(spec.tracing):
         yield from _tracing(tracing, SPEC.child("tracing", at))
     for at, metrics in enumerate(spec.metrics):
@@ -90,7 +93,8 @@ def _override(said: MetricsOverride, path: FieldPath) -> Iterator[Problem]:
 
 
 def _tag_override(name: str, tag: TagOverride, path: FieldPath) -> Iterator[Problem]:
-    if not _LABEL.match(name) or name.startswith("__") or name in ("le", "quantile", "labels", "omitted"):
+    label = shown(name)
+    if not _LABEL.match(name) or label.startswith("__") or label in ("le", "quantile", "labels", "omitted"):
         yield invalid(path, f"{name!r} cannot be the name of a label", "Use letters, digits and '_'.")
     if tag.operation == "REMOVE":
         if tag.value:

@@ -10,7 +10,8 @@ from fairlead.model.diagnostic import Problem
 from fairlead.model.findings import invalid, required
 from fairlead.model.path import FieldPath
 
-_NAME = re.compile(r"[-_A-Za-z0-9]+")
+_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")  # RFC 9110: token
+_PSEUDO = (":method", ":scheme", ":authority", ":path", ":status")
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _OPERATOR = re.compile(r'%[A-Za-z0-9_]+(?:\((?:[^()"]|"[^"]*")*\))?(?::[0-9]+)?%')
 _CLAIM = re.compile(r"@request\.auth\.claims(?:\..+|\[.+\])", re.IGNORECASE)
@@ -30,14 +31,16 @@ def check_match_header(path: FieldPath, name: str) -> Iterator[Problem]:
     """The name of a header that is matched."""
     if not name:
         yield required(path, "header name cannot be empty")
-    elif not is_claim(name) and not _NAME.fullmatch(name):
+    elif not is_claim(name) and name not in _PSEUDO and not _NAME.fullmatch(name):
         yield invalid(path, f"header name {name} is not a valid header name")
 
 
 def check_cors_header(path: FieldPath, name: str) -> Iterator[Problem]:
     """The name of a header in a CORS policy."""
-    if name != "*":
-        yield from check_match_header(path, name)
+    if not name:
+        yield required(path, "header name cannot be empty")
+    elif not _NAME.fullmatch(name):
+        yield invalid(path, f"header name {name} is not a valid header name")
 
 
 def check_headers(path: FieldPath, headers: Headers | None) -> Iterator[Problem]:

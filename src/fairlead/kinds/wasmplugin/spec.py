@@ -27,19 +27,28 @@ class WasmPlugin(Spec, frozen=True):
     url: Annotated[
         str, Meta(description="The module: file:///PATH, http(s)://, or oci:// (also without a scheme).")
     ] = ""
-    sha256: Annotated[str, Meta(description="Checksum of what is fetched; of an OCI image its digest.")] = ""
+    sha256: Annotated[
+        str, Meta(description="Checksum of the file or of what is fetched; of an OCI image its digest.")
+    ] = ""
     image_pull_policy: Annotated[
         Literal["", "UNSPECIFIED_POLICY", "IfNotPresent", "Always"],
         Meta(description="When to ask for the module again; tag latest: Always."),
     ] = ""
     image_pull_secret: Annotated[
-        str, Meta(description="Secret of type kubernetes.io/dockerconfigjson in the same namespace, for the registry.")
+        str,
+        Meta(
+            min_length=1,
+            max_length=253,
+            description="Secret of type kubernetes.io/dockerconfigjson in the same namespace, for the registry.",
+        ),
     ] = ""
     verification_key: Annotated[str, Meta(description="Not used by Istio either.")] = ""
     plugin_config: Annotated[dict[str, Any] | None, Meta(description="The module's configuration, given as JSON.")] = (
         None
     )
-    plugin_name: Annotated[str, Meta(description="Name of the plugin in the module (its root id).")] = ""
+    plugin_name: Annotated[
+        str, Meta(min_length=1, max_length=256, description="Name of the plugin in the module (its root id).")
+    ] = ""
     type: Annotated[
         Literal["UNSPECIFIED_PLUGIN_TYPE", "HTTP", "NETWORK"],
         Meta(description="HTTP filters see requests, NETWORK filters bytes of TCP connections."),

@@ -1,0 +1,46 @@
+"""Headers that proxies add (ProxyConfig `proxyHeaders`)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fairlead.ir.proxyconfig import CertificateDetails, ProxyHeadersSpec, ServerHeader, Switch, Wanted
+
+
+class ProxyHeaders(msgspec.Struct, frozen=True):
+    """Which headers a proxy adds, and how.
+
+    `server` is the value of that header, None where what the application says is passed on, "" for Istio's default.
+    `client_cert` is what becomes of X-Forwarded-Client-Cert at sidecars (Envoy's words), "" for APPEND_FORWARD, and
+    `certificate` which parts of the certificate it has where that differs from Istio's default, sorted by name.
+    `debug` are X-Envoy-Upstream-Service-Time and its like. `keep_case` passes HTTP/1.1 headers on as they are written.
+    """
+
+    server: str | None = ""
+    request_id: bool = True
+    attempt_count: bool = True
+    debug: bool = True
+    client_cert: str = ""
+    certificate: tuple[tuple[str, bool], ...] = ()
+    forwarded_host: bool = False
+    forwarded_port: bool = False
+    keep_case: bool = False
+
+
+def proxy_headers(said: ProxyHeadersSpec | None) -> ProxyHeaders:
+    """The fact of what settings say. Names of workloads never leave the mesh, whatever `metadataExchangeHeaders` is."""
+    if said is None:
+        return ProxyHeaders()
+    server, details = said.server or ServerHeader(), said.set_current_client_cert_details or CertificateDetails()
+    given = ((name, getattr(details, name)) for name in sorted(details.__struct_fields__))
+    return ProxyHeaders(
+        server=None if server.disabled else server.value,
+        request_id=not (said.request_id or Switch()).disabled,
+        attempt_count=not (said.attempt_count or Switch()).disabled,
+        debug=not (said.envoy_debug_headers or Switch()).disabled,
+        client_cert="" if said.forwarded_client_cert == "UNDEFINED" else said.forwarded_client_cert,
+        certificate=tuple((name, value) for name, value in given if value is not None),
+        forwarded_host=bool((said.x_forwarded_host or Wanted()).enabled),
+        forwarded_port=bool((said.x_forwarded_port or Wanted()).enabled),
+        keep_case=bool(said.preserve_http1_header_case),
+    )

@@ -1,0 +1,284 @@
+"""What MeshConfig says, in the configuration of proxies: a table of settings and what each changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import pytest
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager as Manager,
+)
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+
+from fairlead.compiler.model import MeshModel
+from fairlead.compiler.offline import load
+from fairlead.compiler.publish import Catalog
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from fairlead.ir.view import View
+from fairlead.model.diagnostic import Severity
+from fairlead.model.launch import Capture
+from fairlead.model.yaml import parse_documents
+
+WEB = "outbound|80||web.shop.svc.cluster.local"
+SCENE = """
+{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {selector: {app: web}, ports: [
+  {name: http-main, port: 80, targetPort: 8080}, {name: tcp-db, port: 81, targetPort: 8081}, {name: any, port: 82}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: web-0, namespace: shop}
+spec: {address: 10.1.0.1, labels: {app: web}, serviceAccount: web, locality: eu/a}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: shop}
+spec: {selector: {app: edge}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.example]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: edge, namespace: shop}
+spec:
+  hosts: [a.example]
+  gateways: [edge, mesh]
+  http:
+  - rewrite: {authority: b.example}
+    route: [{destination: {host: web.shop.svc.cluster.local, port: {number: 80}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web, namespace: shop}
+spec: {host: web.shop.svc.cluster.local, subsets: [{name: v1, labels: {version: v1}}]}
+"""
+SIDECAR = View("sidecar", "shop", (("app", "web"),), "web", ("10.1.0.1",), locality="eu/a", capture=Capture("redirect"))
+EDGE = View("router", "shop", (("app", "edge"),), "edge", ("10.1.0.9",), capture=Capture("none"))
+
+
+def mesh_of(settings: str, *more: str) -> MeshModel:
+    """The scene with these settings of the mesh."""
+    head = "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nmetadata: {name: istio}\nspec: "
+    model = MeshModel()
+    texts = (SCENE, head + settings, *more)
+    found = load(model, [one for text in texts for one in parse_documents(text, "scene")])
+    assert not [one for one in found if one.severity is Severity.ERROR or one.code == "FL0100"], found
+    return model
+
+
+@lru_cache(maxsize=64)
+def compiled(settings: str, view: View = SIDECAR) -> Catalog:
+    return mesh_of(settings).compile(view)
+
+
+def cluster(catalog: Catalog, name: str) -> Cluster:
+    return Cluster.FromString(catalog[CLUSTER][name].body)
+
+
+def http1(catalog: Catalog, name: str) -> Any:
+    options = HttpProtocolOptions()
+    packed = cluster(catalog, name).typed_extension_protocol_options
+    packed["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"].Unpack(options)
+    return options.explicit_http_config.http_protocol_options
+
+
+def unpacked(catalog: Catalog, listener: str, kind: type[Any]) -> list[Any]:
+    """The network filters of this kind that a listener has."""
+    made = Listener.FromString(catalog[LISTENER][listener].body)
+    found: list[Any] = []
+    for chain in (*made.filter_chains, made.default_filter_chain):
+        for one in chain.filters:
+            message = kind()
+            if one.typed_config.Is(kind.DESCRIPTOR) and one.typed_config.Unpack(message):
+                found.append(message)
+    return found
+
+
+def manager(catalog: Catalog, listener: str) -> Any:
+    return unpacked(catalog, listener, Manager)[0]
+
+
+def routes(catalog: Catalog, name: str) -> RouteConfiguration:
+    return RouteConfiguration.FromString(catalog[ROUTE][name].body)
+
+
+def router(catalog: Catalog, listener: str) -> Router:
+    out = Router()
+    manager(catalog, listener).http_filters[-1].typed_config.Unpack(out)
+    return out
+
+
+INBOUND, OUTBOUND, SERVED = "virtualInbound", "0.0.0.0_80", "0.0.0.0_80"
+DETAILS = "proxyHeaders: {setCurrentClientCertDetails: {subject: false, cert: true}}"
+CASES: list[tuple[str, View, Callable[[Catalog], object], object]] = [
+    ("{outboundClusterStatName: '%SERVICE%_%SERVICE_PORT_NAME%_%SUBSET_NAME%'}", SIDECAR,
+     lambda c: (cluster(c, WEB).alt_stat_name, cluster(c, WEB.replace("||", "|v1|")).alt_stat_name),
+     ("web.shop_http-main_;", "web.shop_http-main_v1;")),
+    ("{outboundClusterStatName: '%SERVICE_NAME%.%SERVICE_PORT%'}", SIDECAR,
+     lambda c: [one.stat_prefix for name in c[LISTENER] if name.endswith("_81") for one in unpacked(c, name, TcpProxy)
+                if "web" in one.cluster], ["web.81"]),
+    ("{inboundClusterStatName: '%SERVICE_FQDN%_%SERVICE_PORT%_%TARGET_PORT%'}", SIDECAR,
+     lambda c: cluster(c, "inbound|8080||").alt_stat_name, "web.shop.svc.cluster.local_80_8080;"),
+    ("{inboundClusterStatName: 'in_%SERVICE%'}", SIDECAR,
+     lambda c: {one.stat_prefix for one in unpacked(c, INBOUND, TcpProxy) if one.cluster == "inbound|8081||"},
+     {"in_web.shop"}),
+    ("{defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}}", SIDECAR,
+     lambda c: [cluster(c, name).circuit_breakers.thresholds[0].max_connections.value
+                for name in (WEB, "inbound|8080||", "PassthroughCluster")], [7, 7, 7]),
+    ("{defaultTrafficPolicy: {outlierDetection: {consecutive5xxErrors: 3}}}", SIDECAR,
+     lambda c: [cluster(c, name).outlier_detection.consecutive_5xx.value for name in (WEB, "inbound|8080||")], [3, 0]),
+    ("{defaultConfig: {proxyHeaders: {server: {value: mine}}}}", SIDECAR,
+     lambda c: [manager(c, name).server_name for name in (INBOUND, OUTBOUND)], ["mine", "mine"]),
+    ("{defaultConfig: {proxyHeaders: {server: {disabled: true}}}}", EDGE,
+     lambda c: (manager(c, SERVED).server_header_transformation, manager(c, SERVED).server_name),
+     (Manager.PASS_THROUGH, "")),
+    ("{defaultConfig: {proxyHeaders: {requestId: {disabled: true}}}}", SIDECAR,
+     lambda c: [manager(c, name).generate_request_id.value for name in (INBOUND, OUTBOUND)], [False, False]),
+    ("{defaultConfig: {proxyHeaders: {attemptCount: {disabled: true}}}}", SIDECAR,
+     lambda c: {one.include_request_attempt_count for one in routes(c, "80").virtual_hosts}, {False}),
+    ("{defaultConfig: {proxyHeaders: {attemptCount: {disabled: true}}}}", EDGE,
+     lambda c: {one.include_request_attempt_count for one in routes(c, "http.80").virtual_hosts}, {False}),
+    ("{defaultConfig: {proxyHeaders: {envoyDebugHeaders: {disabled: true}}}}", SIDECAR,
+     lambda c: [router(c, name).suppress_envoy_headers for name in (INBOUND, OUTBOUND)], [True, True]),
+    ("{defaultConfig: {proxyHeaders: {forwardedClientCert: SANITIZE}}}", SIDECAR,
+     lambda c: manager(c, INBOUND).forward_client_cert_details, Manager.SANITIZE),
+    ("{defaultConfig: {proxyHeaders: {forwardedClientCert: SANITIZE}}}", EDGE,
+     lambda c: manager(c, SERVED).forward_client_cert_details, Manager.SANITIZE_SET),
+    ("{defaultConfig: {" + DETAILS + "}}", SIDECAR,
+     lambda c: [getattr(manager(c, INBOUND).set_current_client_cert_details, name) for name in ("cert", "uri", "chain")]
+     + [manager(c, INBOUND).set_current_client_cert_details.subject.value], [True, True, False, False]),
+    ("{defaultConfig: {proxyHeaders: {preserveHttp1HeaderCase: true}}}", SIDECAR,
+     lambda c: [one.HasField("header_key_format") for one in (
+         manager(c, INBOUND).http_protocol_options, manager(c, OUTBOUND).http_protocol_options, http1(c, WEB),
+         http1(c, "inbound|8080||"))], [True] * 4),
+    ("{defaultConfig: {proxyHeaders: {xForwardedPort: {enabled: true}}}}", EDGE,
+     lambda c: manager(c, SERVED).append_x_forwarded_port, True),
+    ("{defaultConfig: {proxyHeaders: {xForwardedHost: {enabled: true}}}}", EDGE,
+     lambda c: [one.routes[0].route.append_x_forwarded_host for one in routes(c, "http.80").virtual_hosts], [True]),
+    ("{defaultConfig: {proxyHeaders: {metadataExchangeHeaders: {mode: IN_MESH}}}}", SIDECAR,
+     lambda c: c == compiled("{}"), True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("settings", "view", "shown", "wanted"), CASES, ids=[case[0] for case in CASES])
+def test_settings_are_what_proxies_get(
+    settings: str, view: View, shown: Callable[[Catalog], object], wanted: object
+) -> None:
+    assert shown(compiled(settings, view)) == wanted
+    if "IN_MESH" not in settings and "SANITIZE}" not in settings:
+        assert shown(compiled("{}", view)) != wanted, "it is so without the setting"
+
+
+def test_a_rule_replaces_what_it_says_of_the_meshs_traffic_policy() -> None:
+    """Istio takes either block as a whole."""
+    settings = (
+        "{defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: 7, connectTimeout: 3s}},"
+        " outlierDetection: {interval: 2s}}}"
+    )
+    rule = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web, namespace: shop}
+spec: {host: web.shop.svc.cluster.local, trafficPolicy: {connectionPool: {http: {maxRetries: 4}}}}
+"""
+    found = cluster(mesh_of(settings, rule).compile(SIDECAR), WEB)
+    limits = found.circuit_breakers.thresholds[0]
+    assert (limits.max_retries.value, limits.max_connections.value, found.connect_timeout.seconds) == (4, 2**32 - 1, 10)
+    assert found.outlier_detection.interval.seconds == 2
+
+
+CHOSEN = """
+{discoverySelectors: [{matchLabels: {mesh: "yes"}}, {matchExpressions: [{key: team, operator: In, values: [a]}]}]}"""
+SPACES = """
+{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {team: a}}}
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: other, labels: {team: b}}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: far, namespace: other}, spec: {ports: [{name: http, port: 80}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: lost, namespace: nowhere}, spec: {ports: [{name: http, port: 80}]}}
+---
+{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: p, namespace: other}, spec: {}}
+"""
+
+
+def _hosts(model: MeshModel) -> set[str]:
+    return {name.rpartition("|")[2].partition(".")[0] for name in model.compile(SIDECAR)[CLUSTER] if "svc" in name}
+
+
+def test_objects_count_where_a_discovery_selector_chooses_their_namespace() -> None:
+    assert _hosts(mesh_of("{}", SPACES)) == {"web", "far", "lost"}
+    model = mesh_of(CHOSEN.strip(), SPACES)
+    assert _hosts(model) == {"web"}
+    told = [(one.code, str(one.origin.ref)) for one in model.diagnostics()]
+    assert told == [("FL0104", "Namespace nowhere"), ("FL0104", "Namespace other")]
+    for change, seen in (
+        ("{apiVersion: v1, kind: Namespace, metadata: {name: other, labels: {mesh: 'yes'}}}", {"web", "far"}),
+        ("{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {team: c}}}", {"far"}),
+    ):
+        load(model, parse_documents(change, "change"))
+        assert _hosts(model) == seen
+    head = "{apiVersion: mesh.istio.io/v1alpha1, kind: MeshConfig, metadata: {name: istio}, spec: {}}"
+    load(model, parse_documents(head, "change"))
+    assert _hosts(model) == {"web", "far", "lost"}
+
+
+def test_the_meshs_configmap_counts_whatever_its_namespace() -> None:
+    text = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: "discoverySelectors: [{matchLabels: {kubernetes.io/metadata.name: shop}}]\\nconnectTimeout: 4s"}
+"""
+    model = MeshModel()
+    load(model, [one for part in (SCENE, SPACES, text) for one in parse_documents(part, "scene")])
+    assert _hosts(model) == {"web"}
+    assert cluster(model.compile(SIDECAR), WEB).connect_timeout.seconds == 4
+
+
+NETWORKED = """
+{apiVersion: v1, kind: Service, metadata: {name: edge, namespace: far, labels: {topology.istio.io/network: n2%s}},
+ spec: {%s selector: {app: gate}, ports: [{name: tls, port: 15443, targetPort: 9443}, {name: odd, port: 8443}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: gate, namespace: far},
+ spec: {address: 10.9.0.1, labels: {app: gate}}}
+---
+{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: web-1, namespace: shop},
+ spec: {address: 10.2.0.1, serviceAccount: web,
+        labels: {app: web, security.istio.io/tlsMode: istio, topology.istio.io/network: n2}}}
+"""
+NEAR = View("sidecar", "shop", (("app", "web"), ("topology.istio.io/network", "n1")), "web", ("10.1.0.1",))
+OUT = View("sidecar", "shop", (("app", "web"),), "web", ("10.1.0.1",))
+IN = View("sidecar", "shop", (("app", "web"),), "web", ("10.2.0.1",), "n2")
+
+
+def _dialled(model: MeshModel, view: View) -> set[str]:
+    made = ClusterLoadAssignment.FromString(model.compile(view)[ENDPOINT][WEB].body)
+    dialled = (one.endpoint.address.socket_address for group in made.endpoints for one in group.lb_endpoints)
+    return {f"{one.address}:{one.port_value}" for one in dialled}
+
+
+@pytest.mark.parametrize(
+    ("label", "outside", "view", "dialled"),
+    [
+        ("", "", NEAR, {"10.1.0.1:8080", "10.9.0.1:9443"}),
+        (', networking.istio.io/gatewayPort: "8443"', "", NEAR, {"10.1.0.1:8080", "10.9.0.1:8443"}),
+        ("", "externalIPs: [192.0.2.1],", NEAR, {"10.1.0.1:8080", "192.0.2.1:15443"}),
+        ("", "", IN, {"10.1.0.1:8080", "10.2.0.1:8080"}),
+        ("", "", OUT, {"10.1.0.1:8080", "10.2.0.1:8080"}),
+    ],
+)
+def test_labels_name_networks_and_the_ways_into_them(label: str, outside: str, view: View, dialled: set[str]) -> None:
+    """A proxy in no network reaches all others directly, as in Istio."""
+    assert _dialled(mesh_of("{}", NETWORKED % (label, outside)), view) == dialled
+
+
+def test_the_root_namespace_names_the_network_of_all_that_name_none() -> None:
+    root = "{apiVersion: v1, kind: Namespace, metadata: {name: istio-system, labels: {topology.istio.io/network: n1}}}"
+    model = mesh_of("{}", NETWORKED % ("", ""), root)
+    assert _dialled(model, OUT) == {"10.1.0.1:8080", "10.9.0.1:9443"}
