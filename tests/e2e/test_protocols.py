@@ -18,7 +18,7 @@ import pytest
 
 from tests.e2e.apps import App, free_port
 from tests.e2e.conftest import World
-from tests.e2e.mesh import eventually
+from tests.e2e.mesh import STATUS_PORT, eventually, request
 from tests.e2e.test_security import peer
 from tests.e2e.test_services import settings
 
@@ -151,6 +151,16 @@ def test_grpc_web_at_a_gateway_becomes_grpc(protocols: World) -> None:
     found = eventually(lambda: over_web(protocols, b"hello"))
     assert found[0] == b"HELLO"
     assert b"grpc-status:0" in found[128].replace(b" ", b"")
+    # One message each way, as the gateway and the sidecar of the server count them.
+    calls = 'destination_service_name="greeter"'
+    for at, reporter, label in (
+        (protocols.gateway.address, "source", calls),
+        (protocols.echo1.address, "destination", 'destination_workload="echo-1"'),
+    ):
+        page = request(at, STATUS_PORT, "/stats/prometheus").text.splitlines()
+        for family in ("istio_request_messages_total", "istio_response_messages_total"):
+            counted = [one for one in page if one.startswith(f'{family}{{reporter="{reporter}"') and label in one]
+            assert len(counted) == 1 and int(counted[0].rpartition(" ")[2]) >= 1, (family, counted)
 
 
 @pytest.mark.parametrize("port", [SPEAKS, SPEAKS + 100], ids=["service", "headless"])
