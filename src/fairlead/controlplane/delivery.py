@@ -97,6 +97,10 @@ class Delivery:
         """The node ids of a view's proxies."""
         return sorted(one.name for one in self._subscribed.get(view, ()))
 
+    def nodes(self) -> list[str]:
+        """The node ids of all proxies."""
+        return [one.name for members in self._subscribed.values() for one in members]
+
     def names(self, view: View) -> list[str]:
         """The names of a view's proxies, `NAME.NAMESPACE`."""
         return [called(one) for one in self.members(view)]

@@ -37,12 +37,14 @@ class Pass(msgspec.Struct, frozen=True):
     """What one pass did: changed resources of each view, and the objects whose meaning was edited.
 
     `edited` has the generation of each object that was created or whose spec changed; 0 where it was deleted. `since`
-    is when the oldest of the changes was committed (`time.monotonic`).
+    is when the oldest of the changes was committed (`time.monotonic`). `commits` has the newest change of each object
+    that went through.
     """
 
     changed: dict[View, Changes]
     edited: dict[Ref, int]
     since: float
+    commits: Mapping[Ref, Change] = {}
 
 
 Listener = Callable[[Pass], None]
@@ -63,6 +65,7 @@ class Feed:
         self._taken_at = 0.0
         self._pending: dict[Ref, dict[str, Any] | None] = {}
         self._edited: dict[Ref, int] = {}
+        self._commits: dict[Ref, Change] = {}
         self._listeners: list[Listener] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled: asyncio.Handle | None = None
@@ -108,6 +111,7 @@ class Feed:
         begun = time.monotonic()
         pending, self._pending = self._pending, {}
         edited, self._edited = self._edited, {}
+        commits, self._commits = self._commits, {}
         self.passes += 1
         if pending:
             self.stages.observe("queue", begun - self._taken_at)
@@ -115,7 +119,7 @@ class Feed:
         self.revision = max(self.revision, self._newest)
         times = [time.monotonic()]
         changed = self.model.publisher.refresh(lambda: times.append(time.monotonic()))
-        made = Pass(changed, edited, self._taken_at if pending else begun)
+        made = Pass(changed, edited, self._taken_at if pending else begun, commits)
         compared = time.monotonic()
         lowered, emitted = times[0], times[-1]
         self.stages.observe("lower", lowered - begun)
@@ -131,6 +135,16 @@ class Feed:
         self.stages.observe("deliver", ended - compared)
         self._pacing.passed(begun, ended, self.spent())
 
+    def becoming(self, documents: Mapping[Ref, dict[str, Any] | None]) -> dict[View, Changes]:
+        """Make it so as if these documents were stored (None: deleted), without telling anybody; what open views had.
+
+        For a copy of this process that nobody is served by (`aside`): it is not taken back. Raises ValueError where a
+        document cannot be read.
+        """
+        changed, deleted = self._readable(documents)
+        self.model.apply(changed, deleted)
+        return self.model.publisher.refresh()
+
     @contextmanager
     def supposing(self, documents: Mapping[Ref, dict[str, Any] | None]) -> Generator[dict[View, Changes]]:
         """The mesh as if these documents were stored (None: deleted); see `MeshModel.supposing`.
@@ -139,9 +153,7 @@ class Feed:
         ValueError where a document cannot be read.
         """
         self.flush()
-        changed, deleted, invalid = self._read(documents)
-        if invalid:
-            raise ValueError("; ".join(f"{ref}: {one.message}" for ref, said in invalid.items() for one in said))
+        changed, deleted = self._readable(documents)
         publisher = self.model.publisher
         before = {view: tuple(publisher.catalog(view).values()) for view in publisher.views}
         try:
@@ -169,6 +181,7 @@ class Feed:
             self._taken_at = time.monotonic()
         for change in changes:
             self._pending[change.ref] = change.new
+            self._commits[change.ref] = change
             self._newest = max(self._newest, change.revision)
             generation = _generation(change.new)
             if generation != _generation(change.old) or change.old is None:
@@ -201,6 +214,12 @@ class Feed:
         for ref, problems in invalid.items():
             _log.warning("%s is stored but not valid: %s", ref, "; ".join(one.message for one in problems))
         self.model.apply(changed, deleted)
+
+    def _readable(self, documents: Mapping[Ref, dict[str, Any] | None]) -> tuple[list[Object[Any]], list[Ref]]:
+        changed, deleted, invalid = self._read(documents)
+        if invalid:
+            raise ValueError("; ".join(f"{ref}: {one.message}" for ref, said in invalid.items() for one in said))
+        return changed, deleted
 
     def _read(
         self, documents: Mapping[Ref, dict[str, Any] | None]

@@ -1,7 +1,8 @@
 """Routes about the past: who changed what, who last changed each field, and restoring. Administrators only.
 
 `/fairlead/v1/history` lists commits, newest first (`group kind namespace name since before limit status`);
-`/fairlead/v1/history/REV` has one of them whole; `/fairlead/v1/blame` one object by field (`group kind namespace name
+`/fairlead/v1/history/REV` has one of them whole (`?answers=true`: with what each proxy did);
+`/fairlead/v1/blame` one object by field (`group kind namespace name
 at`); `/fairlead/v1/timeline` has everything that happened (`told.Asked`); POST `/fairlead/v1/rollback` restores
 (`Restoring`), with `?dryRun=true` it says what that would do.
 """
@@ -20,6 +21,7 @@ from fairlead.apiserver.admission import Admission, Write
 from fairlead.apiserver.app import user_of
 from fairlead.apiserver.refusal import Refusal
 from fairlead.controlplane import past, told
+from fairlead.controlplane.aside import Unanswered
 from fairlead.controlplane.effectroutes import Effects
 from fairlead.controlplane.operations import administrators, refused
 from fairlead.model.caller import COMMAND_HEADER, MESSAGE_HEADER, decoded
@@ -109,7 +111,8 @@ class History:
             found = await asyncio.to_thread(past.shown, self._store, number)
         except Gone as error:
             return refused(410, f"{error} [FL3902]")
-        rows = await asyncio.to_thread(self._timeline.listing, TimelineAsked(revision=number))
+        every = request.query_params.get("answers") == "true"
+        rows = await asyncio.to_thread(self._timeline.listing, TimelineAsked(revision=number, every=every))
         # One that somebody did not answer for long has an earlier row; the last one says how it ended.
         ended = {(one.first, one.revision): one for _, one in rows}
         found["pushes"] = [told.happening(one) for one in ended.values()]
@@ -166,16 +169,18 @@ class History:
             dry_run=dry,
         )
         try:
-            return JSONResponse(self._done(plan, write))
+            effect = await self._effects.of(plan.documents)
+            return JSONResponse(self._done(plan, write, effect))
         except Refusal as error:
             return JSONResponse(error.status(), error.code)
         except ValueError as error:
             return refused(422, f"what was stored then cannot be read any more: {error} [FL3812]")
+        except Unanswered as error:
+            return refused(503, str(error))
 
-    def _done(self, plan: past.Plan, write: Write) -> Json:
+    def _done(self, plan: past.Plan, write: Write, effect: Json) -> Json:
         """Restore, or only judge it; what it does to objects and proxies."""
         before = {ref: self._store.get(ref) for ref in plan.documents}
-        effect = self._effects.of(plan.documents)
         revision = self._store.revision
         warnings = self._admission.restore(plan.documents, write) if plan.documents else []
         changes = [past.described(ref, before[ref], plan.documents[ref]) for ref in sorted(plan.documents)]
