@@ -131,11 +131,11 @@ def test_real_envoy_starts_with_all_that_proxyconfig_says(tmp_path: Path, mode: 
     limit = made["overload_manager"]["resource_monitors"][0]["typed_config"]["max_active_downstream_connections"]
     assert (limit, node["cluster"], node["metadata"]["MESH_ID"]) == (500, "web.shop", "blue")
     proxy = Proxy(config)
-    options = " ".join(proxy._command())  # pyright: ignore[reportPrivateUsage]
+    options = " ".join(proxy._command())
     assert "--drain-time-s 7 --file-flush-interval-msec 250 --file-flush-min-size-kb 16" in options
     (tmp_path / "bootstrap.json").write_bytes(encode(made))
     run = subprocess.run(
-        [*proxy._command(), "--mode", "validate"],  # pyright: ignore[reportPrivateUsage]
+        [*proxy._command(), "--mode", "validate"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
