@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -91,6 +91,7 @@ def attached(
     for speaking in dict.fromkeys(namespaces):
         at: tuple[Place, ...] = ((speaking, "", ""), *((speaking, *pair) for pair in labels))
         found = {key: row for place in at for key, row in r.rows(index, place)}
-        for _, one in sorted(found.items(), key=lambda row: row[0]):  # pyright: ignore[reportArgumentType]
+        # Keys of one table can be compared, as the buckets of its indexes are sorted by them.
+        for one in (found[key] for key in sorted(cast("list[Any]", [*found]))):
             if attaches(speaking, one.selector, one.targets, namespace, labels):
                 yield one
