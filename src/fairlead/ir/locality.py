@@ -10,6 +10,7 @@ REGION = "topology.kubernetes.io/region"
 ZONE = "topology.kubernetes.io/zone"
 SUBZONE = "topology.istio.io/subzone"
 NETWORK = "topology.istio.io/network"
+CLUSTER = "topology.istio.io/cluster"
 TOPOLOGY = (REGION, ZONE, SUBZONE, NETWORK)
 """Labels whose values follow from where an instance is, unless it has labels of these names itself."""
 
