@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 PASSTHROUGH_CLUSTER = "PassthroughCluster"
+LOCAL_CLUSTER = "local_cluster"
+"""The cluster of a proxy's own workload, by which Envoy knows how its peers are spread over zones."""
 BLACKHOLE_CLUSTER = "BlackHoleCluster"
 DYNAMIC_CLUSTER = "AllowAnyDynamicDNSCluster"
 INBOUND_PASSTHROUGH_CLUSTER = "InboundPassthroughCluster"
@@ -21,6 +23,8 @@ CA_SUFFIX = "-cacert"
 FILE_CERTIFICATE = "file-cert:"
 FILE_ROOT = "file-root:"
 """Prefixes of secrets that the agent makes of files on its host; the rest of the name says which."""
+SYSTEM_ROOT = f"{FILE_ROOT}system"
+"""The secret with the authorities that the host itself trusts (Istio's name); only its agent knows where they are."""
 
 OUTBOUND_PORT = 15001
 INBOUND_PORT = 15006

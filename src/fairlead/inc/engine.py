@@ -8,10 +8,11 @@ it read, in the order in which it read it, and runs only if one of these values 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Hashable, Iterable, Mapping
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 from fairlead.inc.cells import (
@@ -37,6 +38,8 @@ from fairlead.inc.schema import Derivation, Index, Rule, Table
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 I = TypeVar("I", bound=Hashable)  # noqa: E741 - the index key
+_STRIDE = 256
+"""At most so many cells are passed over between two samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,13 @@ class Engine:
     def __init__(self, derivations: Iterable[Derivation[Any, Any]] = ()) -> None:
         self.revision = 0
         self.runs: Counter[str] = Counter()
+        """Evaluations, by the name of the rule or derivation."""
+        self.reused = 0
+        """Values that were asked for from outside and still stood."""
+        self.spared = 0
+        """Evaluations that did not run, since nothing that they had read came out different."""
+        self.equal = 0
+        """Evaluations that ran and came to the same value: there a change stops."""
         self._rows: dict[Table[Any, Any], dict[Hashable, Row]] = {}
         self.indexes = Indexes(self._rows, self._touch)
         """The indexes of the tables (for readers)."""
@@ -70,6 +80,7 @@ class Engine:
         self._reporting: dict[Node, None] = {}
         self._failing: dict[Node, None] = {}
         self._conflicted: dict[Row, None] = {}
+        self._recorded: dict[Table[Any, Any], dict[Hashable, None]] = {}
         self._depth = 0
         for made in derivations:
             self.add(made)
@@ -158,6 +169,15 @@ class Engine:
         stale, self._stale = self._stale, {}
         return [(cast("Rule[Any, Any]", node.run_by), node.key) for node in stale if node.observed]
 
+    def record(self, table: Table[Any, Any]) -> None:
+        """Remember from now on which rows of a table are written, for `take_recorded`."""
+        self._recorded.setdefault(table, {})
+
+    def take_recorded(self, table: Table[K, Any]) -> list[K]:
+        """The keys of a recorded table's rows that were written since the last call, in the order of writing."""
+        taken, self._recorded[table] = self._recorded[table], {}
+        return cast("list[K]", list(taken))
+
     # -- explanations ---------------------------------------------------------------------------------------------
 
     def why(self, rule: Rule[K, Any], key: K) -> list[tuple[str, Hashable]]:
@@ -209,6 +229,17 @@ class Engine:
             counts[made_by.name] += len(nodes)
         return counts
 
+    def samples(self, most: int) -> Iterator[tuple[str, int, list[tuple[Cell, Hashable, object]]]]:
+        """Of each table and rule: its name, how many cells it has, and some of these, with their keys and values.
+
+        Costs time with `most` and the number of tables and rules, not with what they hold: of many cells, samples are
+        taken from the older ones.
+        """
+        for made_by, cells in (*self._rows.items(), *self._nodes.items()):
+            step = min(max(len(cells) // most, 1), _STRIDE)
+            chosen = islice(cells.items(), 0, most * step, step)
+            yield made_by.name, len(cells), [(cell, key, cell.value) for key, cell in chosen]
+
     # -- cells ----------------------------------------------------------------------------------------------------
 
     def _input(self, table: Table[Any, Any]) -> None:
@@ -244,6 +275,8 @@ class Engine:
         row.value = value
         self.indexes.move(row, old)
         self._touch(row)
+        if row.table in self._recorded:
+            self._recorded[row.table][row.key] = None
         for derivation in self._by_source.get(row.table, ()):
             self._schedule_derivation(derivation, row.key)
         if value is MISSING and row.dependents is None:
@@ -322,6 +355,7 @@ class Engine:
     def bring_up(self, node: Node, limit: int) -> None:
         """Make a node's value current; it may read tables below stage `limit` (for readers)."""
         if node.state == CLEAN:
+            self.reused += 1
             return
         if node.state == RUNNING:
             raise CycleError(f"{node.run_by!r} of {node.key!r} depends on itself")
@@ -338,6 +372,7 @@ class Engine:
                 return True
         node.state = CLEAN
         node.verified_at = self.revision
+        self.spared += 1
         return False
 
     def _evaluate(self, node: Node, limit: int) -> None:
@@ -367,6 +402,8 @@ class Engine:
         if failure is not None or value is MISSING or node.value is MISSING or node.value != value:
             node.changed_at = self.revision
             node.value = value
+        else:
+            self.equal += 1
         node.state = CLEAN
         node.verified_at = self.revision
 

@@ -8,12 +8,14 @@ import msgspec
 
 from fairlead.inc import Table
 from fairlead.ir.authz import Authorizer
+from fairlead.ir.discovery import NamespaceSelector
 from fairlead.ir.filters import Pairs
 from fairlead.ir.headers import ProxyHeaders
 from fairlead.ir.locality import LocalityLb
 from fairlead.ir.network import Network
 from fairlead.ir.observability import Observability
 from fairlead.ir.traffic import Policy, RetryPolicy, TcpKeepalive
+from fairlead.model.launch import ProxySettings
 
 MESH_KEY = "mesh"
 
@@ -37,6 +39,7 @@ class Mesh(msgspec.Struct, frozen=True):
     annotation, and `ingress_gateway` the value of the label `istio` of the gateways that serve them.
     listen for QUIC, too. `baseline` has connection pools and outlier detection for hosts whose policies do not say
     them; `inbound_stat_name` and `outbound_stat_name` are patterns of names in statistics, "" for the clusters' own.
+    `discovery` chooses the namespaces at which the mesh looks; without any it looks at all.
     """
 
     root_namespace: str = "istio-system"
@@ -65,6 +68,7 @@ class Mesh(msgspec.Struct, frozen=True):
     http3: bool = False
     proxy_concurrency: int | None = None
     proxy_environment: Pairs = ()
+    proxy_settings: ProxySettings = ProxySettings()
     path_normalization: Literal["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"] = "DEFAULT"
     http_proxy_port: int = 0
     authorizers: tuple[Authorizer, ...] = ()
@@ -80,6 +84,7 @@ class Mesh(msgspec.Struct, frozen=True):
     baseline: Policy = Policy()
     inbound_stat_name: str = ""
     outbound_stat_name: str = ""
+    discovery: tuple[NamespaceSelector, ...] = ()
 
 
 MESHES: Table[str, Mesh] = Table("mesh", stage=1)

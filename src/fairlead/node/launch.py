@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from fairlead.ir.locality import CLUSTER, NETWORK
 from fairlead.ir.proxystart import ANNOTATION, StartLayers, effective
 from fairlead.kinds.process import KIND
 from fairlead.kinds.process.spec import ON_DEMAND, ProcessPort, ProcessSpec
-from fairlead.model.launch import AgentConfig, AppPort, Capture, CaptureMode
+from fairlead.model.launch import AgentConfig, AppPort, Capture, CaptureMode, ProxySettings
 from fairlead.model.manifest import Json
 from fairlead.model.object import Metadata, Object
 from fairlead.node.addresses import Addresses
@@ -168,6 +169,7 @@ def agent_config(
     env = variables(process, replica, place, services, base or {})
     gateway = spec.proxy == "router"
     starting = effective(start or StartLayers(), process.meta.annotations.get(ANNOTATION, ""))
+    settings = starting.settings
     capture = Capture(mode="none")
     if not gateway and place.mode != "none":
         explicit = place.mode == "explicit"
@@ -193,8 +195,8 @@ def agent_config(
         workload_name=process.ref.name,
         trust_domain=mesh.trust_domain,
         domain_suffix=mesh.domain_suffix,
-        cluster_id=mesh.cluster_id,
-        network=mesh.network,
+        cluster_id=spec.labels.get(CLUSTER) or mesh.cluster_id,
+        network=spec.labels.get(NETWORK) or mesh.network,
         capture=capture,
         on_demand=on_demand(process),
         ports=tuple(AppPort(one.port, one.name, protocol_of(one)) for one in spec.ports),
@@ -202,14 +204,22 @@ def agent_config(
         env=env,
         working_dir=expand(spec.working_dir, env),
         app_log="" if gateway else f"{place.directory}/app.log",
-        readiness=spec.readiness_probe,
+        readiness=spec.readiness_probe or settings.readiness,
         liveness=spec.liveness_probe,
-        drain_seconds=spec.termination_grace_period_seconds,
+        drain_seconds=_drain(spec, settings),
         concurrency=1 if starting.concurrency is None else starting.concurrency,
         proxy_env=dict(starting.environment),
         bootstrap=start.bootstrap if start is not None else (),
+        proxy=settings,
+        status_port=settings.status_port or AgentConfig.status_port,
         envoy=mesh.envoy,
     )
+
+
+def _drain(spec: ProcessSpec, settings: ProxySettings) -> float:
+    """Seconds for open connections at the end: Istio's own wait, within the time that the Process gives."""
+    given = spec.termination_grace_period_seconds
+    return given if settings.termination_seconds is None else min(settings.termination_seconds, given)
 
 
 def workload_entry(process: Object[ProcessSpec], replica: str, place: Place, node: str, network: str = "") -> Json:
@@ -226,8 +236,8 @@ def workload_entry(process: Object[ProcessSpec], replica: str, place: Place, nod
     if sidecar:
         labels[TLS_MODE_LABEL] = "istio"
         body["serviceAccount"] = spec.service_account_name
-    if network:
-        body["network"] = network
+    if labels.get(NETWORK) or network:
+        body["network"] = labels.get(NETWORK) or network
     meta: Json = {
         "name": replica,
         "namespace": process.ref.namespace,

@@ -15,11 +15,12 @@ import msgspec
 
 from fairlead.simulate.request import Caller, Request
 
-_SCHEMES: dict[str, tuple[Literal["http", "http2", "grpc", "tcp"], bool, int]] = {
+_SCHEMES: dict[str, tuple[Literal["http", "http2", "http3", "grpc", "tcp"], bool, int]] = {
     "http": ("http", False, 80),
     "https": ("http", True, 443),
     "h2c": ("http2", False, 80),
     "h2": ("http2", True, 443),
+    "h3": ("http3", True, 443),
     "grpc": ("grpc", False, 80),
     "grpcs": ("grpc", True, 443),
     "tcp": ("tcp", False, 0),
@@ -27,8 +28,8 @@ _SCHEMES: dict[str, tuple[Literal["http", "http2", "grpc", "tcp"], bool, int]] =
 }
 
 
-def caller_of(text: str, gateway: str = "") -> Caller:
-    """`NAME[.NAMESPACE]`, `internet[:IP]` (through `gateway`, if one is named), `plaintext[:IP]`."""
+def caller_of(text: str, gateway: str = "", user: str = "") -> Caller:
+    """`NAME[.NAMESPACE]` (as `user`), `internet[:IP]` (through `gateway`, if one is named), `plaintext[:IP]`."""
     kind, _, address = text.partition(":")
     if kind in ("internet", "plaintext"):
         if address:
@@ -40,7 +41,7 @@ def caller_of(text: str, gateway: str = "") -> Caller:
     if ":" in text or not text:
         raise ValueError(f"{text!r} is no caller: write NAME, NAME.NAMESPACE, internet or plaintext:IP")
     name, _, namespace = text.partition(".")
-    return Caller("workload", namespace, name)
+    return Caller("workload", namespace, name, user=user)
 
 
 def _check_address(text: str) -> None:
@@ -60,6 +61,7 @@ def request_of(
     sni: str = "",
     claims: dict[str, Any] | None = None,
     problem: str = "",
+    certificate: Literal["", "valid", "invalid"] = "",
 ) -> Request:
     """A request to a URL; headers are `NAME: VALUE` or `NAME=VALUE`."""
     parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -88,6 +90,7 @@ def request_of(
         sni=sni,
         claims=claims,
         token_problem=problem,
+        certificate=certificate,
     )
 
 

@@ -14,7 +14,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from fairlead.envoy import names
 from fairlead.envoy.resource import CLUSTER, LISTENER
 from fairlead.model.diagnostic import Origin
-from fairlead.simulate import listening
+from fairlead.simulate import exempt, listening
 from fairlead.simulate.arrival import arrive
 from fairlead.simulate.client import original_client
 from fairlead.simulate.connection import Connection
@@ -60,10 +60,16 @@ class _Walker:
     def walk(self, caller: Caller) -> Walk:
         arrival = arrive(self._mesh, caller, self._request)
         self._trail.steps.extend(arrival.steps)
+        if arrival.undecided:
+            self._trail.doubt(arrival.undecided)
         if arrival.nowhere:
             ended = Ended(0, "", "name_not_found", hop="client")
         elif arrival.proxy is None:
             self._trail.steps.append(self._application(arrival.hop, "", "no proxy is before it"))
+            ended = Ended(self._success, "", "via_upstream", hop=arrival.hop)
+        elif (past := exempt.inbound(self._mesh, arrival.proxy, arrival.connection.port)) is not None:
+            told = self._application(arrival.hop, "", past.said, arrival.proxy.shown)
+            self._trail.steps.append(self._by(told, past))
             ended = Ended(self._success, "", "via_upstream", hop=arrival.hop)
         else:
             ended = self._serve(arrival.proxy, arrival.hop, arrival.connection)
@@ -123,6 +129,8 @@ class _Walker:
             raise visit.end(0, "", "connection_refused", "refused")
         visit.listener = listener
         visit.name(listener=listener.name)
+        for reason in listening.doubts(listener):
+            self._trail.doubt(reason)
         seen = listening.inspected(listener, connection)
         chosen = listening.choose(listener, seen)
         where = Setting(LISTENER, listener.name)
@@ -154,7 +162,7 @@ class _Walker:
             return listening.outbound_listener(world, listeners, at.address, at.port)
         if visit.hop == "server":
             return listening.inbound_listener(world, listeners, at.address, at.port, redirected=mode == "redirect")
-        return listening.bound_listener(world, listeners, at.address, at.port)
+        return listening.bound_listener(world, listeners, at.address, at.port, quic=at.quic)
 
     def _closed(self, visit: Visit) -> tuple[str, tuple[Origin, ...]]:
         """Why a proxy does not listen where it is called."""
@@ -207,6 +215,7 @@ class _Walker:
                 "plaintext": "the client does not speak TLS, which the port asks for",
                 "no certificate": "the client shows no certificate, which the port asks for",
                 "untrusted": "the client's certificate is not one of the mesh",
+                "refused": "the client's certificate is of no authority that the port takes",
             }[problem]
             visit.say("tls", visit.chain.name, said, origins, passed=False)
             raise visit.end(0, "", "tls_handshake", "reset")
@@ -302,6 +311,9 @@ class _Walker:
         if server is None or (server.view.capture.mode == "none" and server.view.type == "sidecar"):
             self._outside(visit, made, known=server is not None)
             return
+        past = exempt.inbound(self._mesh, server, made.connection.port)
+        if past is not None:
+            self._past(visit, made, server, past, retried=retried)
         dialled = made.dialled
         if dialled.mesh and not dialled.accepts_name(server.identity):
             said = f"{server.shown} is {server.identity}, which the client does not take"
@@ -356,6 +368,18 @@ class _Walker:
         said = "captures nothing" if known else "no proxy of the mesh is before it"
         self._trail.steps.append(self._application(visit.hop, made.shown, said, visit.proxy.shown))
         raise visit.end(self._success, "", "via_upstream")
+
+    def _past(self, visit: Visit, made: Onward, server: Proxy, past: exempt.Exempt, *, retried: bool) -> None:
+        """To a workload whose proxy never sees the connection; raises Ended."""
+        if made.dialled.mesh:
+            said = f"{past.said}: the application of {server.shown} itself gets mesh mTLS, which it does not speak"
+            visit.say("upstream tls", "mesh mTLS", said, self._mesh.origins.placed(past.origin), passed=False)
+            raise self._failed(visit, "tls", retried=retried)
+        self._trail.steps.append(self._by(self._application("server", made.shown, past.said, server.shown), past))
+        raise visit.end(self._success, "", "via_upstream")
+
+    def _by(self, step: Step, past: exempt.Exempt) -> Step:
+        return msgspec.structs.replace(step, origins=self._mesh.origins.placed(past.origin))
 
     def _no_port(self, visit: Visit, made: Onward) -> None:
         """A virtual address on a port that its host has not: nobody is there."""
