@@ -19,7 +19,7 @@ from fairlead.model.ref import Ref
 from fairlead.model.yaml import YAMLError, parse_documents
 
 STDIN = "-"
-_SUFFIXES = (".yaml", ".yml", ".json")
+SUFFIXES = (".yaml", ".yml", ".json")
 
 
 class Complaint(msgspec.Struct, frozen=True):
@@ -60,7 +60,7 @@ def files(paths: Iterable[str], *, recursive: bool) -> tuple[list[str], list[Com
             out.append(given)
         elif path.is_dir():
             inside = sorted(path.rglob("*") if recursive else path.iterdir())
-            found = [str(one) for one in inside if one.suffix in _SUFFIXES and one.is_file()]
+            found = [str(one) for one in inside if one.suffix in SUFFIXES and one.is_file()]
             if not found:
                 wrong.append(Complaint("no .yaml, .yml or .json file in this directory; -R looks below it", file=given))
             out.extend(found)
