@@ -19,6 +19,8 @@ from fairlead.model.ref import Ref
 from fairlead.model.yaml import YAMLError, parse_documents
 
 STDIN = "-"
+STDIN_NAME = "<stdin>"
+"""What the standard input is called where a place in it is named."""
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -76,7 +78,7 @@ def read(paths: Iterable[str]) -> tuple[list[Manifest], list[Complaint]]:
     for name in paths:
         try:
             text = sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
-            out.extend(parse_documents(text, "<stdin>" if name == STDIN else name))
+            out.extend(parse_documents(text, STDIN_NAME if name == STDIN else name))
         except YAMLError as error:
             wrong.append(Complaint(error.message, error.position))
         except OSError as error:

@@ -8,7 +8,7 @@ none). The answer is a walk (see `simulate.answering`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,10 +22,12 @@ from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.liveworkloads import LiveWorkloads
 from fairlead.controlplane.operations import administrators, refused
 from fairlead.controlplane.proxies import Proxies
+from fairlead.model.diagnostic import Origin, Position
 from fairlead.model.ref import Ref
 from fairlead.simulate.answering import answer, caller_of
 from fairlead.simulate.arrival import NobodyError
 from fairlead.simulate.mesh import Mesh
+from fairlead.simulate.origins import Positions
 from fairlead.simulate.request import Request
 from fairlead.simulate.world import World
 from fairlead.store.errors import StoreError
@@ -49,12 +51,21 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={
 class Walks:
     """Walks through the mesh as it is, as it was, or as it would be."""
 
-    def __init__(self, store: Store, feed: Feed, delivery: Delivery, proxies: Proxies, allocate: Allocate) -> None:
+    def __init__(
+        self,
+        store: Store,
+        feed: Feed,
+        delivery: Delivery,
+        proxies: Proxies,
+        allocate: Allocate,
+        position: Positions = lambda _: None,
+    ) -> None:
         self._store = store
         self._feed = feed
         self._delivery = delivery
         self._proxies = proxies
         self._allocate = allocate
+        self._position = position
         self._world = World()
 
     def answer(self, asked: Question) -> Json:
@@ -73,17 +84,22 @@ class Walks:
         documents = {**was, **self._as_if(more)}
         # Also where nothing is supposed: changes that might help are tried inside, and streams follow the catalogs.
         with self._feed.supposing(documents):
-            mesh = self._mesh(supposed=bool(documents))
+            mesh = self._mesh(documents)
             try:
                 yield mesh, documents
             finally:
                 mesh.close()
 
-    def _mesh(self, *, supposed: bool) -> Mesh:
+    def _mesh(self, documents: Mapping[Ref, Json | None]) -> Mesh:
         model = self._feed.model
         # What is held back from proxies is not what they have; but of what would be, nothing is held back.
-        served = model.publisher.catalog if supposed else self._delivery.served
-        mesh = Mesh(model, LiveWorkloads((), ""), served=served, world=self._world)
+        served = model.publisher.catalog if documents else self._delivery.served
+
+        def position(origin: Origin) -> Position | None:
+            # What is supposed stands elsewhere than what is stored.
+            return None if origin.ref in documents else self._position(origin)
+
+        mesh = Mesh(model, LiveWorkloads((), ""), position, served=served, world=self._world)
         mesh.workloads = LiveWorkloads(self._proxies.known(), mesh.settings.trust_domain)
         return mesh
 
