@@ -177,6 +177,7 @@ def main() -> None:
     parser.add_argument("--namespaces", type=int, default=50)
     parser.add_argument("--proxies", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--timeout", type=float, default=300, help="for all proxies to be in sync, seconds")
     options = parser.parse_args()
     size = Size(options.services, options.endpoints, options.namespaces)
     state = Path(tempfile.mkdtemp(prefix="fairlead-live-"))
@@ -192,7 +193,7 @@ def main() -> None:
         fleets = Fleets(plane.target, state / "ca" / "root-cert.pem", issued, members, 2)
         begun = time.monotonic()
         fleets.connect(0)
-        if fleets.synced(begun, 300).missing:
+        if fleets.synced(begun, options.timeout).missing:
             raise SystemExit(f"not all proxies are in sync; log: {plane.log}")
         resident = plane.memory()["resident"] >> 20
         print(f"{objects} objects, {options.proxies} proxies, {resident} MB, load {os.getloadavg()[0]:.1f}")
