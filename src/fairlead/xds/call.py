@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import grpc
 
-from fairlead.xds.frames import CHUNK
+from fairlead.xds.frames import CHUNK, FIRST_WINDOW
 
 
 class Handler(Protocol):
@@ -103,6 +103,7 @@ class Call:
         "metadata",
         "method",
         "stream",
+        "window",
     )
 
     def __init__(self, connection: Carrier, stream: int, method: str, metadata: Sequence[tuple[str, str]]) -> None:
@@ -115,6 +116,8 @@ class Call:
         """Whether its handler waits to be told that it may send."""
         self.eaten = 0
         """Bytes that were read, and that the client has not been allowed to send again; the connection counts them."""
+        self.window = FIRST_WINDOW
+        """How many bytes the client may send before they are read."""
         self._got: bytearray | None = None
         """The begin of a message whose end has not come."""
         self.held = False

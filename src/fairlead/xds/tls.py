@@ -106,7 +106,15 @@ class Secured:
             return
         except OSError:
             # TLS says why with its alert, which has been sent.
+            self._discard()
             self.abort()
+
+    def _discard(self) -> None:
+        """Take what has come and nobody will read: to close before would reset, and the client might miss the alert."""
+        with contextlib.suppress(OSError):
+            for _ in range(TURN):
+                if not socket.socket.recv_into(self._socket, self._buffer):
+                    return
 
     def _shake(self) -> None:
         self._socket.do_handshake()

@@ -34,11 +34,11 @@ from h2.exceptions import ProtocolError as Http2Error
 from h2.settings import SettingCodes, Settings
 
 from fairlead.xds.call import Call, Open, Peer
-from fairlead.xds.frames import CHUNK, DATA, HEAD, PREFACE, data_head, head_at, window_update
+from fairlead.xds.frames import CHUNK, DATA, FIRST_WINDOW, HEAD, PREFACE, data_head, head_at, window_update
 from fairlead.xds.tls import Secured
 
-FIRST_WINDOW, WINDOW = 1 << 14, 1 << 20
-"""Bytes that a client may send on a stream before they are read: until the call is released, and then."""
+WINDOW = 1 << 20
+"""Bytes that a client may send on a connection, and on a stream once it is released, before they are read."""
 DEFAULT_WINDOW = 65_535
 """What a client may send before it has heard of the first window (RFC 9113, section 6.9.2)."""
 MAX_CALLS = 16
@@ -197,9 +197,9 @@ class Connection:
             length, kind, flags, stream = head_at(data, at)
             stop = at + HEAD + length
             if length > CHUNK:
-                # More than was allowed: the library says so to the client.
-                self._control(data[at:])
-                return b""
+                # The library would wait for all of it before it refused it.
+                self._http.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
+                raise Http2Error(f"a frame of {length} bytes")
             if stop > end:
                 break
             call = self._calls.get(stream) if kind == DATA and not flags else None
@@ -223,7 +223,7 @@ class Connection:
         if self._eaten >= WINDOW // 2:
             self._out.append(window_update(0, self._eaten))
             self._eaten = 0
-        if call.eaten >= WINDOW // 2:
+        if call.eaten >= call.window // 2:
             self._out.append(window_update(call.stream, call.eaten))
             call.eaten = 0
         self._read(call, data)
@@ -273,6 +273,7 @@ class Connection:
 
     def admit(self, call: Call) -> None:
         """A call is held no longer."""
+        call.window = WINDOW
         # A connection that is being closed lets nobody send more.
         with contextlib.suppress(Http2Error):
             self._http.increment_flow_control_window(WINDOW, call.stream)
