@@ -17,7 +17,7 @@ from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from fairlead.compiler.filters import FilterKey, filters
 from fairlead.compiler.hosts import settings
 from fairlead.compiler.inboundports import InboundPort, inbound_ports
-from fairlead.compiler.loggers import listener_loggers, loggers, trace
+from fairlead.compiler.loggers import counts_grpc, listener_loggers, loggers, trace
 from fairlead.compiler.mtls import Mode, workload_mtls
 from fairlead.compiler.statnames import inbound_stat_name
 from fairlead.envoy import names
@@ -179,7 +179,14 @@ def _shape(view: View, ports: tuple[InboundPort, ...], timeout: float) -> Shape:
     """Redirected connections arrive on one port; without redirection every port is bound at the workload's address."""
     if view.capture.mode == "redirect":
         everywhere = Socket("0.0.0.0", names.INBOUND_PORT)  # noqa: S104 - whatever address the host redirects
-        return Shape(names.VIRTUAL_INBOUND, everywhere, "inbound", original_dst=True, detection_timeout=timeout)
+        return Shape(
+            names.VIRTUAL_INBOUND,
+            everywhere,
+            "inbound",
+            original_dst=True,
+            transparent=view.capture.transparent,
+            detection_timeout=timeout,
+        )
     address = view.addresses[0]
     return Shape(
         names.VIRTUAL_INBOUND,
@@ -247,6 +254,7 @@ def _http(r: Reader, view: View, target: _Target, counted: tuple[AccessLog, ...]
         stat_prefix=(names.stat_name(target.cluster) if port is None else inbound_stat_prefix(target.name(http=True))),
         routes=InboundRoute(target.cluster, called, f"{hostname}:{called}/*"),
         filters=filters(r, FilterKey(Stage.HTTP_FILTERS, scope)),
+        counts_grpc=counts_grpc(r, scope),
         grpc_web=port is not None and port.protocol is Protocol.GRPC_WEB,
         http2=port is not None and port.protocol.is_http2,
         trace=trace(r, scope),
