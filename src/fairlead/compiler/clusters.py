@@ -23,7 +23,7 @@ from fairlead.compiler.hosts import (
     settings,
 )
 from fairlead.compiler.inbound import InboundPort, inbound_ports
-from fairlead.compiler.near import Near, Placing, placing
+from fairlead.compiler.near import Near, Placing, placing, zones_setting
 from fairlead.compiler.outboundports import PRIVILEGED, bound_hosts
 from fairlead.compiler.policies import PolicyKey, above, effective, policy_for
 from fairlead.compiler.routes_hosts import http_ports
@@ -254,6 +254,7 @@ def _plan(
         connect_timeout=mesh.connect_timeout,
         groups=groups,
         by_locality=placed is not None and placed.setting is not None and not placed.setting.zone_aware,
+        zones=zones_setting(r, found, said),
         dns_refresh=mesh.dns_refresh_rate,
         keepalive=mesh.tcp_keepalive,
         stat_name=outbound_stat_name(r, found, key.port, key.subset),
