@@ -19,7 +19,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hand the option to child processes, and let them be interrupted."""
+    """Hand the option to child processes, let them be interrupted, and gRPC as `fairlead serve` has it."""
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     if config.getoption("--update-golden"):
         os.environ["FAIRLEAD_UPDATE_GOLDEN"] = "1"
     # Started in the background by a shell, tests would hand an ignored SIGINT down to the programs that they interrupt.

@@ -258,7 +258,7 @@ def test_tls_that_contradicts_itself_has_a_witness(name: str) -> None:
     assert said.witness is not None and said.witness.status == 503
 
 
-def _pair(ends: datetime, other_key: bool = False) -> tuple[str, str]:
+def pair(ends: datetime, other_key: bool = False) -> tuple[str, str]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "shop.example")])
     made = (
@@ -283,7 +283,7 @@ def _pair(ends: datetime, other_key: bool = False) -> tuple[str, str]:
     [(90, False, []), (10, False, ["FL3706"]), (-10, False, ["FL3705"]), (90, True, ["FL3707"])],
 )
 def test_certificates(days: int, other_key: bool, codes: list[str]) -> None:
-    certificate, key = _pair(NOW + timedelta(days=days), other_key)
+    certificate, key = pair(NOW + timedelta(days=days), other_key)
     data = msgspec.json.encode({"tls.crt": certificate, "tls.key": key}).decode()
     secret = (
         f"apiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: shop}}\ntype: kubernetes.io/tls\ndata: {data}\n"

@@ -47,11 +47,26 @@ def test_refusals_say_why(tmp_path: Path) -> None:
         here.verify("abc", JOIN_AUDIENCE)
     with pytest.raises(TokenRefused, match="longer than"):
         here.verify("a" * 20000, JOIN_AUDIENCE)
+    with pytest.raises(TokenRefused, match="not a readable token"):
+        here.verify("\ud800.b.c", JOIN_AUDIENCE)
     clock[0] = NOW + timedelta(hours=3, minutes=10)
     with pytest.raises(TokenRefused, match=r"expired at 2026-11-23T12:10:00Z \(3 h ago\)"):
         here.verify(token, JOIN_AUDIENCE)
     clock[0] = NOW - timedelta(hours=1)
     with pytest.raises(TokenRefused, match="not valid before"):
+        here.verify(token, JOIN_AUDIENCE)
+
+
+def test_what_was_verified_once_is_judged_again_but_not_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tokens(tmp_path)
+    token = here.service_account("shop", "cart")
+    first = here.verify(token, JOIN_AUDIENCE)
+    monkeypatch.delattr(jwt, "decode")
+    assert here.verify(token, JOIN_AUDIENCE) == first
+    assert here.registry.revoke(first.token_id)
+    with pytest.raises(TokenRefused, match="revoked"):
         here.verify(token, JOIN_AUDIENCE)
 
 

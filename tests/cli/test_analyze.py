@@ -43,6 +43,13 @@ def test_the_samples_are_clean() -> None:
     assert "0 errors, 0 warnings" in found.stdout
 
 
+def test_files_of_tests_are_no_objects(tmp_path: Path) -> None:
+    found = run("analyze", SAMPLES / "tests", "--fail-on", "info")
+    assert (found.exit_code, found.stdout.startswith("0 objects")) == (0, True), found.output
+    (tmp_path / "more.yaml").write_text("tests: [{name: x}]\nspec: {}\n")
+    assert run("analyze", tmp_path).exit_code == 1, "what has more than tests is judged as an object"
+
+
 def test_exit_codes_follow_the_worst_finding() -> None:
     # Nobody is there who could call: the finding has no witness and is a warning.
     for limit, status in (("error", 0), ("warning", 1), ("info", 1), ("none", 0)):

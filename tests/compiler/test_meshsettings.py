@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
@@ -20,7 +21,7 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpPro
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.offline import load
 from fairlead.compiler.publish import Catalog
-from fairlead.envoy.resource import CLUSTER, LISTENER, ROUTE
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from fairlead.ir.view import View
 from fairlead.model.diagnostic import Severity
 from fairlead.model.launch import Capture
@@ -189,3 +190,95 @@ spec: {host: web.shop.svc.cluster.local, trafficPolicy: {connectionPool: {http: 
     limits = found.circuit_breakers.thresholds[0]
     assert (limits.max_retries.value, limits.max_connections.value, found.connect_timeout.seconds) == (4, 2**32 - 1, 10)
     assert found.outlier_detection.interval.seconds == 2
+
+
+CHOSEN = """
+{discoverySelectors: [{matchLabels: {mesh: "yes"}}, {matchExpressions: [{key: team, operator: In, values: [a]}]}]}"""
+SPACES = """
+{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {team: a}}}
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: other, labels: {team: b}}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: far, namespace: other}, spec: {ports: [{name: http, port: 80}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: lost, namespace: nowhere}, spec: {ports: [{name: http, port: 80}]}}
+---
+{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: p, namespace: other}, spec: {}}
+"""
+
+
+def _hosts(model: MeshModel) -> set[str]:
+    return {name.rpartition("|")[2].partition(".")[0] for name in model.compile(SIDECAR)[CLUSTER] if "svc" in name}
+
+
+def test_objects_count_where_a_discovery_selector_chooses_their_namespace() -> None:
+    assert _hosts(mesh_of("{}", SPACES)) == {"web", "far", "lost"}
+    model = mesh_of(CHOSEN.strip(), SPACES)
+    assert _hosts(model) == {"web"}
+    told = [(one.code, str(one.origin.ref)) for one in model.diagnostics()]
+    assert told == [("FL0104", "Namespace nowhere"), ("FL0104", "Namespace other")]
+    for change, seen in (
+        ("{apiVersion: v1, kind: Namespace, metadata: {name: other, labels: {mesh: 'yes'}}}", {"web", "far"}),
+        ("{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {team: c}}}", {"far"}),
+    ):
+        load(model, parse_documents(change, "change"))
+        assert _hosts(model) == seen
+    head = "{apiVersion: mesh.istio.io/v1alpha1, kind: MeshConfig, metadata: {name: istio}, spec: {}}"
+    load(model, parse_documents(head, "change"))
+    assert _hosts(model) == {"web", "far", "lost"}
+
+
+def test_the_meshs_configmap_counts_whatever_its_namespace() -> None:
+    text = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: "discoverySelectors: [{matchLabels: {kubernetes.io/metadata.name: shop}}]\\nconnectTimeout: 4s"}
+"""
+    model = MeshModel()
+    load(model, [one for part in (SCENE, SPACES, text) for one in parse_documents(part, "scene")])
+    assert _hosts(model) == {"web"}
+    assert cluster(model.compile(SIDECAR), WEB).connect_timeout.seconds == 4
+
+
+NETWORKED = """
+{apiVersion: v1, kind: Service, metadata: {name: edge, namespace: far, labels: {topology.istio.io/network: n2%s}},
+ spec: {%s selector: {app: gate}, ports: [{name: tls, port: 15443, targetPort: 9443}, {name: odd, port: 8443}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: gate, namespace: far},
+ spec: {address: 10.9.0.1, labels: {app: gate}}}
+---
+{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: web-1, namespace: shop},
+ spec: {address: 10.2.0.1, serviceAccount: web,
+        labels: {app: web, security.istio.io/tlsMode: istio, topology.istio.io/network: n2}}}
+"""
+NEAR = View("sidecar", "shop", (("app", "web"), ("topology.istio.io/network", "n1")), "web", ("10.1.0.1",))
+OUT = View("sidecar", "shop", (("app", "web"),), "web", ("10.1.0.1",))
+IN = View("sidecar", "shop", (("app", "web"),), "web", ("10.2.0.1",), "n2")
+
+
+def _dialled(model: MeshModel, view: View) -> set[str]:
+    made = ClusterLoadAssignment.FromString(model.compile(view)[ENDPOINT][WEB].body)
+    dialled = (one.endpoint.address.socket_address for group in made.endpoints for one in group.lb_endpoints)
+    return {f"{one.address}:{one.port_value}" for one in dialled}
+
+
+@pytest.mark.parametrize(
+    ("label", "outside", "view", "dialled"),
+    [
+        ("", "", NEAR, {"10.1.0.1:8080", "10.9.0.1:9443"}),
+        (', networking.istio.io/gatewayPort: "8443"', "", NEAR, {"10.1.0.1:8080", "10.9.0.1:8443"}),
+        ("", "externalIPs: [192.0.2.1],", NEAR, {"10.1.0.1:8080", "192.0.2.1:15443"}),
+        ("", "", IN, {"10.1.0.1:8080", "10.2.0.1:8080"}),
+        ("", "", OUT, {"10.1.0.1:8080", "10.2.0.1:8080"}),
+    ],
+)
+def test_labels_name_networks_and_the_ways_into_them(label: str, outside: str, view: View, dialled: set[str]) -> None:
+    """A proxy in no network reaches all others directly, as in Istio."""
+    assert _dialled(mesh_of("{}", NETWORKED % (label, outside)), view) == dialled
+
+
+def test_the_root_namespace_names_the_network_of_all_that_name_none() -> None:
+    root = "{apiVersion: v1, kind: Namespace, metadata: {name: istio-system, labels: {topology.istio.io/network: n1}}}"
+    model = mesh_of("{}", NETWORKED % ("", ""), root)
+    assert _dialled(model, OUT) == {"10.1.0.1:8080", "10.9.0.1:9443"}

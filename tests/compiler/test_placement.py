@@ -7,11 +7,13 @@ from typing import Any
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from listener_facts import World, host, origin
+from msgspec.structs import replace
 
 from fairlead.compiler.near import Near, Placing
 from fairlead.compiler.parts import layers
 from fairlead.compiler.placement import placed
 from fairlead.envoy.endpoint import LbEndpoint
+from fairlead.envoy.names import LOCAL_CLUSTER
 from fairlead.envoy.resource import CLUSTER, ENDPOINT
 from fairlead.inc import Table
 from fairlead.ir.host import Resolution
@@ -43,6 +45,20 @@ def test_the_closer_the_earlier_without_gaps() -> None:
     assert ranks == {"eu/a/1": 0, "eu/a/2": 1, "eu/b/1": 2, "us/a/1": 3, "asia/a/1": 3}
     named = LocalityLb(failover=(("eu", "asia"),))
     assert order(named, Near("eu/c"), *places[3:]) == [(0, "asia/a/1", 1), (1, "us/a/1", 1)]
+
+
+def test_zones_of_a_region_are_left_to_envoy() -> None:
+    places = [at(one) for one in ("eu/a/1", "eu/b/1", "us/a/1", "asia/a/1")]
+    zones = LocalityLb(failover=(("eu", "asia"),), forced=True, zone_aware=True)
+    ranks = {locality: priority for priority, locality, _ in order(zones, Near("eu/a/1"), *places)}
+    assert ranks == {"eu/a/1": 0, "eu/b/1": 0, "asia/a/1": 1, "us/a/1": 2}
+    by_label = LocalityLb(priority=("tier",), forced=True, zone_aware=True)
+    told = [at("eu/b", tier="front"), at("us/a", tier="front"), at("eu/a", tier="back")]
+    assert order(by_label, Near("eu/a", labels=(("tier", "front"),)), *told) == [
+        (0, "eu/b", 1),
+        (1, "us/a", 1),
+        (2, "eu/a", 1),
+    ]
 
 
 def test_labels_count_in_their_order() -> None:
@@ -77,6 +93,7 @@ def workload(name: str, address: str, locality: str, network: str = "") -> Row:
     made = Workload(
         key, origin("WorkloadEntry", "default", name), address, (("app", "web"),), "web", (), network, locality
     )
+    made = replace(made, workload_name="web")
     return WORKLOADS, key, made
 
 
@@ -135,3 +152,31 @@ def test_other_networks_are_their_gateways() -> None:
     assert addresses(here) == [("10.0.0.1", 80), ("192.0.2.1", 15443), ("192.0.2.2", 15443)]
     # The network of the first has no gateway: it is dialled as it is.
     assert addresses(there) == [("10.0.0.1", 80), ("10.0.0.2", 80)]
+
+
+def test_a_cluster_says_how_zones_are_minded() -> None:
+    def zones(setting: LocalityLb) -> tuple[Cluster.CommonLbConfig, list[tuple[int, str]]]:
+        made = world(rule(Policy(LoadBalancer(locality=setting))))
+        found = message(made, client("eu/a"), ENDPOINT, CLUSTER_NAME).endpoints
+        config = message(made, client("eu/a"), CLUSTER, CLUSTER_NAME).common_lb_config
+        return config, [(one.priority, one.locality.region) for one in found]
+
+    on, ranks = zones(LocalityLb(forced=True, zone_aware=True, minimum=2))
+    assert on.zone_aware_lb_config.routing_enabled.value == 100 and ranks == [(0, "eu"), (1, "us")]
+    assert on.zone_aware_lb_config.min_cluster_size.value == 2 and not on.HasField("locality_weighted_lb_config")
+    off, ranks = zones(LocalityLb(enabled=False, forced=True, zone_aware=True))
+    assert off.HasField("zone_aware_lb_config") and off.zone_aware_lb_config.routing_enabled.value == 0
+    assert ranks == [(0, "eu"), (0, "us")]
+
+
+def test_who_asks_is_told_of_its_peers() -> None:
+    zones = rule(Policy(LoadBalancer(locality=LocalityLb(forced=True, zone_aware=True))))
+    made = world(zones, workload("three", "10.0.0.3", "eu/b"))
+    plain = View("sidecar", "default", workload_name="web", locality="eu/a")
+    assert len(keys(made, plain, ENDPOINT)) == 1
+    found = message(made, replace(plain, knows_peers=True), ENDPOINT, LOCAL_CLUSTER).endpoints
+    assert [(one.priority, one.locality.region, one.locality.zone) for one in found] == [
+        (0, "eu", "a"),
+        (0, "eu", "b"),
+        (1, "us", "a"),
+    ]

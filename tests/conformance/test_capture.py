@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from fairlead.model.capturing import settings
 from fairlead.node.capture import iptables, nftables
 from fairlead.node.capture.rules import Backend, CaptureRule, capture_rules
-from fairlead.node.capture.settings import settings
 from tests.conformance.suites import DIRECTORY, parameters
 
 FOLDER = "istio-capture"

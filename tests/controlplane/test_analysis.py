@@ -87,9 +87,9 @@ async def _steps(tmp_path: Path) -> None:
         analyses = Analyses(made.plane.store, made.plane.feed, walks, lambda: 0.0)
         next(analyses.steps())
         # Whoever asked did not wait: the next one goes on.
-        first = analyses.answer(Asked())
+        first = await analyses.answer(Asked())
         assert first["objects"] >= 43
         assert list(analyses.steps()) == []
         await made.apply(service("s7", selector={"app": "nobody"}))
         assert len(list(analyses.steps())) <= 2
-        assert analyses.answer(Asked())["objects"] == first["objects"]
+        assert (await analyses.answer(Asked()))["objects"] == first["objects"]

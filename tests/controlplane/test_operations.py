@@ -195,6 +195,7 @@ def test_a_profile_of_a_control_plane_at_work(tmp_path: Path) -> None:
             assert table.exit_code == 0 and re.search(r"^objects +\d", table.output, re.MULTILINE), table.output
             data = json.loads((await asyncio.to_thread(ask, "memory", "-o", "json")).output)
             assert data["residentBytes"] > 1 << 20 and data["held"]["objects"] >= 5
+            assert data["bytes"]["objects"] > 200 * data["held"]["objects"]
 
     uvloop.run(run())
 

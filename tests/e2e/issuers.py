@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -66,9 +67,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(address: str, respond: Any) -> Iterator[int]:
-    """An HTTP server; `respond(handler, body)` gives status, headers and body. Yields its port."""
+def serving(address: str, respond: Any, tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """An HTTP server, with TLS if wanted; `respond(handler, body)` gives status, headers and body. Yields its port."""
     server = ThreadingHTTPServer((address, 0), _Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.daemon_threads = True
     server.respond = respond
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)

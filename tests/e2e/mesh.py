@@ -234,8 +234,9 @@ def documents(text: str) -> list[Json]:
 class ControlPlane:
     """`fairlead serve` as a process; survives being killed."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         self.directory = directory
+        self.options = options
         self.state = directory / "state"
         self.log = directory / "serve.log"
         self.process: Process | None = None
@@ -250,7 +251,7 @@ class ControlPlane:
             found.unlink()
         api, xds, join = self._ports
         command = [sys.executable, "-m", "fairlead.cli.main", "serve", "--state", str(self.state), "-v"]
-        command += ["--api-port", api, "--xds-port", xds, "--join-port", join]
+        command += ["--api-port", api, "--xds-port", xds, "--join-port", join, *self.options]
         self.process = Process(command, self.log)
 
         def listening() -> bool:
@@ -404,11 +405,11 @@ def _short(path: Path) -> str:
 class Mesh:
     """A control plane and its workloads."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="fl-e2e-"))
         self.block = Block(f"127.{random.randint(88, 119)}.0.0/16")
         self._number = random.randint(1, 200) * 64
-        self.plane = ControlPlane(self.directory)
+        self.plane = ControlPlane(self.directory, *options)
         self.workloads: dict[str, Workload] = {}
         self._marks = 0
 

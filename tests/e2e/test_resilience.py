@@ -69,6 +69,44 @@ def test_another_region_takes_over_and_gives_back(world: World) -> None:
         near.close()
 
 
+PEER = """
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: zoned-peer, namespace: app}
+spec: {address: 192.0.2.7, locality: eu/b/1, labels: {service.istio.io/workload-name: zoned}}
+"""
+
+
+def test_calls_stay_in_the_zone_as_far_as_its_share_goes(world: World) -> None:
+    mesh = world.mesh
+    knowing = {"ISTIO_META_ENABLE_SELF_DISCOVERY": "true"}
+    zoned = mesh.add("zoned", service_account="client", locality="eu/a/1", labels={"app": "zoned"}, proxy_env=knowing)
+    policy = "    loadBalancer: {zoneAwareLbSetting: {minClusterSize: 1}}\n"
+    servers = [(world.apps["echo-1"], "eu/a/1"), (world.apps["echo-2"], "eu/b/1"), (world.apps["legacy"], "us/a/1")]
+
+    def found() -> Counter[str]:
+        return Counter(zoned.get(WHERE, proxied=True).instance for _ in range(20))
+
+    try:
+        mesh.start(zoned)
+        stored = zoned.entry()
+        stored["spec"]["locality"] = "eu/a/1"
+        mesh.plane.api.apply(stored)
+        with mesh.config(entry(*servers) + RULE + policy):
+            with mesh.config(PEER):
+                # A half of the callers and a half of the servers are in each zone: nobody needs to leave it.
+                eventually(lambda: found() == {"echo-1": 20}, "calls stay in the zone")
+            # All callers are in a zone with half of the servers: the other half takes its share, the other region none.
+            eventually(lambda: set(found()) == {"echo-1", "echo-2"}, "calls leave the zone")
+            mesh.apply(RULE + policy.replace("minClusterSize: 1", "enabled: false"))
+            eventually(lambda: set(found()) == {"echo-1", "echo-2", "legacy"}, "nobody minds zones")
+    finally:
+        zoned.stop()
+        del mesh.workloads["zoned"]
+        mesh.plane.api.delete(zoned.entry())
+
+
 def test_priority_by_labels(world: World) -> None:
     one, two = world.apps["echo-1"].address, world.apps["echo-2"].address
     endpoints = f"""    - {{address: {one}, labels: {{app: other}}}}

@@ -288,3 +288,31 @@ def test_what_is_let_go_leaves_nothing_behind() -> None:
     engine.unobserve(summary, "")
     assert {name: count for name, count in engine.sizes().items() if count} == before
     assert not any(engine.indexes.watched().values())
+
+
+def test_what_becomes_of_values_is_counted_and_samples_are_few_and_spread() -> None:
+    numbers: Table[int, int] = Table("numbers")
+
+    def parity(r: Reader, key: int) -> int:
+        return (r.get(numbers, key) or 0) % 2
+
+    odd: Rule[int, int] = Rule("odd", parity)
+
+    def named(r: Reader, key: int) -> str:
+        return "odd" if r.call(odd, key) else "even"
+
+    name: Rule[int, str] = Rule("name", named)
+    engine = Engine()
+    with engine.transaction():
+        for key in range(1000):
+            engine.put(numbers, key, key)
+    assert engine.call(name, 3) == "odd"
+    assert (engine.runs.total(), engine.reused, engine.spared, engine.equal) == (2, 0, 0, 0)
+    assert engine.call(name, 3) == "odd"
+    assert engine.reused == 1
+    with engine.transaction():
+        engine.put(numbers, 3, 5)
+    assert engine.call(name, 3) == "odd"
+    assert (engine.runs.total(), engine.spared, engine.equal) == (3, 1, 1), "odd ran to the same, name did not run"
+    found = {made_by: (count, [key for _, key, _ in chosen]) for made_by, count, chosen in engine.samples(4)}
+    assert found == {"numbers": (1000, [0, 250, 500, 750]), "odd": (1, [3]), "name": (1, [3])}

@@ -156,13 +156,6 @@ def test_error(policy: dict[str, Any], spec: dict[str, Any], path: str) -> None:
 
 WARNINGS: list[tuple[str, dict[str, Any], dict[str, Any], str, str]] = [
     (
-        "zone aware",
-        {"loadBalancer": {"zoneAwareLbSetting": {"enabled": True}}},
-        {},
-        "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting",
-        "FL0100",
-    ),
-    (
         "failover",
         {"loadBalancer": {"localityLbSetting": {"failover": [{"from": "a", "to": "b"}]}}},
         {},

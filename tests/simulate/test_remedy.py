@@ -8,6 +8,7 @@ import pytest
 
 from fairlead.simulate.answering import answer
 from fairlead.simulate.asked import caller_of, request_of
+from fairlead.simulate.remedy import MOST_TRIED, remedies
 from tests.simulate.meshes import call, mesh
 from tests.simulate.test_walk import GATEWAY, JWT, SUBSETS, VIRTUAL_SERVICE, policy, strict
 
@@ -150,6 +151,74 @@ def test_the_smallest_change(name: str) -> None:
     changes = [one["said"] for one in found["changes"]]
     assert any(one.startswith(said) for one in changes), (changes, found["verdict"])
     assert answer(where, caller, request) == found, "the mesh is as before"
+
+
+PAIRS: dict[str, tuple[list[str], dict[str, Any], list[str]]] = {
+    "an abort before a subset that nobody defines": (
+        [SUBSETS, route(ABORTED.replace("{host: reviews}", "{host: reviews, subset: v3}"))],
+        {},
+        [
+            "remove VirtualService shop/reviews spec.http[0].fault",
+            "set VirtualService shop/reviews spec.http[0].route[0].destination.subset to v",
+        ],
+    ),
+    "a policy that denies and one that does not allow": (
+        [
+            policy("DENY", "[{to: [{operation: {methods: [GET]}}]}, {to: [{operation: {methods: [PUT]}}]}]"),
+            policy("ALLOW", "[{from: [{source: {principals: [cluster.local/ns/shop/sa/x]}}]}]").replace(
+                "name: who", "name: only"
+            ),
+        ],
+        {},
+        [
+            "remove AuthorizationPolicy shop/who spec.rules[0]",
+            'principals":["cluster.local/ns/shop/sa/web"]}} to AuthorizationPolicy shop/only spec.rules',
+        ],
+    ),
+    "two fields of one object": (
+        [route("{match: [{uri: {exact: /x}}], route: [{destination: {host: reveiws}}]}")],
+        {},
+        [
+            "remove VirtualService shop/reviews spec.http[0].match[0]",
+            "set VirtualService shop/reviews spec.http[0].route[0].destination.host to reviews.shop.svc.cluster.local",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_where_no_single_change_helps_two_do(name: str) -> None:
+    texts, asked, said = PAIRS[name]
+    where = mesh(*texts)
+    request = request_of(asked.get("url", "http://reviews/"))
+    found = answer(where, caller_of("web.shop"), request)
+    assert found["verdict"]["outcome"] == "fails", found["verdict"]
+    wanted = [one for one in found["changes"] if all(part in one["said"] for part in said)]
+    assert wanted, [one["said"] for one in found["changes"]]
+    assert len(wanted[0]["also"]) == 1
+    assert wanted[0]["said"].count("; and ") == 1
+    assert answer(where, caller_of("web.shop"), request) == found, "the mesh is as before"
+
+
+def test_what_is_tried_is_bounded() -> None:
+    ports = ", ".join(f"{{name: http-{at}, port: {at}, targetPort: 9080}}" for at in range(1000, 1040))
+    many = selecting("{app: reviews}").replace("{name: http, port: 80, targetPort: 9080}", ports)
+    lost = route("{route: [{destination: {host: other, port: {number: 7}}}]}")
+    denied = [policy("DENY", "[{}]").replace("name: who", f"name: who{at}") for at in range(4)]
+    where = mesh(many, lost, *denied)
+    caller, request = caller_of("web.shop"), request_of("http://reviews/")
+    failed = call(where)
+    assert not failed.verdict.reached
+    steps = remedies(where, caller, request, failed)
+    count = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as ended:
+            assert ended.value == []
+            break
+        count += 1
+    assert MOST_TRIED < count <= 3 * MOST_TRIED
 
 
 def test_what_passes_needs_no_change() -> None:

@@ -374,6 +374,13 @@ def test_a_port_that_nobody_has() -> None:
     assert origins(failing(found)) == ["Service shop/reviews"]
 
 
+def test_a_call_to_the_port_of_redirection_goes_nowhere() -> None:
+    found = call(mesh(), host="10.8.9.9", port=15006, protocol="tcp")
+    assert (found.verdict.chain, found.verdict.cluster) == ("virtualInbound-blackhole", "BlackHoleCluster")
+    assert not found.verdict.reached
+    assert call(mesh(), host="10.8.9.9", port=15007, protocol="tcp").verdict.cluster == "PassthroughCluster"
+
+
 def test_who_is_not_there_is_named() -> None:
     with pytest.raises(NobodyError, match=r"did you mean 'web\.shop'"):
         call(mesh(), caller="wep")

@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 
 from fairlead import __version__
+from fairlead.envoy.names import LOCAL_CLUSTER
+from fairlead.ir.view import KNOWS_PEERS
 from fairlead.model.group import METADATA
 from fairlead.model.launch import AgentConfig, BootstrapPatch
 
@@ -105,6 +107,14 @@ def metadata(config: AgentConfig) -> dict[str, Any]:
 
 def bootstrap(config: AgentConfig) -> dict[str, Any]:
     """The whole bootstrap as JSON-shaped data."""
+    made = _common(config)
+    if metadata(config).get(KNOWS_PEERS) == "true":
+        made["static_resources"]["clusters"].append(_local_cluster())
+        made["cluster_manager"] = {"local_cluster_name": LOCAL_CLUSTER}
+    return made
+
+
+def _common(config: AgentConfig) -> dict[str, Any]:
     return {
         "node": _node(config),
         "layered_runtime": {
@@ -202,6 +212,17 @@ def _stats() -> dict[str, Any]:
         "use_all_default_tags": False,
         "stats_tags": [{"tag_name": name, "regex": regex} for name, regex in _TAGS],
         "stats_matcher": {"inclusion_list": {"patterns": patterns}},
+    }
+
+
+def _local_cluster() -> dict[str, Any]:
+    """Where the instances of the workload itself are, for zone-aware load balancing. Nothing is routed to it."""
+    source: dict[str, Any] = {"ads": {}, "initial_fetch_timeout": "5s", "resource_api_version": "V3"}
+    return {
+        "name": LOCAL_CLUSTER,
+        "type": "EDS",
+        "connect_timeout": "1s",
+        "eds_cluster_config": {"eds_config": source, "service_name": LOCAL_CLUSTER},
     }
 
 

@@ -1,6 +1,7 @@
 """Reports to the control plane: the roots that Envoy trusts, who signed the certificate, who called in plaintext.
 
-The answer brings new roots, and the wish to renew. It runs beside the configuration stream, on the same connection.
+The answer brings new roots, the wish to renew, and the question how many connections are open. It runs beside the
+configuration stream, on the same connection.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from fairlead.model.report import (
     METHOD,
     AgentReport,
     CalledService,
+    OpenConnections,
     PlaintextCaller,
     ReportAnswer,
     bundle_id,
@@ -57,12 +59,15 @@ class Reporter:
         secrets: SecretServer,
         traffic: Traffic | None = None,
         problem: Callable[[], str] = str,
+        connections: Callable[[], Awaitable[tuple[OpenConnections, ...] | None]] | None = None,
     ) -> None:
         self._proxy = proxy
         self._problem = problem
         self._certificates = held
         self._secrets = secrets
         self._traffic = traffic
+        self._connections = connections
+        self._count = False
         self.callers: Callers | None = None
         """Gives who called in plaintext, and takes back what did not arrive."""
         self._asked = ""
@@ -112,6 +117,7 @@ class Reporter:
             plaintext=found,
             called=await self._called(),
             problem=self._problem(),
+            open=await self._open(),
         )
         if found:
             # Not held: whether they arrived must be known before anything interrupts this.
@@ -143,6 +149,11 @@ class Reporter:
     async def _called(self) -> tuple[CalledService, ...]:
         return await self._traffic.called() if self._traffic is not None else ()
 
+    async def _open(self) -> tuple[OpenConnections, ...] | None:
+        """What was asked for last time, and None otherwise: it is not counted for nothing."""
+        asked, self._count = self._count, False
+        return await self._connections() if asked and self._connections is not None else None
+
     def _told(self) -> None:
         if self._traffic is not None:
             self._traffic.told()
@@ -151,6 +162,7 @@ class Reporter:
         if answer.bundle:
             await self._certificates.trust(answer.bundle.encode())
             log.info("trusting %s from now on", bundle_id(answer.bundle))
+        self._count = answer.count
         self._asked = answer.renew_from or self._asked
         if answer.renew_from and answer.renew_from != current.issuer:
             log.info("asked to renew from another issuer, within %.0f s", answer.within)

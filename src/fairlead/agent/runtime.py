@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc.aio
 
-from fairlead.agent import http, memory, probes
+from fairlead.agent import connections, http, memory, probes
 from fairlead.agent.application import Application
 from fairlead.agent.bootstrap import XDS_SOCKET, node_id
 from fairlead.agent.certificates import CertificateClient, Certificates, GrpcCertificates
@@ -55,7 +55,12 @@ class Agent:
         self._proxy = Proxy(config)
         traffic = Traffic(lambda: self._proxy.workload, self._proxy.admin)
         self._reporter = Reporter(
-            node_id(config), self._certificates, self._secrets, traffic, lambda: self._proxy.problem
+            node_id(config),
+            self._certificates,
+            self._secrets,
+            traffic,
+            lambda: self._proxy.problem,
+            lambda: connections.reported(self._proxy.admin),
         )
         self._relay.alongside = self._reporter.run
         self._plaintext = PlaintextWatch(self._proxy, self._reporter.wake)

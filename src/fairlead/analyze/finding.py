@@ -6,10 +6,13 @@ from typing import Any
 
 import msgspec
 
-from fairlead.model.diagnostic import Position, Severity
+from fairlead.model.diagnostic import Origin, Position, Severity
 from fairlead.model.path import ROOT, FieldPath
 from fairlead.model.ref import Ref
-from fairlead.simulate.request import Caller, Request
+from fairlead.simulate.request import Caller, Pairs, Request
+
+CLAIM = "@request.auth.claims"
+"""How the name of a header begins that is a claim of the request's token: `.a.b` or `[a][b]` follows (Istio)."""
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -17,13 +20,19 @@ class Probe(msgspec.Struct, frozen=True):
 
     `fails` are the response flags of which one must come out for the finding to hold; empty: any end but the
     application's answer. The request must fail at the object in question, or where it says so at a cluster of the host
-    `cluster` (routes of bytes do not tell whose they are).
+    `cluster` (routes of bytes do not tell whose they are). With `rule` the request is made for that rule, and the
+    finding holds if another one decides, or none, whatever becomes of the request. With `refuses` a client that looks
+    at certificates ends the connection where the object in question shows its own: that is what it says then.
+    `claims` are those of the request's token, by the names that they have where VirtualServices route by them.
     """
 
     caller: Caller
     request: Request
     fails: tuple[str, ...] = ()
     cluster: str = ""
+    rule: Origin | None = None
+    refuses: str = ""
+    claims: Pairs = ()
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -41,16 +50,20 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class Witness(msgspec.Struct, frozen=True):
-    """A request that fails because of what was found: in words, and how it ends (status, flags, details)."""
+    """A request that goes wrong because of what was found: in words, and how it ends (status, flags, details).
+
+    `decides` is what decides in the place of the rule that the request was made for, if the finding is about that.
+    """
 
     request: str
     status: int
     flags: str
     details: str
+    decides: str = ""
 
     def __str__(self) -> str:
         ends = " ".join(part for part in (str(self.status or "closed"), self.flags, self.details) if part)
-        return f"{self.request} -> {ends}"
+        return f"{self.request} -> {ends}{f' ({self.decides} decides)' if self.decides else ''}"
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):

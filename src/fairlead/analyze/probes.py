@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from fairlead.analyze import queries, shape
-from fairlead.analyze.document import GATEWAY, SUBSET_ROUTES, Document, attached_to_mesh
-from fairlead.analyze.finding import Probe
+from fairlead.analyze.document import GATEWAY, GATEWAY_USERS, SUBSET_ROUTES, Document, attached_to_mesh
+from fairlead.analyze.finding import CLAIM, Probe
 from fairlead.analyze.hosts import overlap
 from fairlead.analyze.targets import targets
 from fairlead.inc import Reader
 from fairlead.ir.protocol import parse_protocol
-from fairlead.model.path import FieldPath
+from fairlead.model.diagnostic import Origin
+from fairlead.model.path import SPEC, FieldPath
 from fairlead.simulate.request import Caller, Request
 
 
@@ -42,16 +45,79 @@ def _through_gateway(r: Reader, one: Document, host: str, rule: dict[str, Any]) 
     namespace, _, name = shape.words(one.spec, "gateways")[0].rpartition("/")
     gateway = queries.document(r, GATEWAY, namespace or one.ref.namespace, name)
     for server in shape.items(gateway.spec if gateway is not None else {}, "servers"):
-        number = shape.number(server, "port", "number")
-        protocol = parse_protocol(shape.text(server, "port", "protocol"))
-        if number is None or shape.mapping(server, "tls") or not protocol.is_http:
-            continue
-        for pattern in shape.words(server, "hosts"):
-            plain = pattern.rpartition("/")[2]
-            if overlap(plain, host):
-                request = _request(_plain(host, plain), number, rule)
-                return None if request is None else Probe(Caller("internet"), request)
+        asked = _of_server(server, host, rule)
+        if asked is not None:
+            return Probe(Caller("internet"), asked)
     return None
+
+
+def _of_server(server: dict[str, Any], host: str, rule: dict[str, Any]) -> Request | None:
+    """A request for a rule of a host that a server of a Gateway takes, with TLS where the server ends that."""
+    number = shape.number(server, "port", "number")
+    tls = shape.mapping(server, "tls")
+    ends = shape.text(tls, "mode") in ("SIMPLE", "OPTIONAL_MUTUAL")
+    protocol = parse_protocol(shape.text(server, "port", "protocol"))
+    if number is None or not (ends if tls else protocol.is_http):
+        return None
+    for pattern in shape.words(server, "hosts"):
+        plain = pattern.rpartition("/")[2]
+        if overlap(plain, host):
+            name = _plain(host, plain)
+            made = _request(name, number, rule)
+            return made if made is None or not ends else msgspec.structs.replace(made, tls=True, sni=name)
+    return None
+
+
+def for_rule(one: Document, host: str) -> Probe | None:
+    """A sidecar's request for the first rule of a VirtualService, by one of its hosts, that can be made a request."""
+    if host.startswith("*"):
+        return None
+    for at, rule in shape.entries(one.spec, "http"):
+        request = _request(queries.qualified(host, one.ref.namespace), 0, rule)
+        if request is not None:
+            origin = Origin(one.ref, SPEC.child("http", at))
+            return Probe(Caller("workload", one.ref.namespace), request, rule=origin)
+    return None
+
+
+def for_claim(r: Reader, one: Document, gateway: Document, claim: str) -> Probe | None:
+    """A request with the claims that a rule of a VirtualService asks for, through a gateway."""
+    for at, rule in shape.entries(one.spec, "http"):
+        origin = Origin(one.ref, SPEC.child("http", at))
+        for match in shape.items(rule, "match"):
+            headers = shape.mapping(match, "headers")
+            if claim not in headers:
+                continue
+            claims = tuple(
+                (name, _text(shape.mapping(headers, name), "any") or "") for name in headers if name.startswith(CLAIM)
+            )
+            for host in shape.words(one.spec, "hosts"):
+                for server in shape.items(gateway.spec, "servers"):
+                    asked = _of_server(server, host, {"match": [match]})
+                    if asked is not None:
+                        return Probe(Caller("internet"), asked, rule=origin, claims=claims)
+    return None
+
+
+def to_server(r: Reader, gateway: Document, server: dict[str, Any]) -> Probe | None:
+    """A request from outside for a rule of a VirtualService that a server of a Gateway should serve."""
+    for _, one in r.rows(GATEWAY_USERS, f"{gateway.ref.namespace}/{gateway.ref.name}"):
+        for at, rule in shape.entries(one.spec, "http"):
+            for host in shape.words(one.spec, "hosts"):
+                asked = _of_server(server, host, rule)
+                if asked is not None:
+                    return Probe(Caller("internet"), asked, rule=Origin(one.ref, SPEC.child("http", at)))
+    return None
+
+
+def to_certificate(server: dict[str, Any], refused: str) -> Probe | None:
+    """A client that looks at certificates connects to a server of a Gateway that ends TLS."""
+    number = shape.number(server, "port", "number")
+    hosts = shape.words(server, "hosts")
+    if number is None or not hosts:
+        return None
+    name = _plain(hosts[0].rpartition("/")[2], "*")
+    return Probe(Caller("internet"), Request(name, number, tls=True, sni=name), refuses=refused)
 
 
 def _connection(one: Document, host: str, rule: dict[str, Any], *, to: str, tls: bool) -> Probe | None:
@@ -106,9 +172,10 @@ def _request(host: str, port: int, rule: dict[str, Any]) -> Request | None:
             continue
         path, method = _text(shape.mapping(match, "uri"), "/"), _text(shape.mapping(match, "method"), "GET")
         asked = shape.mapping(match, "headers")
-        headers = {name.lower(): _text(shape.mapping(asked, name), "") for name in asked}
-        if path is None or method is None or None in headers.values():
+        told = {name: _text(shape.mapping(asked, name), "") for name in asked}
+        if path is None or method is None or None in told.values():
             continue
+        headers = {name.lower(): text for name, text in told.items() if not name.startswith(CLAIM)}
         return Request(
             host,
             port or shape.number(match, "port") or 0,

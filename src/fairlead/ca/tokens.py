@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,6 +34,7 @@ _LEEWAY = timedelta(minutes=1)
 _ALGORITHM = "ES256"
 _KEY_FILE = "token-key.pem"
 _PREFIX = "system:serviceaccount:"
+_REMEMBERED = 512
 
 
 class TokenRefused(Exception):
@@ -66,6 +68,8 @@ class Tokens:
         self._key_id = hashlib.sha256(spki).hexdigest()[:32]
         self._issuer = issuer
         self._clock = clock
+        self._signed: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
+        """What tokens say whose signature was checked before, by the hash of the token: clients send theirs always."""
         self.registry = TokenRegistry(directory, clock)
         """Of the tokens of service accounts."""
 
@@ -117,9 +121,22 @@ class Tokens:
         """The claims of a token signed here, in its lifetime, and meant for `audience`. Raises TokenRefused."""
         if len(token) > MAX_TOKEN_BYTES:
             raise TokenRefused(f"the token is longer than {MAX_TOKEN_BYTES} bytes")
+        if not token.isascii():
+            raise TokenRefused("this is not a readable token: it holds characters that no token has")
+        digest = hashlib.sha256(token.encode()).digest()
+        payload = self._signed.get(digest)
+        if payload is None:
+            payload = self._signed[digest] = self._decoded(token)
+            if len(self._signed) > _REMEMBERED:
+                self._signed.popitem(last=False)
+        # Its lifetime, its audience, and whether it was revoked are another matter each time.
+        return self._checked(payload, audience)
+
+    def _decoded(self, token: str) -> dict[str, Any]:
+        """What a token says that was signed here."""
         try:
             # Times and audience are checked below: with our clock, and with messages that say what to do.
-            payload = jwt.decode(
+            return jwt.decode(
                 token,
                 self._public,
                 algorithms=[_ALGORITHM],
@@ -140,7 +157,6 @@ class Tokens:
             raise TokenRefused(f"the token lacks the claim {error.claim}") from None
         except jwt.InvalidTokenError as error:
             raise TokenRefused(f"this is not a readable token: {error}") from None
-        return self._checked(payload, audience)
 
     def _checked(self, payload: dict[str, Any], audience: str) -> Claims:
         times: dict[str, datetime] = {}

@@ -117,9 +117,13 @@ def analyze(
 
 
 def _read(files: Sequence[str], given: Json) -> tuple[list[Any], list[Any]]:
-    """The documents of files, and a finding for each file that cannot be read."""
+    """The objects of files, without files of tests; and a finding for each file that cannot be read."""
+    from fairlead.simulate.expectations import is_expectations
+
     names, missing = manifests.files(files, recursive=given["recursive"])
     documents, unread = manifests.read(names)
+    # Repositories keep them beside the objects that they are about.
+    documents = [one for one in documents if not is_expectations(one.data)]
     return documents, [analysisformats.unreadable(one) for one in (*missing, *unread)]
 
 

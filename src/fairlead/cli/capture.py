@@ -42,9 +42,9 @@ def rules(file: Path | None, chosen: tuple[str, ...], form: str, namespace: str 
     fairlead capture rules -f pod.yaml --format iptables
     fairlead capture rules -f pod.yaml --apply my-namespace
     """
+    from fairlead.model.capturing import CaptureError, settings
     from fairlead.node.capture import iptables, nftables
     from fairlead.node.capture.rules import capture_rules
-    from fairlead.node.capture.settings import CaptureError, settings
 
     try:
         values = _read(file) if file else {}
@@ -88,7 +88,7 @@ def _read(file: Path) -> dict[str, object]:
 
     import yaml
 
-    from fairlead.node.capture.settings import INJECTED, CaptureError, of_annotations
+    from fairlead.model.capturing import INJECTED, CaptureError, of_annotations
 
     try:
         found: object = yaml.safe_load(file.read_text())

@@ -80,7 +80,8 @@ def profile(state: Path | None, kubeconfig: Path | None, seconds: float, rate: i
 def memory(state: Path | None, kubeconfig: Path | None, output: str | None) -> None:
     """Show what the control plane holds: rows of tables and values of rules, most first, and published resources.
 
-    RUNS tells how often a rule has been evaluated since the start.
+    RUNS tells how often a rule has been evaluated since the start, BYTES about how much is held: that is an estimate
+    from a few of each, and what several of them share is counted for each.
     """
     from fairlead.cli.connecting import connected
 
@@ -102,6 +103,9 @@ def memory(state: Path | None, kubeconfig: Path | None, output: str | None) -> N
     held: dict[str, int] = found["held"]
     runs: dict[str, int] = found["runs"]
     listed = sorted(held.items(), key=lambda one: (-one[1], one[0]))
+    sizes: dict[str, int] = found["bytes"]
     print_table(
-        ("TABLE OR RULE", "HELD", "RUNS"), [(name, count, runs.get(name, "")) for name, count in listed], blank="-"
+        ("TABLE OR RULE", "HELD", "BYTES", "RUNS"),
+        [(name, count, sizes.get(name, ""), runs.get(name, "")) for name, count in listed],
+        blank="-",
     )

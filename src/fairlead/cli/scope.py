@@ -10,7 +10,9 @@ from urllib.parse import urlencode
 
 import click
 
+from fairlead.cli.connecting import message_option
 from fairlead.cli.printing import as_yaml, complain, print_table, show
+from fairlead.cli.resources import yes_option
 
 
 def _options(command: Any) -> Any:
@@ -50,31 +52,97 @@ def traffic(workload: str, namespace: str, state: Path | None, kubeconfig: Path 
 @scope.command()
 @_options
 @click.option("--namespace-wide", is_flag=True, help="One Sidecar for each namespace, not one for each workload.")
-def learn(workload: str, namespace: str, namespace_wide: bool, state: Path | None, kubeconfig: Path | None) -> None:
-    """Print Sidecar objects whose egress is what WORKLOAD (or each one) was seen to call; nothing is changed.
+@click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print the objects (YAML without --apply).")
+@click.option("--apply", "applying", is_flag=True, help="Apply them: shows first what that does to proxies, and asks.")
+@click.option("--dry-run", is_flag=True, help="With --apply: only show what it would do.")
+@yes_option
+@message_option
+def learn(
+    workload: str,
+    namespace: str,
+    namespace_wide: bool,
+    output: str | None,
+    applying: bool,
+    dry_run: bool,
+    yes: bool,
+    message: str,
+    state: Path | None,
+    kubeconfig: Path | None,
+) -> None:
+    """Print Sidecar objects whose egress is what WORKLOAD (or each one) was seen to call; change nothing.
 
-    A service that is called once a month is not in it before that month is over: read the objects before they are
-    applied. On standard error stands for each how many services it leaves visible.
+    What is permitted plays no part: only what was called counts. A service that is called once a month is not in it
+    before that month is over: read the objects before they are applied. On standard error stands for each how many
+    services it leaves visible. With --apply they are applied, after you have seen what that takes from each proxy
+    (`fairlead diff`); -o yaml then still prints them, to be kept with the rest of the configuration. What takes more
+    than half of a proxy's clusters is held until `fairlead proxy-status --release`.
 
     \b
     fairlead scope learn web -n shop
     fairlead scope learn -n shop > scopes.yaml
+    fairlead scope learn -n shop --apply -o yaml > scopes.yaml
     """
     if workload and namespace_wide:
         raise click.UsageError("--namespace-wide is about whole namespaces: leave out WORKLOAD")
+    if (dry_run or yes or message) and not applying:
+        raise click.UsageError("--dry-run, --yes and --message are about --apply")
     found = _calls(workload, namespace, state, kubeconfig)
     if not found:
         raise click.ClickException("no agent has reported calls of such a workload yet")
-    made = _namespaces(found) if namespace_wide else [one for at in found if (one := _workload(at)) is not None]
     for one in found:
         name = f"{one['workload']}.{one['namespace']}"
         total = "" if one["visible"] is None else f" of {one['visible']} that it sees"
         click.echo(f"{name}: calls {len(one['services'])} services{total}", err=True)
         if one["truncated"]:
-            complain(f"{name} calls more services than are remembered: it is better left without a scope", warning=True)
-    click.echo("---\n".join(as_yaml(one) for one in made), nl=False)
+            left = "it is left out" if applying else "it is better left without a scope"
+            complain(f"{name} calls more services than are remembered: {left}", warning=True)
+    if applying:
+        # Such a scope would surely lack something; of a namespace it is all that lacks it.
+        lacking = {one["namespace"] for one in found if one["truncated"]}
+        found = [one for one in found if not (one["namespace"] in lacking if namespace_wide else one["truncated"])]
+    made = _namespaces(found) if namespace_wide else [one for at in found if (one := _workload(at)) is not None]
+    if output == "json":
+        show({"apiVersion": "v1", "kind": "List", "items": made}, output)
+    elif output or not applying:
+        click.echo("---\n".join(as_yaml(one) for one in made), nl=False)
     if not made:
         sys.exit(1)
+    if applying and not _applied(made, kubeconfig, state, message, ask=not yes, dry=dry_run, quiet=output is not None):
+        sys.exit(1)
+
+
+def _applied(
+    made: list[dict[str, Any]],
+    kubeconfig: Path | None,
+    state: Path | None,
+    message: str,
+    *,
+    ask: bool,
+    dry: bool,
+    quiet: bool,
+) -> bool:
+    """Show what the objects do to proxies and apply them, if a person says yes; whether all went well."""
+    from fairlead.cli import diff, manifests
+    from fairlead.cli.connecting import connected
+    from fairlead.cli.resources import apply_entries
+    from fairlead.compiler.registry import registry
+    from fairlead.model.yaml import parse_documents
+
+    text = "---\n".join(as_yaml(one) for one in made)
+    entries, wrong = manifests.check(registry(), parse_documents(text, "learned"), "default", given=False)
+    for one in wrong:
+        complain(one)
+    if len(entries) != len(made):
+        return False
+    with connected(kubeconfig, state, message) as client:
+        # Fields that somebody else has written stand: a Sidecar that was made by hand is not narrowed by this.
+        found = diff.of_entries(client, entries, force=False)
+        if dry:
+            diff.print_report(found, err=quiet)
+            return True
+        if not diff.may_go_on(found, ask=ask, require_safe=False, quiet=quiet):
+            return False
+        return not apply_entries(client, entries, quiet=quiet)[1]
 
 
 def _calls(workload: str, namespace: str, state: Path | None, kubeconfig: Path | None) -> list[dict[str, Any]]:

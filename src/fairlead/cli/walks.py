@@ -31,8 +31,9 @@ def show_walk(found: Json, *, verbose: bool) -> None:
         _step(step, width, verbose=verbose)
     click.echo()
     _verdict(found["verdict"], width)
+    paired = any("also" in one for one in found["changes"])
     if found["changes"]:
-        click.echo("It would pass with one of these changes alone:")
+        click.echo(f"It would pass with one of these changes{'' if paired else ' alone'}:")
     for one in found["changes"]:
         at = f"  ({place(one)})" if one.get("file") else ""
         _line(f"  {one['said']}{at}", width, "    ")

@@ -23,6 +23,7 @@ Json = dict[str, Any]
 @click.option("-X", "--request", "method", default="GET", show_default=True, help="The method.")
 @click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header (repeatable).")
 @click.option("--sni", default="", help="Server name of the application's own TLS. Default: the URL's host.")
+@click.option("--user", default="", metavar="ID", help="User or group of the caller's application, for capture rules.")
 @click.option("--gateway", default="", metavar="NAME[.NS]", help="Through this gateway (--from internet).")
 @click.option("--jwt-claims", default="", metavar="JSON", help="Claims of a valid token in the Authorization header.")
 @click.option("--token", default="", help="A token (JWT): its claims count, its signature is not looked at.")
@@ -75,7 +76,7 @@ def why(files: tuple[str, ...], revision: int | None, verbose: bool, output: str
 
 def _tell_changes(found: Json) -> None:
     if found["verdict"]["outcome"] == "fails" and not found["changes"]:
-        click.echo("No single change was found that would let it pass.")
+        click.echo("No change of one or two fields was found that would let it pass.")
 
 
 def _asked(given: Json) -> Json:
@@ -98,7 +99,7 @@ def _asked(given: Json) -> Json:
             claims=claims,
             problem=problem,
         )
-        caller = asked.caller_of(given["caller"], given["gateway"])
+        caller = asked.caller_of(given["caller"], given["gateway"], given["user"])
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     return {"from": msgspec.to_builtins(caller), "request": msgspec.to_builtins(request)}

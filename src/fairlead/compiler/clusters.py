@@ -230,7 +230,7 @@ def _plan(
         described=described,
         connect_timeout=mesh.connect_timeout,
         groups=groups,
-        by_locality=placed is not None and placed.setting is not None,
+        by_locality=placed is not None and placed.setting is not None and not placed.setting.zone_aware,
         dns_refresh=mesh.dns_refresh_rate,
         keepalive=mesh.tcp_keepalive,
         stat_name=outbound_stat_name(r, found, key.port, key.subset),

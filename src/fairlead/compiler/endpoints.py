@@ -9,26 +9,30 @@ from msgspec.structs import replace
 
 from fairlead.compiler.hosts import NameKey, host, host_named, settings
 from fairlead.compiler.mtls import MtlsKey, inbound_mtls
-from fairlead.compiler.near import REGISTRY, Placing
+from fairlead.compiler.near import Near, Placing
+from fairlead.compiler.networks import cluster_at, network_at, networks
 from fairlead.compiler.placement import placed, seen_labels
 from fairlead.envoy import peer
 from fairlead.envoy.endpoint import Group, LbEndpoint, load_assignment, sum_of
-from fairlead.envoy.names import dns_srv_name, subset_key
+from fairlead.envoy.names import LOCAL_CLUSTER, dns_srv_name, subset_key
 from fairlead.envoy.resource import Resource
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
-from fairlead.ir.network import network_of
+from fairlead.ir.locality import LocalityLb
 from fairlead.ir.view import selects
 from fairlead.ir.workload import (
     ENDPOINTS,
     ENDPOINTS_BY_HOST,
     WORKLOADS,
     WORKLOADS_BY_LABEL,
+    WORKLOADS_BY_NAME,
     Endpoint,
     Workload,
     WorkloadKey,
 )
+
+_NO_PORT = 1
 
 
 class EndpointsKey(NamedTuple):
@@ -50,6 +54,14 @@ class GatewayKey(NamedTuple):
     """The gateways of a network, by its name."""
 
     network: str
+
+
+class PeersKey(NamedTuple):
+    """The instances of a workload by its name, as one of them in this locality sees them."""
+
+    namespace: str
+    workload: str
+    locality: str = ""
 
 
 class SelectionKey(NamedTuple):
@@ -88,7 +100,7 @@ def groups_of(r: Reader, key: EndpointsKey) -> tuple[Group, ...]:
     placing = key.placing
     ordered = placing is not None and placing.setting is not None and bool(placing.setting.priority)
     found = endpoints_of(r, key if ordered else key._replace(placing=None))
-    if placing is not None and settings(r).networks:
+    if placing is not None and networks(r, "").known:
         found = tuple(_across(r, found, placing))
     return placed(found, placing)
 
@@ -97,14 +109,19 @@ def groups_of(r: Reader, key: EndpointsKey) -> tuple[Group, ...]:
 def gateways_into(r: Reader, key: GatewayKey) -> tuple[LbEndpoint, ...]:
     """Where a network is entered from outside, as endpoints of mesh mTLS."""
     out: list[LbEndpoint] = []
-    for gateway in next((one.gateways for one in settings(r).networks if one.name == key.network), ()):
+    for gateway in next((one.gateways for one in networks(r, "").known if one.name == key.network), ()):
         if gateway.address:
             out.append(LbEndpoint(gateway.locality, gateway.address, gateway.port, mtls=True))
             continue
         at = host_named(r, NameKey(settings(r).root_namespace, gateway.service))
-        if at is not None:
-            behind = endpoints_of(r, EndpointsKey(at, gateway.port))
-            out.extend(LbEndpoint(gateway.locality or one.locality, one.address, one.port, mtls=True) for one in behind)
+        behind = host(r, at) if at is not None else None
+        if at is not None and behind is not None and behind.outside:
+            out.extend(LbEndpoint(gateway.locality, one, gateway.port, mtls=True) for one in behind.outside)
+        elif at is not None:
+            members = endpoints_of(r, EndpointsKey(at, gateway.port))
+            out.extend(
+                LbEndpoint(gateway.locality or one.locality, one.address, one.port, mtls=True) for one in members
+            )
     return tuple(sorted(set(out)))
 
 
@@ -115,6 +132,18 @@ def assignment_of(r: Reader, key: EndpointsKey) -> Resource:
     if key.sni_dnat:
         name = dns_srv_name(key.port, key.subset, key.host.hostname)
     return load_assignment(name, groups_of(r, key))
+
+
+@rule
+def peers_of(r: Reader, key: PeersKey) -> Resource:
+    """The EDS resource of a proxy's own workload: Envoy compares only what is of the first priority, so those of other
+    regions, to which zone-aware balancing does not apply, come behind.
+    """
+    found = (workload for _, workload in r.rows(WORKLOADS_BY_NAME, (key.namespace, key.workload)))
+    # Nobody calls them by this: only where they are counts.
+    members = {LbEndpoint(one.locality, one.address, _NO_PORT) for one in found if one.healthy}
+    placing = Placing(Near(key.locality), LocalityLb(zone_aware=True)) if key.locality else None
+    return load_assignment(LOCAL_CLUSTER, placed(members, placing))
 
 
 @rule
@@ -175,7 +204,7 @@ def _across(r: Reader, endpoints: Iterable[LbEndpoint], placing: Placing) -> Ite
     """
     behind: dict[tuple[str, str], list[LbEndpoint]] = {}
     for one in endpoints:
-        if one.network in ("", placing.near.network):
+        if not placing.near.network or one.network in ("", placing.near.network):
             yield one
         elif placing.within:
             continue
@@ -214,21 +243,21 @@ def _of_workload(r: Reader, workload: Workload, port: HostPort, wanted: tuple[st
     number = target_port(port, workload.ports)
     mtls = workload.mesh and inbound_mtls(r, MtlsKey(workload.key.namespace, workload.labels, number)) != "DISABLE"
     name = workload.workload_name or workload.key.name
-    network = network_of(settings(r).networks, workload.network, workload.address, REGISTRY)
+    network = network_at(r, workload.network, workload.address, workload.labels)
     return LbEndpoint(
         locality=workload.locality,
         address=workload.address,
         port=number,
         weight=max(workload.weight, 1),
         mtls=mtls,
-        workload=peer.Workload.of(name, workload.key.namespace, dict(workload.labels), REGISTRY),
+        workload=peer.Workload.of(name, workload.key.namespace, dict(workload.labels), cluster_at(workload.labels)),
         network=network,
         labels=seen_labels(wanted, workload.labels, workload.locality, network) if wanted else (),
     )
 
 
 def _of_endpoint(r: Reader, endpoint: Endpoint, port: HostPort, wanted: tuple[str, ...]) -> LbEndpoint:
-    network = network_of(settings(r).networks, endpoint.network, endpoint.address, REGISTRY)
+    network = network_at(r, endpoint.network, endpoint.address, endpoint.labels)
     return LbEndpoint(
         locality=endpoint.locality,
         address=endpoint.address,

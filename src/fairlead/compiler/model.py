@@ -9,6 +9,7 @@ from typing import Any, cast
 import msgspec
 
 from fairlead.compiler.delegates import DELEGATION
+from fairlead.compiler.discovery import Discovery
 from fairlead.compiler.ingresses import GATHERING, INGRESS
 from fairlead.compiler.patches import unmatched
 from fairlead.compiler.publish import Catalog, Changes, Publisher
@@ -30,6 +31,7 @@ class MeshModel:
 
     def __init__(self, kinds: Registry | None = None) -> None:
         self.kinds = kinds or registry()
+        self._discovery = Discovery(OBJECTS, self.kinds)
         self.engine = Engine([Derivation("lower", OBJECTS, 1, self._lower), DELEGATION, GATHERING, INGRESS])
         self.publisher = Publisher(self.engine)
 
@@ -95,7 +97,10 @@ class MeshModel:
 
     def _lower(self, r: Reader, ref: Ref, obj: Object[Any]) -> Iterable[Emission]:
         kind = self.kinds.kind(ref.group, ref.kind)
-        return () if kind is None or kind.lower is None else kind.lower(r, obj)
+        if kind is None or kind.lower is None:
+            return ()
+        counts = kind.discovering is not None or self._discovery.sees(r, ref.namespace)
+        return kind.lower(r, obj) if counts else ()
 
 
 def _conflict(conflict: Conflict) -> Iterator[Diagnostic]:

@@ -11,16 +11,13 @@ from typing import NamedTuple
 import msgspec
 
 from fairlead.compiler.hosts import settings
+from fairlead.compiler.networks import network_at, networks
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import HOSTS_NEAR, Host
 from fairlead.ir.locality import NETWORK, REGION, SUBZONE, ZONE, LocalityLb, locality_covers
-from fairlead.ir.network import network_of
 from fairlead.ir.traffic import TRAFFIC_POLICIES_NEAR, Policy, TrafficPolicy
 from fairlead.ir.view import Client, View
-
-REGISTRY = "Kubernetes"
-"""Istio's name of the only registry (and cluster)."""
 
 
 class Near(NamedTuple):
@@ -63,7 +60,7 @@ def matters(r: Reader, _: str) -> Matters:
     if place:
         found.append(mesh.locality)
     labels = frozenset(label for one in found for label in one.labels)
-    return Matters(place, bool(mesh.networks), labels)
+    return Matters(place, bool(networks(r, "").known), labels)
 
 
 @rule
@@ -83,8 +80,8 @@ def near_of(r: Reader, whole: Client) -> Near | None:
 
 
 def own_network(r: Reader, view: View) -> str:
-    """The network of a proxy: that of its address, or its registry's, where it does not say."""
-    return network_of(settings(r).networks, view.network, view.addresses[0] if view.addresses else "", REGISTRY)
+    """The network of a proxy, by the rules for endpoints."""
+    return network_at(r, view.network, view.addresses[0] if view.addresses else "", view.labels)
 
 
 def placing(r: Reader, near: Near | None, found: Host, said: Policy) -> Placing | None:
@@ -94,9 +91,8 @@ def placing(r: Reader, near: Near | None, found: Host, said: Policy) -> Placing 
     setting = locality_setting(r, found, said)
     if setting is not None and not _has_effect(setting, near, said):
         setting = None
-    network = near.network if settings(r).networks else ""
     if setting is None:
-        return Placing(Near(network=network)) if settings(r).networks else None
+        return Placing(Near(network=near.network)) if networks(r, "").known else None
     return Placing(near, setting)
 
 

@@ -28,7 +28,7 @@ from fairlead.compiler.clusters import (
     tunnel_keys,
 )
 from fairlead.compiler.credentials import secret, secret_keys
-from fairlead.compiler.endpoints import assignment_of
+from fairlead.compiler.endpoints import PeersKey, assignment_of, peers_of
 from fairlead.compiler.extensions import WorkloadKey, extension, extension_keys
 from fairlead.compiler.gatewaylisteners import gateway_route_names
 from fairlead.compiler.gateways import GatewaysKey, joins_networks
@@ -85,9 +85,10 @@ class Routed(NamedTuple):
 def layers(r: Reader, view: View) -> tuple[Layer, ...]:
     """The layers of a reduced view; of equal names, what stands first is given."""
     known = known_hosts(r, view)
+    peers = PeersKey(view.namespace, view.workload_name, view.locality) if view.knows_peers else None
     if view.workload_name:
-        # Nothing but the clusters of others depends on which workload it is.
-        view = replace(view, workload_name="")
+        # Nothing but the clusters of others, and where its peers are, depends on which workload it is.
+        view = replace(view, workload_name="", knows_peers=False)
     outside = Outside(seen_as(r, caller(r, view)), view.capture.mode in ("explicit", "none"), near_of(r, view.client))
     found = [
         Layer(CLUSTER, own_clusters, view),
@@ -115,6 +116,8 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
         found.append(Layer(EXTENSION, fetched_extensions, workload))
     if view.capture.mode in ("netns", "redirect"):
         found.append(Layer(NAME_TABLE, known_names, outside.client.namespace))
+    if peers is not None:
+        found.append(Layer(ENDPOINT, own_peers, peers))
     proxy = ProxyKey.of(r, view)
     return tuple(found) if not proxy.sets else tuple(_with_patches(r, proxy, found))
 
@@ -257,6 +260,12 @@ def named_endpoints(r: Reader, key: Outside) -> tuple[Part, ...]:
 
 
 @rule
+def own_peers(_: Reader, key: PeersKey) -> tuple[Part, ...]:
+    """The endpoints of the proxy's own workload."""
+    return (Part(peers_of, key),)
+
+
+@rule
 def called_listeners(r: Reader, calls: Calls) -> tuple[Part, ...]:
     """The listeners at which calls of other services arrive."""
     return tuple(Part(outbound_listener, at) for at in outbound_listeners(r, calls))
@@ -314,6 +323,7 @@ TYPE_OF: Mapping[Rule[Any, Any], str] = {
     learned_endpoints: ENDPOINT,
     named_clusters: CLUSTER,
     named_endpoints: ENDPOINT,
+    own_peers: ENDPOINT,
     called_listeners: LISTENER,
     own_listeners: LISTENER,
     gateway_routes: ROUTE,

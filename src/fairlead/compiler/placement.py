@@ -52,7 +52,7 @@ def _failing_over(endpoints: Iterable[LbEndpoint], setting: LocalityLb, near: Ne
     ranked: dict[tuple[int, str], list[LbEndpoint]] = {}
     for one in sorted(endpoints):
         rank = _by_labels(one, setting, near) if setting.priority else 0
-        if not setting.priority or setting.failover:
+        if not setting.priority or setting.failover or setting.zone_aware:
             rank = rank * _RANKS + _by_place(one.locality, setting, near.locality)
         ranked.setdefault((rank, one.locality), []).append(one)
     # Envoy takes priorities without gaps only.
@@ -78,6 +78,8 @@ def _by_place(locality: str, setting: LocalityLb, near: str) -> int:
     if own[0] != theirs[0]:
         named = next((to for source, to in setting.failover if source == own[0]), None)
         return _LAST if named is not None and named != theirs[0] else _ELSEWHERE
+    if setting.zone_aware:
+        return 0  # zones of one region are Envoy's to balance
     if own[1] != theirs[1]:
         return 2
     return 0 if own[2] == theirs[2] else 1

@@ -6,7 +6,7 @@ concerned are reduced to other views; the publisher moves them.
 
 Whoever makes a result depend on a further attribute of a view must see to it that it is still there: `service_account`
 and `workload_name` are dropped, as only patches look at them; what these ask for stands in `metadata`. The workload's
-name stays where its calls are asked for (`compiler.ondemand`).
+name stays where its calls are asked for (`compiler.ondemand`), or where its instances are (`compiler.endpoints`).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def reduced(r: Reader, view: View) -> View:
             locality=place,
             network=network,
             service_account="",
-            workload_name=view.workload_name if asking else "",
+            workload_name=view.workload_name if asking or view.knows_peers else "",
             on_demand="true" if asking else "",
             version=view.version if is_looked_at(r, PROXY_VERSION) else "",
             metadata=tuple(pair for pair in _said(view) if is_looked_at(r, pair[0])),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator, Iterable
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -26,10 +27,11 @@ from fairlead.analyze.suppression import of_objects, suppress
 from fairlead.analyze.witness import Confirming
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.operations import administrators, refused
-from fairlead.controlplane.whyroutes import Walks
+from fairlead.controlplane.whyroutes import Differing, Walks
 from fairlead.model.diagnostic import Diagnostic, Severity
 from fairlead.model.path import FieldPath
 from fairlead.model.ref import Ref
+from fairlead.simulate.mesh import Mesh
 from fairlead.store.errors import Gone, StoreError
 from fairlead.store.store import Store
 
@@ -37,7 +39,7 @@ Json = dict[str, Any]
 _SLICE = 300
 """Documents, or rules, between two turns of the loop: some 10 ms, so that proxies do not wait for a first analysis."""
 _MOST_WALKS = 50
-"""Requests that are walked for one report: nothing else happens in the control plane meanwhile."""
+"""Requests that are walked for one report."""
 _WRITTEN = frozenset(("managedFields", "resourceVersion", "generation", "uid", "selfLink"))
 """Metadata that changes with every write and means nothing."""
 
@@ -62,28 +64,22 @@ class Analyses:
         self._documents: dict[Ref, Json] = {}
         self._pending: dict[Ref, Json | None] = {}
         self._revision = 0
+        self._turns = asyncio.Lock()
 
-    def answer(self, asked: Asked) -> Json:
+    async def answer(self, asked: Asked) -> Json:
         """The report, JSON-shaped. Raises ValueError and StoreError with messages for people."""
         unknown = set(asked.only) - {one.name for one in analyzers()}
         if unknown:
             raise ValueError(f"no analyzer {', '.join(sorted(unknown))}")
-        analysis = self._current()
-        valid, refused_ = self._read(asked.more)
-        given = {reference(one): one for one in asked.more}
-        codes = _codes(asked.only)
-        base = set(analysis.found()) if asked.more else set[Found]()
-        with self._walks.standing(asked.at, valid) as (mesh, differing):
-            supposed: dict[Ref, Json | None] = {**differing, **given}
-            said = [
-                one
-                for one in self._supposed(analysis, supposed)
-                if (not given or one not in base or one.ref in given) and one.finding.code in codes
-            ]
-            diagnostics = [] if asked.only else mesh.model.diagnostics()
-            about_given = (one for one in diagnostics if not given or one.origin.ref in given)
-            found = [finding for _, _, finding in joined(said, about_given, Confirming(mesh, _MOST_WALKS))]
-            proxies = len(mesh.workloads.names())
+        async with self._turns:
+            for _ in self.steps():
+                await asyncio.sleep(0)
+            analysis = self._current()
+            valid, refused_ = self._read(asked.more)
+            given: Differing = {reference(one): one for one in asked.more}
+            found, proxies, supposed = await self._walks.sliced(
+                asked.at, valid, partial(self._confirmed, asked, analysis, given)
+            )
         everything = {ref: one for ref, one in {**self._documents, **supposed}.items() if one is not None}
         found.extend(refused_)
         if not given and not asked.only and asked.at is None:
@@ -97,6 +93,26 @@ class Analyses:
             "suppressed": hidden,
             "findings": [msgspec.to_builtins(one) for one in in_order(left)],
         }
+
+    def _confirmed(
+        self, asked: Asked, analysis: Analysis, given: Differing, mesh: Mesh, differing: Differing
+    ) -> Generator[None, None, tuple[list[Finding], int, Differing]]:
+        """The findings, the number of workloads, and what was supposed; a witness is walked in each step."""
+        codes = _codes(asked.only)
+        base = set(analysis.found()) if given else set[Found]()
+        supposed: Differing = {**differing, **given}
+        said = [
+            one
+            for one in self._supposed(analysis, supposed)
+            if (not given or one not in base or one.ref in given) and one.finding.code in codes
+        ]
+        diagnostics = [] if asked.only else mesh.model.diagnostics()
+        about_given = [one for one in diagnostics if not given or one.origin.ref in given]
+        proxies = len(mesh.workloads.names())
+        confirming = Confirming(mesh, _MOST_WALKS)
+        for _ in confirming.ahead(said):
+            yield
+        return [finding for _, _, finding in joined(said, about_given, confirming)], proxies, supposed
 
     def _supposed(self, analysis: Analysis, documents: dict[Ref, Json | None]) -> list[Found]:
         """The findings with these documents; afterwards the analysis is as before."""
@@ -194,15 +210,10 @@ def _meaning(document: Json) -> Json:
 def analysis_routes(analyses: Analyses) -> list[BaseRoute]:
     """The route."""
 
-    turns = asyncio.Lock()
-
     async def ask(request: Request) -> Response:
         try:
             asked = msgspec.json.decode(await request.body() or b"{}", type=Asked)
-            async with turns:
-                for _ in analyses.steps():
-                    await asyncio.sleep(0)
-                found = analyses.answer(asked)
+            found = await analyses.answer(asked)
         except (msgspec.MsgspecError, ValueError, StoreError) as error:
             return refused(400, str(error))
         return Response(msgspec.json.encode(found), media_type="application/json")

@@ -25,6 +25,7 @@ from fairlead.ca.rotation import ORDER, Ending, RotationRefused, endings
 from fairlead.controlplane.fleet import Lagging
 from fairlead.controlplane.mtlsreport import mtls_report
 from fairlead.controlplane.operations import administrators, refused
+from fairlead.ir.mesh import Mesh
 from fairlead.model.report import bundle_id
 from fairlead.store.store import timestamp
 
@@ -62,6 +63,14 @@ def forecast(plane: ControlPlane) -> tuple[list[Ending], list[str]]:
         found.update((one.serial, one) for one in endings(plane.rotation.target, now))
     rows = sorted(found.values(), key=lambda one: one.not_after)
     return rows, [said for one in rows if (said := _warning(one))]
+
+
+def domain_findings(authority: str, mesh: Mesh) -> list[str]:
+    """That MeshConfig means another trust domain than identities are issued in: then peers do not know each other."""
+    if authority == mesh.trust_domain:
+        return []
+    said = f"error: identities are issued in the trust domain {authority}, MeshConfig says {mesh.trust_domain}"
+    return [f"{said}: set trustDomain: {authority} in ConfigMap istio-system/istio [FL2604]"]
 
 
 def _warning(one: Ending) -> str:

@@ -97,6 +97,10 @@ class Delivery:
         """The node ids of a view's proxies."""
         return sorted(one.name for one in self._subscribed.get(view, ()))
 
+    def nodes(self) -> list[str]:
+        """The node ids of all proxies."""
+        return [one.name for members in self._subscribed.values() for one in members]
+
     def names(self, view: View) -> list[str]:
         """The names of a view's proxies, `NAME.NAMESPACE`."""
         return [called(one) for one in self.members(view)]
@@ -121,13 +125,17 @@ class Delivery:
                 _log.warning("no longer held, enough has come back: %s", self.held[view].reason)
                 self.noted("released", self.members(view), f"enough has come back: {self.held[view].reason}")
                 self._let_go(view)
+        judged: dict[tuple[int, int, int], str] = {}
         for view, names in made.changed.items():
             if view in self.held:
                 continue
             now = self.feed.model.publisher.catalog(view)
             reason = ""
             if view in self._subscribed and not self._turned(view):
-                reason = guard.objection(self.limits, now, names)
+                basis = guard.basis(now, names)
+                known = judged.get(basis)
+                reason = guard.objection(self.limits, now, names) if known is None else known
+                judged[basis] = reason
             if reason:
                 self._hold(view, now, names, reason)
             else:

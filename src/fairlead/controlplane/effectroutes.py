@@ -1,10 +1,12 @@
 """POST `/fairlead/v1/effect`: what a change would do to the proxies that are connected. Administrators only.
 
-The body is a `Supposed`. The answer is what `effect.report` makes, with the revision that it starts from.
+The body is a `Supposed`. The answer is what `effect.report` makes, with the revision that it starts from. The change is
+compiled in a copy of the process (`aside`); how many connections would drain is then asked of the agents.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
@@ -14,10 +16,12 @@ from starlette.routing import BaseRoute, Route
 
 from fairlead.compiler.publish import Changes
 from fairlead.controlplane import guard
+from fairlead.controlplane.aside import Answer, Aside, Unanswered
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
+from fairlead.controlplane.fleet import Fleet
 from fairlead.controlplane.operations import administrators, refused
-from fairlead.effect import effects, report
+from fairlead.effect import counted, draining, effects, told
 from fairlead.ir.view import View
 from fairlead.model.ref import Ref
 from fairlead.store.errors import Gone
@@ -51,14 +55,22 @@ class Supposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Effects:
     """The route and what it needs."""
 
-    def __init__(self, store: Store, feed: Feed, delivery: Delivery) -> None:
+    def __init__(self, store: Store, feed: Feed, delivery: Delivery, aside: Aside, fleet: Fleet) -> None:
         self._store = store
         self._feed = feed
         self._delivery = delivery
+        self._aside = aside
+        self._fleet = fleet
 
-    def of(self, changed: dict[Ref, Json | None]) -> Json:
-        """What it does to proxies if objects are as these documents say (None: gone). Raises ValueError."""
-        return self._told(changed, full=False, backwards=False)
+    async def of(self, changed: dict[Ref, Json | None], *, full: bool = False, backwards: bool = False) -> Json:
+        """What it does to proxies if objects are as these documents say (None: gone).
+
+        `backwards` tells what taking that back does. Raises ValueError where one cannot be read, and Unanswered.
+        """
+        found = await self._aside.ask(lambda: self._told(changed, full=full, backwards=backwards))
+        if found.refusal:
+            raise ValueError(found.refusal)
+        return counted(found.document, await self._connections(draining(found.document)))
 
     def routes(self) -> list[BaseRoute]:
         """The route."""
@@ -68,13 +80,15 @@ class Effects:
         try:
             asked = msgspec.json.decode(await request.body(), type=Supposed)
             changed = self._changed(asked)
-            return JSONResponse(self._told(changed, full=asked.full, backwards=asked.against > 0))
+            return JSONResponse(await self.of(changed, full=asked.full, backwards=asked.against > 0))
         except msgspec.DecodeError as error:
             return refused(400, f"{error} [FL3810]")
         except Gone as error:
             return refused(410, f"{error} [FL3811]")
         except ValueError as error:
             return refused(422, f"{error} [FL3812]")
+        except Unanswered as error:
+            return refused(503, str(error))
 
     def _changed(self, asked: Supposed) -> dict[Ref, Json | None]:
         """The documents that would be other ones. Raises ValueError and Gone."""
@@ -96,11 +110,20 @@ class Effects:
         meta = cast("Json", document.get("metadata") or {})
         return kind.ref(str(meta.get("namespace") or "default"), str(meta.get("name") or ""))
 
-    def _told(self, changed: dict[Ref, Json | None], *, full: bool, backwards: bool) -> Json:
-        publisher = self._feed.model.publisher
-        with self._feed.supposing(changed) as differing:
-            found = effects(differing, publisher.catalog, self._objection, backwards=backwards)
-        return {"revision": self._feed.revision, **report(found, self._delivery.names, full=full)}
+    def _told(self, changed: dict[Ref, Json | None], *, full: bool, backwards: bool) -> Answer:
+        """Called in a copy of the process."""
+        try:
+            differing = self._feed.becoming(changed)
+        except ValueError as error:
+            return Answer(422, refusal=str(error))
+        found = effects(differing, self._feed.model.publisher.catalog, self._objection, backwards=backwards)
+        return Answer(200, {"revision": self._feed.revision, **told(found, self._delivery.names, full=full)})
+
+    async def _connections(self, names: frozenset[str]) -> Mapping[str, Mapping[str, int]]:
+        """Open connections of proxies by name and listener."""
+        nodes = {node: name for node in self._delivery.nodes() if (name := node.split("~")[2]) in names}
+        found = await self._fleet.open_connections(nodes)
+        return {nodes[node]: counts for node, counts in found.items()}
 
     def _objection(self, view: View, changes: Changes) -> str:
         return guard.objection(self._delivery.limits, self._feed.model.publisher.catalog(view), changes)

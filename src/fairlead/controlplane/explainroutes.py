@@ -7,14 +7,14 @@ that depend on an object or a field (`effect.affected`).
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from fairlead.controlplane.aside import Answer, Aside, Unanswered
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.operations import administrators, refused
@@ -33,11 +33,12 @@ Json = dict[str, Any]
 class Explanations:
     """The routes and what they need."""
 
-    def __init__(self, store: Store, feed: Feed, delivery: Delivery, proxies: Proxies) -> None:
+    def __init__(self, store: Store, feed: Feed, delivery: Delivery, proxies: Proxies, aside: Aside) -> None:
         self._store = store
         self._feed = feed
         self._delivery = delivery
         self._proxies = proxies
+        self._aside = aside
 
     def routes(self) -> list[BaseRoute]:
         """All of them."""
@@ -53,34 +54,44 @@ class Explanations:
             return refused(
                 404, f"no proxy {name!r} is connected; `fairlead proxy-status` lists those that are [FL3813]"
             )
-        try:
-            with self._at(query.get("at", "")):
-                found = explained(
-                    self._feed.model, known.view, query.get("path", ""), every=query.get("every") == "true"
-                )
-        except Gone as error:
-            return refused(410, f"{error} [FL3811]")
-        except ValueError as error:
-            return refused(404, f"{error} [FL3813]")
-        return JSONResponse({"proxy": name, "revision": self._feed.revision, **found})
+        path, every = query.get("path", ""), query.get("every") == "true"
+
+        def work() -> Json:
+            return {"proxy": name, **explained(self._feed.model, known.view, path, every=every)}
+
+        return await self._answered(query.get("at", ""), work)
 
     async def _affects(self, request: Request) -> Response:
         query = request.query_params
         ref = Ref(query.get("group", ""), query.get("kind", ""), query.get("namespace", ""), query.get("name", ""))
-        field = query.get("field", "")
         try:
-            with self._at(query.get("at", "")):
-                found = affected(self._feed.model, ref, path_of(field) if field else ROOT, self._delivery.names)
-        except Gone as error:
-            return refused(410, f"{error} [FL3811]")
-        except PathError as error:
-            return refused(404, f"{error} [FL3813]")
+            field = path_of(query.get("field", "")) if query.get("field") else ROOT
         except ValueError as error:
             return refused(400, f"{error} [FL3810]")
-        return JSONResponse({"revision": self._feed.revision, **found})
+        return await self._answered(
+            query.get("at", ""), lambda: affected(self._feed.model, ref, field, self._delivery.names)
+        )
 
-    @contextmanager
-    def _at(self, revision: str) -> Generator[None]:
-        """As things stood at a revision, or now. Raises Gone, and ValueError for what is no number."""
-        with self._feed.supposing(self._store.then(int(revision)) if revision else {}):
-            yield
+    async def _answered(self, at: str, work: Callable[[], Json]) -> Response:
+        """What `work` says in a copy of the process, as things stood at a revision or stand now."""
+        try:
+            was = self._store.then(int(at)) if at else {}
+        except Gone as error:
+            return refused(410, f"{error} [FL3811]")
+        except ValueError as error:
+            return refused(400, f"{error} [FL3810]")
+
+        def answer() -> Answer:
+            try:
+                self._feed.becoming(was)
+                return Answer(200, {"revision": self._feed.revision, **work()})
+            except PathError as error:
+                return Answer(404, refusal=f"{error} [FL3813]")
+            except ValueError as error:
+                return Answer(422, refusal=f"{error} [FL3812]")
+
+        try:
+            found = await self._aside.ask(answer)
+        except Unanswered as error:
+            return refused(503, str(error))
+        return refused(found.status, found.refusal) if found.refusal else JSONResponse(found.document)

@@ -1,13 +1,14 @@
 """Feeds committed documents to the compiled mesh, and tells who must hear of it.
 
-The first change after a pause goes through at once; changes that come while one is being compiled are merged, and the
-pause between two passes grows with what a pass costs, so that a burst costs a few passes and not one a change.
+The first change after a pause goes through at once; changes that come while others are compiled and pushed are merged
+(`pacing`), so that a burst costs a few passes and not one a change.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
 from contextlib import contextmanager
 from operator import is_not
@@ -17,6 +18,7 @@ import msgspec
 
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.publish import Changes
+from fairlead.controlplane.pacing import Pacing
 from fairlead.controlplane.stages import Stages
 from fairlead.inc import Table
 from fairlead.ir.view import View
@@ -27,15 +29,15 @@ from fairlead.store.change import Change
 from fairlead.store.store import Store
 
 _log = logging.getLogger(__name__)
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 0.1
-"""Seconds between the end of a pass and the next one."""
+_SOON = 0.002
+"""Seconds by which a pass may be early: timers are no more exact."""
 
 
 class Pass(msgspec.Struct, frozen=True):
     """What one pass did: changed resources of each view, and the objects whose meaning was edited.
 
     `edited` has the generation of each object that was created or whose spec changed; 0 where it was deleted. `since`
-    is when the oldest of the changes was committed, on the loop's clock.
+    is when the oldest of the changes was committed (`time.monotonic`).
     """
 
     changed: dict[View, Changes]
@@ -65,7 +67,9 @@ class Feed:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled: asyncio.Handle | None = None
         self._unsubscribe: Callable[[], None] | None = None
-        self._not_before = 0.0
+        self._pacing = Pacing()
+        self.spent: Callable[[], float] = lambda: 0.0
+        """Tells how much processor time pushes have taken since the start (seconds)."""
 
     def start(self) -> None:
         """Load everything that is stored, then follow. Proxies are served only after this: never a partial push."""
@@ -101,8 +105,7 @@ class Feed:
         if self._scheduled is not None:
             self._scheduled.cancel()
             self._scheduled = None
-        loop = self._running()
-        begun = loop.time()
+        begun = time.monotonic()
         pending, self._pending = self._pending, {}
         edited, self._edited = self._edited, {}
         self.passes += 1
@@ -110,23 +113,33 @@ class Feed:
             self.stages.observe("queue", begun - self._taken_at)
             self._apply(pending)
         self.revision = max(self.revision, self._newest)
-        times = [loop.time()]
-        changed = self.model.publisher.refresh(lambda: times.append(loop.time()))
+        times = [time.monotonic()]
+        changed = self.model.publisher.refresh(lambda: times.append(time.monotonic()))
         made = Pass(changed, edited, self._taken_at if pending else begun)
-        compared = loop.time()
-        took = compared - begun
+        compared = time.monotonic()
         lowered, emitted = times[0], times[-1]
         self.stages.observe("lower", lowered - begun)
         self.stages.observe("emit", emitted - lowered)
         self.stages.observe("diff", compared - emitted)
-        self._not_before = begun + took + min(max(took, _SHORTEST_PAUSE), _LONGEST_PAUSE)
         for listener in self._listeners:
             try:
                 listener(made)
             except Exception:
                 # A defect in one listener must not keep the others from their proxies.
                 _log.exception("a listener failed at revision %d", self.revision)
-        self.stages.observe("deliver", loop.time() - compared)
+        ended = time.monotonic()
+        self.stages.observe("deliver", ended - compared)
+        self._pacing.passed(begun, ended, self.spent())
+
+    def becoming(self, documents: Mapping[Ref, dict[str, Any] | None]) -> dict[View, Changes]:
+        """Make it so as if these documents were stored (None: deleted), without telling anybody; what open views had.
+
+        For a copy of this process that nobody is served by (`aside`): it is not taken back. Raises ValueError where a
+        document cannot be read.
+        """
+        changed, deleted = self._readable(documents)
+        self.model.apply(changed, deleted)
+        return self.model.publisher.refresh()
 
     @contextmanager
     def supposing(self, documents: Mapping[Ref, dict[str, Any] | None]) -> Generator[dict[View, Changes]]:
@@ -136,9 +149,7 @@ class Feed:
         ValueError where a document cannot be read.
         """
         self.flush()
-        changed, deleted, invalid = self._read(documents)
-        if invalid:
-            raise ValueError("; ".join(f"{ref}: {one.message}" for ref, said in invalid.items() for one in said))
+        changed, deleted = self._readable(documents)
         publisher = self.model.publisher
         before = {view: tuple(publisher.catalog(view).values()) for view in publisher.views}
         try:
@@ -149,7 +160,7 @@ class Feed:
             moved = {view for view, rows in before.items() if any(map(is_not, rows, now[view]))}
             if moved:
                 # They are as before, but in other mappings: whoever follows them must look there.
-                made = Pass({view: {} for view in moved}, {}, self._running().time())
+                made = Pass({view: {} for view in moved}, {}, time.monotonic())
                 for listener in self._listeners:
                     listener(made)
 
@@ -163,7 +174,7 @@ class Feed:
 
     def _take(self, changes: tuple[Change, ...]) -> None:
         if not self._pending:
-            self._taken_at = self._running().time()
+            self._taken_at = time.monotonic()
         for change in changes:
             self._pending[change.ref] = change.new
             self._newest = max(self._newest, change.revision)
@@ -173,9 +184,21 @@ class Feed:
         self._schedule()
 
     def _schedule(self) -> None:
+        self._pacing.changed(time.monotonic())
         if self._scheduled is None and self._unsubscribe is not None:
-            loop = self._running()
-            self._scheduled = loop.call_at(max(loop.time(), self._not_before), self.flush)
+            self._wait()
+
+    def _wait(self) -> None:
+        """Have the next pass made when it is due."""
+        left = self._pacing.due(self.spent()) - time.monotonic()
+        self._scheduled = self._running().call_later(max(left, 0.0), self._turn)
+
+    def _turn(self) -> None:
+        """A pass was due when this was asked for; what has come since may have put it off."""
+        if self._pacing.due(self.spent()) - time.monotonic() > _SOON:
+            self._wait()
+        else:
+            self.flush()
 
     def _apply(self, documents: dict[Ref, dict[str, Any] | None]) -> None:
         changed, deleted, invalid = self._read(documents)
@@ -186,6 +209,12 @@ class Feed:
         for ref, problems in invalid.items():
             _log.warning("%s is stored but not valid: %s", ref, "; ".join(one.message for one in problems))
         self.model.apply(changed, deleted)
+
+    def _readable(self, documents: Mapping[Ref, dict[str, Any] | None]) -> tuple[list[Object[Any]], list[Ref]]:
+        changed, deleted, invalid = self._read(documents)
+        if invalid:
+            raise ValueError("; ".join(f"{ref}: {one.message}" for ref, said in invalid.items() for one in said))
+        return changed, deleted
 
     def _read(
         self, documents: Mapping[Ref, dict[str, Any] | None]

@@ -20,6 +20,7 @@ import msgspec
 from fairlead.ca.authority import Authority
 from fairlead.ca.files import write_atomic
 from fairlead.ca.rotation import Phase
+from fairlead.controlplane.draining import Connections
 from fairlead.controlplane.plaintext import Entry, PlaintextLedger
 from fairlead.controlplane.traffic import TrafficLedger
 from fairlead.model.identity import Identity
@@ -84,6 +85,7 @@ class Fleet:
         self._known: dict[str, Known] = dict(saved.proxies)
         self.plaintext = PlaintextLedger(clock, saved.callers)
         self._news = asyncio.Event()
+        self.connections = Connections(self._wake)
         self._dirty = False
         self._saving: asyncio.Task[None] | None = None
         self._bundle = ("", "")
@@ -139,21 +141,27 @@ class Fleet:
     def changed(self) -> None:
         """The authority changed: remember whom to wait for, and answer who waits."""
         self._save()
-        self._news.set()
-        self._news = asyncio.Event()
+        self._wake()
 
     async def recall(self, wanted: Callable[[str], bool], seconds: float = 3.0) -> None:
         """Have the agents of these proxies (node ids) report now; returns when they have, or after so long."""
         asked = {node: self._known[node].seen for node in self._live() if node in self._known and wanted(node)}
         self._recalled = {*asked}
-        self._news.set()
-        self._news = asyncio.Event()
+        self._wake()
         end = self._clock() + seconds
         while self._clock() < end:
             left = [node for node, seen in asked.items() if node in self._known and self._known[node].seen == seen]
             if not left:
                 return
             await asyncio.sleep(0.05)
+
+    async def open_connections(self, nodes: Iterable[str]) -> dict[str, Mapping[str, int]]:
+        """How many connections each listener of these proxies (node ids) has open; without those that do not say."""
+        return await self.connections.count({*nodes}, self._known)
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
 
     async def stop(self) -> None:
         """Write what is known."""
@@ -185,6 +193,9 @@ class Fleet:
         end = self._clock() + min(max(report.hold, 0), HOLD_SECONDS)
         while True:
             answer, left = self._answer(report), end - self._clock()
+            if self.connections.wanted(report.proxy):
+                self.connections.asked(report.proxy)
+                return msgspec.structs.replace(answer or ReportAnswer(), count=True)
             if report.proxy in self._recalled:
                 self._recalled.discard(report.proxy)
                 return answer or ReportAnswer()
@@ -207,6 +218,7 @@ class Fleet:
         self._problems.pop(report.proxy, None)
         if report.problem and report.proxy in self._known:
             self._problems[report.proxy] = report.problem[:1000]
+        self.connections.take(report)
         self.plaintext.add(called(report.proxy), identity, report.plaintext)
         self._traffic.add(report.proxy, report.called[:MAX_CALLED])
         self._dirty = True

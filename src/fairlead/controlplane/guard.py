@@ -57,6 +57,13 @@ def _endpoints(limits: Limits, now: Mapping[str, Resource], before: Mapping[str,
     return _words(limits, had - have, had + others, "endpoints")
 
 
+def basis(now: Served, changed: Changes) -> tuple[int, int, int]:
+    """What the answer of `objection` depends on, within one pass: views that share it need be asked about once."""
+    clusters = now.get(CLUSTER) if changed.get(CLUSTER) else None
+    endpoints = now.get(ENDPOINT) if changed.get(ENDPOINT) else None
+    return id(changed), id(clusters), id(endpoints)
+
+
 def still(limits: Limits, served: Served, now: Served) -> str:
     """The same question for a push that is held: what proxies are served against what there is now."""
     had, have = served.get(CLUSTER, _NOTHING), now.get(CLUSTER, _NOTHING)

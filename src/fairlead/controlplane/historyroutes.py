@@ -20,6 +20,7 @@ from fairlead.apiserver.admission import Admission, Write
 from fairlead.apiserver.app import user_of
 from fairlead.apiserver.refusal import Refusal
 from fairlead.controlplane import past, told
+from fairlead.controlplane.aside import Unanswered
 from fairlead.controlplane.effectroutes import Effects
 from fairlead.controlplane.operations import administrators, refused
 from fairlead.model.caller import COMMAND_HEADER, MESSAGE_HEADER, decoded
@@ -166,16 +167,18 @@ class History:
             dry_run=dry,
         )
         try:
-            return JSONResponse(self._done(plan, write))
+            effect = await self._effects.of(plan.documents)
+            return JSONResponse(self._done(plan, write, effect))
         except Refusal as error:
             return JSONResponse(error.status(), error.code)
         except ValueError as error:
             return refused(422, f"what was stored then cannot be read any more: {error} [FL3812]")
+        except Unanswered as error:
+            return refused(503, str(error))
 
-    def _done(self, plan: past.Plan, write: Write) -> Json:
+    def _done(self, plan: past.Plan, write: Write, effect: Json) -> Json:
         """Restore, or only judge it; what it does to objects and proxies."""
         before = {ref: self._store.get(ref) for ref in plan.documents}
-        effect = self._effects.of(plan.documents)
         revision = self._store.revision
         warnings = self._admission.restore(plan.documents, write) if plan.documents else []
         changes = [past.described(ref, before[ref], plan.documents[ref]) for ref in sorted(plan.documents)]

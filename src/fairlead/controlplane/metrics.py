@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from fairlead.controlplane.feed import Feed
+from fairlead.controlplane.footprint import Footprint
 from fairlead.controlplane.proxies import Proxies
 from fairlead.xds.server import Server
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def page(feed: Feed, proxies: Proxies, xds: Server | None) -> str:
+def page(feed: Feed, proxies: Proxies, xds: Server | None, footprint: Footprint) -> str:
     """The whole page. Costs time with the number of tables, rules and proxies, not with what they hold."""
     lines = [
         *feed.stages.lines(),
         *(
             line
-            for name, kind, said, samples in _families(feed, proxies)
+            for name, kind, said, samples in _families(feed, proxies, footprint)
             for line in _family(name, kind, said, samples)
         ),
         *(line for name, kind, said, samples in _streams(xds) for line in _family(name, kind, said, samples)),
@@ -30,13 +31,14 @@ def page(feed: Feed, proxies: Proxies, xds: Server | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def held(feed: Feed, proxies: Proxies, xds: Server | None) -> dict[str, Any]:
-    """What the control plane holds, JSON-shaped: rows by table, values by rule, what is published, bytes."""
+def held(feed: Feed, proxies: Proxies, xds: Server | None, footprint: Footprint) -> dict[str, Any]:
+    """What the control plane holds, JSON-shaped: rows by table, values by rule, their bytes, what is published."""
     engine = feed.model.engine
     return {
         "residentBytes": _resident(),
         "allocatedBlocks": sys.getallocatedblocks(),
         "held": dict(engine.sizes()),
+        "bytes": dict(footprint.sizes()),
         "runs": dict(engine.runs),
         "published": feed.model.publisher.sizes(),
         "streams": len(xds.live) if xds is not None else 0,
@@ -47,12 +49,16 @@ def held(feed: Feed, proxies: Proxies, xds: Server | None) -> dict[str, Any]:
 _Family = tuple[str, str, str, Mapping[str, float]]
 
 
-def _families(feed: Feed, proxies: Proxies) -> Iterable[_Family]:
+def _families(feed: Feed, proxies: Proxies, footprint: Footprint) -> Iterable[_Family]:
     """Compiling, and what proxies have of it."""
     engine, sizes, counted = feed.model.engine, feed.model.publisher.sizes(), proxies.counts()
     progress = proxies.progress
+    runs = engine.runs.total()
+    reuse = {"reused": engine.reused, "spared": engine.spared, "equal": engine.equal, "different": runs - engine.equal}
     return (
         ("fairlead_rules_run_total", "counter", "Evaluations of rules.", _by("rule", engine.runs)),
+        ("fairlead_values_total", "counter", "Values that were asked for, by what became of them.", _by("how", reuse)),
+        ("fairlead_held_bytes", "gauge", "About how many bytes tables and rules hold.", _by("of", footprint.sizes())),
         ("fairlead_passes_total", "counter", "Passes over committed changes.", {"": feed.passes}),
         ("fairlead_rows", "gauge", "Rows of tables, and values of rules, that are held.", _by("of", engine.sizes())),
         ("fairlead_revision", "gauge", "The newest revision that is compiled.", {"": feed.revision}),
@@ -97,6 +103,8 @@ def _streams(xds: Server | None) -> Iterable[_Family]:
         ),
         ("fairlead_streams", "gauge", "Open configuration streams.", {"": len(xds.live)}),
         ("fairlead_streams_waiting", "gauge", "Streams that wait to be admitted.", {"": xds.admission.waiting}),
+        ("fairlead_pushing_seconds_total", "counter", "Time spent on pushes.", {"": round(xds.pushing.spent, 6)}),
+        ("fairlead_turn_longest_seconds", "gauge", "Longest wait of due pushes.", {"": round(xds.pushing.longest, 6)}),
         ("fairlead_streams_pending", "gauge", "Streams that wait to be looked at.", {"": xds.pushing.waiting}),
     )
 

@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Route
 from fairlead.apiserver.app import user_of
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
+from fairlead.controlplane.footprint import Footprint
 from fairlead.controlplane.metrics import CONTENT_TYPE, held, page
 from fairlead.controlplane.profiling import Busy, Profiler
 from fairlead.controlplane.proxies import Proxies
@@ -40,6 +41,8 @@ def operations(
     findings: Callable[[], list[str]],
 ) -> list[BaseRoute]:
     """The routes. `xds` gives the server of the streams, once there is one, `findings` those beside the model's."""
+
+    footprint = Footprint(feed.model.engine)
 
     async def listing(request: Request) -> Response:
         try:
@@ -77,10 +80,10 @@ def operations(
         return JSONResponse({"released": delivery.release(request.query_params.get("proxy", ""))})
 
     async def metrics(_: Request) -> Response:
-        return Response(page(feed, proxies, xds()), headers={"content-type": CONTENT_TYPE})
+        return Response(page(feed, proxies, xds(), footprint), headers={"content-type": CONTENT_TYPE})
 
     async def memory(_: Request) -> Response:
-        return JSONResponse(held(feed, proxies, xds()))
+        return JSONResponse(held(feed, proxies, xds(), footprint))
 
     return [
         *_profiles(profiler),

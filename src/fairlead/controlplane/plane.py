@@ -29,7 +29,8 @@ from fairlead.compiler.registry import registry
 from fairlead.controlplane import memory
 from fairlead.controlplane.allocation import Allocation
 from fairlead.controlplane.analysisroutes import Analyses, analysis_routes
-from fairlead.controlplane.authorityroutes import authority_routes, forecast
+from fairlead.controlplane.aside import Aside
+from fairlead.controlplane.authorityroutes import authority_routes, domain_findings, forecast
 from fairlead.controlplane.checkroutes import check_routes
 from fairlead.controlplane.chronicle import Chronicle
 from fairlead.controlplane.delivery import Delivery
@@ -52,6 +53,7 @@ from fairlead.controlplane.strictness import Strictness
 from fairlead.controlplane.traffic import TrafficLedger
 from fairlead.controlplane.trafficroutes import traffic_routes
 from fairlead.controlplane.whyroutes import Walks, why_routes
+from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.store.store import Store, timestamp
 from fairlead.store.timeline import Timeline
 from fairlead.xds.server import Server
@@ -211,6 +213,7 @@ class ControlPlane:
             ],
             aliases=settings.trust_domain_aliases,
         )
+        self.feed.spent = lambda: xds.pushing.spent
         join = JoinServer(
             f"{bound}:{settings.join_port}",
             certificates.pair,
@@ -249,7 +252,9 @@ class ControlPlane:
                 memory.grown()
 
     def _findings(self) -> list[str]:
-        return [*forecast(self)[1], *self.proxies.enrolment.findings(), *self.fleet.findings()]
+        mesh = self.model.engine.get(MESHES, MESH_KEY) or Mesh()
+        domains = domain_findings(self.settings.trust_domain, mesh)
+        return [*forecast(self)[1], *domains, *self.proxies.enrolment.findings(), *self.fleet.findings()]
 
     @property
     def server_ends(self) -> datetime | None:
@@ -298,7 +303,8 @@ class ControlPlane:
         strictness = Strictness(self.model, self.proxies, self.plaintext)
         admission = Admission(self.store, self.model.kinds, allocate=allocation.allocate, advise=strictness.advise)
         key_file, cert_file = self._write_certificate(certificates)
-        effects = Effects(self.store, self.feed, self.delivery)
+        aside = Aside(self.feed.flush)
+        effects = Effects(self.store, self.feed, self.delivery, aside, self.fleet)
         return ApiServer(
             admission,
             _Authenticator(self.tokens),
@@ -314,7 +320,7 @@ class ControlPlane:
                 *why_routes(walks),
                 *analysis_routes(Analyses(self.store, self.feed, walks, time.time)),
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
-                *Explanations(self.store, self.feed, self.delivery, self.proxies).routes(),
+                *Explanations(self.store, self.feed, self.delivery, self.proxies, aside).routes(),
                 *check_routes(self.store, self.state.store, self.feed, self._findings),
                 *effects.routes(),
                 *Descriptions(self.store, self.feed, self.proxies).routes(),

@@ -269,10 +269,13 @@ class Programmed:
         if name == _ALL:
             self._news = {connection.id: connection for connection in self._connections()}
         news, self._news = self._news, {}
-        for wave in list(self._waves):
-            for at, connection in news.items():
-                if at in wave.waiting and self._has(wave, connection):
+        for at, connection in news.items():
+            # Waves of one resource come one after the other while it changes: it is looked at once.
+            known: dict[tuple[str, str], bool] = {}
+            for wave in self._waves:
+                if at in wave.waiting and self._has(wave, connection, known):
                     del wave.waiting[at]
+        for wave in list(self._waves):
             if not wave.waiting:
                 self._waves.remove(wave)
                 said = "" if wave.concerned else "no connected proxy is concerned"
@@ -324,15 +327,19 @@ class Programmed:
 
     # How a proxy stands
 
-    def _has(self, wave: _Wave, connection: Connection) -> bool:
+    def _has(self, wave: _Wave, connection: Connection, known: dict[tuple[str, str], bool]) -> bool:
+        """Whether a proxy has all of a wave; `known` says of resources whether it does, and learns."""
         if wave.names is None:
             return self._in_sync(connection)
         view = self._view(connection)
-        return all(
-            self._state(connection, view, kind, name) is not _State.PENDING
-            for kind, names in wave.names.get(view, {}).items()
-            for name in names
-        )
+        for kind, names in wave.names.get(view, {}).items():
+            for name in names:
+                has = known.get((kind, name))
+                if has is None:
+                    has = known[kind, name] = self._state(connection, view, kind, name) is not _State.PENDING
+                if not has:
+                    return False
+        return True
 
     @staticmethod
     def _in_sync(connection: Connection) -> bool:

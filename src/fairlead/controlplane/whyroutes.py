@@ -8,9 +8,12 @@ none). The answer is a walk (see `simulate.answering`).
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request as HttpRequest
@@ -23,7 +26,7 @@ from fairlead.controlplane.liveworkloads import LiveWorkloads
 from fairlead.controlplane.operations import administrators, refused
 from fairlead.controlplane.proxies import Proxies
 from fairlead.model.ref import Ref
-from fairlead.simulate.answering import answer, caller_of
+from fairlead.simulate.answering import answering, caller_of
 from fairlead.simulate.arrival import NobodyError
 from fairlead.simulate.mesh import Mesh
 from fairlead.simulate.request import Request
@@ -33,6 +36,12 @@ from fairlead.store.store import Store
 
 Json = dict[str, Any]
 Allocate = Callable[[Json, Store], Json]
+Differing = dict[Ref, Json | None]
+T = TypeVar("T")
+Steps = Generator[None, None, T]
+"""Work on a mesh that yields where it may pause."""
+_SLICE = 0.02
+"""Seconds after which walks pause for the loop: with what one more of them takes it stays well below 50 ms."""
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"caller": "from", "more": "with"}):
@@ -49,31 +58,63 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={
 class Walks:
     """Walks through the mesh as it is, as it was, or as it would be."""
 
-    def __init__(self, store: Store, feed: Feed, delivery: Delivery, proxies: Proxies, allocate: Allocate) -> None:
+    def __init__(
+        self,
+        store: Store,
+        feed: Feed,
+        delivery: Delivery,
+        proxies: Proxies,
+        allocate: Allocate,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._store = store
         self._feed = feed
         self._delivery = delivery
         self._proxies = proxies
         self._allocate = allocate
+        self._clock = clock
         self._world = World()
+        self._turns = asyncio.Lock()
 
-    def answer(self, asked: Question) -> Json:
+    async def answer(self, asked: Question) -> Json:
         """The walk, JSON-shaped. Raises ValueError, NobodyError and StoreError with messages for people."""
-        with self.standing(asked.at, asked.more) as (mesh, _):
+
+        def steps(mesh: Mesh, _: Differing) -> Steps[Json]:
             caller = caller_of(mesh, asked.caller)
-            return answer(mesh, caller, asked.request, fixes=asked.changes, endpoint=asked.endpoint)
+            return answering(mesh, caller, asked.request, fixes=asked.changes, endpoint=asked.endpoint)
+
+        return await self.sliced(asked.at, asked.more, steps)
+
+    async def sliced(self, at: int | None, more: tuple[Json, ...], work: Callable[[Mesh, Differing], Steps[T]]) -> T:
+        """What comes of work on the mesh as it stood at a revision (None: now) and as if documents were applied.
+
+        `work` gets the mesh and what differs in it from now. It is done in slices, between which the loop is free and
+        the mesh is as it is; then what is supposed is supposed anew, over what has changed meanwhile. Raises ValueError
+        and StoreError with messages for people, and what the work raises.
+        """
+        async with self._turns:
+            enter = partial(self._entered, at, self._as_if(more))
+            mesh: Mesh | None = None
+            steps: Steps[T] | None = None
+            while True:
+                with enter(mesh) as (mesh, documents):
+                    steps = work(mesh, documents) if steps is None else steps
+                    end = self._clock() + _SLICE
+                    try:
+                        next(steps)
+                        while self._clock() < end:
+                            next(steps)
+                    except StopIteration as ended:
+                        return ended.value
+                await asyncio.sleep(0)
 
     @contextmanager
-    def standing(self, at: int | None, more: tuple[Json, ...]) -> Generator[tuple[Mesh, dict[Ref, Json | None]]]:
-        """The mesh as it stood at a revision (None: now) and as if documents were applied; and what differs from now.
-
-        Nothing may be awaited inside. Raises ValueError and StoreError with messages for people.
-        """
-        was = {} if at is None else self._store.then(at)
-        documents = {**was, **self._as_if(more)}
+    def _entered(self, at: int | None, more: Differing, mesh: Mesh | None) -> Generator[tuple[Mesh, Differing]]:
+        """The mesh with what is supposed in it, and that. Nothing may be awaited inside."""
+        documents = {**({} if at is None else self._store.then(at)), **more}
         # Also where nothing is supposed: changes that might help are tried inside, and streams follow the catalogs.
         with self._feed.supposing(documents):
-            mesh = self._mesh(supposed=bool(documents))
+            mesh = mesh or self._mesh(supposed=bool(documents))
             try:
                 yield mesh, documents
             finally:
@@ -117,7 +158,7 @@ def why_routes(walks: Walks) -> list[BaseRoute]:
     async def ask(request: HttpRequest) -> Response:
         try:
             asked = msgspec.json.decode(await request.body(), type=Question)
-            found = walks.answer(asked)
+            found = await walks.answer(asked)
         except (msgspec.MsgspecError, ValueError, NobodyError, StoreError) as error:
             return refused(400, str(error))
         return Response(msgspec.json.encode(found), media_type="application/json")

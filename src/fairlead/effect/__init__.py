@@ -4,7 +4,8 @@ Values in, values out. Compares what the compiler made, never texts of objects, 
 """
 
 from fairlead.effect.change import DANGERS, Change, Field
+from fairlead.effect.drains import counted, draining
 from fairlead.effect.effects import Effect, effects
-from fairlead.effect.report import lines, report
+from fairlead.effect.report import lines, report, told
 
-__all__ = ["DANGERS", "Change", "Effect", "Field", "effects", "lines", "report"]
+__all__ = ["DANGERS", "Change", "Effect", "Field", "counted", "draining", "effects", "lines", "report", "told"]

@@ -46,6 +46,7 @@ class Change(msgspec.Struct, frozen=True):
 
     `said` is a sentence. `danger` is the code of a danger or empty. `resources` are the names of the Envoy resources in
     which it happens. `fields` are the settings that differ, `untold` those of them of which the sentence says nothing.
+    `drains` is the listener of which connections drain (of a `filter chain`: some of them), or empty.
     """
 
     kind: Class
@@ -54,6 +55,7 @@ class Change(msgspec.Struct, frozen=True):
     resources: tuple[str, ...] = ()
     fields: tuple[Field, ...] = ()
     untold: tuple[str, ...] = ()
+    drains: str = ""
 
     @property
     def key(self) -> tuple[object, ...]:

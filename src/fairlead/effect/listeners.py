@@ -29,7 +29,7 @@ def words(name: str, old: Any, new: Any, found: Sequence[Difference]) -> Iterato
         yield Change("listener", f"listener {name} is new", fields=fields)
         return
     if new is None:
-        yield Change("listener", f"listener {name} is gone: its connections drain", fields=fields)
+        yield Change("listener", f"listener {name} is gone: its connections drain", fields=fields, drains=name)
         return
     modes = list(_modes(old, new))
     yield from modes
@@ -40,12 +40,10 @@ def words(name: str, old: Any, new: Any, found: Sequence[Difference]) -> Iterato
     if others:
         said = f"listener {name} changes as a whole ({'; '.join(turned(one) for one in others[:_FEW])})"
         more = (*(written(one.path) for one in others[_FEW:]), *untold)
-        yield Change(
-            "listener drain", f"{said}: all its connections drain, how many is not known here", DRAINS, (), fields, more
-        )
+        yield Change("listener drain", f"{said}: all its connections drain", DRAINS, (), fields, more, name)
     elif chains:
-        said = f"listener {name}: {_chains(chains)}: their connections drain, how many is not known here"
-        yield Change("filter chain", said, "", (), fields, untold)
+        said = f"listener {name}: {_chains(chains)}: their connections drain"
+        yield Change("filter chain", said, "", (), fields, untold, name)
 
 
 def _short(one: Difference) -> str:

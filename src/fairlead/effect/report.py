@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from fairlead.effect.change import DANGERS, Change
+from fairlead.effect.change import Change
+from fairlead.effect.drains import MOST_NAMES, counted
 from fairlead.effect.effects import Effect, classes
 from fairlead.ir.view import View
 
 Json = dict[str, Any]
 Names = Callable[[View], Sequence[str]]
 """The proxies of a view, `NAME.NAMESPACE` each."""
-_MOST_NAMES = 50
 _FEW = 4
 _LONGEST = 200
 
@@ -20,15 +20,20 @@ _LONGEST = 200
 def report(found: Sequence[Effect], names: Names, *, full: bool = False) -> Json:
     """The effects, JSON-shaped: `effects` by group of proxies, `dangers`, and `classes` with counts.
 
-    With `full` the fields have their values before and after; without, their paths.
+    With `full` the fields have their values before and after; without, their paths. How many connections drain is not
+    known.
     """
+    return counted(told(found, names, full=full), None)
+
+
+def told(found: Sequence[Effect], names: Names, *, full: bool = False) -> Json:
+    """Like `report`, with all names of proxies; how many connections drain is to be put in (`drains.counted`)."""
     return {
         "proxies": sum(len(names(view)) for one in found for view in one.views),
         "classes": classes(tuple(found)),
-        "dangers": [_danger(one) for one in _dangers(found)],
         "effects": [
             {
-                "proxies": proxies([name for view in one.views for name in names(view)]),
+                "proxies": proxies([name for view in one.views for name in names(view)], most=None),
                 "changes": [_change(each, full=full) for each in one.changes],
             }
             for one in found
@@ -36,18 +41,12 @@ def report(found: Sequence[Effect], names: Names, *, full: bool = False) -> Json
     }
 
 
-def _dangers(found: Iterable[Effect]) -> list[Change]:
-    return list({(one.danger, one.said): one for effect in found for one in effect.dangers}.values())
-
-
-def _danger(one: Change) -> Json:
-    return {"code": one.danger, "meaning": DANGERS[one.danger], "said": one.said}
-
-
 def _change(one: Change, *, full: bool) -> Json:
     out: Json = {"class": one.kind, "said": one.said, "resources": list(one.resources)}
     if one.danger:
         out["danger"] = one.danger
+    if one.drains:
+        out["drains"] = one.drains
     if one.fields:
         out["fields"] = [
             {"path": each.path, "before": each.before, "after": each.after} if full else {"path": each.path}
@@ -58,10 +57,10 @@ def _change(one: Change, *, full: bool) -> Json:
     return out
 
 
-def proxies(names: Sequence[str]) -> Json:
+def proxies(names: Sequence[str], most: int | None = MOST_NAMES) -> Json:
     """Proxies, counted, in few words and by name."""
     listed = sorted(names)
-    return {"count": len(listed), "summary": summary(listed), "names": listed[:_MOST_NAMES]}
+    return {"count": len(listed), "summary": summary(listed), "names": listed[:most]}
 
 
 def summary(names: Sequence[str]) -> str:

@@ -168,6 +168,12 @@ def _load_balancing(message: cluster_pb2.Cluster, lb: LoadBalancer) -> None:
         message.ClearField("load_assignment")
         return
     message.lb_policy = cluster_pb2.Cluster.LbPolicy.Value(simple)
+    if lb.locality is not None and lb.locality.zone_aware:
+        # Said of those that are switched off, too: an Envoy that knows its peers minds zones by itself.
+        zones = message.common_lb_config.zone_aware_lb_config
+        zones.routing_enabled.value = 100 if lb.locality.enabled else 0
+        if lb.locality.minimum is not None:
+            zones.min_cluster_size.value = lb.locality.minimum
     slow_start = cluster_pb2.Cluster.SlowStartConfig()
     if lb.warmup:
         slow_start.slow_start_window.CopyFrom(duration(lb.warmup))

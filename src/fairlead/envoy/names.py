@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 PASSTHROUGH_CLUSTER = "PassthroughCluster"
+LOCAL_CLUSTER = "local_cluster"
+"""The cluster of a proxy's own workload, by which Envoy knows how its peers are spread over zones."""
 BLACKHOLE_CLUSTER = "BlackHoleCluster"
 DYNAMIC_CLUSTER = "AllowAnyDynamicDNSCluster"
 INBOUND_PASSTHROUGH_CLUSTER = "InboundPassthroughCluster"

@@ -75,6 +75,10 @@ class Cell:
             left = tuple(one for one in held if one is not node)
             self.dependents = left if len(left) != 1 else left[0]
 
+    def containers(self) -> Iterable[object]:
+        """What it keeps for its own bookkeeping, beside the value."""
+        return () if self.dependents is None or isinstance(self.dependents, Node) else (self.dependents,)
+
     def readers(self) -> Iterable[Node]:
         """Who has read it."""
         held = self.dependents
@@ -221,6 +225,10 @@ class Node(Cell):
         self.observed = False
         self.outputs: Mapping[Output, object] = _NO_OUTPUTS
         self.reports: tuple[object, ...] = ()
+
+    def containers(self) -> Iterable[object]:
+        """Also what it has read, and what it has written."""
+        return (*super().containers(), *((self.deps,) if self.deps else ()), *((self.outputs,) if self.outputs else ()))
 
     @property
     def source(self) -> tuple[Rule[Any, Any] | Derivation[Any, Any], Hashable]:

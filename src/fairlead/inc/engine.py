@@ -8,10 +8,11 @@ it read, in the order in which it read it, and runs only if one of these values 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Hashable, Iterable, Mapping
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 from fairlead.inc.cells import (
@@ -37,6 +38,8 @@ from fairlead.inc.schema import Derivation, Index, Rule, Table
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 I = TypeVar("I", bound=Hashable)  # noqa: E741 - the index key
+_STRIDE = 256
+"""At most so many cells are passed over between two samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,13 @@ class Engine:
     def __init__(self, derivations: Iterable[Derivation[Any, Any]] = ()) -> None:
         self.revision = 0
         self.runs: Counter[str] = Counter()
+        """Evaluations, by the name of the rule or derivation."""
+        self.reused = 0
+        """Values that were asked for from outside and still stood."""
+        self.spared = 0
+        """Evaluations that did not run, since nothing that they had read came out different."""
+        self.equal = 0
+        """Evaluations that ran and came to the same value: there a change stops."""
         self._rows: dict[Table[Any, Any], dict[Hashable, Row]] = {}
         self.indexes = Indexes(self._rows, self._touch)
         """The indexes of the tables (for readers)."""
@@ -209,6 +219,17 @@ class Engine:
             counts[made_by.name] += len(nodes)
         return counts
 
+    def samples(self, most: int) -> Iterator[tuple[str, int, list[tuple[Cell, Hashable, object]]]]:
+        """Of each table and rule: its name, how many cells it has, and some of these, with their keys and values.
+
+        Costs time with `most` and the number of tables and rules, not with what they hold: of many cells, samples are
+        taken from the older ones.
+        """
+        for made_by, cells in (*self._rows.items(), *self._nodes.items()):
+            step = min(max(len(cells) // most, 1), _STRIDE)
+            chosen = islice(cells.items(), 0, most * step, step)
+            yield made_by.name, len(cells), [(cell, key, cell.value) for key, cell in chosen]
+
     # -- cells ----------------------------------------------------------------------------------------------------
 
     def _input(self, table: Table[Any, Any]) -> None:
@@ -322,6 +343,7 @@ class Engine:
     def bring_up(self, node: Node, limit: int) -> None:
         """Make a node's value current; it may read tables below stage `limit` (for readers)."""
         if node.state == CLEAN:
+            self.reused += 1
             return
         if node.state == RUNNING:
             raise CycleError(f"{node.run_by!r} of {node.key!r} depends on itself")
@@ -338,6 +360,7 @@ class Engine:
                 return True
         node.state = CLEAN
         node.verified_at = self.revision
+        self.spared += 1
         return False
 
     def _evaluate(self, node: Node, limit: int) -> None:
@@ -367,6 +390,8 @@ class Engine:
         if failure is not None or value is MISSING or node.value is MISSING or node.value != value:
             node.changed_at = self.revision
             node.value = value
+        else:
+            self.equal += 1
         node.state = CLEAN
         node.verified_at = self.revision
 

@@ -9,7 +9,7 @@ import msgspec
 
 from fairlead.inc import Table
 from fairlead.ir.filters import Pairs
-from fairlead.ir.locality import LocalityLb
+from fairlead.ir.locality import NETWORK, LocalityLb
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.visibility import concerned
 from fairlead.model.diagnostic import Origin
@@ -50,6 +50,7 @@ class Host(msgspec.Struct, frozen=True):
     `sticky` says that one client keeps one instance (a Service's sessionAffinity).
     `alias` is the name for which the host merely stands (ExternalName). `joined` names the objects that have added
     ports to it, besides `name` (see `join_hosts`). `locality` is what the object itself says of close endpoints.
+    `outside` are addresses at which other networks reach it (a Service's externalIPs).
     """
 
     key: HostKey
@@ -71,6 +72,7 @@ class Host(msgspec.Struct, frozen=True):
     locality: LocalityLb | None = None
     sticky: bool = False
     allocated: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
 
     @property
     def stands_at_instances(self) -> bool:
@@ -160,6 +162,10 @@ HOSTS_NEAR = HOSTS.index("near", lambda key, host: [""] if host.locality else []
 """Hosts that prefer close endpoints, under ""."""
 HOSTS_LOOKED_UP = HOSTS.index("looked-up", lambda key, host: [""] if host.resolution is Resolution.DYNAMIC_DNS else [])
 """Hosts whose names are looked up as clients ask for them, under ""."""
+HOSTS_INTO_NETWORKS = HOSTS.index(
+    "into-networks", lambda key, host: [""] if host.kubernetes and dict(host.labels).get(NETWORK) else []
+)
+"""Services whose label says into which network they lead, under ""."""
 HOSTS_BY_NAMESPACE = HOSTS.index("namespace", lambda key, host: [key.namespace])
 HOSTS_AT_INSTANCES = HOSTS.index("at-instances", lambda key, host: [""] if host.stands_at_instances else [])
 """Hosts without a virtual address whose ports stand at the addresses of their instances, under ""."""

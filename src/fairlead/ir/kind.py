@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from fairlead.inc import Reader, Table
+from fairlead.ir.discovery import Discovering
 from fairlead.ir.filters import Filter, FilterScope
 from fairlead.model.diagnostic import Problem
 from fairlead.model.object import Object
@@ -56,6 +57,7 @@ class Kind(msgspec.Struct, Generic[S], frozen=True, eq=False):
     `default` fills in what admission fills in (on the JSON document, so that it is stored). `lower` turns an object
     into facts of stage-1 tables. `emit` contributes fragments at stages. `allocate` fills in a virtual address that is
     not among those taken (see `Allocate`), and `addresses` says which ones a stored document holds.
+    `discovering` is for a kind with an object that says at which namespaces the mesh looks.
     `tried`: objects may have the annotation `DRY_RUN`, which Istio refuses on its other kinds.
     """
 
@@ -81,6 +83,7 @@ class Kind(msgspec.Struct, Generic[S], frozen=True, eq=False):
     tried: bool = False
     addresses: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
     lower: Callable[[Reader, Object[S]], Iterable[Emission]] | None = None
+    discovering: Discovering | None = None
     emit: Mapping[Stage, Callable[[Reader, FilterScope], Iterable[Filter]]] = {}
 
     @property

@@ -10,6 +10,7 @@ REGION = "topology.kubernetes.io/region"
 ZONE = "topology.kubernetes.io/zone"
 SUBZONE = "topology.istio.io/subzone"
 NETWORK = "topology.istio.io/network"
+CLUSTER = "topology.istio.io/cluster"
 TOPOLOGY = (REGION, ZONE, SUBZONE, NETWORK)
 """Labels whose values follow from where an instance is, unless it has labels of these names itself."""
 
@@ -26,6 +27,9 @@ class LocalityLb(msgspec.Struct, frozen=True):
 
     `priority` are labels (`label` or `label=value`), the most important first. `forced` says that failing over needs
     no outlier detection (a Service's trafficDistribution).
+
+    `zone_aware` is Istio's ZoneAwareLoadBalancerSetting: regions fail over, and within one Envoy keeps calls in the
+    zone as far as its share of the instances goes, if there are at least `minimum` (None: Envoy's 6).
     """
 
     enabled: bool = True
@@ -33,6 +37,8 @@ class LocalityLb(msgspec.Struct, frozen=True):
     failover: Pairs = ()
     priority: tuple[str, ...] = ()
     forced: bool = False
+    zone_aware: bool = False
+    minimum: int | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import msgspec
 
 from fairlead.inc import Table
 from fairlead.ir.authz import Authorizer
+from fairlead.ir.discovery import NamespaceSelector
 from fairlead.ir.filters import Pairs
 from fairlead.ir.headers import ProxyHeaders
 from fairlead.ir.locality import LocalityLb
@@ -37,6 +38,7 @@ class Mesh(msgspec.Struct, frozen=True):
     annotation, and `ingress_gateway` the value of the label `istio` of the gateways that serve them.
     listen for QUIC, too. `baseline` has connection pools and outlier detection for hosts whose policies do not say
     them; `inbound_stat_name` and `outbound_stat_name` are patterns of names in statistics, "" for the clusters' own.
+    `discovery` chooses the namespaces at which the mesh looks; without any it looks at all.
     """
 
     root_namespace: str = "istio-system"
@@ -80,6 +82,7 @@ class Mesh(msgspec.Struct, frozen=True):
     baseline: Policy = Policy()
     inbound_stat_name: str = ""
     outbound_stat_name: str = ""
+    discovery: tuple[NamespaceSelector, ...] = ()
 
 
 MESHES: Table[str, Mesh] = Table("mesh", stage=1)

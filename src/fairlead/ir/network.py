@@ -27,7 +27,7 @@ class Network(msgspec.Struct, frozen=True):
 
 
 def network_of(networks: tuple[Network, ...], said: str, address: str, registry: str) -> str:
-    """The network of an endpoint or proxy: what it says, else by its address, else by its registry, else ""."""
+    """The network of an endpoint or proxy: what is said, else by its address, else by its registry, else ""."""
     if said or not networks:
         return said
     for one in networks:

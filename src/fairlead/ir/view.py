@@ -23,6 +23,8 @@ _FURTHER = (
 )
 _KNOWN = frozenset((*_OWN, *_FIELDS, *_FURTHER))
 """Metadata that stands in fields of its own, or is the proxy's alone."""
+KNOWS_PEERS = "ENABLE_SELF_DISCOVERY"
+"""Istio's metadata of proxies that want to know the instances of their own workload."""
 _ON_DEMAND = ("auto", "true", "false")
 
 
@@ -30,7 +32,8 @@ class View(msgspec.Struct, frozen=True, cache_hash=True):
     """The attributes of a proxy on which its configuration may depend.
 
     `addresses` are the proxy's own; `labels` are sorted pairs. `version` is the agent's, and `metadata` what else its
-    node says in words (for patches that ask). `on_demand` is whether it asks for clusters when it needs them.
+    node says in words (for patches that ask). `on_demand` is whether it asks for clusters when it needs them;
+    `knows_peers` whether it is told where the instances of its own workload are (Istio's ENABLE_SELF_DISCOVERY).
     """
 
     type: Literal["sidecar", "router"]
@@ -48,6 +51,7 @@ class View(msgspec.Struct, frozen=True, cache_hash=True):
     version: str = ""
     metadata: Pairs = ()
     on_demand: OnDemand = ""
+    knows_peers: bool = False
 
     @property
     def client(self) -> Client:
@@ -99,6 +103,7 @@ def view_of_node(node_id: str, metadata: dict[str, Any]) -> View:
         ports=tuple(msgspec.convert(one, AppPort, strict=False) for one in metadata.get("FAIRLEAD_PORTS") or ()),
         domain_suffix=suffix or "cluster.local",
         version=str(metadata.get("FAIRLEAD_VERSION") or metadata.get("ISTIO_VERSION") or ""),
+        knows_peers=metadata.get(KNOWS_PEERS) == "true",
         on_demand=cast("OnDemand", on_demand) if on_demand in _ON_DEMAND else "",
         metadata=pairs({key: one for key, one in metadata.items() if key not in _KNOWN and isinstance(one, str)}),
     )

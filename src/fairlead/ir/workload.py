@@ -80,6 +80,8 @@ WORKLOADS: Table[WorkloadKey, Workload] = Table("workloads", stage=1)
 WORKLOADS_BY_LABEL = WORKLOADS.index("label", _labels)
 """Workloads under (namespace, label, value) for each of their labels, and under (namespace, "", "")."""
 WORKLOADS_BY_ADDRESS = WORKLOADS.index("address", lambda key, workload: [workload.address])
+WORKLOADS_BY_NAME = WORKLOADS.index("name", lambda key, workload: [(key.namespace, workload.workload_name or key.name)])
+"""Instances under (namespace, name of the workload that they are of)."""
 WORKLOADS_NAMING_PORTS = WORKLOADS.index("naming-ports", lambda key, workload: _naming(key.namespace, workload))
 """Workloads that say which port is meant by a name, under their namespaces and under (namespace, address)."""
 

@@ -1,4 +1,6 @@
-"""What an agent and the control plane tell each other beside configuration: trust, certificates, plaintext callers.
+"""What an agent and the control plane tell each other beside configuration.
+
+Trust, certificates, plaintext callers, calls, and if asked how many connections are open.
 
 One unary gRPC method on the xds port, bodies are JSON. A report is held by the control plane until there is something
 to say, so that news reach every agent at once and an idle agent costs one call a minute.
@@ -19,6 +21,8 @@ MAX_CALLED = 256
 """Called services in one report; the next report brings the rest."""
 MAX_CALLERS = 256
 """Callers in one report; the next report brings the rest."""
+MAX_LISTENERS = 1_000
+"""Listeners in one report of open connections; of more, those with the most."""
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -46,13 +50,20 @@ class CalledService(msgspec.Struct, frozen=True, omit_defaults=True):
     last: float
 
 
+class OpenConnections(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How many connections a listener of this proxy has open (Envoy's gauge `downstream_cx_active`)."""
+
+    listener: str
+    count: int
+
+
 class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a proxy stands. `proxy` is its node id.
 
     `bundle` is the id of the trust bundle that Envoy has acknowledged; `issuer` the key id (hex) of who signed its
     certificate, `not_after` its end (Unix seconds); `asked` the issuer that it was last told to renew from. `hold`: for
     how many seconds the answer may be held. `ending`: the proxy goes, and is not waited for any more. `problem`: why
-    changes of its bootstrap are left out.
+    changes of its bootstrap are left out. `open`: the listeners that have connections, if the last answer asked.
     """
 
     proxy: str
@@ -65,17 +76,20 @@ class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     plaintext: tuple[PlaintextCaller, ...] = ()
     called: tuple[CalledService, ...] = ()
     problem: str = ""
+    open: tuple[OpenConnections, ...] | None = None
 
 
 class ReportAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """`bundle`: the roots (PEM) to trust from now on, empty where the agent has them.
 
-    `renew_from`: renew the certificate, from this issuer, at a random time within `within` seconds.
+    `renew_from`: renew the certificate, from this issuer, at a random time within `within` seconds. `count`: report
+    next how many connections are open.
     """
 
     bundle: str = ""
     renew_from: str = ""
     within: float = 0
+    count: bool = False
 
 
 def bundle_id(pem: str | bytes) -> str:

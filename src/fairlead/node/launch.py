@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from fairlead.ir.locality import CLUSTER, NETWORK
 from fairlead.ir.proxystart import ANNOTATION, StartLayers, effective
 from fairlead.kinds.process import KIND
 from fairlead.kinds.process.spec import ON_DEMAND, ProcessPort, ProcessSpec
@@ -193,8 +194,8 @@ def agent_config(
         workload_name=process.ref.name,
         trust_domain=mesh.trust_domain,
         domain_suffix=mesh.domain_suffix,
-        cluster_id=mesh.cluster_id,
-        network=mesh.network,
+        cluster_id=spec.labels.get(CLUSTER) or mesh.cluster_id,
+        network=spec.labels.get(NETWORK) or mesh.network,
         capture=capture,
         on_demand=on_demand(process),
         ports=tuple(AppPort(one.port, one.name, protocol_of(one)) for one in spec.ports),
@@ -226,8 +227,8 @@ def workload_entry(process: Object[ProcessSpec], replica: str, place: Place, nod
     if sidecar:
         labels[TLS_MODE_LABEL] = "istio"
         body["serviceAccount"] = spec.service_account_name
-    if network:
-        body["network"] = network
+    if labels.get(NETWORK) or network:
+        body["network"] = labels.get(NETWORK) or network
     meta: Json = {
         "name": replica,
         "namespace": process.ref.namespace,

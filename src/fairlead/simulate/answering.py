@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from fairlead.model.diagnostic import Origin
 from fairlead.simulate.arrival import NobodyError
 from fairlead.simulate.edits import Edit
 from fairlead.simulate.mesh import Mesh
-from fairlead.simulate.remedy import passes, remedies
+from fairlead.simulate.remedy import Remedy, passes, remedies
 from fairlead.simulate.request import Caller, Request
 from fairlead.simulate.walk import Step, Verdict, Walk
 from fairlead.simulate.walker import walk
@@ -23,8 +24,23 @@ def answer(mesh: Mesh, caller: Caller, request: Request, *, fixes: bool = True, 
 
     Raises NobodyError.
     """
+    steps = answering(mesh, caller, request, fixes=fixes, endpoint=endpoint)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as ended:
+            return ended.value
+
+
+def answering(
+    mesh: Mesh, caller: Caller, request: Request, *, fixes: bool = True, endpoint: str = ""
+) -> Generator[None, None, Json]:
+    """The same in steps, a walk each. Between two of them the mesh is as it was, and may change."""
     found = walk(mesh, caller, request, endpoint)
-    changes = remedies(mesh, caller, request, found) if fixes and not passes(found) else []
+    changes: list[Remedy] = []
+    if fixes and not passes(found):
+        yield
+        changes = yield from remedies(mesh, caller, request, found)
     return {
         "from": msgspec.to_builtins(caller),
         "request": msgspec.to_builtins(request),
@@ -82,6 +98,14 @@ def origin_json(origin: Origin) -> Json:
     return out
 
 
-def _change(mesh: Mesh, edit: Edit) -> Json:
+def _change(mesh: Mesh, remedy: Remedy) -> Json:
+    """A change; one that needs a second edit has it as `also`, and says both."""
+    first, *more = [_edit(mesh, one) for one in remedy]
+    if not more:
+        return first
+    return {**first, "also": more, "said": "; and ".join(one["said"] for one in (first, *more))}
+
+
+def _edit(mesh: Mesh, edit: Edit) -> Json:
     placed = mesh.origins.placed(edit.origin)
     return {"action": edit.action, **origin_json(placed[0]), "value": edit.value, "said": edit.said}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from fairlead.envoy.resource import LISTENER, ROUTE
 from fairlead.model.diagnostic import Origin
 from fairlead.model.names import nearest
+from fairlead.simulate import exempt
 from fairlead.simulate.connection import Connection, Inside
 from fairlead.simulate.listening import bound_listener
 from fairlead.simulate.mesh import Mesh, Proxy, chosen, is_address
@@ -25,7 +28,7 @@ class NobodyError(LookupError):
 class Arrival(NamedTuple):
     """The first proxy (None: the connection meets none), the part that it plays, and the connection.
 
-    `nowhere`: there is no connection, since the name leads to no address.
+    `nowhere`: there is no connection, since the name leads to no address. `undecided` is why it may meet another proxy.
     """
 
     proxy: Proxy | None
@@ -33,6 +36,7 @@ class Arrival(NamedTuple):
     connection: Connection
     steps: tuple[Step, ...]
     nowhere: bool = False
+    undecided: str = ""
 
 
 def arrive(mesh: Mesh, caller: Caller, request: Request) -> Arrival:
@@ -49,7 +53,7 @@ def arrive(mesh: Mesh, caller: Caller, request: Request) -> Arrival:
         return _directly(mesh, proxy.view.namespace, request, proxy.address, "its traffic is not captured")
     if mode == "explicit":
         return _explicit(mesh, proxy, request)
-    return _captured(mesh, proxy, request)
+    return _captured(mesh, proxy, request, caller.user)
 
 
 def _unknown(mesh: Mesh, caller: Caller) -> str:
@@ -78,7 +82,7 @@ def _connection(request: Request, address: str, port: int, source: str) -> Conne
     return Connection(address, port, source, request.tls, sni, alpn, inside=_inside(request))
 
 
-def _captured(mesh: Mesh, proxy: Proxy, request: Request) -> Arrival:
+def _captured(mesh: Mesh, proxy: Proxy, request: Request, user: str) -> Arrival:
     if request.host in _LOCAL and not request.address:
         made = _connection(request, "127.0.0.1", request.port, proxy.address)
         said = "the caller's own host: not captured"
@@ -91,11 +95,34 @@ def _captured(mesh: Mesh, proxy: Proxy, request: Request) -> Arrival:
         made = _connection(request, UNKNOWN_ADDRESS, request.port, proxy.address)
         return Arrival(None, "client", made, (step,), nowhere=True)
     address, how = _address(mesh, proxy, request)
+    unknown = address == UNKNOWN_ADDRESS
+    past = exempt.outbound(mesh, proxy, "" if unknown else address, request.port, user)
+    if past is not None and not past.undecided:
+        return _past(mesh, proxy, request, address, past)
     made = _connection(request, address, request.port, proxy.address)
     said = f"{how}; redirected to the proxy"
-    origins = _hiding(mesh, proxy, request.host) if address == UNKNOWN_ADDRESS else ()
+    origins = _hiding(mesh, proxy, request.host) if unknown else ()
+    if past is not None:
+        said = f"{how}; undecided: {past.said}; taken as redirected to the proxy"
+        origins = (*mesh.origins.placed(past.origin), *origins)
     step = Step("client", proxy.shown, "capture", f"{address}:{request.port}", said, origins=origins)
-    return Arrival(proxy, "client", made, (step,))
+    return Arrival(proxy, "client", made, (step,), undecided=past.said if past is not None else "")
+
+
+def _past(mesh: Mesh, proxy: Proxy, request: Request, address: str, past: exempt.Exempt) -> Arrival:
+    """A connection that the rules leave alone: the caller's proxy never sees it."""
+    host = mesh.virtual(address)
+    if host is not None and mesh.instances(host.hostname, request.port):
+        found = _directly(mesh, proxy.view.namespace, request, proxy.address, past.said)
+    else:
+        made = _connection(request, address, request.port, proxy.address)
+        server = mesh.workloads.at(address)
+        hop: Hop = "server" if server is None or server.view.type == "sidecar" else "gateway"
+        said = f"{past.said}: the client connects past its proxy"
+        found = Arrival(server, hop, made, (Step("client", "", "capture", f"{address}:{request.port}", said),))
+    step, *_ = found.steps
+    told = msgspec.structs.replace(step, proxy=proxy.shown, origins=mesh.origins.placed(past.origin))
+    return found._replace(steps=(told,))
 
 
 def _hiding(mesh: Mesh, proxy: Proxy, host: str) -> tuple[Origin, ...]:
@@ -190,5 +217,7 @@ def _serves(mesh: Mesh, router: Proxy, request: Request) -> bool:
     port = mesh.listening_port(router, request.port)
     if bound_listener(mesh.world, catalog[LISTENER], router.address, port) is None:
         return False
-    routes = catalog[ROUTE].get(f"http.{port}")
+    # A server that names its address has routes of its own.
+    own, shared = names.gateway_route(port, router.address), names.gateway_route(port)
+    routes = catalog[ROUTE].get(own) or catalog[ROUTE].get(shared)
     return routes is None or request.tls or mesh.world.routes(routes).find(request.host) is not None

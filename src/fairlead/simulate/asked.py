@@ -27,8 +27,8 @@ _SCHEMES: dict[str, tuple[Literal["http", "http2", "grpc", "tcp"], bool, int]] =
 }
 
 
-def caller_of(text: str, gateway: str = "") -> Caller:
-    """`NAME[.NAMESPACE]`, `internet[:IP]` (through `gateway`, if one is named), `plaintext[:IP]`."""
+def caller_of(text: str, gateway: str = "", user: str = "") -> Caller:
+    """`NAME[.NAMESPACE]` (as `user`), `internet[:IP]` (through `gateway`, if one is named), `plaintext[:IP]`."""
     kind, _, address = text.partition(":")
     if kind in ("internet", "plaintext"):
         if address:
@@ -40,7 +40,7 @@ def caller_of(text: str, gateway: str = "") -> Caller:
     if ":" in text or not text:
         raise ValueError(f"{text!r} is no caller: write NAME, NAME.NAMESPACE, internet or plaintext:IP")
     name, _, namespace = text.partition(".")
-    return Caller("workload", namespace, name)
+    return Caller("workload", namespace, name, user=user)
 
 
 def _check_address(text: str) -> None:

@@ -15,6 +15,9 @@ from fairlead.model.object import Object
 from fairlead.model.path import FieldPath
 from fairlead.model.ref import Ref
 
+Made = tuple[list[Object[Any]], list[Ref]]
+"""Objects that are put, and those that are deleted."""
+
 
 class Edit(msgspec.Struct, frozen=True):
     """One change of one object. `value` is what is set, appended or created."""
@@ -68,7 +71,7 @@ class Editor:
         # Tuples become lists, which can be edited.
         return msgspec.json.decode(msgspec.json.encode(whole), type=dict[str, Any])
 
-    def made(self, edit: Edit) -> tuple[list[Object[Any]], list[Ref]] | None:
+    def made(self, edit: Edit) -> Made | None:
         """What is put and what is deleted by an edit; None where it makes no valid object."""
         if edit.action == "delete":
             return ([], [edit.ref]) if self._model.engine.get(OBJECTS, edit.ref) is not None else None

@@ -92,6 +92,9 @@ class TestFile(Spec, frozen=True):
     workloads: tuple[TestWorkload, ...] = ()
 
 
+_FILE_FIELDS = msgspec.structs.fields(TestFile)
+
+
 class Check(msgspec.Struct, frozen=True):
     """One request that was walked. `said` is why it is not as expected, "" if it is; `decided` the deciding step."""
 
@@ -103,6 +106,11 @@ class Check(msgspec.Struct, frozen=True):
     got: str = ""
     position: Position | None = None
     decided: Step | None = None
+
+
+def is_expectations(data: Json) -> bool:
+    """Whether a document is a file of tests, and no object: it has tests, and nothing that only objects have."""
+    return isinstance(data.get("tests"), list) and set(data) <= {info.encode_name for info in _FILE_FIELDS}
 
 
 def read(manifest: Manifest) -> tuple[TestFile | None, list[Diagnostic]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from fairlead.model.capturing import ANNOTATIONS
 from fairlead.model.entry import TLS_MODE
 from fairlead.model.group import WORKLOAD_LABEL
 from fairlead.model.manifest import Json, Manifest
@@ -68,7 +69,10 @@ def _entry(data: Json, address: str) -> Json:
     }
     if ports:
         body["ports"] = ports
+    capture = {key: str(one) for key, one in _mapping(about.get("annotations")).items() if key in ANNOTATIONS}
     where: Json = {"name": f"{name}-0" if data.get("kind") != "Pod" else name}
     if meta.get("namespace"):
         where["namespace"] = meta["namespace"]
+    if capture:
+        where["annotations"] = capture
     return {"apiVersion": "networking.istio.io/v1", "kind": "WorkloadEntry", "metadata": where, "spec": body}

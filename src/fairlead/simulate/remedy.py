@@ -1,13 +1,14 @@
-"""The smallest change that would let a request pass: single edits are tried as suppositions, and walked again.
+"""The smallest change that would let a request pass: edits are tried as suppositions, and walked again.
 
 Candidates come from where the request ended: fields that decided it are left out or altered, what was missing is added.
-Only what the walk confirms is told.
+Where no single edit helps, those that brought the request to another end are tried with a second edit, which comes from
+that end. Only what the walk confirms is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, cast
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any, NamedTuple, cast
 
 from fairlead.compiler.model import OBJECTS
 from fairlead.ir.host import HOSTS, HOSTS_BY_NAME
@@ -17,13 +18,16 @@ from fairlead.model.names import nearest
 from fairlead.model.path import SPEC, FieldPath
 from fairlead.model.ref import Ref
 from fairlead.simulate.arrival import NobodyError
-from fairlead.simulate.edits import Edit, Editor
+from fairlead.simulate.edits import Edit, Editor, Made
 from fairlead.simulate.mesh import Mesh
 from fairlead.simulate.request import Caller, Request
 from fairlead.simulate.walk import Step, Walk
 from fairlead.simulate.walker import walk
 
 MOST_TRIED, MOST_TOLD = 24, 3
+"""Edits that are tried by themselves, and as often second ones with one before them; and remedies that are told."""
+_MOST_FIRST = 4
+"""First edits with which second ones are tried: those with which the request came furthest."""
 _EVERYTHING = (
     "AuthorizationPolicy",
     "RequestAuthentication",
@@ -43,29 +47,110 @@ def passes(found: Walk) -> bool:
     return found.verdict.reached or answered
 
 
-def remedies(mesh: Mesh, caller: Caller, request: Request, failed: Walk) -> list[Edit]:
+Remedy = tuple[Edit, ...]
+"""One edit, or two that only help together."""
+
+
+class _Further(NamedTuple):
+    """An edit with which the request still fails, but elsewhere; what it puts and deletes, and the walk with it."""
+
+    edit: Edit
+    made: Made
+    walk: Walk
+
+
+def remedies(mesh: Mesh, caller: Caller, request: Request, failed: Walk) -> Generator[None, None, list[Remedy]]:
     """Edits that let the request reach an application, the smallest first; the model is as before afterwards.
 
-    The publisher has nothing left to tell when this is called (see `MeshModel.supposing`).
+    Yields between two trials: then the model is as it was, and other things may happen to it. The publisher has nothing
+    left to tell whenever this goes on (see `MeshModel.supposing`).
     """
-    editor = Editor(mesh.model)
-    told: list[Edit] = []
-    for edit in list(_some(_Candidates(mesh, editor, request, failed))):
-        if edit.action == "delete" and told:
+    trials = _Trials(mesh, caller, request, failed)
+    for tried in (trials.singles, trials.pairs, trials.without_objects):
+        yield from tried()
+        if trials.told:
             break  # never a whole object where less is enough
-        made = editor.made(edit)
-        if made is None:
-            continue
-        with mesh.model.supposing(*made):
-            try:
-                again = walk(mesh, caller, request)
-            except NobodyError:
+    return trials.told
+
+
+class _Trials:
+    """What has been tried for one request, and what of it helps."""
+
+    def __init__(self, mesh: Mesh, caller: Caller, request: Request, failed: Walk) -> None:
+        self._mesh = mesh
+        self._caller = caller
+        self._request = request
+        self._failed = failed
+        self._editor = Editor(mesh.model)
+        self._further: list[_Further] = []
+        self.told: list[Remedy] = []
+
+    def singles(self) -> Generator[None]:
+        """Try each candidate by itself."""
+        yield from self._try(_some(self._candidates(self._failed)))
+
+    def without_objects(self) -> Generator[None]:
+        """Try what would be without each of the objects that decided."""
+        yield from self._try(_some(self._candidates(self._failed).without_objects()))
+
+    def _try(self, edits: Iterable[Edit]) -> Generator[None]:
+        for edit in list(edits):
+            made = self._editor.made(edit)
+            if made is None:
                 continue
-        if again.verdict.reached and set(again.verdict.undecided) <= set(failed.verdict.undecided):
-            told.append(edit)
-            if len(told) == MOST_TOLD:
-                break
-    return told
+            again = self._walked(made)
+            if again is not None and self._helps(again):
+                self.told.append((edit,))
+                if len(self.told) == MOST_TOLD:
+                    return
+            elif again is not None and _ends(again) != _ends(self._failed):
+                self._further.append(_Further(edit, made, again))
+            yield
+
+    def pairs(self) -> Generator[None]:
+        """Try second edits with those first ones that brought the request to another end."""
+        furthest = sorted(self._further, key=lambda one: -sum(step.passed for step in one.walk.steps))
+        left = MOST_TRIED
+        for first in furthest[:_MOST_FIRST]:
+            for edit, made in self._seconds(first):
+                again = self._walked(made)
+                if again is not None and self._helps(again):
+                    self.told.append((first.edit, edit))
+                left -= 1
+                if not left or len(self.told) == MOST_TOLD:
+                    return
+                yield
+
+    def _candidates(self, failed: Walk) -> _Candidates:
+        return _Candidates(self._mesh, self._editor, self._request, failed)
+
+    def _seconds(self, first: _Further) -> list[tuple[Edit, Made]]:
+        """Second edits, with what both put and delete."""
+        with self._mesh.model.supposing(*first.made):
+            edits = _some(self._candidates(first.walk))
+            found = [(edit, made) for edit in edits if (made := self._editor.made(edit))]
+        return [(edit, _together(first.made, made)) for edit, made in found if edit != first.edit]
+
+    def _walked(self, made: Made) -> Walk | None:
+        with self._mesh.model.supposing(*made):
+            try:
+                return walk(self._mesh, self._caller, self._request)
+            except NobodyError:
+                return None
+
+    def _helps(self, again: Walk) -> bool:
+        return again.verdict.reached and set(again.verdict.undecided) <= set(self._failed.verdict.undecided)
+
+
+def _ends(found: Walk) -> list[tuple[str, str, str]]:
+    return [(step.proxy, step.stage, step.said) for step in found.steps if not step.passed]
+
+
+def _together(first: Made, second: Made) -> Made:
+    """Two edits as one; the second one was made of what the first one leaves."""
+    put = {one.ref: one for one in first[0]} | {one.ref: one for one in second[0]}
+    gone = dict.fromkeys((*first[1], *second[1]))
+    return [one for ref, one in put.items() if ref not in gone], list(gone)
 
 
 def _some(found: Iterable[Edit]) -> Iterator[Edit]:
@@ -98,6 +183,9 @@ class _Candidates:
         for step in reversed(self._failed.steps):
             if step.origins and step not in self._ends:
                 yield from self._altered_tls(step)
+
+    def without_objects(self) -> Iterator[Edit]:
+        """Whole objects that decided, taken away."""
         for step in self._ends:
             yield from self._without_object(step)
 

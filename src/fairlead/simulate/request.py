@@ -14,13 +14,15 @@ class Caller(msgspec.Struct, frozen=True):
 
     `workload`: an instance in the mesh, `name` and `namespace` those of its proxy. `internet`: a client in front of a
     gateway, with no identity of the mesh. `plaintext`: a peer outside of the mesh that connects to the instance itself.
-    `address` is where the connection comes from, as the first proxy sees it ("" if it does not matter).
+    `address` is where the connection comes from, as the first proxy sees it ("" if it does not matter). `user` is the
+    user or group of a workload's application, as capture rules name it ("" for one of which they say nothing).
     """
 
     kind: Literal["workload", "internet", "plaintext"]
     namespace: str = ""
     name: str = ""
     address: str = ""
+    user: str = ""
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from fairlead.envoy import names
 from fairlead.envoy.resource import CLUSTER, LISTENER
 from fairlead.model.diagnostic import Origin
-from fairlead.simulate import listening
+from fairlead.simulate import exempt, listening
 from fairlead.simulate.arrival import arrive
 from fairlead.simulate.client import original_client
 from fairlead.simulate.connection import Connection
@@ -60,10 +60,16 @@ class _Walker:
     def walk(self, caller: Caller) -> Walk:
         arrival = arrive(self._mesh, caller, self._request)
         self._trail.steps.extend(arrival.steps)
+        if arrival.undecided:
+            self._trail.doubt(arrival.undecided)
         if arrival.nowhere:
             ended = Ended(0, "", "name_not_found", hop="client")
         elif arrival.proxy is None:
             self._trail.steps.append(self._application(arrival.hop, "", "no proxy is before it"))
+            ended = Ended(self._success, "", "via_upstream", hop=arrival.hop)
+        elif (past := exempt.inbound(self._mesh, arrival.proxy, arrival.connection.port)) is not None:
+            told = self._application(arrival.hop, "", past.said, arrival.proxy.shown)
+            self._trail.steps.append(self._by(told, past))
             ended = Ended(self._success, "", "via_upstream", hop=arrival.hop)
         else:
             ended = self._serve(arrival.proxy, arrival.hop, arrival.connection)
@@ -302,6 +308,9 @@ class _Walker:
         if server is None or (server.view.capture.mode == "none" and server.view.type == "sidecar"):
             self._outside(visit, made, known=server is not None)
             return
+        past = exempt.inbound(self._mesh, server, made.connection.port)
+        if past is not None:
+            self._past(visit, made, server, past, retried=retried)
         dialled = made.dialled
         if dialled.mesh and not dialled.accepts_name(server.identity):
             said = f"{server.shown} is {server.identity}, which the client does not take"
@@ -356,6 +365,18 @@ class _Walker:
         said = "captures nothing" if known else "no proxy of the mesh is before it"
         self._trail.steps.append(self._application(visit.hop, made.shown, said, visit.proxy.shown))
         raise visit.end(self._success, "", "via_upstream")
+
+    def _past(self, visit: Visit, made: Onward, server: Proxy, past: exempt.Exempt, *, retried: bool) -> None:
+        """To a workload whose proxy never sees the connection; raises Ended."""
+        if made.dialled.mesh:
+            said = f"{past.said}: the application of {server.shown} itself gets mesh mTLS, which it does not speak"
+            visit.say("upstream tls", "mesh mTLS", said, self._mesh.origins.placed(past.origin), passed=False)
+            raise self._failed(visit, "tls", retried=retried)
+        self._trail.steps.append(self._by(self._application("server", made.shown, past.said, server.shown), past))
+        raise visit.end(self._success, "", "via_upstream")
+
+    def _by(self, step: Step, past: exempt.Exempt) -> Step:
+        return msgspec.structs.replace(step, origins=self._mesh.origins.placed(past.origin))
 
     def _no_port(self, visit: Visit, made: Onward) -> None:
         """A virtual address on a port that its host has not: nobody is there."""

@@ -126,10 +126,12 @@ class Channel:
         """Whether the client wants this resource."""
         return self.wildcard or name in self.names
 
+    def follows_only(self, catalog: Named) -> bool:
+        """Whether what the client holds and asked for is not told by another mapping than this."""
+        return self.ledger.acked.follows_only(catalog) and self.names.follows_only(catalog)
+
     def moved(self, catalog: Named, before: Before) -> None:
         """The catalog has changed, and is perhaps another mapping now."""
-        if not before and self.ledger.acked.follows_only(catalog) and self.names.follows_only(catalog):
-            return
         self.names.moved(catalog, before)
         self.ledger.acked.moved(catalog, before)
         self.dirty.update(name for name in before if self.wildcard or name in self.names or name in self.ledger.acked)

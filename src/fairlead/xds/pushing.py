@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
-SLICE_SECONDS = 0.005
-"""So long streams are served before requests are read again."""
+SHORTEST, LONGEST = 0.001, 0.005
+"""Seconds for which streams are served before others have their turn."""
+PUSH_SECONDS = 0.0001
+"""About what one push costs: how long a change that many see lets one go first that few see."""
 
 
 class Pushed(Protocol):
@@ -26,31 +29,54 @@ class Pushed(Protocol):
 class Pushing:
     """Serves streams in slices. A change that few proxies see goes before one that many see.
 
-    Streams that are added in one turn of the event loop belong to one change. A stream in several of them is served
-    with the smallest, once: what is due is due together.
+    A slice takes as long as all else has taken since the last one (reading answers, requests to the API, compiling),
+    but at least `SHORTEST` and at most `LONGEST`: while others have work, pushing has at most half of the core.
+
+    Streams that are added in one turn of the event loop belong to one change. It is due after as long as its pushes
+    take alone, and what is due first goes first: so a small change overtakes large ones, and small ones that come again
+    and again keep nobody waiting. A stream in several changes is served with the earliest, once: what is due is due
+    together.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._fresh: dict[Pushed, None] = {}
-        self._batches: list[tuple[int, int, dict[Pushed, None]]] = []
-        self._of: dict[Pushed, dict[Pushed, None]] = {}
+        self._again: dict[Pushed, None] = {}
+        self._batches: list[tuple[float, int, dict[Pushed, None]]] = []
+        self._of: dict[Pushed, tuple[float, dict[Pushed, None]]] = {}
         self._count = 0
         self._scheduled = False
+        self._left: float | None = None
+        """When the last slice ended; None if nothing was left to do then."""
+        self.spent = 0.0
+        """Seconds that went into pushes and their answers since the start."""
+        self.longest = 0.0
+        """The longest time for which others kept streams waiting that were due (seconds)."""
 
     @property
     def waiting(self) -> int:
         """How many streams wait to be served."""
-        return len(self._of) + len(self._fresh)
+        return len(self._of) + len(self._fresh) + len(self._again)
 
     def add(self, stream: Pushed) -> None:
-        """This stream may have something to send."""
+        """The catalog has changed: this stream may have something to send."""
+        self._again.pop(stream, None)
         self._fresh[stream] = None
         self._schedule()
+
+    def answered(self, stream: Pushed) -> None:
+        """The client has answered, and there is more for it: served now, or after those who wait already."""
+        if not self.waiting:
+            stream.push()
+        elif stream not in self._of and stream not in self._fresh:
+            self._again[stream] = None
+            self._schedule()
 
     def forget(self, stream: Pushed) -> None:
         """This stream is over."""
         self._fresh.pop(stream, None)
-        batch = self._of.pop(stream, None)
+        self._again.pop(stream, None)
+        _, batch = self._of.pop(stream, (0.0, None))
         if batch is not None:
             batch.pop(stream, None)
 
@@ -62,8 +88,11 @@ class Pushing:
     def _serve(self) -> None:
         self._scheduled = False
         self._gather()
-        loop = asyncio.get_running_loop()
-        until = loop.time() + SLICE_SECONDS
+        begun = self._clock()
+        others = 0.0 if self._left is None else begun - self._left
+        self.longest = max(self.longest, others)
+        until = begun + min(max(others, SHORTEST), LONGEST)
+        self._left = None
         while self._batches:
             batch = self._batches[0][2]
             while batch:
@@ -71,27 +100,35 @@ class Pushing:
                 del batch[stream]
                 self._of.pop(stream, None)
                 stream.push()
-                if loop.time() >= until:
+                now = self._clock()
+                if now >= until:
+                    self._left = now
                     self._schedule()
+                    self.spent += now - begun
                     return
             heapq.heappop(self._batches)
+        self.spent += self._clock() - begun
 
     def _gather(self) -> None:
-        fresh, self._fresh = self._fresh, {}
-        if not fresh:
-            return
-        batch: dict[Pushed, None] = {}
-        for stream in fresh:
-            older = self._of.get(stream)
-            if older is not None and len(older) <= len(fresh):
+        now, ahead = self._clock(), len(self._of)
+        # Who is served again waits for all that wait now.
+        for streams, before in ((self._fresh, 0), (self._again, ahead + len(self._fresh))):
+            if not streams:
                 continue
-            if older is not None:
-                older.pop(stream, None)
-            batch[stream] = None
-            self._of[stream] = batch
-        if batch:
-            self._count += 1
-            heapq.heappush(self._batches, (len(fresh), self._count, batch))
+            due = now + (before + len(streams)) * PUSH_SECONDS
+            batch: dict[Pushed, None] = {}
+            for stream in streams:
+                older = self._of.get(stream)
+                if older is not None:
+                    if older[0] <= due:
+                        continue
+                    older[1].pop(stream, None)
+                batch[stream] = None
+                self._of[stream] = (due, batch)
+            if batch:
+                self._count += 1
+                heapq.heappush(self._batches, (due, self._count, batch))
+        self._fresh, self._again = {}, {}
 
 
 class Admission:

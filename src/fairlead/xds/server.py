@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -311,7 +312,9 @@ class _Stream:
         try:
             received = wire.decode_delta(body) if self.delta else wire.decode_sotw(body)
             if self._waiting is None:
+                begun = time.monotonic()
                 self._receive(received[0])
+                self._server.pushing.spent += time.monotonic() - begun
                 return
             if len(self._waiting) >= MAX_WAITING:
                 raise ProtocolError(f"more than {MAX_WAITING} requests before the first answer")
@@ -424,7 +427,10 @@ class _Stream:
         events = connection.session.receive(request)
         if events:
             self._server.observer.events(connection, events)
-        self.push()
+        if self._filling or connection.session.settled:
+            self.push()
+        else:
+            self._server.pushing.answered(self)
 
     def push(self) -> None:
         """Send what is due, as far as the client reads."""

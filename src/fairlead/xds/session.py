@@ -126,7 +126,12 @@ class Session:
                 channel.moved(now, {name: old.get(name) for name in {**old, **now}})
                 channel.look_again()
                 continue
-            names = changed.get(type_url, ())
+            names = changed.get(type_url)
+            if not names:
+                # Told of every change to each of thousands of sessions: mostly a type has neither changed nor moved.
+                if not channel.follows_only(now):
+                    channel.moved(now, {})
+                continue
             before_names = cast("Before", names) if isinstance(names, Mapping) else {one: old.get(one) for one in names}
             channel.moved(now, before_names)
 

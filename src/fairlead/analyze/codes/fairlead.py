@@ -131,6 +131,7 @@ _COMPILED = (
         "The provider of a CUSTOM policy is missing or unusable: requests that the policy is for are refused.",
         "Define the provider in MeshConfig's extensionProviders.",
     ),
+    Code("FL0104", "NamespaceUnseen", WARNING, "No discovery selector chooses a namespace that has objects."),
     Code("FL2000", "SidecarLeftOut", WARNING, "Another Sidecar is in force for the same workloads.", "Join the two."),
     Code(
         "FL2001",
@@ -160,6 +161,7 @@ _RUNNING = (
     Code("FL2601", "AuthorityEnds", WARNING, "A certificate of the authority ends soon.", "`fairlead ca rotate start`"),
     Code("FL2602", "RotationHeld", ERROR, "Proxies are not far enough for the next step of a rotation."),
     Code("FL2603", "JoinIssuers", ERROR, "The file of issuers whose tokens may join cannot be used."),
+    Code("FL2604", "TrustDomainDiffers", ERROR, "Identities are issued in another trust domain than MeshConfig says."),
     Code("FL2802", "Unreadable", ERROR, "A file is not there, cannot be read, or is no YAML."),
     Code("FL3600", "NoUrl", ERROR, "A test's `to` is no URL that can be understood."),
     Code("FL3601", "NothingExpected", ERROR, "A test lacks a caller or what is expected, or says both in two ways."),

@@ -18,6 +18,9 @@ CHANGES = (
     Code("FL3812", "ChangeInvalid", ERROR, "An object of the change cannot be read.", "Correct it."),
     Code("FL3813", "SettingUnknown", ERROR, "A proxy has no resource or setting of this name.", "Name another one."),
     Code(
+        "FL3814", "Unanswered", ERROR, "A question took too long, or could not be worked on.", "Ask for less at once."
+    ),
+    Code(
         "FL3900",
         "ChangedSince",
         ERROR,

@@ -11,6 +11,7 @@ from fairlead.analyze.analyzer import Analyzer
 from fairlead.analyze.document import DEPLOYMENT, NAMESPACE, POD, SERVICE, Document
 from fairlead.analyze.finding import Said
 from fairlead.inc import Reader
+from fairlead.model.capturing import ANNOTATIONS
 from fairlead.model.names import nearest
 from fairlead.model.path import METADATA
 from fairlead.model.yaml import YAMLError, parse_documents
@@ -159,7 +160,9 @@ def named(_: Reader, one: Document) -> Iterator[Said]:
         if known.deprecated and not (name == _INJECT and _INJECT in one.labels):
             instead = "Use the label of this name." if name == _INJECT else ""
             yield Said("IST0135", f"the annotation {name} is deprecated", path, instead)
-        if known.kinds and one.ref.kind not in known.kinds:
+        # On an entry they tell which rules its host has, though they make none there.
+        told = one.ref.kind == "WorkloadEntry" and name in ANNOTATIONS
+        if known.kinds and one.ref.kind not in known.kinds and not told:
             said = f"the annotation {name} has no effect on a {one.ref.kind}"
             template = " Put it into spec.template.metadata." if one.sort == DEPLOYMENT and known.kinds == _POD else ""
             yield Said("IST0107", said, path, f"It belongs on: {', '.join(known.kinds)}.{template}")

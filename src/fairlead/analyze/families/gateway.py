@@ -20,6 +20,7 @@ from fairlead.analyze.document import (
 )
 from fairlead.analyze.finding import Said
 from fairlead.analyze.hosts import overlap, server_hosts
+from fairlead.analyze.probes import to_certificate, to_server
 from fairlead.inc import Reader
 from fairlead.model.path import METADATA, SPEC
 from fairlead.model.ref import Ref
@@ -92,7 +93,8 @@ def secrets(r: Reader, one: Document) -> Iterator[Said]:
             continue
         wrong = credential_problem(secret.data, now)
         if wrong:
-            yield Said("IST0161", f"Secret {secret.ref.namespace}/{secret.ref.name}: {wrong}", path)
+            said = f"Secret {secret.ref.namespace}/{secret.ref.name}: {wrong}"
+            yield Said("IST0161", said, path, probe=to_certificate(server, wrong))
 
 
 def conflicts(r: Reader, one: Document) -> Iterator[Said]:
@@ -115,7 +117,8 @@ def conflicts(r: Reader, one: Document) -> Iterator[Said]:
         if found:
             hosts = ", ".join(shape.words(server, "hosts"))
             said = f"{', '.join(found)} serves {hosts} on port {number} of the same proxies ({text or 'all gateways'})"
-            yield Said("IST0145", said, SPEC.child("servers", at, "hosts"), "Give each host to one Gateway.")
+            remedy = "Give each host to one Gateway."
+            yield Said("IST0145", said, SPEC.child("servers", at, "hosts"), remedy, probe=to_server(r, one, server))
 
 
 def _clash(own: list[tuple[str, str]], other: Document, port: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fairlead.inc import Reader
+from fairlead.ir.discovery import NamespaceSelector
 from fairlead.ir.kind import Emission
 from fairlead.ir.mesh import MESH_KEY, MESHES
 from fairlead.ir.meshconfig import mesh_of_configmap
@@ -17,3 +18,9 @@ def lower(_: Reader, obj: Object[ConfigMapSpec]) -> Iterator[Emission]:
     mesh = mesh_of_configmap(obj.ref.namespace, obj.ref.name, obj.spec.data)
     if mesh is not None:
         yield MESHES, MESH_KEY, mesh
+
+
+def discovery_selectors(obj: Object[ConfigMapSpec]) -> tuple[NamespaceSelector, ...] | None:
+    """At which namespaces the mesh looks; None if the ConfigMap does not hold the mesh's settings."""
+    mesh = mesh_of_configmap(obj.ref.namespace, obj.ref.name, obj.spec.data)
+    return mesh.discovery if mesh is not None else None

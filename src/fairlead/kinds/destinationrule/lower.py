@@ -117,7 +117,7 @@ def _balancer(settings: api.LoadBalancerSettings | None) -> ir.LoadBalancer | No
         warmup=_seconds(warmup.duration if warmup else settings.warmup_duration_secs) or 0,
         warmup_minimum_percent=(warmup.minimum_percent or 0) if warmup else 0,
         warmup_aggression=(warmup.aggression or 0) if warmup else 0,
-        locality=_locality(settings.locality_lb_setting),
+        locality=_locality(settings.locality_lb_setting) or _zones(settings.zone_aware_lb_setting),
         utilization=_utilization(settings.backend_utilization),
     )
 
@@ -130,6 +130,19 @@ def _locality(setting: api.LocalityLoadBalancerSetting | None) -> LocalityLb | N
         distribute=tuple(Distribution(one.from_, tuple(sorted(one.to.items()))) for one in setting.distribute),
         failover=tuple((one.from_, one.to) for one in setting.failover),
         priority=setting.failover_priority,
+    )
+
+
+def _zones(setting: api.ZoneAwareLoadBalancerSetting | None) -> LocalityLb | None:
+    if setting is None:
+        return None
+    return LocalityLb(
+        enabled=setting.enabled is not False,
+        failover=tuple((one.from_, one.to) for one in setting.failover),
+        priority=setting.failover_priority,
+        forced=True,
+        zone_aware=True,
+        minimum=setting.min_cluster_size,
     )
 
 

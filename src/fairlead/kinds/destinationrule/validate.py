@@ -8,7 +8,7 @@ from fairlead.ir.localityrules import check_failover, check_locality
 from fairlead.ir.pools import outlier_problems, pool_problems, time_problems
 from fairlead.kinds.destinationrule import spec as api
 from fairlead.model.diagnostic import Problem
-from fairlead.model.findings import deprecated, doubtful, duplicate, forbidden, invalid, no_effect, required
+from fairlead.model.findings import deprecated, doubtful, duplicate, forbidden, invalid, required
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC, FieldPath
 from fairlead.model.syntax import (
@@ -114,7 +114,6 @@ def _balancer(path: FieldPath, settings: api.LoadBalancerSettings | None, *, out
         yield from check_locality(path / "localityLbSetting", settings.locality_lb_setting, outlier=outlier)
     if settings.zone_aware_lb_setting is not None:
         yield from check_failover(path.child("zoneAwareLbSetting", "failover"), settings.zone_aware_lb_setting.failover)
-        yield no_effect(path / "zoneAwareLbSetting")
     yield from time_problems(path / "warmupDurationSecs", settings.warmup_duration_secs)
     if settings.warmup_duration_secs is not None and settings.warmup is not None:
         said = "only one of warmupDurationSecs or warmup can be set"

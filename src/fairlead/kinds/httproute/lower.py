@@ -1,4 +1,4 @@
-"""HTTPRoute to `RouteSet`s: one for the parents without a port, and one for each port that parents name."""
+"""HTTPRoute to `RouteSet`s: one for each service that is a parent, and each port of it that parents name."""
 
 from __future__ import annotations
 
@@ -22,19 +22,22 @@ _RETRIED = "connect-failure,refused-stream,unavailable,cancelled"
 
 
 def lower(_: Reader, obj: Object[api.HTTPRouteSpec]) -> Iterable[Emission]:
-    """The rules for the services that are parents. Parents of other kinds are left out."""
-    by_port: dict[int, list[str]] = {}
+    """The rules for the services that are parents. Parents of other kinds are left out.
+
+    Each parent has a set of its own: a Sidecar that shows one of them shows no rules for the others.
+    """
+    parents: dict[tuple[int, str], str] = {}
     for parent in obj.spec.parent_refs:
         if (parent.group, parent.kind) in (("", "Service"), ("core", "Service")):
             namespace = parent.namespace or obj.ref.namespace
-            by_port.setdefault(parent.port or 0, []).append(f"{parent.name}.{namespace}.svc.{DOMAIN_SUFFIX}")
-    for port in sorted(by_port):
+            parents[parent.port or 0, f"{namespace}~{parent.name}"] = f"{parent.name}.{namespace}.svc.{DOMAIN_SUFFIX}"
+    for (port, parent), host in sorted(parents.items()):
         # No object can have this name, so the rules never take the place of a VirtualService's.
-        key = NamespacedName(obj.ref.namespace, f"{obj.ref.name}~httproute~{port}")
+        key = NamespacedName(obj.ref.namespace, f"{obj.ref.name}~httproute~{port}~{parent}")
         routes = ir.RouteSet(
             key=key,
             origin=Origin(obj.ref),
-            hosts=tuple(dict.fromkeys(by_port[port])),
+            hosts=(host,),
             http=tuple(_rules(obj, port)),
             created=obj.meta.creation_timestamp or "",
             gateway_api=True,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from fairlead.ir.discovery import Discovering
 from fairlead.ir.kind import Kind
+from fairlead.ir.meshconfig import CONFIGMAP_NAME, mesh_of
 from fairlead.ir.meshspec import MeshConfig
 from fairlead.kinds.meshconfig.lower import lower
 from fairlead.kinds.meshconfig.validate import validate
@@ -17,4 +19,5 @@ KIND: Kind[MeshConfig] = Kind(
     namespaced=False,
     validate=validate,
     lower=lower,
+    discovering=Discovering("", CONFIGMAP_NAME, lambda obj: mesh_of(obj.spec).discovery),
 )

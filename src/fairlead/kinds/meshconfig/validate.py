@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fairlead.ir.meshconfig import CONFIGMAP_NAME, mesh_config_problems
+from fairlead.ir.meshchecks import mesh_config_problems
+from fairlead.ir.meshconfig import CONFIGMAP_NAME
 from fairlead.ir.meshspec import MeshConfig
 from fairlead.model.diagnostic import Problem
 from fairlead.model.object import Object

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from fairlead.ir.kind import Column, Kind
+from fairlead.kinds.namespace.lower import lower
 from fairlead.kinds.namespace.spec import NamespaceSpec
 from fairlead.kinds.namespace.validate import default, validate
 
@@ -27,4 +28,5 @@ KIND = Kind(
     columns=(Column("Status", _phase, description="Whether the namespace takes new objects."),),
     validate=validate,
     default=default,
+    lower=lower,
 )

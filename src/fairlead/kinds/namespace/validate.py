@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
+from fairlead.ir.discovery import NAME_LABEL
 from fairlead.kinds.namespace.spec import NamespaceSpec
 from fairlead.model.diagnostic import Problem
 from fairlead.model.names import is_dns_label
 from fairlead.model.object import Object
 from fairlead.model.path import METADATA
-
-NAME_LABEL = "kubernetes.io/metadata.name"
 
 
 def default(document: dict[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def lower(_: Reader, obj: Object[Service]) -> Iterator[Emission]:
             publish_not_ready=spec.publish_not_ready_addresses,
             locality=closeness(obj),
             sticky=spec.session_affinity == "ClientIP",
+            outside=spec.external_ips,
             alias=spec.external_name.rstrip(".") if alias else "",
         ),
     )

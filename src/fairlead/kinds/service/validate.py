@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from fairlead.ir.locality import NETWORK
 from fairlead.kinds.service.closeness import CLOSENESS
 from fairlead.kinds.service.lower import EXPORT_TO, export_to
 from fairlead.kinds.service.spec import HEADLESS, Service, ServicePort
@@ -34,7 +35,7 @@ def validate(obj: Object[Service]) -> Iterator[Problem]:
     place = METADATA.child("annotations", EXPORT_TO)
     for problem in export_problems(export_to(obj.meta.annotations), obj.ref.namespace, place, none_allowed=True):
         yield Problem(place, problem.message, remedy=problem.remedy, reason=problem.reason)
-    yield from _without_effect(spec)
+    yield from _without_effect(spec, joins=bool(obj.meta.labels.get(NETWORK)))
 
 
 def _ports(spec: Service) -> Iterator[Problem]:
@@ -127,12 +128,12 @@ def _affinity(spec: Service) -> Iterator[Problem]:
         yield Problem(where, said, Severity.WARNING, "Remove it.", code="FL0100")
 
 
-def _without_effect(spec: Service) -> Iterator[Problem]:
-    """One warning for each field that is kept but not acted on."""
+def _without_effect(spec: Service, *, joins: bool) -> Iterator[Problem]:
+    """One warning for each field that is kept but not acted on; `joins`: the service leads into a network."""
     ports = "Publish the service through a gateway (Gateway and VirtualService)."
     local = "Use localityLbSetting of a DestinationRule."
     settings: tuple[tuple[str, bool, str], ...] = (
-        ("externalIPs", bool(spec.external_ips), ports),
+        ("externalIPs", bool(spec.external_ips) and not joins, ports),
         ("type", spec.type in ("NodePort", "LoadBalancer"), ports),
         ("trafficDistribution", (spec.traffic_distribution or "") not in ("", *CLOSENESS), local),
         ("internalTrafficPolicy", spec.internal_traffic_policy == "Local", local),

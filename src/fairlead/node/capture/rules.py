@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from fairlead.node.capture.settings import CaptureSettings, Ranges, ranges
+from fairlead.model.capturing import CaptureSettings, Ranges, ranges
 
 Table = Literal["nat", "mangle", "raw"]
 Family = Literal["", "ip", "ip6"]

@@ -1,0 +1,53 @@
+"""When the next pass over committed changes is made. Pure: times are given, in seconds of one clock.
+
+The first change after a pause goes through at once, and a burst costs a few passes and not one a change. What a pass
+costs is its own work, and the pushes that come of it: where thousands of proxies see a change these are most of it. So
+while changes keep coming, passes are so far apart that both have no more than their share of the processor; what is
+superseded meanwhile is never made, and never sent. When no further change comes, nobody waits for that.
+"""
+
+from __future__ import annotations
+
+SHORTEST = 0.02
+"""The least time between two passes."""
+PASS_SHARE = 0.25
+"""The most of the processor that passes have while changes keep coming."""
+PUSH_SHARE = 0.5
+"""And pushes with their answers."""
+LONGEST = 1.0
+"""No change waits longer than this, whatever the load is."""
+QUIET, LONGEST_QUIET = 0.2, 0.25
+"""Changes have ended when none came for this part of what the last pushes took, or for so long."""
+
+
+class Pacing:
+    """Decides it. `spent` is what pushes have taken since the start of the process, in seconds of processor time."""
+
+    def __init__(self) -> None:
+        self._begun = 0.0
+        self._ready = 0.0
+        self._spent = 0.0
+        self._oldest: float | None = None
+        self._newest = 0.0
+
+    def changed(self, now: float) -> None:
+        """There is something to compile."""
+        if self._oldest is None:
+            self._oldest = now
+        self._newest = now
+
+    def due(self, spent: float) -> float:
+        """When the next pass is to be made, as things are now. Asked again then: it may be later by that time."""
+        work = max(spent - self._spent, 0.0)
+        oldest = self._newest if self._oldest is None else self._oldest
+        loaded = min(
+            self._begun + work / PUSH_SHARE,
+            self._newest + min(work * QUIET, LONGEST_QUIET),
+            oldest + LONGEST,
+        )
+        return max(self._ready, loaded)
+
+    def passed(self, begun: float, ended: float, spent: float) -> None:
+        """A pass over all changes until now has been made."""
+        self._begun, self._spent, self._oldest = begun, spent, None
+        self._ready = ended + min(max((ended - begun) * (1 / PASS_SHARE - 1), SHORTEST), LONGEST)
