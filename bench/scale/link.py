@@ -1,9 +1,14 @@
 """One simulated proxy's connection: gRPC over HTTP/2 and mutual TLS, cheap enough that thousands fit beside what is
-measured."""
+measured.
+
+As an Envoy does, it sends all that it has to say to what has come at once. The library h2 has the connection's begin
+and end, plain DATA frames pass it by as they do in the control plane.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import deque
 from typing import Protocol
@@ -13,12 +18,13 @@ from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
 from h2.settings import SettingCodes, Settings
 
+from fairlead.xds.frames import CHUNK, DATA, HEAD, data_head, head_at, window_update
+from fairlead.xds.tls import Secured
+
 WINDOW = 4 << 20
+HANDSHAKE_SECONDS = 120
 _CONFIGURATION = H2Configuration(client_side=True, header_encoding="utf-8", validate_outbound_headers=False)
-
-
-class Ended(Exception):
-    """The stream is over: gRPC's status and message."""
+_BUFFER = memoryview(bytearray(65_536))
 
 
 class Reader(Protocol):
@@ -29,7 +35,7 @@ class Reader(Protocol):
         ...
 
 
-class Link(asyncio.Protocol):
+class Link:
     """A connection with one stream on it."""
 
     def __init__(self, method: str, authority: str, reader: Reader) -> None:
@@ -37,17 +43,38 @@ class Link(asyncio.Protocol):
         self._authority = authority
         self._reader = reader
         self._http = H2Connection(_CONFIGURATION)
-        self._transport: asyncio.Transport | None = None
-        self._got = bytearray()
-        self._out: deque[bytes] = deque()
+        self._secured: Secured | None = None
+        self._rest = b""
+        self._got = b""
+        self._eaten = 0
+        self._messages: deque[bytes] = deque()
+        self._out: list[bytes] = []
         self._status = "the connection was lost"
         self._stream = 0
+        self._reading = False
         self._ended = False
-        self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[None] = loop.create_future()
+        """Done when messages may be sent."""
+        self.over: asyncio.Future[str] = loop.create_future()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
-        self._transport = transport  # type: ignore[assignment]
+    async def connect(self, host: str, port: int, tls: ssl.SSLContext) -> None:
+        """Begin. Raises OSError."""
+        made = socket.socket()
+        try:
+            made.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(made, (host, port))
+        except BaseException:
+            made.close()
+            raise
+        self._secured = Secured(made, self, tls, HANDSHAKE_SECONDS, _BUFFER, self._authority)
+        async with asyncio.timeout(HANDSHAKE_SECONDS):
+            await self.ready
+
+    # Towards TLS.
+
+    def connected(self, secured: Secured) -> None:
+        """TLS is done."""
         http = self._http
         http.local_settings = Settings(
             client=True, initial_values={SettingCodes.ENABLE_PUSH: 0, SettingCodes.INITIAL_WINDOW_SIZE: WINDOW}
@@ -67,72 +94,108 @@ class Link(asyncio.Protocol):
             ],
         )
         self._flush()
+        self.ready.set_result(None)
 
-    def send(self, body: bytes) -> None:
-        """Send one message."""
-        if self.over.done() or self._ended:
-            return
-        self._out.append(b"\0" + len(body).to_bytes(4, "big") + body)
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        if self._rest:
+            data = self._rest + data
+        at, end = 0, len(data)
+        self._reading = True
+        while end - at >= HEAD:
+            length, kind, flags, stream = head_at(data, at)
+            stop = at + HEAD + length
+            if stop > end:
+                break
+            if kind == DATA and not flags and stream == self._stream:
+                self._read(data[at + HEAD : stop])
+            else:
+                self._control(data[at:stop])
+            at = stop
+        self._rest = data[at:]
+        self._reading = False
         self._drain()
         self._flush()
 
-    def _drain(self) -> None:
-        http, stream = self._http, self._stream
-        while self._out:
-            room = min(http.local_flow_control_window(stream), http.max_outbound_frame_size)
-            if room <= 0:
-                return
-            part = self._out.popleft()
-            if len(part) > room:
-                self._out.appendleft(part[room:])
-                part = part[:room]
-            http.send_data(stream, part)
-
-    def data_received(self, data: bytes) -> None:
+    def _control(self, data: bytes) -> None:
         for event in self._http.receive_data(data):
             if isinstance(event, DataReceived):
-                size = event.flow_controlled_length or 0
-                if size and event.stream_ended is None:
-                    self._http.acknowledge_received_data(size, self._stream)
-                self._got += event.data or b""
+                self._read(event.data or b"")
             elif isinstance(event, TrailersReceived | ResponseReceived):
                 found = dict(event.headers or ())
                 if "grpc-status" in found:
                     self._status = f"{found['grpc-status']}: {found.get('grpc-message', '')}"
             elif isinstance(event, StreamEnded | StreamReset | ConnectionTerminated):
                 self._ended = True
-                self._out.clear()
+                self._messages.clear()
                 self.close()
-        self._messages()
-        self._drain()
-        self._flush()
 
-    def _messages(self) -> None:
-        got, start = self._got, 0
+    def _read(self, data: bytes) -> None:
+        self._eaten += len(data)
+        if self._eaten >= WINDOW // 2:
+            self._out += (window_update(0, self._eaten), window_update(self._stream, self._eaten))
+            self._eaten = 0
+        got, start = self._got + data if self._got else data, 0
         while len(got) - start >= 5:
             length = int.from_bytes(got[start + 1 : start + 5], "big")
             if len(got) - start - 5 < length:
                 break
-            body = bytes(got[start + 5 : start + 5 + length])
+            body = got[start + 5 : start + 5 + length]
             start += 5 + length
             self._reader.received(body)
-        if start:
-            del got[:start]
+        self._got = got[start:]
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+    def pause_writing(self) -> None:
+        """The server reads slower than is sent: what is sent is little."""
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+
+    def connection_lost(self) -> None:
+        """It is over."""
+        self._secured = None
+        if not self.ready.done():
+            self.ready.set_exception(ConnectionError("the handshake failed"))
         if not self.over.done():
             self.over.set_result(self._status)
 
-    def close(self) -> None:
-        """End it."""
-        if self._transport is not None:
-            self._transport.close()
+    # For the proxy.
+
+    def send(self, body: bytes) -> None:
+        """Send one message."""
+        if self.over.done() or self._ended:
+            return
+        self._messages.append(b"\0" + len(body).to_bytes(4, "big") + body)
+        if not self._reading:
+            self._drain()
+            self._flush()
+
+    def _drain(self) -> None:
+        http = self._http
+        while self._messages:
+            stream = http.streams[self._stream]
+            room = min(http.outbound_flow_control_window, stream.outbound_flow_control_window, CHUNK)
+            if room <= 0:
+                return
+            part = self._messages.popleft()
+            if len(part) > room:
+                self._messages.appendleft(part[room:])
+                part = part[:room]
+            http.outbound_flow_control_window -= len(part)
+            stream.outbound_flow_control_window -= len(part)
+            self._out += (http.data_to_send(), data_head(self._stream, len(part)), part)
 
     def _flush(self) -> None:
-        data = self._http.data_to_send()
-        if data and self._transport is not None:
-            self._transport.write(data)
+        self._out.append(self._http.data_to_send())
+        data = b"".join(self._out)
+        self._out.clear()
+        if data and self._secured is not None:
+            self._secured.write(data)
+
+    def close(self) -> None:
+        """End it."""
+        if self._secured is not None:
+            self._secured.close()
 
 
 def context(roots: str, key_and_chain: str) -> ssl.SSLContext:

@@ -12,6 +12,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from envoy.config.cluster.v3 import cluster_pb2
@@ -56,6 +57,18 @@ class Shared:
         self.text: dict[str, str] = {}
         self.known: dict[tuple[str, str], tuple[str, ...]] = {}
         self._bodies: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
+        self._parsed: OrderedDict[bytes, discovery_pb2.DeltaDiscoveryResponse] = OrderedDict()
+
+    def response(self, data: bytes) -> discovery_pb2.DeltaDiscoveryResponse:
+        """A response, not to be changed: many proxies are sent the same bytes."""
+        found = self._parsed.get(data)
+        if found is None:
+            found = discovery_pb2.DeltaDiscoveryResponse.FromString(data)
+            if len(data) < KEPT:
+                self._parsed[data] = found
+                while len(self._parsed) > 500:
+                    self._parsed.popitem(last=False)
+        return found
 
     def bodies(self, response: discovery_pb2.DeltaDiscoveryResponse, held: dict[str, str]) -> list[Body]:
         """The resources of a response, whole. Raises NotApplicable."""
@@ -180,6 +193,11 @@ def digest(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=12).hexdigest()
 
 
+@lru_cache(4096)
+def _acknowledgement(type_url: str, nonce: str) -> bytes:
+    return discovery_pb2.DeltaDiscoveryRequest(type_url=type_url, response_nonce=nonce).SerializeToString()
+
+
 class Proxy:
     """A proxy's life: connect, follow, and connect again when the stream ends."""
 
@@ -212,9 +230,8 @@ class Proxy:
 
     async def _connect(self) -> None:
         fleet = self.fleet
-        _, link = await asyncio.get_running_loop().create_connection(
-            lambda: Link(METHOD, "localhost", self), fleet.host, fleet.port, ssl=self._tls, server_hostname="localhost"
-        )
+        link = Link(METHOD, "localhost", self)
+        await link.connect(fleet.host, fleet.port, self._tls)
         self._link = link
         self._answered.clear()
         fleet.connections += 1
@@ -263,7 +280,7 @@ class Proxy:
         if link is not self._link:
             return
         fleet, shared = self.fleet, self.fleet.shared
-        response = discovery_pb2.DeltaDiscoveryResponse.FromString(data)
+        response = shared.response(data)
         if self.role in ("prompt", "nack"):
             # Those that come and go are told everything anew at any time, and the slow take things late.
             fleet.responses += 1
@@ -280,10 +297,10 @@ class Proxy:
             if link is not None:
                 link.close()
             return
-        answer = discovery_pb2.DeltaDiscoveryRequest(type_url=type_url, response_nonce=response.nonce)
         if self.role == "nack":
             bad = [one.name for one in bodies if POISON in one.value]
             if bad:
+                answer = discovery_pb2.DeltaDiscoveryRequest(type_url=type_url, response_nonce=response.nonce)
                 answer.error_detail.code = 13
                 answer.error_detail.message = "; ".join(f"{name}: will not have it" for name in bad[:10])
                 fleet.nacks += 1
@@ -295,7 +312,8 @@ class Proxy:
             if one.type_url == type_url and any(one.seen(self.index, found) for found in bodies)
         ]
         self._keep(response, bodies, held)
-        self._send(answer)
+        if link is not None:
+            link.send(_acknowledgement(type_url, response.nonce))
         fleet.acks += 1
         self._answered.add(type_url)
         for one in met:

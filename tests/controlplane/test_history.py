@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from fairlead.cli.main import cli
 from fairlead.model.ref import Ref
 
-from .running_plane import BASICS, World, obj, routes, service, until, world
+from .running_plane import BASICS, World, entry, obj, routes, service, until, world
 
 Json = dict[str, Any]
 
@@ -100,7 +100,7 @@ def test_one_line_of_time(tmp_path: Path) -> None:
     async def run() -> None:
         async with world(tmp_path) as made:
             ask = Ask(made)
-            await ask.apply(*BASICS, service("cart"))
+            await ask.apply(*BASICS, service("cart"), entry("cart-1", "cart", "10.1.0.1", "cart"))
             async with made.proxy("web-1") as one, made.proxy("web-2") as slow:
                 await until(lambda: made.plane.proxies.counts().behind == 0, "all in sync")
                 await one.healthy(False, "it fails")
@@ -131,7 +131,16 @@ def test_one_line_of_time(tmp_path: Path) -> None:
             assert "issued for a join token" in certificate["text"] and certificate["subject"].endswith("/sa/web")
             assert not [one for one in found if one["kind"] == "commit" and "status only" in one["text"]]
             about = await ask.data("changed", "--proxy", "web-1.shop")
-            assert {one["kind"] for one in about} >= {"joined", "nack", "health", "push"}
+            assert {one["kind"] for one in about} >= {"joined", "synced", "nack", "health", "push"}
+            pushes = [one["detail"]["answers"] for one in about if one["kind"] == "push"]
+            assert {"web-1.shop": "refused"} in pushes and {"web-1.shop": "acknowledged"} in pushes
+            slowly = [one["text"] for one in await ask.data("changed", "--proxy", "web-2.shop", "--kind", "push")]
+            assert any("web-2.shop had not answered after 6" in one for one in slowly)
+            assert any("web-2.shop acknowledged after 6" in one for one in slowly), "when it did at last"
+            assert "web-2.shop acknowledged after 6" in await ask("show", str(late), "--proxies")
+            endpoint = next(one for one in found if one["kind"] == "endpoint")
+            assert endpoint["text"].startswith("added to cart.shop.svc.cluster.local: 10.1.0.1 (")
+            assert "fairlead apply -f -" in endpoint["text"] and endpoint["proxy"] == "cart-1.shop"
             assert not [one for one in about if one["proxy"] == "web-2.shop"]
             table = await ask("changed", "--kind", "health", "--kind", "commit")
             assert "not healthy: it fails" in table and "joined" not in table

@@ -63,6 +63,8 @@ _KEPT_SUFFIXES = (
     "upstream_rq_timeout",
     "upstream_rq_pending_overflow",
     "upstream_rq_5xx",
+    "grpc.request_message_count",
+    "grpc.response_message_count",
     "membership_healthy",
     "membership_total",
 )

@@ -39,14 +39,16 @@ def changed(
     state: Path | None,
 ) -> None:
     """Show what happened, the newest last: commits, pushes and who answered them, refusals, proxies that came and
-    went, health, certificates, pushes that were held.
+    went, endpoints, health, certificates, pushes that were held.
 
     \b
     fairlead changed --since 1h
     fairlead changed --proxy web-0.shop --follow
     fairlead changed --kind nack --kind held
 
-    Kinds: commit push nack joined left certificate rotation health held released started stopped.
+    With --proxy, each push says what that proxy did with it, and after how long.
+
+    Kinds: commit push nack joined synced left endpoint certificate rotation health held released started stopped.
 
     Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """

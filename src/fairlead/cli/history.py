@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 MARKS = {"ADDED": "+", "MODIFIED": "~", "DELETED": "-"}
 _FEW = 3
+_UNANSWERED = {"left": "disconnected without an answer", "silent": "had not answered"}
 
 
 @click.command("history")
@@ -135,18 +136,20 @@ def _what(one: Json) -> str:
 
 @click.command("show")
 @click.argument("revision", type=click.IntRange(1), metavar="REV")
+@click.option("--proxies", is_flag=True, help="What each proxy did; otherwise only of pushes to a few.")
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print data.")
 @connection
-def show(revision: int, output: str | None, kubeconfig: Path | None, state: Path | None) -> None:
+def show(revision: int, proxies: bool, output: str | None, kubeconfig: Path | None, state: Path | None) -> None:
     """Show what one revision changed, field by field, and which proxies got it when.
 
     \b
     fairlead show 42
+    fairlead show 42 --proxies
 
     Exit status: 0 done, 1 there is no such revision any more, 2 wrong usage.
     """
     with connected(kubeconfig, state) as client:
-        found = _fetch(client, revision)
+        found = _fetch(client, revision, proxies)
     if output:
         show_data(found, output)
         return
@@ -169,13 +172,18 @@ def _print_push(one: Json) -> None:
     detail = one["detail"]
     groups = ", ".join(f"{count} {name}" for name, count in detail.get("groups", {}).items())
     click.echo(f"pushed    {one['time']} with {one['subject']}: {one['text']}" + (f" ({groups})" if groups else ""))
+    answers, refused = detail.get("answers", {}), detail.get("refused", {})
     for name, seconds in sorted(detail.get("seconds", {}).items(), key=lambda each: each[1]):
-        refusal = detail.get("refused", {}).get(name)
-        click.echo(f"    {name} {f'refused {refusal}' if refusal else f'acknowledged after {seconds:.3f} s'}")
+        words = f"refused {refused.get(name, '')}" if name in refused or answers.get(name) == "refused" else ""
+        click.echo(f"    {name} {words or 'acknowledged'} after {seconds:.3f} s")
+    for name, how in answers.items():
+        if how in _UNANSWERED:
+            click.echo(f"    {name} {_UNANSWERED[how]}")
 
 
-def _fetch(client: Client, revision: int) -> Json:
-    return client.request("GET", f"/fairlead/v1/history/{revision}").document
+def _fetch(client: Client, revision: int, proxies: bool) -> Json:
+    asked = "?answers=true" if proxies else ""
+    return client.request("GET", f"/fairlead/v1/history/{revision}{asked}").document
 
 
 def print_change(one: Json) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from fairlead.controlplane.state import StateDirectory
 
 _PORT = click.IntRange(0, 65535)
+_SIZE = click.IntRange(1)
+_MIB = 1 << 20
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -68,6 +70,15 @@ def _server_options(function: F) -> F:
             "--jwks-ca",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help="Certificates of authorities that are trusted for it, beside the system's.",
+        ),
+        click.option(
+            "--keep", default="720h", show_default=True, metavar="DURATION", help="How long the past is kept."
+        ),
+        click.option(
+            "--history-size", default=1024, show_default=True, metavar="MIB", type=_SIZE, help="Of objects, at most."
+        ),
+        click.option(
+            "--timeline-size", default=512, show_default=True, metavar="MIB", type=_SIZE, help="Of events, at most."
         ),
         click.option("-v", "--verbose", is_flag=True, help="Say what is done."),
     ):
@@ -145,6 +156,9 @@ def _settings(options: dict[str, Any]) -> Settings:
 
     from fairlead.ca.authority import Supplied
     from fairlead.controlplane.plane import Settings
+    from fairlead.model.duration import parse_duration
+    from fairlead.store.retention import Retention
+    from fairlead.store.timeline import Bounds
 
     certificate, key, root = options.pop("ca_cert"), options.pop("ca_key"), options.pop("ca_root")
     if (certificate is None) != (key is None):
@@ -156,6 +170,12 @@ def _settings(options: dict[str, Any]) -> Settings:
         except ValueError as error:
             raise click.UsageError(f"{option}: {error}") from None
     chain, issuers = options.pop("ca_chain"), options.pop("join_issuers")
+    try:
+        keep = parse_duration(options.pop("keep"))
+    except ValueError as error:
+        raise click.UsageError(f"--keep: {error}") from None
+    options["history"] = Retention(seconds=keep, bytes=options.pop("history_size") * _MIB)
+    options["timeline"] = Bounds(seconds=keep, bytes=options.pop("timeline_size") * _MIB)
     supplied = Supplied(certificate, key, root or certificate, chain) if certificate is not None else None
     return Settings(**options, supplied=supplied, join_issuers=_issuers(issuers) if issuers is not None else ())
 

@@ -1,8 +1,8 @@
 """Tells the timeline what happens to proxies: who came, who got which push and when, who refused it, and the rest.
 
-A push is one row however many proxies it reached: counts by what they are, who took longest, who refused, and, where
-they are few, how long each took. It is written when the last proxy has answered; one that somebody does not answer is
-also told while it waits, with the names of those.
+A push is one row however many proxies it reached: counts by what they are, who took longest and who refused, and
+beside it what each proxy did and after how long. It is written when the last proxy has answered; one that somebody does
+not answer is also told while it waits, with those.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from array import array
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -19,6 +20,7 @@ from fairlead.controlplane.progress import MAX_OPEN
 from fairlead.controlplane.proxylist import Known
 from fairlead.ir.view import View
 from fairlead.model.nodeid import called
+from fairlead.store.answers import How, answered
 from fairlead.store.change import Json
 from fairlead.store.errors import StoreError
 from fairlead.store.timeline import Happening, Timeline
@@ -26,16 +28,28 @@ from fairlead.xds.messages import Health, Nacked
 
 _log = logging.getLogger(__name__)
 _BATCH_SECONDS = 1.0
-_FEW = 50
-"""Pushes to so many proxies say how long each took."""
 _LATE_SECONDS = 5.0
 _NAMED = 20
+_ACKNOWLEDGED = How.ACKNOWLEDGED
 
 
 class Push:
     """A push that is under way. `since` is when its oldest change was committed, on the chronicle's clock."""
 
-    __slots__ = ("acks", "answered", "detail", "first", "gone", "last", "late", "refused", "revision", "since", "told")
+    __slots__ = (
+        "answered",
+        "detail",
+        "first",
+        "gone",
+        "last",
+        "late",
+        "refused",
+        "refusing",
+        "revision",
+        "rows",
+        "since",
+        "told",
+    )
 
     def __init__(self, first: int, revision: int, since: float, told: int, detail: Json) -> None:
         self.first = first
@@ -44,8 +58,11 @@ class Push:
         self.told = told
         self.detail = detail
         self.answered = self.gone = 0
-        self.acks: dict[str, float] | None = {} if told <= _FEW else None
+        self.rows = array("Q")
+        """What each proxy did (see `store.answers`)."""
         self.refused: dict[str, str] = {}
+        """What some of those say that have refused."""
+        self.refusing: set[str] = set()
         self.last: tuple[str, float] = ("", 0.0)
         self.late = False
 
@@ -65,6 +82,8 @@ class Chronicle:
         self._open: OrderedDict[int, Push] = OrderedDict()
         self._well: dict[str, bool] = {}
         self.connected: Callable[[], Iterable[Known]] = tuple
+        self.endpoints: Callable[[], Iterable[Happening]] = tuple
+        """Gives what has become of endpoints since it was last asked (`EndpointNews.tell`)."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -78,9 +97,10 @@ class Chronicle:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        for push in self._open.values():
-            self._done(push, "when the control plane ended")
+        for number, push in self._open.items():
+            self._give_up(number, push, "when the control plane ended")
         self._open.clear()
+        self.timeline.note(*self.endpoints())
         self.note("stopped", "the control plane has ended")
         try:
             self.timeline.close()
@@ -95,6 +115,7 @@ class Chronicle:
         while True:
             await asyncio.sleep(_BATCH_SECONDS)
             self._remind()
+            self.timeline.note(*self.endpoints())
             if self.timeline.waiting:
                 try:
                     await asyncio.to_thread(self.timeline.flush)
@@ -105,15 +126,18 @@ class Chronicle:
 
     def joined(self, known: Known) -> None:
         """A proxy has connected."""
-        self.note("joined", "connected", str(known.connection.peer), _name(known))
+        self.note("joined", "connected", str(known.connection.peer), known.called)
 
     def gone(self, known: Known, passes: Sequence[int]) -> None:
         """A proxy has disconnected; it owed answers to these passes."""
-        self.note("left", "disconnected", str(known.connection.peer), _name(known))
+        self.note("left", "disconnected", str(known.connection.peer), known.called)
         self._well.pop(known.connection.node.id, None)
-        for push in self._of(passes):
-            push.gone += 1
-        self._close(passes)
+        self._answered(known, passes, How.LEFT)
+
+    def synced(self, known: Known, seconds: float) -> None:
+        """A proxy has, for the first time since it connected so many seconds ago, all that it asked for."""
+        detail: Json = {"seconds": {known.called: round(seconds, 4)}}
+        self.note("synced", "has all that it asked for", "", known.called, detail)
 
     def health(self, known: Known, said: Health) -> None:
         """An agent has said how its application is; told where that is news."""
@@ -121,15 +145,16 @@ class Chronicle:
         if self._well.get(node) is not said.healthy:
             self._well[node] = said.healthy
             text = "healthy" if said.healthy else f"not healthy: {said.message}"[:500]
-            self.note("health", text, proxy=_name(known))
+            self.note("health", text, proxy=known.called)
 
     def refused(self, known: Known, event: Nacked) -> None:
         """A proxy has refused a resource."""
         what = f"{event.type_url.rpartition('.')[2]} {event.name}"
-        self.note("nack", event.message[:2000], what, _name(known))
+        self.note("nack", event.message[:2000], what, known.called)
         for push in self._of(known.standing.passes):
+            push.refusing.add(known.called)
             if len(push.refused) < _NAMED:
-                push.refused[_name(known)] = f"{what}: {event.message}"[:500]
+                push.refused[known.called] = f"{what}: {event.message}"[:500]
 
     # Pushes
 
@@ -160,19 +185,32 @@ class Chronicle:
             return
         self._open[number] = push
         if len(self._open) > MAX_OPEN:
-            _, oldest = self._open.popitem(last=False)
-            self._done(oldest, "when newer ones came")
+            oldest, given_up = self._open.popitem(last=False)
+            self._give_up(oldest, given_up, "when newer ones came")
 
     def caught_up(self, known: Known, passes: Sequence[int]) -> None:
         """A proxy has everything of these passes."""
-        now = self._now()
-        for push in self._of(passes):
+        self._answered(known, passes, _ACKNOWLEDGED)
+
+    def _answered(self, known: Known, passes: Sequence[int], how: How) -> None:
+        # Once for each proxy and push: this is what the record costs.
+        now, name, opened = self._now(), known.called, self._open
+        number = self.timeline.number(name)
+        for at in passes:
+            if at not in opened:
+                continue
+            push = opened[at]
             took = max(now - push.since, 0.0)
-            push.answered += 1
-            push.last = (_name(known), took)
-            if push.acks is not None:
-                push.acks[_name(known)] = round(took, 4)
-        self._close(passes)
+            if how is not _ACKNOWLEDGED:
+                push.gone += 1
+            else:
+                push.answered += 1
+                push.last = (name, took)
+            refused = push.refusing and how is _ACKNOWLEDGED and name in push.refusing
+            push.rows.append(answered(number, took, How.REFUSED if refused else how))
+            if push.answered + push.gone == push.told:
+                del self._open[at]
+                self._done(push)
 
     def open_pushes(self) -> list[Push]:
         """Those that somebody has not answered."""
@@ -181,13 +219,6 @@ class Chronicle:
     def _of(self, passes: Sequence[int]) -> list[Push]:
         return [self._open[number] for number in passes if number in self._open]
 
-    def _close(self, passes: Sequence[int]) -> None:
-        for number in passes:
-            push = self._open.get(number)
-            if push is not None and not push.waiting:
-                del self._open[number]
-                self._done(push)
-
     def _remind(self) -> None:
         """Name those who do not answer a push for long, once."""
         now = self._now()
@@ -195,22 +226,43 @@ class Chronicle:
             if push.late or now - push.since < _LATE_SECONDS:
                 continue
             push.late = True
-            names = sorted(_name(one) for one in self.connected() if number in one.standing.passes)
+            names = self._silent(number)
             push.detail["late"] = names[:_NAMED]
-            self._done(push, f"after {now - push.since:.0f} s, among them {', '.join(names[:3])}")
+            rows = self._silence(push, names)
+            self._done(push, f"after {now - push.since:.0f} s, among them {', '.join(names[:3])}", rows)
 
-    def _done(self, push: Push, unanswered: str = "") -> None:
-        detail = {**push.detail, "acknowledged": push.answered - len(push.refused), "left": push.gone}
-        if push.acks is not None:
-            detail["seconds"] = dict(push.acks)
+    def _silent(self, number: int) -> list[str]:
+        """The proxies that have not answered a push."""
+        return sorted(one.called for one in self.connected() if number in one.standing.passes)
+
+    def _silence(self, push: Push, names: Iterable[str]) -> array[int]:
+        took = max(self._now() - push.since, 0.0)
+        return array("Q", (answered(self.timeline.number(one), took, How.SILENT) for one in names))
+
+    def _done(self, push: Push, unanswered: str = "", rows: array[int] | None = None) -> None:
+        detail = {**push.detail, "acknowledged": push.answered - len(push.refusing), "left": push.gone}
         if push.refused:
             detail["refused"] = dict(push.refused)
         if push.last[0]:
             detail["last"] = {"proxy": push.last[0], "seconds": round(push.last[1], 4)}
         text = _sentence(push, unanswered)
         self.timeline.note(
-            Happening(time.time(), "push", text, _revisions(push), "", push.first, push.revision, detail)
+            Happening(
+                time.time(),
+                "push",
+                text,
+                _revisions(push),
+                "",
+                push.first,
+                push.revision,
+                detail,
+                rows=push.rows if rows is None else rows,
+            )
         )
+
+    def _give_up(self, number: int, push: Push, when: str) -> None:
+        """Follow a push no longer that some proxies have not answered."""
+        self._done(push, when, push.rows + self._silence(push, self._silent(number)))
 
     # The rest
 
@@ -243,17 +295,13 @@ def _sentence(push: Push, unanswered: str) -> str:
     if unanswered:
         return f"{said}: {push.waiting} had not answered {unanswered}"
     took = f" within {push.last[1]:.3f} s, last {push.last[0]}" if push.last[0] else ""
-    good = push.answered - len(push.refused)
+    good = push.answered - len(push.refusing)
     out = f"{said}: acknowledged by {'all' if good == push.told else good}{took if good else ''}"
     if push.refused:
         name, why = next(iter(push.refused.items()))
-        out += f"; refused by {len(push.refused)}, {name}: {why[:200]}"
+        out += f"; refused by {len(push.refusing)}, {name}: {why[:200]}"
     return out + (f"; {push.gone} left before" if push.gone else "")
 
 
 def _revisions(push: Push) -> str:
     return f"revision {push.revision}" if push.first == push.revision else f"revisions {push.first}-{push.revision}"
-
-
-def _name(known: Known) -> str:
-    return f"{known.name}.{known.namespace}"

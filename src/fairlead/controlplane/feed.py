@@ -37,12 +37,14 @@ class Pass(msgspec.Struct, frozen=True):
     """What one pass did: changed resources of each view, and the objects whose meaning was edited.
 
     `edited` has the generation of each object that was created or whose spec changed; 0 where it was deleted. `since`
-    is when the oldest of the changes was committed (`time.monotonic`).
+    is when the oldest of the changes was committed (`time.monotonic`). `commits` has the newest change of each object
+    that went through.
     """
 
     changed: dict[View, Changes]
     edited: dict[Ref, int]
     since: float
+    commits: Mapping[Ref, Change] = {}
 
 
 Listener = Callable[[Pass], None]
@@ -63,6 +65,7 @@ class Feed:
         self._taken_at = 0.0
         self._pending: dict[Ref, dict[str, Any] | None] = {}
         self._edited: dict[Ref, int] = {}
+        self._commits: dict[Ref, Change] = {}
         self._listeners: list[Listener] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled: asyncio.Handle | None = None
@@ -108,6 +111,7 @@ class Feed:
         begun = time.monotonic()
         pending, self._pending = self._pending, {}
         edited, self._edited = self._edited, {}
+        commits, self._commits = self._commits, {}
         self.passes += 1
         if pending:
             self.stages.observe("queue", begun - self._taken_at)
@@ -115,7 +119,7 @@ class Feed:
         self.revision = max(self.revision, self._newest)
         times = [time.monotonic()]
         changed = self.model.publisher.refresh(lambda: times.append(time.monotonic()))
-        made = Pass(changed, edited, self._taken_at if pending else begun)
+        made = Pass(changed, edited, self._taken_at if pending else begun, commits)
         compared = time.monotonic()
         lowered, emitted = times[0], times[-1]
         self.stages.observe("lower", lowered - begun)
@@ -177,6 +181,7 @@ class Feed:
             self._taken_at = time.monotonic()
         for change in changes:
             self._pending[change.ref] = change.new
+            self._commits[change.ref] = change
             self._newest = max(self._newest, change.revision)
             generation = _generation(change.new)
             if generation != _generation(change.old) or change.old is None:

@@ -1,7 +1,8 @@
 """Routes about the past: who changed what, who last changed each field, and restoring. Administrators only.
 
 `/fairlead/v1/history` lists commits, newest first (`group kind namespace name since before limit status`);
-`/fairlead/v1/history/REV` has one of them whole; `/fairlead/v1/blame` one object by field (`group kind namespace name
+`/fairlead/v1/history/REV` has one of them whole (`?answers=true`: with what each proxy did);
+`/fairlead/v1/blame` one object by field (`group kind namespace name
 at`); `/fairlead/v1/timeline` has everything that happened (`told.Asked`); POST `/fairlead/v1/rollback` restores
 (`Restoring`), with `?dryRun=true` it says what that would do.
 """
@@ -110,7 +111,8 @@ class History:
             found = await asyncio.to_thread(past.shown, self._store, number)
         except Gone as error:
             return refused(410, f"{error} [FL3902]")
-        rows = await asyncio.to_thread(self._timeline.listing, TimelineAsked(revision=number))
+        every = request.query_params.get("answers") == "true"
+        rows = await asyncio.to_thread(self._timeline.listing, TimelineAsked(revision=number, every=every))
         # One that somebody did not answer for long has an earlier row; the last one says how it ended.
         ended = {(one.first, one.revision): one for _, one in rows}
         found["pushes"] = [told.happening(one) for one in ended.values()]

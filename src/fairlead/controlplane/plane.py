@@ -36,6 +36,7 @@ from fairlead.controlplane.chronicle import Chronicle
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.describing import Descriptions
 from fairlead.controlplane.effectroutes import Effects
+from fairlead.controlplane.endpointnews import EndpointNews
 from fairlead.controlplane.explainroutes import Explanations
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fetching import KeyFetcher
@@ -54,8 +55,9 @@ from fairlead.controlplane.traffic import TrafficLedger
 from fairlead.controlplane.trafficroutes import traffic_routes
 from fairlead.controlplane.whyroutes import Walks, why_routes
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
+from fairlead.store.retention import Retention
 from fairlead.store.store import Store, timestamp
-from fairlead.store.timeline import Timeline
+from fairlead.store.timeline import Bounds, Timeline
 from fairlead.xds.server import Server
 
 _log = logging.getLogger(__name__)
@@ -75,7 +77,8 @@ class Settings(msgspec.Struct, frozen=True):
     `certificate_ttl` is the life of the servers' own certificate, which is renewed at half of it. `jwks_blocked` are
     networks from which keys of token issuers are never fetched, `jwks_ca` is a file of authorities that are trusted for
     that beside the system's, `jwks_refresh` is the time between two fetches (seconds). `join_issuers` are trusted for
-    tokens to join with; proxies of `trust_domain_aliases` go on while the trust domain is migrated.
+    tokens to join with; proxies of `trust_domain_aliases` go on while the trust domain is migrated. `history` and
+    `timeline` say how much of the past is kept.
     """
 
     host: str = "127.0.0.1"
@@ -92,6 +95,8 @@ class Settings(msgspec.Struct, frozen=True):
     jwks_refresh: float = REFRESH
     join_issuers: tuple[JoinIssuer, ...] = ()
     trust_domain_aliases: tuple[str, ...] = ()
+    history: Retention = Retention()
+    timeline: Bounds = Bounds()
 
 
 class _ServerCertificates:
@@ -155,7 +160,7 @@ class ControlPlane:
     def __init__(self, state: StateDirectory, settings: Settings) -> None:
         self.state = state
         self.settings = settings
-        self.store = Store(state.store)
+        self.store = Store(state.store, retention=settings.history)
         self.model = MeshModel(registry())
         self.feed = Feed(self.store, self.model)
         self.rotation = Rotation(state.ca, settings.trust_domain, _now, settings.supplied)
@@ -164,7 +169,9 @@ class ControlPlane:
         self.tokens = Tokens(state.ca, f"https://{SERVER_NAMES[0]}", _now)
         self.delivery = Delivery(self.feed)
         self.proxies = Proxies(self.store, self.model, self.delivery)
-        self.chronicle = Chronicle(Timeline(state.timeline), lambda: self.feed.revision, time.monotonic)
+        self.chronicle = Chronicle(
+            Timeline(state.timeline, bounds=settings.timeline), lambda: self.feed.revision, time.monotonic
+        )
         self.chronicle.connected = self.proxies.known
         self.proxies.follower = self.chronicle
         self.delivery.noted = self.chronicle.delivery
@@ -221,6 +228,9 @@ class ControlPlane:
         )
         self.feed.start()
         self.learning.start()
+        endpoints = EndpointNews(self.model.engine, self.chronicle.timeline.number)
+        self.feed.listen(endpoints.passed)
+        self.chronicle.endpoints = endpoints.tell
         self.chronicle.start()
         self._running.append(self.chronicle.stop)
         memory.loaded()

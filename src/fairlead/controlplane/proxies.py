@@ -49,6 +49,10 @@ class Follower(Protocol):
         """A proxy has all of these passes."""
         ...
 
+    def synced(self, known: Known, seconds: float) -> None:
+        """A proxy has all that it asked for, for the first time since it connected so many seconds ago."""
+        ...
+
     def refused(self, known: Known, event: Nacked) -> None:
         """A proxy has refused a resource."""
         ...
@@ -127,7 +131,10 @@ class Proxies:
         if known is not None and known.standing.behind_since is not None:
             if self.follower is not None and known.standing.passes:
                 self.follower.caught_up(known, known.standing.passes)
+            first = known.standing.last_seconds is None
             self.progress.caught_up(known.standing)
+            if first and self.follower is not None and known.standing.last_seconds is not None:
+                self.follower.synced(known, known.standing.last_seconds)
 
     def events(self, connection: Connection, events: Sequence[Event]) -> None:
         """Acknowledgements, refusals, health."""

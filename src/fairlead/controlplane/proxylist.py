@@ -26,7 +26,7 @@ MOST_NAMES = 20
 class Known:
     """A connected proxy. `since` is Unix time."""
 
-    __slots__ = ("connection", "name", "namespace", "since", "standing", "view")
+    __slots__ = ("called", "connection", "name", "namespace", "since", "standing", "view")
 
     def __init__(self, connection: Connection, view: View) -> None:
         self.connection = connection
@@ -36,6 +36,7 @@ class Known:
         said = connection.node.parts
         self.name = said.name
         self.namespace = said.namespace or connection.peer.namespace
+        self.called = f"{self.name}.{self.namespace}"
 
     @property
     def key(self) -> str:

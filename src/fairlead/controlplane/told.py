@@ -8,6 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from fairlead.controlplane import past
+from fairlead.store.answers import How
 from fairlead.store.change import Json, Wanted
 from fairlead.store.store import Store, timestamp
 from fairlead.store.timeline import SORTS, Happening, Timeline
@@ -15,6 +16,13 @@ from fairlead.store.timeline import Asked as Rows
 
 COMMIT = "commit"
 KINDS = (COMMIT, *SORTS)
+_ANSWERS = (How.ACKNOWLEDGED, How.REFUSED)
+_SAID = {
+    How.ACKNOWLEDGED: "acknowledged after",
+    How.REFUSED: "refused after",
+    How.LEFT: "disconnected without an answer after",
+    How.SILENT: "had not answered after",
+}
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -49,7 +57,11 @@ def asked(query: Mapping[str, str]) -> Asked:
 
 
 def happening(one: Happening) -> Json:
-    """A row, JSON-shaped."""
+    """A row, JSON-shaped. What proxies did with a push is told as far as it was read."""
+    detail = dict(one.detail or {})
+    if one.answers and one.sort == "push":
+        detail["seconds"] = {each.proxy: each.seconds for each in one.answers if each.how in _ANSWERS}
+        detail["answers"] = {each.proxy: each.how.name.lower() for each in one.answers}
     return {
         "time": timestamp(one.time),
         "kind": one.sort,
@@ -57,7 +69,7 @@ def happening(one: Happening) -> Json:
         "proxy": one.proxy,
         "revision": one.revision,
         "text": one.text,
-        "detail": one.detail or {},
+        "detail": detail,
     }
 
 
@@ -67,10 +79,10 @@ def events(store: Store, timeline: Timeline, wanted: Asked) -> Json:
     last = wanted.after
     sorts = tuple(one for one in wanted.kinds if one != COMMIT)
     if sorts or not wanted.kinds:
-        for number, one in timeline.listing(Rows(wanted.since, wanted.after, sorts, limit=wanted.limit)):
+        rows = Rows(wanted.since, wanted.after, sorts, limit=wanted.limit, proxy=wanted.proxy)
+        for number, one in timeline.listing(rows, lambda one: not wanted.proxy or concerns(one, wanted.proxy)):
             last = max(last, number)
-            if not wanted.proxy or concerns(one, wanted.proxy):
-                found.append((one.time, happening(one)))
+            found.append((one.time, happening(_answered(one, wanted.proxy))))
     revision = max(store.revision, wanted.revision)
     if not wanted.proxy and (COMMIT in wanted.kinds or not wanted.kinds):
         asked_for = Wanted(after=wanted.revision, since=wanted.since, limit=wanted.limit)
@@ -78,6 +90,15 @@ def events(store: Store, timeline: Timeline, wanted: Asked) -> Json:
     found.sort(key=lambda one: one[0])
     listed = [one for _, one in found]
     return {"events": listed[-wanted.limit :] if wanted.limit else listed, "after": last, "revision": revision}
+
+
+def _answered(one: Happening, proxy: str) -> Happening:
+    """Of a push to many, what the proxy that is asked for did."""
+    if not proxy or one.sort != "push" or not one.answers:
+        return one
+    said = one.answers[0]
+    text = f"{one.text.partition(':')[0]}: {proxy} {_SAID[said.how]} {said.seconds:.3f} s"
+    return msgspec.structs.replace(one, text=text)
 
 
 def _commit(one: past.Change) -> Json:
@@ -94,9 +115,16 @@ def _commit(one: past.Change) -> Json:
 
 
 def concerns(one: Happening, proxy: str) -> bool:
-    """Whether a row is about a proxy. A push to many names a few only: it counts where it went to its namespace."""
+    """Whether a row is about a proxy.
+
+    Pushes of the time before answers were kept name a few proxies only: they count where they went to its namespace.
+    """
     if one.proxy:
         return one.proxy == proxy
+    if one.answers is not None:
+        return True
+    if one.sort == "endpoint":
+        return False
     detail = one.detail or {}
     if any(proxy in cast("Any", detail.get(key) or ()) for key in ("seconds", "refused", "late")):
         return True

@@ -80,6 +80,7 @@ class Engine:
         self._reporting: dict[Node, None] = {}
         self._failing: dict[Node, None] = {}
         self._conflicted: dict[Row, None] = {}
+        self._recorded: dict[Table[Any, Any], dict[Hashable, None]] = {}
         self._depth = 0
         for made in derivations:
             self.add(made)
@@ -167,6 +168,15 @@ class Engine:
         """The observed rule values that a change may have touched since the last call."""
         stale, self._stale = self._stale, {}
         return [(cast("Rule[Any, Any]", node.run_by), node.key) for node in stale if node.observed]
+
+    def record(self, table: Table[Any, Any]) -> None:
+        """Remember from now on which rows of a table are written, for `take_recorded`."""
+        self._recorded.setdefault(table, {})
+
+    def take_recorded(self, table: Table[K, Any]) -> list[K]:
+        """The keys of a recorded table's rows that were written since the last call, in the order of writing."""
+        taken, self._recorded[table] = self._recorded[table], {}
+        return cast("list[K]", list(taken))
 
     # -- explanations ---------------------------------------------------------------------------------------------
 
@@ -265,6 +275,8 @@ class Engine:
         row.value = value
         self.indexes.move(row, old)
         self._touch(row)
+        if row.table in self._recorded:
+            self._recorded[row.table][row.key] = None
         for derivation in self._by_source.get(row.table, ()):
             self._schedule_derivation(derivation, row.key)
         if value is MISSING and row.dependents is None:

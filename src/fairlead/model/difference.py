@@ -97,6 +97,10 @@ def _collect(before: object, after: object, path: tuple[str | int, ...], out: li
 def _collect_list(
     before: list[object], after: list[object], path: tuple[str | int, ...], out: list[Difference]
 ) -> None:
+    only = _only(before, after)
+    if only is not None:
+        _collect(before[only], after[only], (*path, only), out)
+        return
     matched = aligned(before, after)
     for at, source in enumerate(matched):
         if source is None:
@@ -108,6 +112,28 @@ def _collect_list(
     order = [one for one in matched if one is not None]
     if order != sorted(order):
         out.append(Difference(FieldPath(path), _names(before), _names(after)))
+
+
+def _only(before: list[object], after: list[object]) -> int | None:
+    """The place of the one element that differs in two lists; None if there are more, or another one came for it.
+
+    Most edits are of one element: everything else that `aligned` looks at is then as it was.
+    """
+    if len(before) != len(after):
+        return None
+    found: int | None = None
+    for at, one in enumerate(after):
+        if before[at] != one:
+            if found is not None:
+                return None
+            found = at
+    if found is None:
+        return None
+    was, now = before[found], after[found]
+    if isinstance(was, dict) and isinstance(now, dict):
+        old, new = cast("Json", was), cast("Json", now)
+        return found if all(old.get(key) == new.get(key) for key in _KEYS) else None
+    return found
 
 
 def aligned(before: Sequence[object], after: Sequence[object]) -> list[int | None]:

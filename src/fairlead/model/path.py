@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _LONGEST = 300
 """Characters of a field's name that are shown."""
@@ -23,20 +24,19 @@ class FieldPath(tuple[str | int, ...]):
         return FieldPath((*self, part))
 
     def __str__(self) -> str:
-        out: list[str] = []
-        for part in self:
-            if isinstance(part, str) and len(part) > _LONGEST:
-                part = part[:_LONGEST] + "..."
-            if isinstance(part, int):
-                out.append(f"[{part}]")
-            elif _PLAIN.match(part):
-                out.append(f".{part}" if out else part)
-            else:
-                out.append(f"[{part}]")
-        return "".join(out)
+        return "".join(map(_step, self)).removeprefix(".")
 
     def __repr__(self) -> str:
         return f"FieldPath({str(self)!r})"
+
+
+@lru_cache(4096)
+def _step(part: str | int) -> str:
+    """How a name or position continues a path; few of them make most paths."""
+    if isinstance(part, int):
+        return f"[{part}]"
+    short = part[:_LONGEST] + "..." if len(part) > _LONGEST else part
+    return f".{short}" if _PLAIN.match(short) else f"[{short}]"
 
 
 def path_of(text: str) -> FieldPath:

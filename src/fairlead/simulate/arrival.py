@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from fairlead.envoy import names
 from fairlead.envoy.resource import LISTENER, ROUTE
 from fairlead.model.diagnostic import Origin
 from fairlead.model.names import nearest
@@ -43,6 +44,8 @@ def arrive(mesh: Mesh, caller: Caller, request: Request) -> Arrival:
     """Where the caller's connection arrives. Raises NobodyError."""
     if caller.kind == "internet":
         return _from_outside(mesh, caller, request)
+    if request.protocol == "http3":
+        raise NobodyError("HTTP/3 is for gateways: sidecars take TCP only, so ask it --from internet")
     if caller.kind == "plaintext":
         return _directly(mesh, caller.namespace, request, caller.address, "a peer outside of the mesh")
     proxy = chosen(mesh.workloads.named(caller.name, caller.namespace))
@@ -77,9 +80,12 @@ def _connection(request: Request, address: str, port: int, source: str) -> Conne
     """The connection that the client itself makes."""
     alpn: tuple[str, ...] = ()
     if request.tls:
-        alpn = {"http": ("http/1.1",), "tcp": ()}.get(request.protocol, ("h2",))
+        alpn = {"http": ("http/1.1",), "tcp": (), "http3": ("h3",)}.get(request.protocol, ("h2",))
     sni = (request.sni or request.host) if request.tls else ""
-    return Connection(address, port, source, request.tls, sni, alpn, inside=_inside(request))
+    shown = "a certificate" if request.tls and request.certificate else ""
+    refused, quic = request.certificate == "invalid", request.protocol == "http3"
+    inside = _inside(request)
+    return Connection(address, port, source, request.tls, sni, alpn, shown, False, inside, refused, quic)
 
 
 def _captured(mesh: Mesh, proxy: Proxy, request: Request, user: str) -> Arrival:
@@ -207,15 +213,16 @@ def _from_outside(mesh: Mesh, caller: Caller, request: Request) -> Arrival:
 def _is_meant(router: Proxy, caller: Caller) -> bool:
     if not caller.name:
         return True
-    names = (router.name, router.view.workload_name)
-    return caller.name in names and caller.namespace in ("", router.view.namespace)
+    called = (router.name, router.view.workload_name)
+    return caller.name in called and caller.namespace in ("", router.view.namespace)
 
 
 def _serves(mesh: Mesh, router: Proxy, request: Request) -> bool:
     """Whether a gateway listens on the port, and has routes for the host where it parses HTTP in the clear."""
     catalog = mesh.catalog(router.view)
     port = mesh.listening_port(router, request.port)
-    if bound_listener(mesh.world, catalog[LISTENER], router.address, port) is None:
+    quic = request.protocol == "http3"
+    if bound_listener(mesh.world, catalog[LISTENER], router.address, port, quic=quic) is None:
         return False
     # A server that names its address has routes of its own.
     own, shared = names.gateway_route(port, router.address), names.gateway_route(port)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
 import socket
 import ssl
 from collections.abc import Callable
 
+from fairlead.xds.call import Open
 from fairlead.xds.tls import Secured
-from fairlead.xds.transport import Connection, Connections, Open
+from fairlead.xds.transport import Connection, Connections
 
-RECEIVE_BYTES = 8_192
-"""Of each connection's receive buffer in the kernel."""
+_log = logging.getLogger(__name__)
+
+BACKLOG = 4096
+"""Connections that the kernel keeps while they wait to be accepted."""
+ACCEPTED_AT_ONCE = 16
+PAUSE_SECONDS = 1
 READ_BYTES = 65_536
 """Of the buffer that all connections of a port share."""
 
@@ -33,7 +40,7 @@ class Listener:
         self._context: ssl.SSLContext | None = None
         self._buffer = memoryview(bytearray(READ_BYTES))
         self.connections = Connections()
-        self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
         self._sweeping: asyncio.TimerHandle | None = None
         self.port = 0
 
@@ -43,16 +50,40 @@ class Listener:
         listening = await _bound(host, port)
         try:
             self._current()
-            self._server = await loop.create_server(self._accepted, sock=listening, backlog=4096)
+            listening.listen(BACKLOG)
         except BaseException:
             listening.close()
             raise
+        self._listening = listening
+        loop.add_reader(listening.fileno(), self._accept)
         self.port = int(listening.getsockname()[1])
         self._sweeping = loop.call_later(1, self._sweep)
 
-    def _accepted(self) -> Secured:
-        inner = Connection(self.connections, self._open, self._most)
-        return Secured(inner, self._current(), self.HANDSHAKE_SECONDS, self._buffer)
+    def _accept(self) -> None:
+        """Clients have come; a few are taken in one turn, so that others are heard meanwhile."""
+        listening = self._listening
+        if listening is None:
+            return
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                accepted, _ = listening.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                # No descriptors are left, most likely: clients wait until some are.
+                _log.error("the xDS port cannot accept for %d s: %s", PAUSE_SECONDS, error.strerror or error)
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listening.fileno())
+                loop.call_later(PAUSE_SECONDS, self._resume)
+                return
+            inner = Connection(self.connections, self._open, self._most)
+            # A client that has gone before it began is none.
+            with contextlib.suppress(OSError):
+                Secured(accepted, inner, self._current(), self.HANDSHAKE_SECONDS, self._buffer)
+
+    def _resume(self) -> None:
+        if self._listening is not None:
+            asyncio.get_running_loop().add_reader(self._listening.fileno(), self._accept)
 
     def _current(self) -> ssl.SSLContext:
         files = self._certificate()
@@ -77,8 +108,10 @@ class Listener:
         """Send GOAWAY, give calls `grace` seconds to end, then cut them."""
         if self._sweeping is not None:
             self._sweeping.cancel()
-        if self._server is not None:
-            self._server.close()
+        if self._listening is not None:
+            asyncio.get_running_loop().remove_reader(self._listening.fileno())
+            self._listening.close()
+            self._listening = None
         for one in list(self.connections):
             one.leave()
         try:
@@ -91,11 +124,7 @@ class Listener:
 
 
 async def _bound(host: str, port: int) -> socket.socket:
-    """A socket at the address, whose connections take in little at a time.
-
-    What has been taken in at once stays resident with each connection, in buffers of the TLS library. Clients say
-    little but when they return. Raises OSError.
-    """
+    """A socket at the address. Raises OSError."""
     found = await asyncio.get_running_loop().getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
@@ -104,7 +133,6 @@ async def _bound(host: str, port: int) -> socket.socket:
     try:
         made.setblocking(False)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         made.bind(address)
     except OSError:
         made.close()

@@ -17,13 +17,13 @@ import msgspec
 
 from fairlead.model.identity import Identity
 from fairlead.xds import wire
+from fairlead.xds.call import Call, Handler
 from fairlead.xds.ledger import TypeStatus
 from fairlead.xds.messages import Catalog, Changed, DeltaRequest, Event, ProtocolError, SotwRequest
 from fairlead.xds.patch import METADATA as PATCHES
 from fairlead.xds.port import Listener
 from fairlead.xds.pushing import Admission, Pushing
 from fairlead.xds.session import Residue, Session
-from fairlead.xds.transport import Call, Handler
 from fairlead.xds.unary import Unary
 from fairlead.xds.wire import Encoder, Node
 

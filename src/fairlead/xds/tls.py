@@ -1,160 +1,218 @@
-"""TLS under a connection's protocol, with buffers that all connections of a port share.
+"""TLS on a connection's own socket, with a read buffer that all connections of a port share.
 
-The TLS of event loops keeps a read buffer of 256 KB for each connection for as long as it lasts. With thousands of
-proxies that say little, that is most of a control plane's memory, so it is done here, on the standard library's
-`ssl.SSLObject`: bytes go through one buffer, and what a connection keeps is what OpenSSL keeps.
+The TLS of event loops keeps its own buffers for each connection for as long as it lasts: 256 KB to read into, and two
+memory BIOs, each as large as the most that ever went through at once. With thousands of proxies that say little, that
+is most of a control plane's memory. Here OpenSSL reads and writes the socket itself, and gives its buffers back when
+they are empty; the event loop only tells when there is something to do.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
-from typing import Any, cast
+from collections import deque
+from typing import Any, Protocol
 
 RECORD = 8_192
-"""The most that is put into one TLS record: OpenSSL keeps a buffer of that size for each connection that needed it."""
-READ = 16_384
-"""The most that a record brings (RFC 8446, section 5.1)."""
+"""The most that is put into one TLS record: OpenSSL keeps a buffer of that size while a record cannot leave."""
 
 
-class Secured(asyncio.BufferedProtocol):
-    """The server's side of TLS on one connection: a protocol to the network, and the transport of another protocol.
+class Inner(Protocol):
+    """What is spoken under TLS. Called on the event loop."""
 
-    The other protocol hears of the connection when the handshake is done, and not at all if it fails or takes longer
-    than `seconds`.
-    """
+    def connected(self, secured: Secured) -> None:
+        """The handshake is done."""
+        ...
 
-    __slots__ = ("_buffer", "_closing", "_incoming", "_outgoing", "_protocol", "_tls", "_transport", "_waiting")
-
-    def __init__(self, protocol: asyncio.Protocol, context: ssl.SSLContext, seconds: float, buffer: memoryview) -> None:
-        self._protocol = protocol
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._buffer = buffer
-        self._transport: asyncio.Transport | None = None
-        self._closing = False
-        self._waiting: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(seconds, self.abort)
-        """What ends a handshake that takes too long; None when it is done."""
-
-    # Towards the network.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The client has connected."""
-        self._transport = cast("asyncio.Transport", transport)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Where to put what comes: it is taken from there before anything else is read."""
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def data_received(self, data: bytes) -> None:
         """Bytes have come."""
-        self._incoming.write(self._buffer[:nbytes])
-        if self._waiting is None or self._shaken():
-            self._read()
-
-    def eof_received(self) -> None:
-        """The client has closed."""
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """It is over."""
-        self._transport = None
-        if self._waiting is not None:
-            self._waiting.cancel()
-            return
-        self._protocol.connection_lost(exc)
+        ...
 
     def pause_writing(self) -> None:
         """The client reads slower than is sent."""
-        if self._waiting is None:
-            self._protocol.pause_writing()
+        ...
 
     def resume_writing(self) -> None:
         """It has caught up."""
-        if self._waiting is None:
-            self._protocol.resume_writing()
+        ...
 
-    def _shaken(self) -> bool:
-        """Go on with the handshake; whether it is done."""
+    def connection_lost(self) -> None:
+        """It is over. Nothing is called after this."""
+        ...
+
+
+class Secured:
+    """One side of TLS on a connected socket, which becomes this object's.
+
+    `inner` hears of the connection when the handshake is done. If that fails or takes longer than `seconds`, a
+    server's side hears nothing and a client's that the connection is lost. `name` is whom a client wants to talk to;
+    None makes it the server's side.
+    """
+
+    __slots__ = ("_backlog", "_buffer", "_closing", "_descriptor", "_inner", "_loop", "_serves", "_socket", "_waiting")
+
+    def __init__(
+        self,
+        connected: socket.socket,
+        inner: Inner,
+        context: ssl.SSLContext,
+        seconds: float,
+        buffer: memoryview,
+        name: str | None = None,
+    ) -> None:
+        """Begin the handshake. Raises OSError if the other side has gone already; the socket is closed then."""
         try:
-            self._tls.do_handshake()
-        except ssl.SSLWantReadError:
-            self._send()
-            return False
-        except (ssl.SSLError, ValueError):
-            # The alert says why.
-            self._send()
-            if self._transport is not None:
-                self._transport.close()
-            return False
-        self._send()
+            connected.setblocking(False)
+            # Messages are whole when they are written: nothing is gained by waiting for more.
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket = context.wrap_socket(
+                connected, server_side=name is None, do_handshake_on_connect=False, server_hostname=name
+            )
+        except (OSError, ValueError) as error:
+            connected.close()
+            raise OSError(f"the other side has gone: {error}") from error
+        self._loop = asyncio.get_running_loop()
+        self._descriptor = self._socket.fileno()
+        self._inner = inner
+        self._buffer = buffer
+        self._serves = name is None
+        self._backlog: deque[memoryview] | None = None
+        """Records that the socket had no room for. OpenSSL wants the first of them again, as it was."""
+        self._closing = False
+        self._waiting: asyncio.TimerHandle | None = self._loop.call_later(seconds, self.abort)
+        """What ends a handshake that takes too long; None when it is done."""
+        self._loop.add_reader(self._descriptor, self._readable)
+        if not self._serves:
+            # The client speaks first.
+            self._loop.call_soon(self._readable)
+
+    # Towards the network.
+
+    def _readable(self) -> None:
+        if self._closing:
+            return
+        try:
+            if self._waiting is not None:
+                self._shake()
+            else:
+                self._read()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return
+        except OSError:
+            # TLS says why with its alert, which has been sent.
+            self.abort()
+
+    def _shake(self) -> None:
+        self._socket.do_handshake()
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
-        self._protocol.connection_made(self)  # type: ignore[arg-type]
-        return True
+        self._inner.connected(self)
+        # What came with the end of the handshake makes no socket readable.
+        if self._socket.pending():
+            self._read()
 
     def _read(self) -> None:
+        while not self._closing:
+            count = self._socket.recv_into(self._buffer)
+            if not count:
+                self.close()
+                return
+            self._inner.data_received(bytes(self._buffer[:count]))
+            if self._closing or not self._socket.pending():
+                return
+
+    def _writable(self) -> None:
+        backlog = self._backlog
         try:
-            while self._transport is not None:
-                data = self._tls.read(READ)
-                if not data:
-                    self.close()
-                    return
-                self._protocol.data_received(data)
-                if not self._incoming.pending and not self._tls.pending():
-                    return
-        except ssl.SSLWantReadError:
+            while backlog:
+                sent = self._socket.send(backlog[0])
+                if sent == len(backlog[0]):
+                    backlog.popleft()
+                else:
+                    backlog[0] = backlog[0][sent:]
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
-        except ssl.SSLError:
+        except OSError:
             self.abort()
+            return
+        self._loop.remove_writer(self._descriptor)
+        self._backlog = None
+        if self._closing:
+            self._farewell()
+        else:
+            self._inner.resume_writing()
 
-    def _send(self) -> None:
-        data = self._outgoing.read()
-        if data and self._transport is not None:
-            self._transport.write(data)
-
-    # For the other protocol.
+    # For what is spoken under it.
 
     def write(self, data: bytes) -> None:
-        """Encrypt and send."""
-        if self._transport is None or self._closing:
+        """Encrypt and send, in order. What the socket has no room for waits here, and the writer is told to pause."""
+        if self._closing:
+            return
+        view = memoryview(data)
+        records = deque(view[start : start + RECORD] for start in range(0, len(data), RECORD))
+        if self._backlog is not None:
+            self._backlog += records
             return
         try:
-            if len(data) <= RECORD:
-                self._tls.write(data)
-                self._send()
-                return
-            view = memoryview(data)
-            for start in range(0, len(data), RECORD):
-                self._tls.write(view[start : start + RECORD])
-                self._send()
-        except ssl.SSLError:
+            while records:
+                sent = self._socket.send(records[0])
+                if sent < len(records[0]):
+                    records[0] = records[0][sent:]
+                else:
+                    records.popleft()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            self._backlog = records
+            self._loop.add_writer(self._descriptor, self._writable)
+            self._inner.pause_writing()
+        except OSError:
             self.abort()
 
-    def is_closing(self) -> bool:
-        """Whether nothing can be sent any more."""
-        return self._closing or self._transport is None or self._transport.is_closing()
+    @property
+    def address(self) -> tuple[str, int]:
+        """The client's address and port; empty if it has gone."""
+        try:
+            found = self._socket.getpeername()
+        except OSError:
+            return "", 0
+        return str(found[0]), int(found[1])
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """`peercert` as `ssl.SSLObject.getpeercert` gives it; everything else is the socket's."""
-        if name == "peercert":
-            return self._tls.getpeercert()
-        return default if self._transport is None else self._transport.get_extra_info(name, default)
+    @property
+    def certificate(self) -> dict[str, Any]:
+        """The client's certificate, as `ssl.SSLSocket.getpeercert` gives it."""
+        return dict(self._socket.getpeercert() or {})
 
     def close(self) -> None:
         """End the connection when everything is sent."""
-        if self._transport is None or self._closing:
+        if self._closing:
             return
         self._closing = True
-        # What the client answers to the farewell is not waited for.
-        with contextlib.suppress(ssl.SSLError):
-            self._tls.unwrap()
-        self._send()
-        self._transport.close()
+        self._loop.remove_reader(self._descriptor)
+        if self._backlog is None:
+            self._farewell()
+
+    def _farewell(self) -> None:
+        # What the client answers to it is not waited for.
+        with contextlib.suppress(OSError):
+            self._socket.unwrap()
+        self._over()
 
     def abort(self) -> None:
         """End the connection now."""
-        self._closing = True
-        if self._transport is not None:
-            self._transport.abort()
+        if not self._closing:
+            self._closing = True
+            self._loop.remove_reader(self._descriptor)
+        if self._socket.fileno() >= 0:
+            self._loop.remove_writer(self._descriptor)
+            self._over()
+
+    def _over(self) -> None:
+        self._socket.close()
+        if self._waiting is not None:
+            self._waiting.cancel()
+            if self._serves:
+                return
+        # Not at once: whoever closes is in the middle of something.
+        self._loop.call_soon(self._inner.connection_lost)

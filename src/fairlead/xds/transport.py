@@ -1,8 +1,10 @@
-"""gRPC over HTTP/2 for very many long streams: one asyncio protocol a connection, and no task for any of them.
+"""gRPC over HTTP/2 for very many long streams: one object a connection, and no task for any of them.
 
-The HTTP/2 state machine is the library h2's; gRPC's framing around it is this (github.com/grpc/grpc,
-doc/PROTOCOL-HTTP2.md): a message is a byte of flags, four of length, and the bytes. An idle connection costs what TLS
-costs and little more, and a message costs one encryption and one system call.
+The HTTP/2 state machine is the library h2's, but for plain DATA frames of streams that are open (`xds.frames`): they
+pass it by, and their flow control is counted here. What passes by is never seen by the library, in neither direction,
+so its own counts stay true: a client may send as much as the two together have allowed it, and what is sent is
+subtracted from the windows that the library keeps. An idle connection costs what TLS costs and little more, and a
+message costs one encryption and one system call.
 
 Must not: know what messages mean. Nothing here is kept for a client that does not read beyond what its handler has
 given: a handler asks `Call.ready` before it makes the next message.
@@ -11,9 +13,8 @@ given: a handler asks `Call.ready` before it makes the next message.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Sequence
+from typing import cast
 from urllib.parse import quote
 
 import grpc
@@ -31,11 +32,14 @@ from h2.events import (
 from h2.exceptions import ProtocolError as Http2Error
 from h2.settings import SettingCodes, Settings
 
+from fairlead.xds.call import Call, Open, Peer
+from fairlead.xds.frames import CHUNK, DATA, HEAD, PREFACE, data_head, head_at, window_update
+from fairlead.xds.tls import Secured
+
 FIRST_WINDOW, WINDOW = 1 << 14, 1 << 20
 """Bytes that a client may send on a stream before they are read: until the call is released, and then."""
 MAX_CALLS = 16
 MAX_HEADER_BYTES = 16_384
-CHUNK = 16_384
 _CONFIGURATION = H2Configuration(client_side=False, header_encoding=None, validate_inbound_headers=True)
 _SETTINGS = Settings(
     client=False,
@@ -48,186 +52,6 @@ _SETTINGS = Settings(
 """Of all connections: they never change, so one description (7 KB) serves all."""
 _RESPONSE = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 _INT = {code: cast("tuple[int, str]", code.value)[0] for code in grpc.StatusCode}
-
-
-class Handler(Protocol):
-    """What answers one call. Called on the event loop; must not block."""
-
-    def message(self, body: bytes) -> None:
-        """The client has sent this."""
-        ...
-
-    def finished(self) -> None:
-        """The client will send no more."""
-        ...
-
-    def writable(self) -> None:
-        """What was sent has left, after `Call.ready` was False."""
-        ...
-
-    def lost(self) -> None:
-        """The call is over, whoever ended it. Nothing is called after this."""
-        ...
-
-
-Open = Callable[["Call"], Handler | None]
-"""Makes the handler of a new call; None if there is no such method."""
-
-
-class Peer:
-    """Who is at the other end of a connection, as its certificate says: what gRPC calls the auth context."""
-
-    __slots__ = ("address", "names")
-
-    def __init__(self, address: str, certificate: Mapping[str, Any]) -> None:
-        self.address = address
-        self.names = tuple(str(value).encode() for _kind, value in certificate.get("subjectAltName") or ())
-
-    def auth_context(self) -> Mapping[str, Sequence[bytes]]:
-        """As `grpc.ServicerContext.auth_context`, as far as identities are concerned."""
-        return {"transport_security_type": (b"ssl",), "x509_subject_alternative_name": self.names}
-
-
-class Call:
-    """One call of a client. Messages go out in order; `finish` ends it."""
-
-    __slots__ = (
-        "_begun",
-        "_connection",
-        "_got",
-        "_held",
-        "_out",
-        "_status",
-        "blocked",
-        "handler",
-        "metadata",
-        "method",
-        "stream",
-    )
-
-    def __init__(self, connection: Connection, stream: int, method: str, metadata: Sequence[tuple[str, str]]) -> None:
-        self._connection: Connection | None = connection
-        self.stream = stream
-        self.method = method
-        self.metadata = metadata
-        self.handler: Handler | None = None
-        self.blocked = False
-        """Whether its handler waits to be told that it may send."""
-        self._got = b""
-        self._held = -1
-        """Bytes that came while the call was held; negative if it is not."""
-        self._out: deque[bytes] | None = None
-        self._begun = 0
-        self._status: tuple[grpc.StatusCode, str, Sequence[tuple[str, str]]] | None = None
-
-    @property
-    def peer(self) -> Peer:
-        """The client. Raises ConnectionError when the call is over."""
-        if self._connection is None:
-            raise ConnectionError("the call is over")
-        return self._connection.peer
-
-    @property
-    def ready(self) -> bool:
-        """Whether everything that was sent has been handed on, so that more may be."""
-        return self._connection is not None and not self._out and self._connection.writable
-
-    def send(self, *parts: bytes) -> None:
-        """Send one message, given in parts; `flush` lets it go. Does nothing when the call is over."""
-        if self._connection is None:
-            return
-        length = sum(map(len, parts))
-        head = b"\0" + length.to_bytes(4, "big")
-        if length < CHUNK - len(head) and not self._out and self._connection.small(self, b"".join((head, *parts))):
-            return
-        if not self._out:
-            self._out = deque()
-        if length < CHUNK:
-            self._out.append(b"".join((head, *parts)))
-        else:
-            self._out.extend((head, *(part for part in parts if part)))
-        self._connection.drain(self)
-
-    def hold(self) -> None:
-        """Read no messages until `release`: the client may send as much as its first window, which is small."""
-        self._held = max(self._held, 0)
-
-    def release(self) -> None:
-        """Read again, and let the client send much at once."""
-        if self._connection is not None and self._held >= 0:
-            held, self._held = self._held, -1
-            self._connection.admit(self, held)
-
-    def flush(self) -> None:
-        """Hand what was sent to the network: several messages go in one record."""
-        if self._connection is not None:
-            self._connection.flush()
-
-    def finish(self, code: grpc.StatusCode, details: str = "", metadata: Sequence[tuple[str, str]] = ()) -> None:
-        """End the call with a status. What is still to be sent goes out before OK, and is dropped otherwise."""
-        if code is grpc.StatusCode.OK and self._out:
-            self._status = (code, details, metadata)
-            return
-        connection, self._connection, self._out = self._connection, None, None
-        if connection is not None:
-            connection.end(self.stream, code, details, metadata)
-
-    # For the connection.
-
-    def kept(self, data: bytes, size: int) -> bool:
-        """Take bytes of the stream for later, if the call is held."""
-        if self._held < 0:
-            return False
-        self._got += data
-        self._held += size
-        return True
-
-    def received(self, data: bytes, most: int) -> bool:
-        """Take bytes of the stream; False if a message is larger than `most`."""
-        buffer = self._got + data if self._got else data
-        start, end = 0, len(buffer)
-        while end - start >= 5:
-            length = int.from_bytes(buffer[start + 1 : start + 5], "big")
-            if buffer[start] or length > most:
-                return False
-            if end - start - 5 < length:
-                break
-            body = buffer[start + 5 : start + 5 + length]
-            start += 5 + length
-            if self.handler is not None and self._connection is not None:
-                self.handler.message(body)
-        self._got = buffer[start:]
-        return True
-
-    def take(self, most: int) -> bytes:
-        """The next bytes to go out, at most so many."""
-        out = self._out
-        if not out:
-            return b""
-        part, begin = out[0], self._begun
-        if len(part) - begin > most:
-            self._begun += most
-            return part[begin : begin + most]
-        self._begun = 0
-        out.popleft()
-        return part[begin:] if begin else part
-
-    def sent(self) -> None:
-        """Everything has gone out."""
-        if self._status is not None and self._connection is not None:
-            self._out = None
-            self.finish(*self._status)
-
-    def pending(self) -> bool:
-        """Whether bytes wait to go out."""
-        return bool(self._out)
-
-    def over(self) -> None:
-        """The stream or its connection is gone."""
-        self._connection, self._out, self._got = None, None, b""
-        handler, self.handler = self.handler, None
-        if handler is not None:
-            handler.lost()
 
 
 class Connections(dict["Connection", None]):
@@ -253,19 +77,23 @@ class Connections(dict["Connection", None]):
             await self._waiting[-1]
 
 
-class Connection(asyncio.Protocol):
+class Connection:
     """One client's connection."""
 
     __slots__ = (
         "_calls",
+        "_eaten",
         "_going",
+        "_greeted",
         "_http",
         "_loop",
         "_most",
         "_open",
+        "_out",
         "_reading",
+        "_rest",
+        "_secured",
         "_seen",
-        "_transport",
         "heard",
         "peer",
         "pinged",
@@ -279,24 +107,29 @@ class Connection(asyncio.Protocol):
         self._http = H2Connection(_CONFIGURATION)
         self._http.max_inbound_frame_size = CHUNK
         self._calls: dict[int, Call] = {}
-        self._transport: asyncio.Transport | None = None
+        self._secured: Secured | None = None
         self._loop = asyncio.get_running_loop()
         self._going = False
+        self._greeted = False
         self._reading = False
+        self._rest = b""
+        """The begin of a frame whose end has not come."""
+        self._eaten = 0
+        """Bytes that passed the library by, and that the client has not been allowed to send again."""
+        self._out: list[bytes] = []
         self.writable = True
         self.heard = self._loop.time()
         """When the client was last heard of, on the loop's clock."""
         self.pinged = False
         self.peer = Peer("", {})
 
-    # The protocol.
+    # Towards TLS.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connected(self, secured: Secured) -> None:
         """TLS is done."""
-        self._transport = cast("asyncio.Transport", transport)
-        name = transport.get_extra_info("peername")
-        address = f"ipv{6 if ':' in str(name[0]) else 4}:{name[0]}:{name[1]}" if name else ""
-        self.peer = Peer(address, transport.get_extra_info("peercert") or {})
+        self._secured = secured
+        host, port = secured.address
+        self.peer = Peer(f"ipv{6 if ':' in host else 4}:{host}:{port}" if host else "", secured.certificate)
         self._seen[self] = None
         # Set anew and not updated: what is updated counts only from the client's acknowledgement on.
         self._http.local_settings = _SETTINGS
@@ -308,26 +141,24 @@ class Connection(asyncio.Protocol):
         """Bytes have come."""
         self.heard = self._loop.time()
         self.pinged = False
+        if self._rest:
+            data = self._rest + data
+        self._reading = True
         try:
-            events = self._http.receive_data(data)
+            self._rest = self._frames(data)
         except Http2Error:
+            self._reading = False
             self.flush()
             self.cut()
             return
-        self._reading = True
-        for event in events:
-            self._take(event)
         for call in [call for call in self._calls.values() if call.pending()]:
             self.drain(call)
         self._reading = False
         self._write()
 
-    def eof_received(self) -> None:
-        """The client has closed."""
-
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self) -> None:
         """It is over."""
-        self._transport = None
+        self._secured = None
         self._seen.left(self)
         calls, self._calls = self._calls, {}
         for call in calls.values():
@@ -347,6 +178,52 @@ class Connection(asyncio.Protocol):
             if call.blocked and call.ready:
                 call.blocked = False
                 _writable(call)
+
+    # Receiving.
+
+    def _frames(self, data: bytes) -> bytes:
+        """Take the frames that are there; what is left is the begin of one. Raises Http2Error."""
+        at, end = 0, len(data)
+        if not self._greeted:
+            if end < PREFACE:
+                return data
+            self._greeted = True
+            self._control(data[:PREFACE])
+            at = PREFACE
+        while end - at >= HEAD:
+            length, kind, flags, stream = head_at(data, at)
+            stop = at + HEAD + length
+            if length > CHUNK:
+                # More than was allowed: the library says so to the client.
+                self._control(data[at:])
+                return b""
+            if stop > end:
+                break
+            call = self._calls.get(stream) if kind == DATA and not flags else None
+            if call is not None and not call.held:
+                self._pass(call, data[at + HEAD : stop])
+            else:
+                self._control(data[at:stop])
+            at = stop
+        return data[at:]
+
+    def _control(self, data: bytes) -> None:
+        """What is the library's business."""
+        for event in self._http.receive_data(data):
+            self._take(event)
+
+    def _pass(self, call: Call, data: bytes) -> None:
+        """A plain DATA frame of an open stream: no business of the library."""
+        size = len(data)
+        self._eaten += size
+        call.eaten += size
+        if self._eaten >= WINDOW // 2:
+            self._out.append(window_update(0, self._eaten))
+            self._eaten = 0
+        if call.eaten >= WINDOW // 2:
+            self._out.append(window_update(call.stream, call.eaten))
+            call.eaten = 0
+        self._read(call, data)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, DataReceived):
@@ -399,24 +276,38 @@ class Connection(asyncio.Protocol):
 
     # Sending.
 
-    def small(self, call: Call, message: bytes) -> bool:
-        """Hand on a message that fits into one frame; False if there is no room for it now."""
-        if not self.writable or self._http.local_flow_control_window(call.stream) < len(message):
+    def small(self, call: Call, size: int, parts: Sequence[bytes]) -> bool:
+        """Hand on a message of so many bytes in one frame; False if it does not fit into one, or there is no room."""
+        if not self.writable or size > min(CHUNK, self._room(call)):
             return False
-        self._http.send_data(call.stream, message)
+        self._put(call, size, parts)
         return True
 
+    def _room(self, call: Call) -> int:
+        """How many bytes the client's windows allow."""
+        stream = self._http.streams.get(call.stream)
+        if stream is None:
+            return 0
+        return min(self._http.outbound_flow_control_window, stream.outbound_flow_control_window)
+
+    def _put(self, call: Call, size: int, parts: Sequence[bytes]) -> None:
+        """A DATA frame, behind what the library has to send, and out of its windows."""
+        http = self._http
+        http.outbound_flow_control_window -= size
+        http.streams[call.stream].outbound_flow_control_window -= size
+        self._out += (http.data_to_send(), data_head(call.stream, size), *parts)
+
     def drain(self, call: Call) -> None:
-        """Hand on what the client's windows and the transport's buffer allow, little at a time."""
+        """Hand on what the client's windows and the socket allow, little at a time."""
         if not call.pending():
             return
         moved = 0
         while self.writable and call.pending():
-            room = min(self._http.local_flow_control_window(call.stream), self._http.max_outbound_frame_size, CHUNK)
+            room = min(self._room(call), CHUNK)
             if room <= 0:
                 break
             part = call.take(room)
-            self._http.send_data(call.stream, part)
+            self._put(call, len(part), (part,))
             moved += len(part)
             if moved >= 2 * CHUNK:
                 self._write()
@@ -448,8 +339,8 @@ class Connection(asyncio.Protocol):
         call = self._calls.pop(stream, None)
         if call is not None:
             call.over()
-        if self._going and not self._calls and self._transport is not None:
-            self._transport.close()
+        if self._going and not self._calls and self._secured is not None:
+            self._secured.close()
 
     def flush(self) -> None:
         """Hand everything to the network; while what has come is read, that waits until all of it is read."""
@@ -457,9 +348,11 @@ class Connection(asyncio.Protocol):
             self._write()
 
     def _write(self) -> None:
-        data = self._http.data_to_send()
-        if data and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+        self._out.append(self._http.data_to_send())
+        data = b"".join(self._out)
+        self._out.clear()
+        if data and self._secured is not None:
+            self._secured.write(data)
 
     # For the server.
 
@@ -484,13 +377,13 @@ class Connection(asyncio.Protocol):
                 self.cut()
                 return
             self.flush()
-        if self.idle and self._transport is not None:
-            self._transport.close()
+        if self.idle and self._secured is not None:
+            self._secured.close()
 
     def cut(self) -> None:
         """End it now."""
-        if self._transport is not None:
-            self._transport.abort()
+        if self._secured is not None:
+            self._secured.abort()
 
 
 def _writable(call: Call) -> None:

@@ -7,6 +7,7 @@ bytes around each are made here (Protocol Buffers encoding: a tag, a length, the
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -22,6 +23,8 @@ from fairlead.xds.patch import PATCH, between
 
 _ONE, _TWO, _THREE, _FOUR, _FIVE, _SIX = (bytes([number << 3 | 2]) for number in range(1, 7))
 MAX_NODE_BYTES = 1 << 20
+_SHORT = 256
+"""Requests of at most so many bytes are acknowledgements mostly: very many proxies send the same few."""
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -88,6 +91,13 @@ def _sotw_resource(resource: Resource) -> list[bytes]:
     return [_TWO, _length(len(head) + len(body)), head, body]
 
 
+@lru_cache(4096)
+def _ends(version: str, type_url: str, nonce: str) -> tuple[bytes, bytes]:
+    """What stands before and after the resources of a response. Numbers of responses are much the same everywhere."""
+    head = _field(_ONE, version.encode()) if version else b""
+    return head, _field(_FOUR, type_url.encode()) + _field(_FIVE, nonce.encode())
+
+
 class Encoder:
     """Responses as serialised messages, in buffers to be sent one after the other.
 
@@ -104,15 +114,14 @@ class Encoder:
 
     def delta(self, response: Response) -> tuple[bytes, ...]:
         """A DeltaDiscoveryResponse."""
-        head = _field(_ONE, response.version.encode()) if response.version else b""
-        tail = [_field(_FOUR, response.type_url.encode()), _field(_FIVE, response.nonce.encode())]
-        tail += [_field(_SIX, name.encode()) for name in response.removed]
-        return head, self._shared(response, delta=True), b"".join(tail)
+        head, tail = _ends(response.version, response.type_url, response.nonce)
+        if response.removed:
+            tail += b"".join([_field(_SIX, name.encode()) for name in response.removed])
+        return head, self._shared(response, delta=True), tail
 
     def sotw(self, response: Response) -> tuple[bytes, ...]:
         """A DiscoveryResponse."""
-        head = _field(_ONE, response.version.encode())
-        tail = _field(_FOUR, response.type_url.encode()) + _field(_FIVE, response.nonce.encode())
+        head, tail = _ends(response.version, response.type_url, response.nonce)
         return head, self._shared(response, delta=False), tail
 
     def _shared(self, response: Response, *, delta: bool) -> bytes:
@@ -140,6 +149,10 @@ class Encoder:
 
 def decode_delta(data: bytes) -> tuple[DeltaRequest, Node | None]:
     """A DeltaDiscoveryRequest, and its node if it has one. Raises ProtocolError."""
+    return _short_delta(data) if len(data) <= _SHORT else _read_delta(data)
+
+
+def _read_delta(data: bytes) -> tuple[DeltaRequest, Node | None]:
     try:
         message = discovery_pb2.DeltaDiscoveryRequest.FromString(data)
     except DecodeError as error:
@@ -153,6 +166,9 @@ def decode_delta(data: bytes) -> tuple[DeltaRequest, Node | None]:
         message.error_detail.message if message.HasField("error_detail") else None,
     )
     return request, _node(message.node) if message.HasField("node") else None
+
+
+_short_delta = lru_cache(8192)(_read_delta)
 
 
 def decode_sotw(data: bytes) -> tuple[SotwRequest, Node | None]:
