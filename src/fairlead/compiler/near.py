@@ -56,7 +56,7 @@ def matters(r: Reader, _: str) -> Matters:
     for _key, policy in policies:
         found.extend(_settings_of(policy))
     found.extend(one.locality for _key, one in r.rows(HOSTS_NEAR, "") if one.locality is not None)
-    place = bool(found or policies or mesh.locality.distribute or mesh.baseline.outlier)
+    place = bool(found or policies or mesh.locality.distribute or mesh.locality.zone_aware or mesh.baseline.outlier)
     if place:
         found.append(mesh.locality)
     labels = frozenset(label for one in found for label in one.labels)
