@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from fairlead.compiler.clients import caller
 from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, groups_of, identities_of, stands_anywhere
-from fairlead.compiler.hosts import NameKey, PortKey, destination_name, host, host_keys, host_named, settings
+from fairlead.compiler.hosts import (
+    WHOLE,
+    ChunkKey,
+    NameKey,
+    PortKey,
+    chunks,
+    destination_name,
+    host,
+    host_keys,
+    host_named,
+    hosts_in,
+    settings,
+)
 from fairlead.compiler.inbound import InboundPort, inbound_ports
-from fairlead.compiler.near import Near, Placing, placing
+from fairlead.compiler.near import Near, Placing, placing, zones_setting
 from fairlead.compiler.outboundports import PRIVILEGED, bound_hosts
 from fairlead.compiler.policies import PolicyKey, above, effective, policy_for
 from fairlead.compiler.routes_hosts import http_ports
@@ -38,7 +51,7 @@ from fairlead.ir.protocol import Protocol
 from fairlead.ir.sidecar import Endpoint
 from fairlead.ir.traffic import Policy, Subset, TrafficPolicy
 from fairlead.ir.view import View
-from fairlead.model.launch import CaptureMode
+from fairlead.model.launch import Capture, CaptureMode
 
 
 class ClusterKey(NamedTuple):
@@ -73,6 +86,7 @@ class FixedKey(NamedTuple):
     name: str
     mode: CaptureMode
     netns: str = ""
+    transparent: bool = False
 
 
 _LOOPBACK_TIMEOUT = 1.0
@@ -114,12 +128,21 @@ def _near(r: Reader, key: OutboundKey, found: Host, said: Policy) -> Near | None
 
 @rule
 def outbound_keys(r: Reader, key: tuple[str, Pairs, bool, Near | None]) -> tuple[ClusterKey, ...]:
-    """Every outbound cluster of a client, in the order of hosts, ports and subsets."""
-    namespace, labels, by_name, place = key
+    """Every outbound cluster of a client, in the order of chunks of hosts, ports and subsets."""
+    namespace = key[0]
+    # What a Sidecar limits is one chunk, and those are added to which it leads.
+    at = (WHOLE,) if is_limited(namespace) else chunks(r, 0)
+    return tuple(chain.from_iterable(keys_in(r, (*key, chunk)) for chunk in at))
+
+
+@rule
+def keys_in(r: Reader, key: tuple[str, Pairs, bool, Near | None, str]) -> tuple[ClusterKey, ...]:
+    """Those of one chunk."""
+    namespace, labels, by_name, place, chunk = key
     found: list[ClusterKey] = []
     # A policy speaks to the clients of a namespace, whatever their Sidecars let them see.
     seen = special(r, namespace_of(namespace))
-    for at in reached(r, namespace):
+    for at in reached(r, namespace) if chunk == WHOLE else hosts_in(r, ChunkKey(namespace, 0, chunk)):
         near = seen.seen_by(at.hostname)
         found.extend(clusters_of(r, OutboundKey(near, labels if near else (), at, by_name, place)))
     return tuple(found)
@@ -231,6 +254,7 @@ def _plan(
         connect_timeout=mesh.connect_timeout,
         groups=groups,
         by_locality=placed is not None and placed.setting is not None and not placed.setting.zone_aware,
+        zones=zones_setting(r, found, said),
         dns_refresh=mesh.dns_refresh_rate,
         keepalive=mesh.tcp_keepalive,
         stat_name=outbound_stat_name(r, found, key.port, key.subset),
@@ -269,7 +293,7 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         described=described,
         connect_timeout=mesh.connect_timeout,
         endpoints=endpoints,
-        bind_address=_APPLICATION_BIND if view.capture.mode in ("redirect", "netns") and not socket else "",
+        bind_address=_application_bind(view.capture) if not socket else "",
         bind_netns="" if socket else view.capture.netns,
         stat_name=inbound_stat_name(r, view.namespace, port),
         keep_case=mesh.headers.keep_case,
@@ -295,7 +319,7 @@ def fixed_cluster(r: Reader, key: FixedKey) -> Resource:
     if key.name == names.BLACKHOLE_CLUSTER:
         return blackhole(key.name)
     mesh = settings(r)
-    bind = _APPLICATION_BIND if key.name == names.INBOUND_PASSTHROUGH_CLUSTER else ""
+    bind = _APPLICATION_BIND if key.name == names.INBOUND_PASSTHROUGH_CLUSTER and not key.transparent else ""
     plan = ClusterPlan(
         key.name,
         # An application that calls its proxy by address has no other destination than the proxy itself.
@@ -347,7 +371,7 @@ def fixed_keys(r: Reader, view: View) -> tuple[FixedKey, ...]:
         wanted.append(names.DYNAMIC_CLUSTER)
     if view.type == "sidecar" and mode in ("redirect", "netns"):
         wanted.append(names.INBOUND_PASSTHROUGH_CLUSTER)
-    return tuple(FixedKey(name, mode, view.capture.netns) for name in wanted)
+    return tuple(FixedKey(name, mode, view.capture.netns, view.capture.transparent) for name in wanted)
 
 
 @rule
@@ -356,6 +380,11 @@ def inbound_keys(r: Reader, view: View) -> tuple[tuple[View, InboundPort], ...]:
     if view.type != "sidecar":
         return ()
     return tuple((view, port) for port in inbound_ports(r, view))
+
+
+def _application_bind(capture: Capture) -> str:
+    """Where Envoy dials the application from; "" for the caller's own address, or any."""
+    return _APPLICATION_BIND if capture.mode in ("redirect", "netns") and not capture.transparent else ""
 
 
 def _policy(r: Reader, key: ClusterKey) -> tuple[TrafficPolicy | None, Subset | None]:

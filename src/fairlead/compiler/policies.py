@@ -70,12 +70,7 @@ def effective(r: Reader, policy: TrafficPolicy | None, subset: str, port: int, f
 
     A host may itself want that one client keeps one instance; a policy that says how to balance stands before that.
     """
-    mesh = settings(r)
-    said = above(mesh.baseline, effective_policy(policy, subset, port))
-    if mesh.locality.zone_aware and found.locality is None:
-        # Envoy is told of zones by the cluster, which takes it from the policy.
-        own = said.load_balancer or LoadBalancer()
-        said = replace(said, load_balancer=replace(own, locality=own.locality or mesh.locality))
+    said = above(settings(r).baseline, effective_policy(policy, subset, port))
     balancer = said.load_balancer or LoadBalancer()
     if not found.sticky or balancer.simple or balancer.hash is not None or balancer.utilization is not None:
         return said

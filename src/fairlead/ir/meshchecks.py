@@ -16,6 +16,7 @@ from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig
 from fairlead.ir.proxysettings import AT_START, duration_problems, is_certificates, start_problems, without_effect
 from fairlead.ir.proxystart import variable_problems
 from fairlead.model.diagnostic import Problem, Severity
+from fairlead.model.findings import doubtful
 from fairlead.model.path import ROOT, FieldPath
 from fairlead.model.syntax import export_problems, is_name_label, label_problems, port_problems, wrong_fqdn
 
@@ -93,7 +94,7 @@ def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator
         path = base / "zoneAwareLbSetting"
         yield from check_failover(path / "failover", config.zone_aware_lb_setting.failover)
         if config.locality_lb_setting is not None:
-            yield Problem(path, "only one of localityLbSetting and zoneAwareLbSetting can be set", remedy="Leave one.")
+            yield doubtful(path, "stands beside localityLbSetting, which does not count then", "Leave one.")
     yield from _tls_problems(base / "meshMTLS", config.mesh_mtls)
     yield from _tls_problems(base / "tlsDefaults", config.tls_defaults)
     if config.default_config is not None:

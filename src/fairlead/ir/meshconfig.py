@@ -194,6 +194,17 @@ def _keepalive(settings: KeepaliveSettings | None) -> TcpKeepalive | None:
     return TcpKeepalive(settings.probes, _seconds(settings.time, 0), _seconds(settings.interval, 0))
 
 
+def _locality(setting: LocalitySetting | None) -> LocalityLb:
+    if setting is None:
+        return LocalityLb()
+    return LocalityLb(
+        enabled=setting.enabled is not False,
+        distribute=tuple(Distribution(one.from_, tuple(sorted(one.to.items()))) for one in setting.distribute),
+        failover=tuple((one.from_, one.to) for one in setting.failover),
+        priority=setting.failover_priority,
+    )
+
+
 def _zones(setting: ZoneAwareSetting | None) -> LocalityLb | None:
     if setting is None:
         return None
@@ -204,17 +215,6 @@ def _zones(setting: ZoneAwareSetting | None) -> LocalityLb | None:
         forced=True,
         zone_aware=True,
         minimum=setting.min_cluster_size,
-    )
-
-
-def _locality(setting: LocalitySetting | None) -> LocalityLb:
-    if setting is None:
-        return LocalityLb()
-    return LocalityLb(
-        enabled=setting.enabled is not False,
-        distribute=tuple(Distribution(one.from_, tuple(sorted(one.to.items()))) for one in setting.distribute),
-        failover=tuple((one.from_, one.to) for one in setting.failover),
-        priority=setting.failover_priority,
     )
 
 

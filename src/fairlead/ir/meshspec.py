@@ -76,11 +76,11 @@ class LocalitySetting(Spec, frozen=True):
 
 
 class ZoneAwareSetting(Spec, frozen=True):
-    """Load balancing that stays in the caller's zone as far as it can (ZoneAwareLoadBalancerSetting)."""
+    """Calls stay in the caller's zone as far as its share of the instances goes (ZoneAwareLoadBalancerSetting)."""
 
     enabled: Annotated[bool | None, Meta(description="Default: true.")] = None
-    failover: tuple[Failover, ...] = ()
-    failover_priority: tuple[str, ...] = ()
+    failover: Annotated[tuple[Failover, ...], Meta(description="Which region takes over.")] = ()
+    failover_priority: Annotated[tuple[str, ...], Meta(description="Labels that order endpoints.")] = ()
     min_cluster_size: Annotated[
         Annotated[int, Meta(ge=0, le=4294967295)] | None,
         Meta(description="With fewer endpoints the zone does not matter."),
@@ -243,7 +243,7 @@ class MeshConfig(Spec, frozen=True):
     ] = ""
     locality_lb_setting: Annotated[LocalitySetting | None, Meta(description="Load balancing by locality.")] = None
     zone_aware_lb_setting: Annotated[
-        ZoneAwareSetting | None, Meta(description="Zone-aware load balancing; not together with localityLbSetting.")
+        ZoneAwareSetting | None, Meta(description="Zone-aware load balancing, instead of localityLbSetting.")
     ] = None
     dns_refresh_rate: Annotated[Duration, Meta(description="How often DNS hosts are looked up; default 60s.")] = ""
     h2_upgrade_policy: Annotated[
