@@ -81,6 +81,22 @@ def test_sockets(capture: Capture) -> None:
     assert not [name for name in catalog[LISTENER] if name.endswith(("_8080", "_9090", "_5432"))], "only there"
 
 
+def test_destination_subnets_mean_nothing_at_a_socket() -> None:
+    rules = """apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: db, namespace: shop}
+spec:
+  hosts: [db]
+  tcp: [{match: [{destinationSubnets: [10.96.0.0/16]}], route: [{destination: {host: cache}}]}]
+---
+"""
+    sidecar = "apiVersion: networking.istio.io/v1\nkind: Sidecar\n"
+    catalog = compiled(Capture("redirect"), (sidecar, rules + sidecar))
+    (only,) = listener(catalog, TCP).filter_chains
+    assert not only.HasField("filter_chain_match")
+    assert tcp_of(only).cluster == "outbound|6379||cache.shop.svc.cluster.local"
+
+
 def test_bytes_go_to_a_host_with_one_port() -> None:
     """Which of several is meant nobody says: the host is not reached, and that is told."""
     several = "[{name: tcp, port: 1}, {name: tcp-2, port: 2}]"

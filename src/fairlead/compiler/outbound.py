@@ -307,7 +307,9 @@ def _forwarded(r: Reader, at: At, found: tuple[_Entry, ...]) -> list[TcpChain]:
             r.report(_unserved(several, at, "it has several ports, and bytes at a socket do not say which is meant"))
         key = ChainsKey(at.caller, one.standing.host, called, one.standing.subnet, shared)
         for made in tcp_chains(r, key):
-            parts, kept = taken.free(made.matching, made)
+            # Who dials a socket dials no address: Istio leaves destination subnets out there.
+            wanted = made.matching if at.port else replace(made.matching, subnets=())
+            parts, kept = taken.free(wanted, made)
             out.extend(replace(made, matching=part) for part in parts)
             if kept is not None and not parts and not one.http:
                 served = host(r, one.standing.host)
