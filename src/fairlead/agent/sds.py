@@ -38,13 +38,13 @@ _SYSTEM_ROOTS = (
 log = logging.getLogger("sds")
 
 
-def secrets(identity: Identity) -> dict[str, discovery.Resource]:
-    """Both secrets as resources, versioned by content."""
+def secrets(identity: Identity, roots_beside: bytes = b"") -> dict[str, discovery.Resource]:
+    """Both secrets as resources, versioned by content; `roots_beside` are trusted beside the identity's own roots."""
     pair = secret_pb2.Secret(name=WORKLOAD)
     pair.tls_certificate.certificate_chain.inline_bytes = identity.chain
     pair.tls_certificate.private_key.inline_bytes = identity.key
     roots = secret_pb2.Secret(name=ROOTS)
-    roots.validation_context.trusted_ca.inline_bytes = identity.roots
+    roots.validation_context.trusted_ca.inline_bytes = identity.roots + roots_beside
     return {one.name: _resource(one) for one in (pair, roots)}
 
 
@@ -106,9 +106,13 @@ class _Stream:
 
 
 class SecretServer:
-    """The secret discovery service; `update` pushes a new identity to every open stream."""
+    """The secret discovery service; `update` pushes a new identity to every open stream.
 
-    def __init__(self) -> None:
+    `roots` are certificates (PEM) of which peers may come from, beside the mesh's own; no control plane may.
+    """
+
+    def __init__(self, roots: bytes = b"") -> None:
+        self._roots = roots
         self._secrets: dict[str, discovery.Resource] = {}
         self._streams: set[_Stream] = set()
         self.refusal = ""
@@ -121,7 +125,7 @@ class SecretServer:
 
     def update(self, identity: Identity) -> None:
         """Use a new identity."""
-        self._secrets = secrets(identity)
+        self._secrets = secrets(identity, self._roots)
         for stream in self._streams:
             stream.queue.put_nowait(None)
 
