@@ -168,6 +168,8 @@ def mesh_hosts(r: Reader, _: str) -> tuple[str, ...]:
     found.update(one.address.hostname for _name, one in said.loggers if one.address is not None)
     if said.tracer is not None:
         found.add(said.tracer.address.hostname)
+    if said.log_service is not None:
+        found.add(said.log_service.hostname)
     return tuple(sorted(found))
 
 
