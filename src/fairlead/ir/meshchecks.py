@@ -72,8 +72,10 @@ _UNUSED_MESH = {
     "config_sources": "Objects come from the API only.",
     "proxy_inbound_listen_port": "Inbound connections are redirected to 15006.",
     "proxy_listen_port": "Outbound connections are redirected to 15001.",
-    "service_scope_configs": "There is one cluster, and no ambient mode.",
-    "service_settings": "There is one cluster: every service is local to it.",
+    "compliance_policy": "Restrict TLS by meshMTLS and tlsDefaults.",
+    "service_entry_visibility": "Limit who sees hosts by exportTo, or defaultServiceExportTo.",
+    "service_scope_configs": "It is for ambient mode, which there is not: limit who sees services by exportTo.",
+    "service_settings": "Instances are one set, whatever their cluster: choose some by a subset with their labels.",
     "verify_certificate_at_client": "Servers are verified unless insecureSkipVerify says otherwise.",
     "hbone_idle_timeout": "There is no ambient mode.",
 }
