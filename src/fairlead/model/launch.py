@@ -9,8 +9,7 @@ import msgspec
 from fairlead.model.probe import Probe
 
 STATUS_PORT = 15020
-"""Where an agent serves readiness and metrics unless it is told otherwise (Istio's number)."""
-
+"""Where an agent says whether it is ready, and serves metrics, unless it is told otherwise (Istio's port)."""
 CaptureMode = Literal["redirect", "netns", "explicit", "none"]
 
 
