@@ -335,7 +335,7 @@ class ControlPlane:
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
                 *Explanations(self.store, self.feed, self.delivery, self.proxies, aside, places).routes(),
                 *places.routes(),
-                *check_routes(self.store, self.state.store, self.feed, self._findings),
+                *check_routes(self.store, self.state.store, self.feed, self._findings, self.fleet.skews),
                 *effects.routes(),
                 *Descriptions(self.store, self.feed, self.proxies).routes(),
                 *History(self.store, effects, admission, self.chronicle.timeline, places.of).routes(),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig, RemoteService, StatsMatcher, TLSSettings
 from fairlead.model.diagnostic import Problem, Severity
 from fairlead.model.duration import is_duration, parse_duration
-from fairlead.model.launch import Collector, ProxySettings, StatsInclusion
+from fairlead.model.launch import STATUS_PORT, Collector, ProxySettings, StatsInclusion
 from fairlead.model.path import FieldPath
 from fairlead.model.regex import regex_fault
 from fairlead.model.syntax import is_ip, port_problems
@@ -48,20 +48,24 @@ REASONS = {
     "discovery_address": "Agents are told by their node where the control plane is.",
     "discovery_refresh_delay": "Changes are pushed.",
     "envoy_metrics_service_address": "Use envoyMetricsService.",
+    "envoy_access_log_service": "Say it in MeshConfig's defaultConfig, for all proxies.",
+    "gateway_topology": "Say it in MeshConfig's defaultConfig, for all gateways.",
     "hold_application_until_proxy_starts": "An application is never started before its proxy has its configuration.",
     "image": "Agents start the Envoy that is installed with them.",
     "interception_mode": "A Process says it by `capture`.",
     "parent_shutdown_duration": "Envoy is not restarted while it runs.",
     "private_key_provider": "The installed Envoy has no such extension: keys are used by the processor.",
     "proxy_admin_port": "Envoy's admin interface is a Unix socket that only the agent's user can open.",
+    "proxy_headers": "Say it in MeshConfig's defaultConfig, for all proxies.",
     "proxy_bootstrap_template_path": "Change the bootstrap by an EnvoyFilter with applyTo: BOOTSTRAP.",
     "sds": "Keys and certificates always come by SDS.",
+    "tracing": "Have a Telemetry object choose the workload.",
+    "zipkin_address": "Have a Telemetry object choose the workload.",
     "stat_name_length": "Envoy's names of statistics have no limit any more.",
 }
 """Why fields have no effect, or what to use."""
 _REMEDY = "Remove it, or expect nothing of it."
 _CERTIFICATES = re.compile(r"-----BEGIN CERTIFICATE-----\s+(.*?)-----END CERTIFICATE-----", re.DOTALL)
-_STATUS_PORT = 15020
 _ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):(?P<port>\d{1,5})\Z", re.ASCII)
 
 
@@ -76,7 +80,7 @@ def settings_of(config: ProxyConfig) -> ProxySettings:
         extra_stat_tags=config.extra_stat_tags or None,
         stats_compression=config.stats_compression,
         runtime=config.runtime_values or None,
-        status_port=None if config.status_port == _STATUS_PORT else config.status_port,
+        status_port=None if config.status_port == STATUS_PORT else config.status_port,
         connection_limit=limit.global_downstream_connection_limit if limit is not None else None,
         metrics_service=_collector(config.envoy_metrics_service),
         statsd=config.statsd_udp_address or None,
