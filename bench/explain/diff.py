@@ -113,7 +113,6 @@ def main() -> None:
     row("explain: endpoints", explained(ENDPOINT, "outbound|80||HOST"))
     row("explain: the inbound listener", explained(LISTENER, "virtualInbound"))
     row("explain: all routes of a port", explained(ROUTE, "80"))
-    row("explain: all routes of a port, exact", explained(ROUTE, "80", exact=True), 1)
     row("affects: a VirtualService", affects)
     print(f"memory at most: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")
 

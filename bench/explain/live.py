@@ -141,7 +141,6 @@ def ask(options: argparse.Namespace, plane: Plane, fleets: Fleets, size: Size) -
         row("explain: endpoints", ping, options.runs, asked.explained("endpoints/*|HOST"))
         row("explain: a virtual host", ping, options.runs, asked.explained("routes/80/virtualHosts[HOST*]"))
         row("explain: all routes of the port", ping, 3, asked.explained("routes/80"))
-        row("explain: all routes of the port, exact", ping, 1, asked.explained("routes/80", exact=True))
         row("explain: the inbound listener", ping, options.runs, asked.explained("listeners/virtualInbound"))
         networking = "networking.istio.io"
         row("affects: a VirtualService", ping, options.runs, asked.affected(networking, "VirtualService", "v"))

@@ -365,7 +365,10 @@ class Store:
         """Where an object stood in a file when it was last applied from one."""
         with self._lock:
             found = self._database.place(ref)
-        return None if found is None else Place(ref, *found[:3], msgspec.json.decode(found[3], type=Marks))
+        if found is None:
+            return None
+        uid, generation, file, marks = found
+        return Place(ref, uid, generation, file, msgspec.json.decode(marks, type=Marks))
 
     # Following
 
