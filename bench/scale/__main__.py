@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from bench.scale import mesh
+from bench.scale import slopes as growth
 from bench.scale.fleets import Fleets, Roles, proxies
 from bench.scale.mesh import Size
 from bench.scale.plane import Plane, certificates, load
@@ -61,6 +62,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--misbehaving", type=float, default=0.01, help="share each that refuses, is slow, reconnects")
     parser.add_argument("--timeout", type=float, default=300, help="for all proxies to be in sync, seconds")
     parser.add_argument("--json", type=Path, default=Path("build/bench-scale.json"))
+    parser.add_argument("--slopes", action="store_true", help="how work grows instead: --slopes --help")
     parser.add_argument("--keep", action="store_true", help="leave the state directory and its log")
     return parser.parse_args()
 
@@ -161,6 +163,9 @@ def _changes(options: argparse.Namespace, bench: Bench, count: int) -> list[Row]
 
 def main() -> None:
     """Measure, print, write."""
+    if "--slopes" in sys.argv[1:]:
+        growth.main([one for one in sys.argv[1:] if one != "--slopes"])
+        return
     options = _arguments()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     found: dict[int, list[Row]] = {}

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from msgspec.structs import replace
 
 from fairlead.agent import files
-from fairlead.agent.bootstrap import bootstrap, node_id, patched
+from fairlead.agent.bootstrap import bootstrap, encode, node_id, patched
+from fairlead.agent.identity import Identity, further_roots
 from fairlead.agent.process import Lines, RotatingLog
+from fairlead.agent.proxy import Proxy
+from fairlead.agent.sds import secrets
+from fairlead.agent.status import takes_gzip
+from fairlead.ca.authority import open_authority
 from fairlead.cli.agent import agent
 from fairlead.envoy.messages import parse
-from fairlead.model.launch import AgentConfig, BootstrapPatch
+from fairlead.ir.proxysettings import settings_of
+from fairlead.ir.proxystart import read_annotation
+from fairlead.model.launch import AgentConfig, BootstrapPatch, ProxySettings
 
 GOOD = {
     "name": "web-0",
@@ -82,6 +92,98 @@ def test_bootstrap_is_patched_as_istio_does() -> None:
     assert made["bootstrap_extensions"] == [{"name": "only"}]
     assert patched(plain) == bootstrap(plain)
     assert patched(replace(plain, bootstrap=patches[2:4])) == bootstrap(plain)
+
+
+PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+SETTINGS = """
+statusPort: 15021
+drainDuration: 7s
+terminationDrainDuration: 4s
+fileFlushInterval: 250ms
+fileFlushMinSizeKb: 16
+extraStatTags: [tenant]
+proxyStatsMatcher:
+  {inclusionPrefixes: ["http.{pod_ip}_"], inclusionSuffixes: [cx_total], inclusionRegexps: [".*retry.*"]}
+runtimeValues: {envoy.reloadable_features.x: "false", re2.max_program_size.error_level: "", own.limit: "7"}
+connectionSettings: {globalDownstreamConnectionLimit: 500}
+envoyMetricsService: {address: "metrics.example:15000", tcpKeepalive: {time: 5s}, tlsSettings: {mode: %s}}
+statsdUdpAddress: 127.0.0.1:9125
+meshId: blue
+tracingServiceName: CANONICAL_NAME_AND_NAMESPACE
+"""
+
+
+@pytest.mark.parametrize("mode", ["DISABLE", "SIMPLE", "ISTIO_MUTUAL"])
+def test_real_envoy_starts_with_all_that_proxyconfig_says(tmp_path: Path, mode: str) -> None:
+    said, problems = read_annotation(SETTINGS % mode)
+    assert said is not None and not problems
+    config = AgentConfig(
+        **{**GOOD, "address": "127.66.0.9", "labels": {"app": "web"}, "directory": str(tmp_path)},
+        proxy=settings_of(said),
+    )
+    made = bootstrap(config)
+    stats, node = made["stats_config"], made["node"]
+    kept = stats["stats_matcher"]["inclusion_list"]["patterns"]
+    assert kept[-3:] == [{"prefix": "http.127.66.0.9_"}, {"suffix": "cx_total"}, {"safe_regex": {"regex": ".*retry.*"}}]
+    assert stats["stats_tags"][-1] == {"tag_name": "tenant", "regex": r"(tenant=\.=(.*?);\.)"}
+    layer = made["layered_runtime"]["layers"][0]["static_layer"]
+    assert layer == {"envoy.reloadable_features.x": False, "own.limit": "7"}
+    limit = made["overload_manager"]["resource_monitors"][0]["typed_config"]["max_active_downstream_connections"]
+    assert (limit, node["cluster"], node["metadata"]["MESH_ID"]) == (500, "web.shop", "blue")
+    proxy = Proxy(config)
+    options = " ".join(proxy._command())
+    assert "--drain-time-s 7 --file-flush-interval-msec 250 --file-flush-min-size-kb 16" in options
+    (tmp_path / "bootstrap.json").write_bytes(encode(made))
+    run = subprocess.run(
+        [*proxy._command(), "--mode", "validate"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("statsdUdpAddress: statsd:9125", "statsdUdpAddress"),
+        ("proxyStatsMatcher: {inclusionRegexps: ['(?=x)']}", "proxyStatsMatcher.inclusionRegexps[0]"),
+        ("extraStatTags: ['a b']", "extraStatTags[0]"),
+        ("caCertificatesPem: [nonsense]", "caCertificatesPem[0]"),
+        ("envoyMetricsService: {address: metrics}", "envoyMetricsService.address"),
+        ("envoyMetricsService: {address: 'm:1', tlsSettings: {mode: MUTUAL}}", "envoyMetricsService.tlsSettings"),
+        ("statusPort: 70000", "statusPort"),
+    ],
+)
+def test_what_envoy_would_not_start_with_is_refused(text: str, where: str) -> None:
+    said, problems = read_annotation(text)
+    assert said is None and [str(one.path) for one in problems] == [where]
+
+
+def test_further_roots_are_for_peers_only(tmp_path: Path) -> None:
+    root = open_authority(tmp_path / "ca", "cluster.local", lambda: datetime.now(UTC)).root_pem
+    given = ProxySettings(mesh_certificates=(root, PEM), ca_certificates=(root,))
+    roots = further_roots(given)
+    assert roots.count(b"BEGIN CERTIFICATE") == 1 and roots.decode().strip() == root.strip()
+    own = Identity(b"", b"", b"OWN", 0, 0, "1")
+    shown = secret_pb2.Secret.FromString(secrets(own, roots)["ROOTCA"].resource.value)
+    assert shown.validation_context.trusted_ca.inline_bytes == b"OWN" + roots and own.roots == b"OWN"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "taken"),
+    [
+        ("gzip", True),
+        ("br, GZIP;q=0.5", True),
+        ("", False),
+        ("gzip;q=0", False),
+        ("gzip;q=0.00, br", False),
+        ("br", False),
+    ],
+)
+def test_compression_is_for_those_who_take_it(accepted: str, taken: bool) -> None:
+    assert takes_gzip(accepted) is taken
 
 
 def test_log_is_bounded(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from envoy.service.discovery.v3 import discovery_pb2 as discovery
 
 from fairlead.agent import identity
 from fairlead.agent.identity import Identity, IdentityError
-from fairlead.agent.sds import SERVICE, SecretServer
+from fairlead.agent.sds import SERVICE, SecretServer, file_secret
+from fairlead.envoy.names import SYSTEM_ROOT
 from tests.agent.world import Authority
 
 NAME = "spiffe://cluster.local/ns/shop/sa/web"
@@ -92,3 +93,13 @@ def test_identity_is_kept_and_checked(tmp_path: Path) -> None:
     ):
         with pytest.raises(IdentityError, match=why):
             identity.accept(key, wanted, chain, b"")
+
+
+def test_the_authorities_of_the_host_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    roots = tmp_path / "roots.pem"
+    roots.write_text("x")
+    monkeypatch.setenv("SSL_CERT_FILE", str(roots))
+    found = file_secret(SYSTEM_ROOT)
+    assert found is not None
+    secret = secret_pb2.Secret.FromString(found.resource.value)
+    assert (secret.name, secret.validation_context.trusted_ca.filename) == ("file-root:system", str(roots))

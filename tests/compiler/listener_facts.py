@@ -277,7 +277,7 @@ def judged(listeners: Sequence[Listener], directory: Path) -> None:
 
 _KEPT = (
     *("Cluster.dns_refresh_rate", "Cluster.dns_jitter", "Cluster.respect_dns_ttl"),
-    *("Principal.metadata", "AuthorizationRequest.allowed_headers"),
+    "Principal.metadata",
 )
 """Deprecated in favour of newer fields. Istio sets them, and so do we, as EnvoyFilters and tools reach for them."""
 

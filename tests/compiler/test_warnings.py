@@ -25,15 +25,9 @@ from fairlead.model.yaml import parse_documents
 ROOT = Path(__file__).parents[2]
 SAMPLES = sorted((ROOT / "samples/shop").rglob("*.yaml"))
 TESTDATA = sorted((ROOT / "src/fairlead/kinds").glob("*/testdata/*.in.yaml"))
-KEPT = (
-    "dns_refresh_rate",
-    "dns_jitter",
-    "respect_dns_ttl",
-    "Principal.metadata",
-    "AuthorizationRequest.allowed_headers",
-)
+KEPT = ("dns_refresh_rate", "dns_jitter", "respect_dns_ttl", "Principal.metadata")
 """Deprecated fields that stay as in Istio: readers of its configuration, and EnvoyFilters, look at them (`type` of
-STRICT_DNS clusters, what RBAC asks of tokens, what authorizers see)."""
+STRICT_DNS clusters, what RBAC asks of tokens)."""
 
 WEB = pairs({"app": "web"})
 EXPLICIT = Capture("explicit", app_address="127.66.64.5", outbound_address="127.66.128.5")

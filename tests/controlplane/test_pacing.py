@@ -52,7 +52,7 @@ def test_the_first_change_goes_at_once(load: Load) -> None:
     assert (first, second) == (pytest.approx(1.0, abs=0.002), pytest.approx(4.0, abs=0.002))
 
 
-@pytest.mark.parametrize(("load", "apart"), [(SMALL, 0.02), (THOUSAND, 0.4), (FIVE_THOUSAND, 1.0)])
+@pytest.mark.parametrize(("load", "apart"), [(SMALL, 0.02), (THOUSAND, 0.5), (FIVE_THOUSAND, 2.0)])
 def test_while_changes_keep_coming_passes_are_as_far_apart_as_they_cost(load: Load, apart: float) -> None:
     made = passes(load, FLOOD, 7)
     gaps = [later - before for before, later in itertools.pairwise(made)]
@@ -64,7 +64,7 @@ def test_while_changes_keep_coming_passes_are_as_far_apart_as_they_cost(load: Lo
         assert load.pushing / steady[0] <= PUSH_SHARE * 1.1
 
 
-@pytest.mark.parametrize(("load", "wait"), [(SMALL, 0.025), (THOUSAND, 0.12), (FIVE_THOUSAND, 0.32)])
+@pytest.mark.parametrize(("load", "wait"), [(SMALL, 0.025), (THOUSAND, 0.12), (FIVE_THOUSAND, 0.22)])
 def test_when_changes_have_ended_the_last_waits_little(load: Load, wait: float) -> None:
     made = passes(load, FLOOD, 9)
     last = FLOOD[-1]

@@ -15,11 +15,14 @@ from fairlead.simulate.walk import Verdict, Walk
 from fairlead.simulate.walker import walk
 from tests.differential.calls import Call
 from tests.differential.logs import Line
+from tests.differential.reaching import SCRIPT
 from tests.differential.reality import Seen
 from tests.differential.topology import DOOR, PROXIED, SERVERS, WRITTEN, Workload
 
 _SHARE = re.compile(r"% to ([^\s,;]+)")
 """In the words of a step: a cluster among which requests are shared out."""
+_ASKED, _SCRIPT = "external authorization by ", f"filter {SCRIPT} "
+"""How doubts begin that are none here: it is known what authorizers answer, and that scripts do nothing."""
 _REASON = re.compile(r"\|.*(?=\})")
 """What OpenSSL and the kernel say of a connection that failed; the rest is Envoy's word for how it failed."""
 
@@ -89,8 +92,17 @@ class Simulation:
 
     def _compared(self, call: Call, seen: Seen, walked: Walk) -> Compared:
         verdict = walked.verdict
-        if verdict.undecided:
-            return Compared(undecided=verdict.undecided)
+        asked = [one.removeprefix(_ASKED) for one in verdict.undecided if one.startswith(_ASKED)]
+        left = [one for one in verdict.undecided if not one.startswith((_ASKED, _SCRIPT))]
+        if left:
+            return Compared(undecided=tuple(left))
+        if asked and _denied(walked):
+            # What comes after the authorizer does not count.
+            answer = ("status", "flags", "details")
+            said = (200 if call.request.protocol == "grpc" else 403, "UAEX", "ext_authz_denied")
+            line = next((one for one in (seen.first, seen.second) if one is not None and one.details == said[2]), None)
+            was = (seen.answer.status, flags(line.flags), line.details) if line is not None else (0, "", "")
+            return Compared({name: pair for name, *pair in zip(answer, said, was, strict=True) if pair[0] != pair[1]})
         found: dict[str, tuple[Any, Any]] = {}
         for name, said, was in (*self._pairs(call, verdict, seen), *_told(walked, seen)):
             if said != was:
@@ -111,7 +123,7 @@ class Simulation:
             made.append(("route", verdict.route, first.route or ""))
             if first.route or verdict.route:
                 made.append(("virtual host", verdict.virtual_host, first.host or ""))
-        catalog = self._catalog(call)
+        catalog = self.catalog(call)
         if not verdict.cluster or verdict.cluster in catalog[CLUSTER]:
             # Envoy does not name a cluster that it does not have.
             made.append(("cluster", verdict.cluster, first.cluster or ""))
@@ -129,7 +141,7 @@ class Simulation:
         made.append(("reached", verdict.reached, bool(seen.answer.instance)))
         return made
 
-    def _catalog(self, call: Call) -> Mapping[str, Mapping[str, Any]]:
+    def catalog(self, call: Call) -> Mapping[str, Mapping[str, Any]]:
         """What the first proxy has."""
         caller = call.caller
         if caller.kind == "workload":
@@ -139,6 +151,12 @@ class Simulation:
         else:
             one = next(one for one in PROXIED if one.address == call.request.host)
         return self.mesh.catalog(one.view(self._prefix))
+
+
+def _denied(walked: Walk) -> bool:
+    """Whether one of the authorizers that are asked lets nobody pass."""
+    asked = [step for step in walked.steps if step.stage == "external authorization"]
+    return any(origin.ref.name.startswith("denying-") for step in asked for origin in step.origins)
 
 
 def _told(walked: Walk, seen: Seen) -> list[tuple[str, Any, Any]]:

@@ -22,7 +22,9 @@ from tests.differential.topology import (
     PASS_PORT,
     SERVERS,
     SERVICES,
+    STICKY,
     TCP_PORT,
+    TLS_HOST,
     TLS_PORT,
     TOOL,
     WRITTEN,
@@ -98,6 +100,8 @@ class Asker:
                 found.append((name, self._one(values)))
         if self._maybe(0.05):
             found.append(("x-user", self._one(("bob", "alice, bob", "bob ", "bob,alice"))))
+        if self._maybe(0.3):
+            found.append((STICKY, self._one(("a", "b", "c"))))
         if self._maybe(0.1):
             found.append(("origin", self._one(("https://good.example", "https://bad.test"))))
         if self._maybe(0.05):
@@ -151,9 +155,9 @@ class Asker:
         if share < 0.7:
             return Call(who, self._to_service(caller.namespace))
         if share < 0.8:
-            host = self._one((OUTSIDE_HOST, "outside.example"))
-            authority = self._one(("", "", "outside.example:80"))
-            return Call(who, self._http(host=host, port=80, address=f"{WRITTEN}6.9", authority=authority))
+            host = self._one((OUTSIDE_HOST, OUTSIDE_HOST, TLS_HOST))
+            authority = self._one(("", "", f"{host}:80"))
+            return Call(who, self._http(host=host, port=80, address=virtual_addresses()[host], authority=authority))
         if share < 0.83:
             address = self._one((f"{WRITTEN}7.1", f"{WRITTEN}7.2", f"{WRITTEN}5.1"))
             host = self._one(("more.example", "made.example", "x.more.example"))
@@ -208,8 +212,9 @@ class Asker:
         sni = host.lower() if self._maybe(0.8) else self._one((*PUBLIC, "unknown.test"))
         port = self._one((TLS_PORT, TLS_PORT, TLS_PORT, PASS_PORT, PASS_PORT, HTTP_PORT))
         tls = self._maybe(0.95)
-        asked = self._http(host=host, port=port, address=DOOR.address, authority=host, tls=tls, sni=sni if tls else "")
-        return Call(who, asked)
+        shown = self._one(("", "", "valid", "valid", "invalid")) if tls else ""
+        at = {"host": host, "port": port, "address": DOOR.address, "authority": host}
+        return Call(who, self._http(**at, tls=tls, sni=sni if tls else "", certificate=shown))
 
     def _from_outside(self) -> Call:
         who = Caller("plaintext", address=f"{WRITTEN}9.{self._one((1, 2))}")

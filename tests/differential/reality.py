@@ -22,6 +22,7 @@ from fairlead.compiler.model import MeshModel
 from fairlead.compiler.publish import Catalog
 from fairlead.model.diagnostic import Severity
 from fairlead.model.manifest import Manifest
+from tests.differential import tokens
 from tests.differential.calls import Call, planned
 from tests.differential.logs import Line, Logs
 from tests.differential.proxies import Fleet
@@ -90,7 +91,7 @@ class Reality:
         self._fleet = Fleet(folder, sources, self.logs.said)
         self._standing: dict[str, Standing] = {}
         self._generation = 0
-        self._tls = {"http": _client("http/1.1"), "http2": _client("h2"), "grpc": _client("h2"), "tcp": _client()}
+        self._tls = _clients(folder)
         self._count = 0
 
     async def __aenter__(self) -> Reality:
@@ -132,7 +133,10 @@ class Reality:
 
         async def one(number: int, asked: Call) -> Answer:
             async with limit:
-                return await call(planned(asked, number, self.prefix, doors), self._tls[asked.request.protocol])
+                return await call(
+                    planned(asked, number, self.prefix, doors),
+                    self._tls[asked.request.protocol, asked.request.certificate],
+                )
 
         answers = await asyncio.gather(*(one(start + at, asked) for at, asked in enumerate(calls)))
         return await self._told(list(zip(range(start, start + len(calls)), calls, answers, strict=True)))
@@ -189,11 +193,26 @@ def complete(seen: Seen) -> bool:
     return seen.second.kind != "listener" or seen.second.details == "filter_chain_not_found"
 
 
-def _client(*alpn: str) -> ssl.SSLContext:
+def _clients(folder: Path) -> dict[tuple[str, str], ssl.SSLContext]:
+    """The clients' TLS, by what they speak in it and which certificate they show."""
+    pairs = {"valid": tokens.server_certificate(), "invalid": tokens.other_certificate()}
+    files: dict[str, Path | None] = {"": None}
+    for name, (certificate, key) in pairs.items():
+        path = folder / f"{name}.pem"
+        path.touch(0o600)
+        path.write_text(certificate + key)
+        files[name] = path
+    spoken = {"http": ("http/1.1",), "http2": ("h2",), "grpc": ("h2",), "tcp": ()}
+    return {(kind, name): _client(path, *alpn) for kind, alpn in spoken.items() for name, path in files.items()}
+
+
+def _client(shown: Path | None, *alpn: str) -> ssl.SSLContext:
     """TLS of applications and of clients outside; who the server is, is not what is tried."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.check_hostname = False
     made.verify_mode = ssl.CERT_NONE
+    if shown is not None:
+        made.load_cert_chain(shown)
     if alpn:
         made.set_alpn_protocols(list(alpn))
     return made

@@ -37,7 +37,7 @@ from fairlead.envoy import names
 from fairlead.envoy.pack import pack
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
 from tests.differential import tokens
-from tests.differential.topology import Workload
+from tests.differential.topology import DENIED, Workload
 
 _ORIGINAL_DST = "envoy.filters.listener.original_dst"
 _TLS = "envoy.transport_sockets.tls"
@@ -89,7 +89,7 @@ class Standing:
 
     def of(self, catalog: Catalog, stamp: str) -> tuple[dict[str, bytes], dict[str, bytes]]:
         """Clusters and listeners by name, serialised. Clusters change with `stamp`: connections are made anew."""
-        secrets = {**self._own}
+        secrets = {**self._own, names.SYSTEM_ROOT: _authorities()}
         for name, one in catalog[SECRET].items():
             secrets[name] = Secret.FromString(one.body)
         clusters = {
@@ -153,6 +153,13 @@ class Standing:
         for chain in chains:
             _stand(chain, name, routes, secrets)
         return made.SerializeToString(deterministic=True)
+
+
+def _authorities() -> Secret:
+    """What the host would trust: the applications' own certificate."""
+    made = Secret(name=names.SYSTEM_ROOT)
+    made.validation_context.trusted_ca.inline_string = tokens.server_certificate()[0]
+    return made
 
 
 def _service(one: Resource) -> str:
@@ -225,11 +232,12 @@ def _application(address: str, ports: tuple[int, ...]) -> dict[str, Any]:
     headers = {"x-saw-path": "%REQ(:PATH)%", "x-saw-host": "%REQ(:AUTHORITY)%", "x-saw-method": "%REQ(:METHOD)%"}
     told = [{"header": {"key": key, "value": value}} for key, value in {**headers, "x-instance": address}.items()]
     direct = {"match": {"prefix": "/"}, "direct_response": {"status": 200}, "response_headers_to_add": told}
+    denied = {"match": {"prefix": DENIED}, "direct_response": {"status": 403}}
     manager = {
         "@type": f"{types}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "application",
         "codec_type": "AUTO",
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [direct]}]},
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [denied, direct]}]},
         "http_filters": [
             {"name": "router", "typed_config": {"@type": f"{types}.http.router.v3.Router"}},
         ],

@@ -40,22 +40,33 @@ def token(claims: str, problem: str) -> str:
     return jwt.encode(body, key, algorithm="ES256", headers={"kid": "one"})
 
 
+_NAMES = ("*.example", "*.one.svc.cluster.local", "*.two.svc.cluster.local")
+
+
 @cache
 def server_certificate() -> tuple[str, str]:
     """A certificate for gateways and its key, PEM; it is its own authority."""
+    return _certificate(_SERVER)
+
+
+@cache
+def other_certificate() -> tuple[str, str]:
+    """A certificate of the same name, which nobody trusts, and its key."""
+    return _certificate(ec.generate_private_key(ec.SECP256R1()))
+
+
+def _certificate(own: ec.EllipticCurvePrivateKey) -> tuple[str, str]:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "differential")])
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
-        .public_key(_SERVER.public_key())
+        .public_key(own.public_key())
         .serial_number(7)
         .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
         .not_valid_after(datetime(2100, 1, 1, tzinfo=UTC))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("*.example")]), critical=False)
-        .sign(_SERVER, hashes.SHA256())
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in _NAMES]), critical=False)
+        .sign(own, hashes.SHA256())
     )
-    key = _SERVER.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    key = own.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return made.public_bytes(serialization.Encoding.PEM).decode(), key.decode()

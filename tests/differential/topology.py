@@ -69,6 +69,7 @@ class Workload(msgspec.Struct, frozen=True):
             addresses=(prefix + self.at,),
             workload_name=self.name,
             capture=capture,
+            locality=PLACES[0] if self.kind != "server" else "",
         )
 
 
@@ -114,7 +115,15 @@ SERVICES: dict[str, tuple[str, str, dict[str, str], tuple[tuple[str, int, int], 
     "back": ("one", "6.4", {"tier": "back"}, (("http", 28080, 28080), ("tcp-raw", 9001, 9000))),
     "none": ("two", "6.5", {"app": "nobody"}, (("http", 80, 28080),)),
 }
-OUTSIDE_HOST, WILD_HOST, TCP_HOST = "outside.example", "*.wild.example", "raw.example"
+OUTSIDE_HOST, WILD_HOST, TCP_HOST, TLS_HOST = "outside.example", "*.wild.example", "raw.example", "secure.example"
+GUARD_HOST = "guard.example"
+"""Where authorizers are asked, in the meshes that have some."""
+PLACES = ("east/a/1", "east/a/2", "east/b/1", "west/a/1")
+"""Localities; every client is at the first one."""
+STICKY = "x-sticky"
+"""The header that decides about instances; no route changes it."""
+DENIED = "/.denied"
+"""What applications answer with 403: authorizers are asked there that deny everything."""
 
 
 def fqdn(name: str) -> str:
@@ -163,6 +172,16 @@ def base() -> list[Json]:
             [{"name": "http", "number": 80, "protocol": "HTTP", "targetPort": 28080}],
             resolution="STATIC",
             addresses=[WRITTEN + "6.9"],
+            endpoints=[{"address": WRITTEN + "5.1"}],
+        )
+    )
+    made.append(
+        _entry(
+            "secure",
+            [TLS_HOST],
+            [{"name": "http", "number": 80, "protocol": "HTTP", "targetPort": 28080}],
+            resolution="STATIC",
+            addresses=[WRITTEN + "6.11"],
             endpoints=[{"address": WRITTEN + "5.1"}],
         )
     )

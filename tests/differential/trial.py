@@ -12,6 +12,7 @@ import msgspec
 
 from tests.differential.agreement import Simulation
 from tests.differential.calls import Asker, Call
+from tests.differential.hashing import astray
 from tests.differential.logs import known
 from tests.differential.meshes import Maker, credentials
 from tests.differential.proxies import RefusedError
@@ -67,6 +68,10 @@ async def tried(real: Reality, seed: str, documents: Sequence[Json], calls: Sequ
     simulation = Simulation(model, real.prefix)
     tally.meshes += 1
     seen = await real.ask(calls)
+    tally.disagreements.extend(
+        Disagreement(seed, tuple(documents), call, {"endpoint of one hash": (before, was)}, {})
+        for call, before, was in astray(simulation, documents, calls, seen)
+    )
     wrong: list[tuple[Call, Seen, dict[str, Any]]] = []
     for call, was in zip(calls, seen, strict=True):
         tally.pairs += 1

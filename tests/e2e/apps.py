@@ -47,6 +47,12 @@ class App:
             self._start(port, _Lines)
         return self
 
+    def serve_raw(self, *ports: int) -> App:
+        """Answer every line with `raw ` and its bytes, whatever they are."""
+        for port in ports:
+            self._start(port, _Raw)
+        return self
+
     def serve_greeting(self, *ports: int) -> App:
         """Speak first, as MySQL does: a greeting, then an echo of every line."""
         for port in ports:
@@ -164,6 +170,12 @@ class _Lines(socketserver.StreamRequestHandler):
         for line in self.rfile:
             app.seen.append({"instance": app.name, "line": line.decode().strip()})
             self.wfile.write(f"{app.name} {line.decode()}".encode())
+
+
+class _Raw(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        for line in self.rfile:
+            self.wfile.write(b"raw " + line)
 
 
 class _Greeting(_Lines):

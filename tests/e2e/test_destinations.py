@@ -167,6 +167,11 @@ def test_tls_origination_simple(world: World) -> None:
     wrong = f"{{mode: SIMPLE, caCertificates: {root}, sni: legacy.example, subjectAltNames: [other.example]}}"
     with world.mesh.config(originated(world, 19443, wrong)):
         assert world.client.get("legacy.example:18085").status == 503
+    # Without authorities of its own those of the host count, which do not know this one; the name decides too.
+    not_taken = "remote connection failure"
+    for more in ("", ", sni: legacy.example", ", caCertificates: system"):
+        with world.mesh.config(originated(world, 19443, f"{{mode: SIMPLE{more}}}")):
+            assert eventually(lambda: not_taken in world.client.get("legacy.example:18085").text, not_taken)
 
 
 def test_tls_origination_mutual(world: World) -> None:

@@ -16,12 +16,14 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.e2e.apps import App
+from tests.e2e.apps import App, free_port
 from tests.e2e.conftest import World
-from tests.e2e.mesh import eventually
+from tests.e2e.mesh import STATUS_PORT, eventually, request
+from tests.e2e.test_security import peer
 from tests.e2e.test_services import settings
 
 GRPC, SPEAKS = 18087, 19306
+REDIS, MONGO = 19379, 19017
 GRPC_WEB, EDGE = 18097, 18098
 SERVICES = f"""
 apiVersion: v1
@@ -32,6 +34,18 @@ spec:
   ports:
     - {{name: grpc, port: {GRPC}}}
     - {{name: mysql, port: {SPEAKS}}}
+    - {{name: redis, port: {REDIS}}}
+    - {{name: db, port: {MONGO}, appProtocol: mongo}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: headless, namespace: app}}
+spec:
+  clusterIP: None
+  selector: {{app: echo, version: v1}}
+  ports:
+    - {{name: redis, port: {REDIS + 100}, targetPort: {REDIS}}}
+    - {{name: mysql, port: {SPEAKS + 100}, targetPort: {SPEAKS}}}
 ---
 apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -74,7 +88,7 @@ def protocols(world: World) -> Iterator[World]:
     server = grpc.server(futures.ThreadPoolExecutor(2), (_Shout(),))
     server.add_insecure_port(f"{world.echo1.app}:{GRPC}")
     server.start()
-    app = App("speaks-first", world.echo1.app).serve_greeting(SPEAKS)
+    app = App("speaks-first", world.echo1.app).serve_greeting(SPEAKS).serve_raw(REDIS, MONGO)
     try:
         with world.mesh.config(SERVICES):
             yield world
@@ -137,19 +151,82 @@ def test_grpc_web_at_a_gateway_becomes_grpc(protocols: World) -> None:
     found = eventually(lambda: over_web(protocols, b"hello"))
     assert found[0] == b"HELLO"
     assert b"grpc-status:0" in found[128].replace(b" ", b"")
+    # One message each way, as the gateway and the sidecar of the server count them.
+    calls = 'destination_service_name="greeter"'
+    for at, reporter, label in (
+        (protocols.gateway.address, "source", calls),
+        (protocols.echo1.address, "destination", 'destination_workload="echo-1"'),
+    ):
+        page = request(at, STATUS_PORT, "/stats/prometheus").text.splitlines()
+        for family in ("istio_request_messages_total", "istio_response_messages_total"):
+            counted = [one for one in page if one.startswith(f'{family}{{reporter="{reporter}"') and label in one]
+            assert len(counted) == 1 and int(counted[0].rpartition(" ")[2]) >= 1, (family, counted)
 
 
-def test_a_server_may_speak_first(protocols: World) -> None:
+@pytest.mark.parametrize("port", [SPEAKS, SPEAKS + 100], ids=["service", "headless"])
+def test_a_server_may_speak_first(protocols: World, port: int) -> None:
     def greeted() -> str:
         with (
-            socket.create_connection((protocols.client.out, SPEAKS), timeout=5) as stream,
+            socket.create_connection((protocols.client.out, port), timeout=5) as stream,
             stream.makefile("rb") as got,
         ):
             greeting = got.readline().decode().strip()
             stream.sendall(b"select 1\n")
             return f"{greeting}; {got.readline().decode().strip()}"
 
-    assert eventually(greeted) == "welcome to speaks-first; speaks-first select 1"
+    with protocols.mesh.config(peer("default", "{mtls: {mode: STRICT}}")):
+        assert eventually(greeted) == "welcome to speaks-first; speaks-first select 1"
+
+
+@pytest.mark.parametrize(
+    ("port", "command"),
+    [
+        # As clients write them: neither ends as a line of HTTP would, and one is no text at all.
+        (REDIS, b"*1\r\n$4\r\nPING\r\n"),
+        (REDIS + 100, b"*1\r\n$4\r\nPING\r\n"),
+        (MONGO, b"\x10\x00\x00\x00\x01\x00\x00\x00\xff\xff\xff\xff\xd4\x07\x00\x00\n"),
+    ],
+    ids=["redis", "redis headless", "mongo"],
+)
+def test_databases_are_forwarded_as_they_speak(protocols: World, port: int, command: bytes) -> None:
+    def answered() -> bytes:
+        with socket.create_connection((protocols.client.out, port), timeout=5) as stream:
+            stream.sendall(command)
+            lines = command.splitlines(keepends=True)
+            return b"".join(_read(stream, len(b"raw " + one)) for one in lines)
+
+    with protocols.mesh.config(peer("default", "{mtls: {mode: STRICT}}")):
+        assert eventually(answered) == b"".join(b"raw " + one for one in command.splitlines(keepends=True))
+
+
+def _read(stream: socket.socket, size: int) -> bytes:
+    got = b""
+    while len(got) < size and (more := stream.recv(size - len(got))):
+        got += more
+    return got
+
+
+def test_another_name_for_a_host_inside_and_outside(protocols: World) -> None:
+    names = """
+apiVersion: v1
+kind: Service
+metadata: {name: %s, namespace: app}
+spec: {type: ExternalName, externalName: %s, ports: [{name: http, port: %d}]}
+"""
+    world, outside = protocols, free_port()
+    app = App("outside", "127.0.0.1").serve_http(outside)
+    inside = names % ("known", "echo.app.svc.cluster.local", 18080)
+    try:
+        with world.mesh.config(inside + "---\n" + names % ("outer", "localhost", outside)):
+            found = eventually(lambda: (one := world.client.get("known:18080", proxied=True)).status == 200 and one)
+            assert found.instance in ("echo-1", "echo-2")
+            assert "sa/echo" in found.body["headers"]["x-forwarded-client-cert"]
+            found = eventually(
+                lambda: (one := world.client.get(f"outer:{outside}", proxied=True)).status == 200 and one
+            )
+            assert found.instance == "outside" and "x-forwarded-client-cert" not in found.body["headers"]
+    finally:
+        app.close()
 
 
 def test_a_client_keeps_its_instance_where_the_service_says_so(protocols: World) -> None:

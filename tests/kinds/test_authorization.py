@@ -196,6 +196,7 @@ def test_all_that_can_be_said_of_an_authorizer() -> None:
         "transport_api_version": "V3",
         "status_on_error": {"code": "ServiceUnavailable"},
         "with_request_body": {"max_request_bytes": 10, "allow_partial_message": True, "pack_as_bytes": True},
+        "allowed_headers": names({"exact": "x-a"}, {"prefix": "x-"}, {"suffix": "-z"}),
         "http_service": {
             "path_prefix": "/check",
             "server_uri": {
@@ -203,10 +204,7 @@ def test_all_that_can_be_said_of_an_authorizer() -> None:
                 "cluster": "outbound|9000||authz.shop.svc.cluster.local",
                 "timeout": "2s",
             },
-            "authorization_request": {
-                "allowed_headers": names({"exact": "x-a"}, {"prefix": "x-"}, {"suffix": "-z"}),
-                "headers_to_add": [{"key": "x-a", "value": "1"}, {"key": "x-b", "value": "2"}],
-            },
+            "authorization_request": {"headers_to_add": [{"key": "x-a", "value": "1"}, {"key": "x-b", "value": "2"}]},
             "authorization_response": {
                 "allowed_upstream_headers": names({"exact": "x-user"}),
                 "allowed_client_headers": names({"exact": "x-why"}),

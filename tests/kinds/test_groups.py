@@ -10,8 +10,10 @@ from lowering import check, engine, inputs, read
 
 from fairlead.compiler.registry import registry
 from fairlead.ir.mesh import Mesh
+from fairlead.ir.meshconfig import read_mesh_config
 from fairlead.ir.proxystart import PROXY_STARTS, StartLayers, effective, layers_of
 from fairlead.model.group import entry_document, entry_name, owned_group
+from fairlead.model.launch import ProxySettings, StatsInclusion
 from fairlead.model.probe import Probe, TCPSocket
 
 
@@ -109,6 +111,28 @@ def test_the_narrowest_wins_and_variables_merge() -> None:
     assert effective(layers_of(Mesh(), (), "shop", {}), "") == effective(StartLayers(), "not: [valid")
 
 
+def test_settings_of_the_start_come_field_by_field_from_the_narrowest() -> None:
+    mesh = read_mesh_config(
+        """
+enablePrometheusMerge: false
+defaultConfig:
+  drainDuration: 20s
+  extraStatTags: [one]
+  proxyStatsMatcher: {inclusionPrefixes: [http.]}
+  statusPort: 15020
+"""
+    ).mesh
+    assert mesh is not None
+    found = effective(layers_of(mesh, (), "shop", {}), "extraStatTags: [two]\nterminationDrainDuration: 3s").settings
+    assert found == ProxySettings(
+        drain_seconds=20,
+        termination_seconds=3,
+        extra_stat_tags=("two",),
+        stats=StatsInclusion(("http.",)),
+        merge_metrics=False,
+    )
+
+
 def test_a_process_is_told_what_its_annotation_says_wrong() -> None:
     def found(text: str) -> list[tuple[str, str]]:
         meta = {"name": "web", "namespace": "shop", "annotations": {"proxy.istio.io/config": text}}
@@ -116,7 +140,9 @@ def test_a_process_is_told_what_its_annotation_says_wrong() -> None:
         return [(one.code, one.message) for one in registry().read({**document, "spec": {"command": ["true"]}})[1]]
 
     assert found("concurrency: 2\nproxyMetadata: {A: b}") == []
-    assert found("drainDuration: 5s") == [("FL0100", "drainDuration has no effect")]
+    assert found("drainDuration: 5s\nproxyStatsMatcher: {inclusionPrefixes: [http.]}") == []
+    assert found("configPath: /x") == [("FL0100", "configPath has no effect")]
+    assert found("drainDuration: 0s")[0][1] == "drainDuration: 0s is not between 1 s and 86400 s"
     assert found("concurency: 2")[0][0] == "FL0003"
     assert found("concurrency: -2")
     assert found("{")[0][0] == "FL3300"

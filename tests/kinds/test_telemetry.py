@@ -11,13 +11,14 @@ from lowering import check, inputs, read
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.registry import registry
 from fairlead.compiler.telemetry import merged_logs, merged_metrics, merged_tracing
+from fairlead.envoy.resource import LISTENER
 from fairlead.envoy.stats import MetricChange
 from fairlead.ir.observability import Observability
 from fairlead.ir.telemetry import TELEMETRY, Mode, TelemetryPolicy
 from fairlead.ir.view import View
 from fairlead.model.cel import check as check_cel
 from fairlead.model.cel import without_string
-from fairlead.model.launch import Capture
+from fairlead.model.launch import AppPort, Capture
 
 
 @pytest.mark.parametrize("path", inputs("telemetry"), ids=lambda path: path.stem)
@@ -95,6 +96,43 @@ kind: Telemetry
 metadata: {{name: a, namespace: default}}
 spec: {spec}
 """
+
+
+def test_a_metric_is_known_by_its_name_in_prometheus() -> None:
+    said = "{metrics: [{overrides: [{match: {customMetric: %s}, disabled: true}]}]}"
+    assert changes(said % "request_bytes") == (MetricChange("REQUEST_SIZE", disabled=True),)
+
+    def told(override: dict[str, Any]) -> list[str]:
+        head = {"apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry", "metadata": {"name": "a"}}
+        found = registry().read({**head, "spec": {"metrics": [{"overrides": [override]}]}})[1]
+        return [str(one.path).rpartition(".")[2] for one in found]
+
+    assert told({"match": {"customMetric": "requests_total"}, "disabled": True}) == []
+    assert told({"match": {"customMetric": "own_total"}, "disabled": True}) == ["customMetric"]
+    labels = {"tagOverrides": {"a": {"value": "request.host"}}}
+    assert told({"match": {"metric": "GRPC_REQUEST_MESSAGES"}, **labels}) == ["tagOverrides"]
+    assert told({"match": {"metric": "REQUEST_COUNT"}, **labels}) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "counted"),
+    [
+        ("{metrics: [{overrides: [{match: {metric: GRPC_REQUEST_MESSAGES}, disabled: true}]}]}", True),
+        (
+            "{metrics: [{overrides: [{match: {metric: GRPC_REQUEST_MESSAGES}, disabled: true},"
+            " {match: {customMetric: response_messages_total}, disabled: true}]}]}",
+            False,
+        ),
+        ("{metrics: [{overrides: [{disabled: true}]}]}", False),
+        ("{metrics: [{overrides: [{match: {mode: CLIENT}, disabled: true}]}]}", True),
+    ],
+)
+def test_messages_of_grpc_are_counted_or_not(spec: str, counted: bool) -> None:
+    model = MeshModel()
+    model.apply(read(TOLD.format(spec=spec)))
+    view = View("sidecar", "default", addresses=("127.66.0.9",), ports=(AppPort(8080, "grpc", "grpc"),))
+    inbound = model.compile(view)[LISTENER]["virtualInbound"]
+    assert (b"filters.http.grpc_stats" in inbound.body) == counted
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,28 @@ def test_istios_names_and_labels() -> None:
     assert "response_code" not in page[11]
 
 
+def test_messages_of_grpc_are_those_of_clusters() -> None:
+    name = 'envoy_cluster_grpc_%s_message_count{cluster_name="%s"} %d\n'
+    calls = (
+        ("request", "outbound|80|v1|web.shop.svc.cluster.local", 2),
+        ("request", "outbound|80|v2|web.shop.svc.cluster.local", 3),
+        ("request", "outbound|443||api.example.com", 4),
+        ("response", "inbound|8080||", 5),
+        ("request", "xds-grpc", 6),
+    )
+    page = istio_names(OWN, "".join(name % one for one in calls).encode()).decode()
+    found = [one for one in page.splitlines() if "_messages_total" in one]
+    assert [one.rpartition(" ")[2] for one in found] == ["counter", "5", "4", "counter", "5"]
+    web, api, own = found[1], found[2], found[4]
+    assert web.startswith('istio_request_messages_total{reporter="source",source_workload="reviews-v2"')
+    assert 'destination_service="web.shop.svc.cluster.local"' in web and 'destination_service_name="web"' in web
+    assert 'destination_service_namespace="shop"' in web and 'request_protocol="grpc"}' in web
+    assert 'destination_service_name="api.example.com",destination_service_namespace="unknown"' in api
+    assert own.startswith('istio_response_messages_total{reporter="destination",source_workload="unknown"')
+    assert 'destination_workload="reviews-v2"' in own and 'destination_service="unknown"' in own
+    assert istio_names(OWN, ENVOY).count(b"messages_total") == 0
+
+
 def test_whatever_peers_say_samples_stay_apart() -> None:
     said = ["-", "a", "a;b", "invalid:a", *(";".join(["unknown"] * n) for n in (1, 6, 7, 8)), "a|b;c", 'a\\"},b']
     lines = [b'envoy_istio_requests_total{labels="destination|-|-|-|http|200|-|-|%b"} 1' % one.encode() for one in said]

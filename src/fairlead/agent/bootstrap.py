@@ -11,10 +11,12 @@ from typing import Any
 import msgspec
 
 from fairlead import __version__
+from fairlead.agent import collectors
 from fairlead.envoy.names import LOCAL_CLUSTER
+from fairlead.envoy.peer import Workload
 from fairlead.ir.view import KNOWS_PEERS
 from fairlead.model.group import METADATA
-from fairlead.model.launch import AgentConfig, BootstrapPatch
+from fairlead.model.launch import AgentConfig, BootstrapPatch, StatsInclusion
 
 BOOTSTRAP_FILE = "bootstrap.json"
 ADMIN_SOCKET = "admin.sock"
@@ -26,7 +28,7 @@ _CONNECTIONS = f"{_TYPES}envoy.extensions.resource_monitors.downstream_connectio
 # Istio's tags, so that Envoy's own statistics read the same on boards made for Istio. Names with dots in them end with
 # a semicolon in statistics (`fairlead.envoy.names.stat_name`), which is no part of the tag.
 _TAGS = (
-    ("cluster_name", r"^cluster\.((outbound[^;]+|[^;.]+);?\.)"),
+    ("cluster_name", r"^cluster\.(([^;]+(?=;)|[^;.]+);?\.)"),
     ("tcp_prefix", r"^tcp\.((.*?)\.)\w+?$"),
     ("response_code", r"_rq(_(\d{3}))$"),
     ("response_code_class", r"_rq(_(\dxx))$"),
@@ -63,6 +65,8 @@ _KEPT_SUFFIXES = (
     "upstream_rq_timeout",
     "upstream_rq_pending_overflow",
     "upstream_rq_5xx",
+    "grpc.request_message_count",
+    "grpc.response_message_count",
     "membership_healthy",
     "membership_total",
 )
@@ -94,7 +98,7 @@ def metadata(config: AgentConfig) -> dict[str, Any]:
         "CLUSTER_ID": config.cluster_id,
         "NETWORK": config.network,
         "LOCALITY": config.locality,
-        "MESH_ID": config.trust_domain,
+        "MESH_ID": config.proxy.mesh_id or config.trust_domain,
         "INTERCEPTION_MODE": "REDIRECT" if captured else "NONE",
         "FAIRLEAD_CAPTURE": msgspec.to_builtins(config.capture),
         "FAIRLEAD_PORTS": msgspec.to_builtins(config.ports),
@@ -115,15 +119,15 @@ def bootstrap(config: AgentConfig) -> dict[str, Any]:
 
 
 def _common(config: AgentConfig) -> dict[str, Any]:
+    limit = config.proxy.connection_limit or MAX_CONNECTIONS
+    reported = collectors.sinks(config.proxy)
     return {
         "node": _node(config),
         "layered_runtime": {
             "layers": [
                 {
                     "name": "static",
-                    "static_layer": {
-                        "re2.max_program_size.error_level": 32768,
-                    },
+                    "static_layer": _runtime(config.proxy.runtime or {}),
                 },
                 {"name": "admin", "admin_layer": {}},
             ]
@@ -138,11 +142,12 @@ def _common(config: AgentConfig) -> dict[str, Any]:
             "resource_monitors": [
                 {
                     "name": "envoy.resource_monitors.global_downstream_max_connections",
-                    "typed_config": {"@type": _CONNECTIONS, "max_active_downstream_connections": MAX_CONNECTIONS},
+                    "typed_config": {"@type": _CONNECTIONS, "max_active_downstream_connections": limit},
                 }
             ]
         },
-        "stats_config": _stats(),
+        "stats_config": _stats(config),
+        **({"stats_sinks": reported} if reported else {}),
         "admin": {"address": {"pipe": {"path": ADMIN_SOCKET, "mode": 0o600}}},
         "dynamic_resources": {
             "lds_config": {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"},
@@ -154,7 +159,9 @@ def _common(config: AgentConfig) -> dict[str, Any]:
                 "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
             },
         },
-        "static_resources": {"clusters": [_agent_cluster("xds-grpc"), _agent_cluster("sds-grpc")]},
+        "static_resources": {
+            "clusters": [_agent_cluster("xds-grpc"), _agent_cluster("sds-grpc"), *collectors.clusters(config.proxy)]
+        },
     }
 
 
@@ -195,7 +202,7 @@ def _concerns(patch: BootstrapPatch, said: dict[str, Any]) -> bool:
 def _node(config: AgentConfig) -> dict[str, Any]:
     node: dict[str, Any] = {
         "id": node_id(config),
-        "cluster": f"{config.labels.get('app') or config.workload_name or config.name}.{config.namespace}",
+        "cluster": _cluster_name(config),
         "metadata": metadata(config),
     }
     if config.locality:
@@ -204,13 +211,37 @@ def _node(config: AgentConfig) -> dict[str, Any]:
     return node
 
 
-def _stats() -> dict[str, Any]:
-    patterns: list[dict[str, str]] = [{"prefix": text} for text in _KEPT_PREFIXES]
+def _cluster_name(config: AgentConfig) -> str:
+    """The node's cluster, as Istio names it: tracers take it as the service's name."""
+    settings, name = config.proxy, config.workload_name or config.name
+    if settings.service_cluster:
+        return settings.service_cluster
+    if settings.naming is None:
+        return f"{config.labels.get('app') or name}.{config.namespace}"
+    canonical = Workload.of(name, config.namespace, config.labels, "").canonical_service
+    return canonical if settings.naming == "CANONICAL_NAME_ONLY" else f"{canonical}.{config.namespace}"
+
+
+def _runtime(said: dict[str, str]) -> dict[str, Any]:
+    """Runtime values: "" takes a usual one away, and Envoy wants truth values as such."""
+    values: dict[str, Any] = {"re2.max_program_size.error_level": 32768}
+    for name, value in sorted(said.items()):
+        values[name] = {"true": True, "false": False}.get(value, value)
+    return {name: value for name, value in values.items() if value != ""}
+
+
+def _stats(config: AgentConfig) -> dict[str, Any]:
+    settings, wanted = config.proxy, config.proxy.stats or StatsInclusion()
+    patterns: list[dict[str, Any]] = [{"prefix": text} for text in _KEPT_PREFIXES]
     patterns += [{"suffix": text} for text in _KEPT_SUFFIXES]
     patterns += [{"contains": text} for text in _KEPT_CONTAINED]
+    for kind, texts in (("prefix", wanted.prefixes), ("suffix", wanted.suffixes), ("regex", wanted.regexps)):
+        for text in (one.replace("{pod_ip}", config.address) for one in texts if one):
+            patterns.append({"safe_regex": {"regex": text}} if kind == "regex" else {kind: text})
+    tags = (*_TAGS, *((name, rf"({name}=\.=(.*?);\.)") for name in settings.extra_stat_tags or ()))
     return {
         "use_all_default_tags": False,
-        "stats_tags": [{"tag_name": name, "regex": regex} for name, regex in _TAGS],
+        "stats_tags": [{"tag_name": name, "regex": regex} for name, regex in tags],
         "stats_matcher": {"inclusion_list": {"patterns": patterns}},
     }
 

@@ -52,6 +52,7 @@ class Response(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     content_type: str = "text/plain; charset=utf-8"
+    encoding: str = ""
 
     @staticmethod
     def text(status: int, text: str) -> Response:
@@ -145,6 +146,7 @@ def _head(response: Response) -> bytes:
         f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'Status')}",
         f"content-type: {response.content_type}",
         f"content-length: {len(response.body)}",
+        *((f"content-encoding: {response.encoding}", "vary: accept-encoding") if response.encoding else ()),
         "connection: close",
     )
     return "\r\n".join((*lines, "", "")).encode()

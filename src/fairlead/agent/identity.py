@@ -5,6 +5,7 @@ Key and chain share one file, so that they can never disagree.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,13 +15,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fairlead.agent.files import write_private
-from fairlead.model.launch import AgentConfig
+from fairlead.model.launch import AgentConfig, ProxySettings
 
 IDENTITY_FILE = "identity.pem"
 ROOTS_FILE = "roots.pem"
 BUNDLE_FILE = "bundle.pem"
 """The trust bundle that the control plane last gave; from then on it takes the place of the file of roots."""
 _MARK = b"-----BEGIN CERTIFICATE-----"
+
+
+log = logging.getLogger("identity")
 
 
 class IdentityError(Exception):
@@ -135,6 +139,17 @@ def save_bundle(directory: Path, bundle: bytes) -> None:
     if not _certificates(bundle):
         raise IdentityError("the control plane sent a trust bundle without a certificate")
     write_private(directory / BUNDLE_FILE, bundle)
+
+
+def further_roots(settings: ProxySettings) -> bytes:
+    """The roots (PEM) that peers may come from beside the mesh's own; Envoy would refuse all for one unreadable one."""
+    found: list[bytes] = []
+    for text in (*(settings.mesh_certificates or ()), *(settings.ca_certificates or ())):
+        certificates = _certificates(text.encode())
+        if not certificates:
+            log.error("a root certificate of the mesh's settings cannot be read: peers with it are refused")
+        found.extend(certificates)
+    return b"".join(b"\n" + one for one in dict.fromkeys(found))
 
 
 def _certificates(bundle: bytes) -> list[bytes]:

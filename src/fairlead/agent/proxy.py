@@ -73,7 +73,11 @@ class Proxy:
             began = loop.time()
             self._child = await process.start(
                 self._command(),
-                env={**os.environ, **self._config.proxy_env, **environment(self.workload)},
+                env={
+                    **os.environ,
+                    **self._config.proxy_env,
+                    **environment(self.workload, self._config.proxy.mesh_id or ""),
+                },
                 cwd=str(self._directory),
                 output=process.Lines(_forward),
             )
@@ -127,7 +131,8 @@ class Proxy:
         return Workload.of(config.workload_name or config.name, config.namespace, config.labels, config.cluster_id)
 
     def _command(self) -> tuple[str, ...]:
-        config = self._config
+        config, settings = self._config, self._config.proxy
+        flush, size = settings.flush_seconds, settings.flush_kilobytes
         return (
             self._binary,
             "--config-path",
@@ -144,7 +149,9 @@ class Proxy:
             "--log-format",
             _FORMAT,
             "--drain-time-s",
-            str(max(1, round(config.drain_seconds))),
+            str(max(1, round(config.drain_seconds if settings.drain_seconds is None else settings.drain_seconds))),
+            *(("--file-flush-interval-msec", str(max(1, round(flush * 1000)))) if flush is not None else ()),
+            *(("--file-flush-min-size-kb", str(size)) if size is not None else ()),
             "--drain-strategy",
             "immediate",
         )

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import ssl
 from collections.abc import AsyncIterator
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,24 +19,39 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
 
 from fairlead.agent.identity import Identity
-from fairlead.envoy.names import FILE_CERTIFICATE, FILE_ROOT
+from fairlead.envoy.names import FILE_CERTIFICATE, FILE_ROOT, SYSTEM_ROOT
 from fairlead.envoy.resource import SECRET
 
 WORKLOAD = "default"
 ROOTS = "ROOTCA"
 SERVICE = "envoy.service.secret.v3.SecretDiscoveryService"
 
+_SYSTEM_ROOTS = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Where Debian, Red Hat, SUSE and Alpine have it."""
+
 log = logging.getLogger("sds")
 
 
-def secrets(identity: Identity) -> dict[str, discovery.Resource]:
-    """Both secrets as resources, versioned by content."""
+def secrets(identity: Identity, roots_beside: bytes = b"") -> dict[str, discovery.Resource]:
+    """Both secrets as resources, versioned by content; `roots_beside` are trusted beside the identity's own roots."""
     pair = secret_pb2.Secret(name=WORKLOAD)
     pair.tls_certificate.certificate_chain.inline_bytes = identity.chain
     pair.tls_certificate.private_key.inline_bytes = identity.key
     roots = secret_pb2.Secret(name=ROOTS)
-    roots.validation_context.trusted_ca.inline_bytes = identity.roots
+    roots.validation_context.trusted_ca.inline_bytes = identity.roots + roots_beside
     return {one.name: _resource(one) for one in (pair, roots)}
+
+
+def system_roots() -> Path | None:
+    """The file of authorities that this host trusts, None if it has none: `SSL_CERT_FILE`, or where systems put it."""
+    given = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().openssl_cafile
+    return next((path for path in map(Path, (given, *_SYSTEM_ROOTS)) if path.is_file()), None)
 
 
 def file_secret(name: str) -> discovery.Resource | None:
@@ -48,6 +66,12 @@ def file_secret(name: str) -> discovery.Resource | None:
             return None
         secret.tls_certificate.certificate_chain.filename = certificate
         secret.tls_certificate.private_key.filename = key
+    elif name == SYSTEM_ROOT:
+        roots = system_roots()
+        if roots is None:
+            log.error("no certificates of authorities were found on this host: install ca-certificates")
+            return None
+        secret.validation_context.trusted_ca.filename = str(roots)
     elif name.startswith(FILE_ROOT) and name != FILE_ROOT:
         secret.validation_context.trusted_ca.filename = name.removeprefix(FILE_ROOT)
     else:
@@ -82,9 +106,13 @@ class _Stream:
 
 
 class SecretServer:
-    """The secret discovery service; `update` pushes a new identity to every open stream."""
+    """The secret discovery service; `update` pushes a new identity to every open stream.
 
-    def __init__(self) -> None:
+    `roots` are certificates (PEM) of which peers may come from, beside the mesh's own; no control plane may.
+    """
+
+    def __init__(self, roots: bytes = b"") -> None:
+        self._roots = roots
         self._secrets: dict[str, discovery.Resource] = {}
         self._streams: set[_Stream] = set()
         self.refusal = ""
@@ -97,7 +125,7 @@ class SecretServer:
 
     def update(self, identity: Identity) -> None:
         """Use a new identity."""
-        self._secrets = secrets(identity)
+        self._secrets = secrets(identity, self._roots)
         for stream in self._streams:
             stream.queue.put_nowait(None)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -37,6 +39,8 @@ _READABLE = (
     "/init_dump",
 )
 _WRITABLE = ("/logging", "/reset_counters", "/runtime_modify")
+
+_COMPRESSION = 1  # the page is read once: speed counts
 
 log = logging.getLogger("status")
 
@@ -79,7 +83,7 @@ class Status:
                 ready = await self.ready()
                 return Response.text(200, "ready") if ready else Response.text(503, "the proxy is not ready")
             case "/stats/prometheus" | "/metrics":
-                return Response(200, await self._metrics(), _PROMETHEUS)
+                return await self._page(request.headers.get("accept-encoding", ""))
             case _:
                 return Response.text(404, "paths: /healthz/ready, /stats/prometheus")
 
@@ -137,6 +141,14 @@ class Status:
             "draining": self.draining,
         }
 
+    async def _page(self, accepted: str) -> Response:
+        """The page of metrics, compressed for those who take that (ProxyConfig `statsCompression`)."""
+        body = await self._metrics()
+        if self._config.proxy.stats_compression is False or not takes_gzip(accepted):
+            return Response(200, body, _PROMETHEUS)
+        smaller = await asyncio.to_thread(gzip.compress, body, _COMPRESSION)
+        return Response(200, smaller, _PROMETHEUS, "gzip")
+
     async def _metrics(self) -> bytes:
         envoy, application = await asyncio.gather(self._envoy_metrics(), self._application_metrics())
         return page.merge(self._proxy.workload, envoy, self._own_metrics(), application)
@@ -150,6 +162,8 @@ class Status:
 
     async def _application_metrics(self) -> bytes:
         """The application's own page, if its environment says where it is (Istio's variable, set by injection)."""
+        if self._config.proxy.merge_metrics is False:
+            return b""
         try:
             said = json.loads(self._config.env.get(METRICS_ANNOTATION, "{}"))
             if str(said.get("scrape", "false")).lower() != "true":
@@ -188,3 +202,12 @@ class Status:
         return "".join(
             f"# TYPE fairlead_agent_{name} {kind}\nfairlead_agent_{name} {value:.15g}\n" for name, kind, value in values
         ).encode()
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding (RFC 9110, 12.5.3) names gzip, and not with the weight 0."""
+    for one in accepted.lower().split(","):
+        name, _, weight = one.partition(";")
+        if name.strip() in ("gzip", "x-gzip"):
+            return not re.fullmatch(r"q=0(\.0{0,3})?", weight.strip())
+    return False

@@ -102,6 +102,8 @@ class Api:
         self._resources = Resources(admission, self.hub, token_issuer, clock)
         app = Starlette(
             routes=[
+                # Routes are tried in turn, and nearly all requests are for these.
+                Route("/api{path:path}", self._answer(self._api), methods=_METHODS),
                 Route("/version", self._answer(self._version)),
                 *(Route(path, self._health) for path in ("/healthz", "/livez", "/readyz")),
                 Route("/openapi/v2", self._answer(self._openapi_v2)),

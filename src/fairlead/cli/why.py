@@ -23,6 +23,13 @@ Json = dict[str, Any]
 @click.option("-X", "--request", "method", default="GET", show_default=True, help="The method.")
 @click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header (repeatable).")
 @click.option("--sni", default="", help="Server name of the application's own TLS. Default: the URL's host.")
+@click.option(
+    "--client-certificate",
+    "certificate",
+    type=click.Choice(["valid", "invalid"]),
+    default=None,
+    help="What the application's own TLS shows.",
+)
 @click.option("--user", default="", metavar="ID", help="User or group of the caller's application, for capture rules.")
 @click.option("--gateway", default="", metavar="NAME[.NS]", help="Through this gateway (--from internet).")
 @click.option("--jwt-claims", default="", metavar="JSON", help="Claims of a valid token in the Authorization header.")
@@ -98,6 +105,7 @@ def _asked(given: Json) -> Json:
             sni=given["sni"],
             claims=claims,
             problem=problem,
+            certificate=given["certificate"] or "",
         )
         caller = asked.caller_of(given["caller"], given["gateway"], given["user"])
     except ValueError as error:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from fairlead.compiler.clients import caller
 from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, groups_of, identities_of, stands_anywhere
-from fairlead.compiler.hosts import NameKey, PortKey, destination_name, host, host_keys, host_named, settings
+from fairlead.compiler.hosts import (
+    WHOLE,
+    ChunkKey,
+    NameKey,
+    PortKey,
+    chunks,
+    destination_name,
+    host,
+    host_keys,
+    host_named,
+    hosts_in,
+    settings,
+)
 from fairlead.compiler.inbound import InboundPort, inbound_ports
 from fairlead.compiler.near import Near, Placing, placing
 from fairlead.compiler.outboundports import PRIVILEGED, bound_hosts
@@ -114,12 +127,21 @@ def _near(r: Reader, key: OutboundKey, found: Host, said: Policy) -> Near | None
 
 @rule
 def outbound_keys(r: Reader, key: tuple[str, Pairs, bool, Near | None]) -> tuple[ClusterKey, ...]:
-    """Every outbound cluster of a client, in the order of hosts, ports and subsets."""
-    namespace, labels, by_name, place = key
+    """Every outbound cluster of a client, in the order of chunks of hosts, ports and subsets."""
+    namespace = key[0]
+    # What a Sidecar limits is one chunk, and those are added to which it leads.
+    at = (WHOLE,) if is_limited(namespace) else chunks(r, 0)
+    return tuple(chain.from_iterable(keys_in(r, (*key, chunk)) for chunk in at))
+
+
+@rule
+def keys_in(r: Reader, key: tuple[str, Pairs, bool, Near | None, str]) -> tuple[ClusterKey, ...]:
+    """Those of one chunk."""
+    namespace, labels, by_name, place, chunk = key
     found: list[ClusterKey] = []
     # A policy speaks to the clients of a namespace, whatever their Sidecars let them see.
     seen = special(r, namespace_of(namespace))
-    for at in reached(r, namespace):
+    for at in reached(r, namespace) if chunk == WHOLE else hosts_in(r, ChunkKey(namespace, 0, chunk)):
         near = seen.seen_by(at.hostname)
         found.extend(clusters_of(r, OutboundKey(near, labels if near else (), at, by_name, place)))
     return tuple(found)

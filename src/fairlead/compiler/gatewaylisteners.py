@@ -12,7 +12,7 @@ from fairlead.compiler.clients import client
 from fairlead.compiler.filters import FilterKey, filters
 from fairlead.compiler.gateways import BoundServer, GatewaysKey, merged_servers, parses_http, serves_http3
 from fairlead.compiler.hosts import settings
-from fairlead.compiler.loggers import listener_loggers, loggers, trace
+from fairlead.compiler.loggers import counts_grpc, listener_loggers, loggers, trace
 from fairlead.compiler.outboundports import ANYWHERE, Caller
 from fairlead.compiler.outboundtcp import rule_target
 from fairlead.envoy import names
@@ -160,6 +160,7 @@ def _http(r: Reader, view: View, name: str, bound: BoundServer, *, http3: bool =
         routes=bound.route_name,
         filters=filters(r, FilterKey(Stage.HTTP_FILTERS, scope)),
         forward=bool(r.find(HOSTS_LOOKED_UP, "")),
+        counts_grpc=counts_grpc(r, scope),
         grpc_web=bound.server.protocol is Protocol.GRPC_WEB,
         trace=trace(r, scope),
         http3=http3,

@@ -17,7 +17,7 @@ from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from fairlead.compiler.filters import FilterKey, filters
 from fairlead.compiler.hosts import settings
 from fairlead.compiler.inboundports import InboundPort, inbound_ports
-from fairlead.compiler.loggers import listener_loggers, loggers, trace
+from fairlead.compiler.loggers import counts_grpc, listener_loggers, loggers, trace
 from fairlead.compiler.mtls import Mode, workload_mtls
 from fairlead.compiler.statnames import inbound_stat_name
 from fairlead.envoy import names
@@ -247,6 +247,7 @@ def _http(r: Reader, view: View, target: _Target, counted: tuple[AccessLog, ...]
         stat_prefix=(names.stat_name(target.cluster) if port is None else inbound_stat_prefix(target.name(http=True))),
         routes=InboundRoute(target.cluster, called, f"{hostname}:{called}/*"),
         filters=filters(r, FilterKey(Stage.HTTP_FILTERS, scope)),
+        counts_grpc=counts_grpc(r, scope),
         grpc_web=port is not None and port.protocol is Protocol.GRPC_WEB,
         http2=port is not None and port.protocol.is_http2,
         trace=trace(r, scope),

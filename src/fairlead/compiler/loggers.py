@@ -12,7 +12,14 @@ from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from fairlead.compiler.hosts import settings
 from fairlead.compiler.telemetry import log_targets, metric_changes, trace
 from fairlead.envoy.accesslog import access_logs, listener_access_logs
-from fairlead.envoy.stats import MetricChange, Reporter, reporter_of, stats_access_log, tcp_stats_access_log
+from fairlead.envoy.stats import (
+    MetricChange,
+    Reporter,
+    counts_messages,
+    reporter_of,
+    stats_access_log,
+    tcp_stats_access_log,
+)
 from fairlead.inc import Reader
 from fairlead.ir.filters import FilterScope
 
@@ -25,6 +32,12 @@ def loggers(r: Reader, scope: FilterScope, *, tunnels: bool = True) -> tuple[Acc
     changes = metric_changes(r, scope)
     counting = _counting(reporter_of(scope.direction), scope.tcp, tunnels, changes) if changes is not None else ()
     return (*counting, *access_logs(settings(r), log_targets(r, scope), tcp=scope.tcp))
+
+
+def counts_grpc(r: Reader, scope: FilterScope) -> bool:
+    """Whether a chain counts messages of gRPC."""
+    changes = metric_changes(r, scope)
+    return changes is not None and counts_messages(changes)
 
 
 def listener_loggers(r: Reader, scope: FilterScope) -> tuple[AccessLog, ...]:
@@ -43,4 +56,4 @@ def _counting(reporter: Reporter, tcp: bool, tunnels: bool, changes: tuple[Metri
     return tuple(stats_access_log(reporter, tunnels=tunnels, changes=changes))
 
 
-__all__ = ["listener_loggers", "loggers", "trace"]
+__all__ = ["counts_grpc", "listener_loggers", "loggers", "trace"]

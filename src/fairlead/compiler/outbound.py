@@ -14,7 +14,7 @@ from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from msgspec.structs import replace
 
 from fairlead.compiler.hosts import PortKey, host, settings
-from fairlead.compiler.loggers import listener_loggers, loggers, trace
+from fairlead.compiler.loggers import counts_grpc, listener_loggers, loggers, trace
 from fairlead.compiler.outboundports import (
     ANYWHERE,
     PRIVILEGED,
@@ -224,6 +224,7 @@ def _unknown_http(r: Reader, key: VirtualKey, found: Unknown) -> NetworkFilter:
         UnknownRoute(names.ALLOW_ANY, unknown_route(found)),
         key.http_filters,
         forward=True,
+        counts_grpc=counts_grpc(r, scope),
         trace=trace(r, scope),
     )
     return connection_manager(http, settings(r), loggers(r, scope))
@@ -235,6 +236,7 @@ def http_proxy_listener(r: Reader, key: tuple[OutboundKey, str]) -> Resource:
     wanted, netns = key
     at = wanted.at
     name = names.listener(at.address, at.port)
+    scope = _scope(at.caller, at.port, tcp=False)
     http = Http(
         "outbound",
         outbound_stat_prefix(name),
@@ -243,9 +245,10 @@ def http_proxy_listener(r: Reader, key: tuple[OutboundKey, str]) -> Resource:
         proxy=True,
         on_demand=at.caller.on_demand,
         forward=bool(at.caller.bind) or _is_dynamic(r, at),
-        trace=trace(r, _scope(at.caller, at.port, tcp=False)),
+        counts_grpc=counts_grpc(r, scope),
+        trace=trace(r, scope),
     )
-    manager = connection_manager(http, settings(r), loggers(r, _scope(at.caller, at.port, tcp=False), tunnels=False))
+    manager = connection_manager(http, settings(r), loggers(r, scope, tunnels=False))
     shape = Shape(name, Socket(at.address, at.port, netns), "outbound")
     return build(shape, [chain(_EVERYTHING, [manager])])
 
@@ -285,17 +288,19 @@ def _forwarded(r: Reader, at: At, found: tuple[_Entry, ...]) -> list[TcpChain]:
 
 def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:
     at = key.at
+    scope = _scope(at.caller, at.port, tcp=False)
     http = Http(
         "outbound",
         outbound_stat_prefix(names.listener(at.address, at.port)),
         route,
         key.http_filters,
         on_demand=at.caller.on_demand,
+        counts_grpc=counts_grpc(r, scope),
         grpc_web=any(one.standing.protocol is Protocol.GRPC_WEB for one in entries(r, at)),
         forward=_is_dynamic(r, at) or any(one.standing.looked_up for one in entries(r, at)),
-        trace=trace(r, _scope(at.caller, at.port, tcp=False)),
+        trace=trace(r, scope),
     )
-    return connection_manager(http, settings(r), loggers(r, _scope(at.caller, at.port, tcp=False)))
+    return connection_manager(http, settings(r), loggers(r, scope))
 
 
 def _tcp(r: Reader, key: OutboundKey, target: TcpTarget) -> list[NetworkFilter]:

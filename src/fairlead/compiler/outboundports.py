@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, stands_anywhere
-from fairlead.compiler.hosts import ChunkKey, PortKey, chunks_seen, host, host_keys, hosts_in, hosts_on_port
+from fairlead.compiler.hosts import ChunkKey, PortKey, chunks_seen, host, hosts_in, hosts_on_port
 from fairlead.compiler.sidecars import bound_address, on_port, scopes_of
 from fairlead.inc import Reader, rule
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
@@ -136,7 +136,14 @@ def called_ports(r: Reader, client_namespace: str) -> tuple[int, ...]:
         return tuple(
             sorted((on_all - special) | {port for port, one in scopes if port and hosts_on_port(r, PortKey(one, port))})
         )
-    return tuple(sorted({port for at in host_keys(r, client_namespace) for port in ports_of(r, at)}))
+    at = chunks_seen(r, client_namespace, 0)
+    return tuple(sorted({port for chunk in at for port in ports_in(r, ChunkKey(client_namespace, 0, chunk))}))
+
+
+@rule
+def ports_in(r: Reader, key: ChunkKey) -> tuple[int, ...]:
+    """The port numbers of the hosts of a chunk, in order."""
+    return tuple(sorted({port for at in hosts_in(r, key) for port in ports_of(r, at)}))
 
 
 @rule

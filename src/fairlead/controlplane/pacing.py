@@ -12,11 +12,11 @@ SHORTEST = 0.02
 """The least time between two passes."""
 PASS_SHARE = 0.25
 """The most of the processor that passes have while changes keep coming."""
-PUSH_SHARE = 0.5
+PUSH_SHARE = 0.4
 """And pushes with their answers."""
-LONGEST = 1.0
+LONGEST = 2.0
 """No change waits longer than this, whatever the load is."""
-QUIET, LONGEST_QUIET = 0.2, 0.25
+QUIET, LONGEST_QUIET = 0.2, 0.15
 """Changes have ended when none came for this part of what the last pushes took, or for so long."""
 
 

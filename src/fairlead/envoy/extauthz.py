@@ -128,6 +128,7 @@ def _http(authorizer: Authorizer) -> http_pb2.ExtAuthz:
         made.grpc_service.CopyFrom(_grpc(authorizer))
     else:
         made.http_service.CopyFrom(_http_service(authorizer, authorizer.http))
+        _headers(made.allowed_headers, authorizer.http.seen_headers)
     return made
 
 
@@ -139,8 +140,6 @@ def _http_service(authorizer: Authorizer, check: HttpCheck) -> http_pb2.HttpServ
         ),
     )
     asked, answered = made.authorization_request, made.authorization_response
-    # Istio's field, though Envoy has a newer one: patches (EnvoyFilter) and tools look for it here.
-    _headers(asked.allowed_headers, check.seen_headers)  # pyright: ignore[reportDeprecated]
     asked.headers_to_add.extend(HeaderValue(key=key, value=value) for key, value in check.added_headers)
     _headers(answered.allowed_upstream_headers, check.upstream_headers)
     _headers(answered.allowed_client_headers, check.denied_headers)

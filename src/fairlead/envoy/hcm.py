@@ -85,6 +85,8 @@ class Http(msgspec.Struct, frozen=True):
     routes: str | InboundRoute | UnknownRoute
     filters: tuple[Filter, ...] = ()
     grpc_web: bool = False
+    counts_grpc: bool = True
+    """Whether messages of gRPC are counted, for each cluster."""
     http2: bool = False
     proxy: bool = False
     """Whether clients use this as their HTTP proxy: absolute URLs and CONNECT."""
@@ -167,8 +169,9 @@ def _filters(http: Http, *, debug: bool) -> list[HttpFilter]:
     made += [_added(one) for one in http.filters]
     if http.grpc_web:
         made.append(HttpFilter(name="envoy.filters.http.grpc_web", typed_config=pack(GrpcWeb())))
-    counts = GrpcStats(emit_filter_state=True, stats_for_all_methods=_FALSE)
-    made.append(HttpFilter(name="envoy.filters.http.grpc_stats", typed_config=pack(counts)))
+    if http.counts_grpc:
+        counts = GrpcStats(emit_filter_state=True, stats_for_all_methods=_FALSE)
+        made.append(HttpFilter(name="envoy.filters.http.grpc_stats", typed_config=pack(counts)))
     made.append(HttpFilter(name=FAULT_FILTER, typed_config=pack(HTTPFault())))
     made.append(HttpFilter(name=CORS_FILTER, typed_config=pack(Cors())))
     if http.forward:

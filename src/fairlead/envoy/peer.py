@@ -81,13 +81,13 @@ TRACE_TAGS = (
 """Istio's tags of spans, and the variables of Envoy's environment that fill them."""
 
 
-def environment(own: Workload) -> dict[str, str]:
+def environment(own: Workload, mesh_id: str = "") -> dict[str, str]:
     """The variables with which Envoy is started.
 
     Tracers of OpenTelemetry and Datadog take the service's name, `APP.NAMESPACE` as the node's, from their own.
     """
     service = f"{own.app or own.name}.{own.namespace}"
-    values = (own.canonical_revision, own.canonical_service, own.cluster, "", own.namespace)
+    values = (own.canonical_revision, own.canonical_service, own.cluster, mesh_id, own.namespace)
     said = {variable: value for (_, variable), value in zip(TRACE_TAGS, values, strict=True) if value}
     return {
         **said,

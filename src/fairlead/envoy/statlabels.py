@@ -52,6 +52,13 @@ LABELS = (
     "response_flags",
     "connection_security_policy",
 )
+REQUEST_MESSAGES = "istio_request_messages_total"
+RESPONSE_MESSAGES = "istio_response_messages_total"
+MESSAGES = {
+    "grpc_request_message_count": REQUEST_MESSAGES,
+    "grpc_response_message_count": RESPONSE_MESSAGES,
+}
+"""Envoy's counters of a cluster's gRPC messages, and what Istio calls them."""
 HTTP_ONLY = frozenset(("response_code", "grpc_response_status"))
 _PEER_NAMES = (
     "workload",

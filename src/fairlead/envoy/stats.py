@@ -60,8 +60,12 @@ METRICS = {
     TCP_CLOSED: "TCP_CLOSED_CONNECTIONS",
     TCP_SENT: "TCP_SENT_BYTES",
     TCP_RECEIVED: "TCP_RECEIVED_BYTES",
+    statlabels.REQUEST_MESSAGES: "GRPC_REQUEST_MESSAGES",
+    statlabels.RESPONSE_MESSAGES: "GRPC_RESPONSE_MESSAGES",
 }
 """The metrics, and how the Telemetry API calls them."""
+METRIC_NAMES = {name.removeprefix("istio_"): metric for name, metric in METRICS.items()}
+"""What Prometheus calls them, as Istio's `customMetric` names them: without the prefix."""
 
 
 def reporter_of(direction: str) -> Reporter:
@@ -112,6 +116,14 @@ class MetricChange(msgspec.Struct, frozen=True):
     metric: str
     disabled: bool = False
     tags: tuple[tuple[str, str | None], ...] = ()
+
+
+def counts_messages(changes: tuple[MetricChange, ...]) -> bool:
+    """Whether messages of gRPC are counted, those of requests or those of responses: one filter counts both."""
+    said = {one.metric: one for one in changes}
+    whole = said.get("ALL_METRICS", MetricChange(""))
+    names = (METRICS[one] for one in (statlabels.REQUEST_MESSAGES, statlabels.RESPONSE_MESSAGES))
+    return not all(said.get(one, whole).disabled for one in names)
 
 
 def stats_access_log(

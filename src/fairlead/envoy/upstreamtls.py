@@ -9,7 +9,7 @@ from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
 from google.protobuf.any_pb2 import Any
 
-from fairlead.envoy.names import CA_SUFFIX, CREDENTIAL_PREFIX, IDENTITY_SECRET, ROOT_SECRET
+from fairlead.envoy.names import CA_SUFFIX, CREDENTIAL_PREFIX, IDENTITY_SECRET, ROOT_SECRET, SYSTEM_ROOT
 from fairlead.ir.mesh import TlsLimits
 from fairlead.ir.traffic import ClientTls
 
@@ -120,7 +120,10 @@ def origin_tls(tls: ClientTls, *, http2: bool, limits: TlsLimits = _NO_LIMITS) -
         if tls.ca_certificates and tls.ca_certificates != "system":
             validation.trusted_ca.filename = tls.ca_certificates
         else:
-            validation.system_root_certs.SetInParent()
+            combined = common.combined_validation_context
+            validation = combined.default_validation_context
+            validation.SetInParent()
+            combined.validation_context_sds_secret_config.CopyFrom(agent_secret(SYSTEM_ROOT))
         if tls.ca_crl:
             validation.crl.filename = tls.ca_crl
         _require_names(validation, tls.subject_alt_names)

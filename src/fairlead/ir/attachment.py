@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Any, Protocol, TypeVar, cast
+
 import msgspec
 
+from fairlead.inc import Index, Reader
 from fairlead.ir.filters import Pairs
 from fairlead.ir.view import selects
 from fairlead.model.target import TargetReference
@@ -42,3 +46,52 @@ def attaches(
     return policy_namespace == namespace and any(
         target.kind == GATEWAY_KIND and target.name in names for target in targets
     )
+
+
+Place = tuple[str, str, str]
+"""Where a policy is looked for: its namespace, and a label and value of the workload ("" and "": any workload)."""
+
+
+class Attached(Protocol):
+    """What is for some workloads: a policy, an extension."""
+
+    @property
+    def selector(self) -> Pairs:
+        """Labels of the workloads."""
+        ...
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Gateways, in place of a selector."""
+        ...
+
+
+_K = TypeVar("_K", bound=Hashable)
+_V = TypeVar("_V", bound=Attached)
+
+
+def places(namespace: str, one: Attached) -> Iterator[Place]:
+    """The buckets of an index by which `attached` finds what is for a workload, and nothing that is for others.
+
+    One label of the selector is enough: whoever lacks it is not meant.
+    """
+    if one.targets:
+        yield from ((namespace, label, target.name) for target in one.targets for label in GATEWAY_NAME_LABELS)
+    else:
+        yield (namespace, *one.selector[0]) if one.selector else (namespace, "", "")
+
+
+def attached(
+    r: Reader, index: Index[Place, _K, _V], namespaces: Iterable[str], namespace: str, labels: Pairs
+) -> Iterator[_V]:
+    """What some namespaces have for a workload of `namespace` with these labels, each namespace's in order of keys.
+
+    `index` is one by `places`. A change of what is for workloads with other labels does not concern the reader.
+    """
+    for speaking in dict.fromkeys(namespaces):
+        at: tuple[Place, ...] = ((speaking, "", ""), *((speaking, *pair) for pair in labels))
+        found = {key: row for place in at for key, row in r.rows(index, place)}
+        # Keys of one table can be compared, as the buckets of its indexes are sorted by them.
+        for one in (found[key] for key in sorted(cast("list[Any]", [*found]))):
+            if attaches(speaking, one.selector, one.targets, namespace, labels):
+                yield one

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from fairlead.inc import Table
-from fairlead.ir.attachment import Target
+from fairlead.ir.attachment import Target, places
 from fairlead.ir.filters import Pairs
 from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import NamespacedName
@@ -74,6 +74,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 REQUEST_POLICIES: Table[NamespacedName, RequestPolicy] = Table("request-policies", stage=1)
+REQUEST_POLICIES_AT = REQUEST_POLICIES.index("at", lambda key, policy: places(key.namespace, policy))
 REQUEST_POLICIES_BY_NAMESPACE = REQUEST_POLICIES.index("namespace", lambda key, policy: [key.namespace])
 JWKS: Table[str, Jwks] = Table("jwks")
 """Fetched keys by URI: an input, written by whoever fetches them."""

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from fairlead.inc import Table
-from fairlead.ir.attachment import Target
+from fairlead.ir.attachment import Target, places
 from fairlead.ir.filters import Pairs
 from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import NamespacedName
@@ -58,6 +58,7 @@ class Extension(msgspec.Struct, frozen=True):
 
 
 EXTENSIONS: Table[tuple[NamespacedName, str], Extension] = Table("extensions", stage=1)
+EXTENSIONS_AT = EXTENSIONS.index("at", lambda key, value: places(key[0].namespace, value))
 EXTENSIONS_BY_NAMESPACE = EXTENSIONS.index("namespace", lambda key, value: [key[0].namespace])
 
 

@@ -15,6 +15,7 @@ from fairlead.ir.locality import LocalityLb
 from fairlead.ir.network import Network
 from fairlead.ir.observability import Observability
 from fairlead.ir.traffic import Policy, RetryPolicy, TcpKeepalive
+from fairlead.model.launch import ProxySettings
 
 MESH_KEY = "mesh"
 
@@ -67,6 +68,7 @@ class Mesh(msgspec.Struct, frozen=True):
     http3: bool = False
     proxy_concurrency: int | None = None
     proxy_environment: Pairs = ()
+    proxy_settings: ProxySettings = ProxySettings()
     path_normalization: Literal["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"] = "DEFAULT"
     http_proxy_port: int = 0
     authorizers: tuple[Authorizer, ...] = ()

@@ -9,13 +9,13 @@ import msgspec
 from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import is_cipher_suite, is_curve
 from fairlead.ir.localityrules import check_locality
-from fairlead.ir.meshspec import HTTPRetry, MeshConfig, TLSConfig
+from fairlead.ir.meshspec import CertificateData, HTTPRetry, MeshConfig, TLSConfig
 from fairlead.ir.observability import ignored_fields, is_served, observability_of, provider_problems
 from fairlead.ir.pools import outlier_problems, pool_problems
-from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig
+from fairlead.ir.proxyconfig import KeepaliveSettings
+from fairlead.ir.proxysettings import AT_START, duration_problems, is_certificates, start_problems, without_effect
 from fairlead.ir.proxystart import variable_problems
 from fairlead.model.diagnostic import Problem, Severity
-from fairlead.model.duration import is_duration, parse_duration
 from fairlead.model.path import ROOT, FieldPath
 from fairlead.model.syntax import export_problems, is_name_label, label_problems, port_problems, wrong_fqdn
 
@@ -24,6 +24,7 @@ _EFFECTIVE = frozenset(
         "access_log_encoding",
         "access_log_file",
         "access_log_format",
+        "ca_certificates",
         "connect_timeout",
         "default_config",
         "default_destination_rule_export_to",
@@ -35,6 +36,7 @@ _EFFECTIVE = frozenset(
         "discovery_selectors",
         "dns_refresh_rate",
         "enable_auto_mtls",
+        "enable_prometheus_merge",
         "enable_tracing",
         "extension_providers",
         "fairlead",
@@ -59,19 +61,11 @@ _EFFECTIVE = frozenset(
         "trust_domain_aliases",
     )
 )
-_EFFECTIVE_PROXY = frozenset(("concurrency", "gateway_topology", "proxy_headers", "proxy_metadata", "tracing"))
-_UNUSED_PROXY = {
-    "drain_duration": "A Process says it by terminationGracePeriodSeconds.",
-    "termination_drain_duration": "A Process says it by terminationGracePeriodSeconds.",
-    "image": "Agents start the Envoy that is installed with them.",
-}
-"""What to do about settings that agents take from elsewhere: they start before they hear of the mesh's settings."""
+_EFFECTIVE_PROXY = AT_START | {"gateway_topology", "proxy_headers", "tracing", "zipkin_address"}
 _UNUSED_MESH = {
     "ca": "Bring your own authority with `fairlead serve --ca-cert --ca-key`.",
-    "ca_certificates": "Roots change by rotation of the authority.",
     "certificates": "Deprecated by Istio: use Secrets.",
     "config_sources": "Objects come from the API only.",
-    "enable_prometheus_merge": "Scrape the application itself.",
     "proxy_inbound_listen_port": "Inbound connections are redirected to 15006.",
     "proxy_listen_port": "Outbound connections are redirected to 15001.",
     "service_scope_configs": "There is one cluster, and no ambient mode.",
@@ -97,10 +91,12 @@ def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator
     if config.default_config is not None:
         path = base.child("defaultConfig", "proxyMetadata")
         yield from variable_problems(config.default_config.proxy_metadata, path)
+        yield from start_problems(config.default_config, base / "defaultConfig")
     if config.default_traffic_policy is not None:
         path = base / "defaultTrafficPolicy"
         yield from pool_problems(path / "connectionPool", config.default_traffic_policy.connection_pool)
         yield from outlier_problems(path / "outlierDetection", config.default_traffic_policy.outlier_detection)
+    yield from _root_problems(config, base)
     yield from _selector_problems(config, base)
     yield from _without_effect(config, base)
 
@@ -116,6 +112,26 @@ def _tls_problems(path: FieldPath, config: TLSConfig | None) -> Iterator[Problem
         if not is_curve(one):
             remedy = "One of P-256, P-384, P-521, X25519, X25519MLKEM768."
             yield Problem(path.child("ecdhCurves", at), f"{one!r} is not a curve", remedy=remedy)
+
+
+def is_plain(one: CertificateData) -> bool:
+    """Whether a further root is one that every peer may come from: others than those are not trusted here."""
+    return bool(one.pem) and not (one.cert_signers or one.trust_domains)
+
+
+def _root_problems(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
+    """Roots that are no certificates, and such as hold for some peers only: trusting these fully would be too much."""
+    for at, one in enumerate(config.ca_certificates):
+        path = base.child("caCertificates", at)
+        if one.pem and not is_certificates(one.pem):
+            remedy = "Give the text from BEGIN to END CERTIFICATE."
+            yield Problem(path / "pem", "not a certificate in PEM", remedy=remedy)
+        limits = (("certSigners", one.cert_signers), ("trustDomains", one.trust_domains))
+        for name, value in (*limits, ("spiffeBundleUrl", one.spiffe_bundle_url)):
+            if value:
+                said = f"{name} has no effect: the root is not trusted"
+                remedy = "Give the root as pem alone, if every peer may come from it."
+                yield Problem(path / name, said, Severity.WARNING, remedy, "FL0100")
 
 
 def _selector_problems(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
@@ -138,18 +154,14 @@ def _ports(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
     if config.proxy_http_port:
         yield from port_problems(config.proxy_http_port, base / "proxyHttpPort")
     proxy = config.default_config
-    if proxy is not None:
-        yield from port_problems(proxy.status_port, base.child("defaultConfig", "statusPort"))
-        yield from port_problems(proxy.proxy_admin_port, base.child("defaultConfig", "proxyAdminPort"))
-        if proxy.concurrency is not None and proxy.concurrency < 0:
-            path = base.child("defaultConfig", "concurrency")
-            yield Problem(path, "must not be negative", remedy="0 means one for each core.")
+    if proxy is not None and proxy.concurrency is not None and proxy.concurrency < 0:
+        path = base.child("defaultConfig", "concurrency")
+        yield Problem(path, "must not be negative", remedy="0 means one for each core.")
 
 
 def _durations(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
     """Each as (field path, value, least, most); times are seconds."""
     keepalive, retry = config.tcp_keepalive or KeepaliveSettings(), config.default_http_retry_policy or HTTPRetry()
-    proxy = config.default_config or ProxyConfig()
     checks: tuple[tuple[str, str, float, float], ...] = (
         ("connectTimeout", config.connect_timeout, 0.001, 3600),
         ("protocolDetectionTimeout", config.protocol_detection_timeout, 0, 3600),
@@ -159,16 +171,8 @@ def _durations(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
         ("tcpKeepalive.interval", keepalive.interval, 1, 86400 * 365),
         ("defaultHttpRetryPolicy.perTryTimeout", retry.per_try_timeout, 0.001, 86400 * 365),
         ("defaultHttpRetryPolicy.backoff", retry.backoff, 0.001, 86400 * 365),
-        ("defaultConfig.drainDuration", proxy.drain_duration, 1, 86400),
-        ("defaultConfig.parentShutdownDuration", proxy.parent_shutdown_duration, 1, 86400),
-        ("defaultConfig.terminationDrainDuration", proxy.termination_drain_duration, 0, 86400),
     )
-    for field, text, least, most in checks:
-        path = base.child(*field.split("."))
-        if text and not is_duration(text):
-            yield Problem(path, f"{text!r} is not a duration", remedy="Use a form such as 10s, 1m30s or 250ms.")
-        elif text and not least <= parse_duration(text) <= most:
-            yield Problem(path, f"{text} is not between {least:g} s and {most:g} s")
+    yield from duration_problems(base, checks)
 
 
 def _names(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
@@ -227,7 +231,7 @@ def _providers(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
 def _without_effect(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
     yield from _unused(config, MeshConfig(), _EFFECTIVE, base)
     if config.default_config is not None:
-        yield from _unused(config.default_config, ProxyConfig(), _EFFECTIVE_PROXY, base / "defaultConfig")
+        yield from without_effect(config.default_config, base / "defaultConfig", _EFFECTIVE_PROXY)
     if config.enable_tracing and observability_of(config).tracer is None and config.default_providers is None:
         said = "enableTracing has no effect: neither defaultConfig.tracing nor defaultProviders names a tracer"
         remedy = "Name one, and have a Telemetry object use it."
@@ -239,8 +243,6 @@ def _unused(
 ) -> Iterator[Problem]:
     for name, encoded in zip(config.__struct_fields__, config.__struct_encode_fields__, strict=True):
         value = getattr(config, name)
-        if name == "hold_application_until_proxy_starts" and value:
-            continue  # agents never start an application before its proxy has its configuration
         if name not in effective and value != getattr(default, name):
-            remedy = _UNUSED_PROXY.get(name) or _UNUSED_MESH.get(name, _REMEDY)
+            remedy = _UNUSED_MESH.get(name, _REMEDY)
             yield Problem(base / encoded, f"{encoded} has no effect", Severity.WARNING, remedy, "FL0100")

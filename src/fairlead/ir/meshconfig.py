@@ -18,16 +18,18 @@ from fairlead.ir.discovery import LabelCondition, NamespaceSelector
 from fairlead.ir.headers import proxy_headers
 from fairlead.ir.locality import Distribution, LocalityLb
 from fairlead.ir.mesh import Mesh, TlsLimits
-from fairlead.ir.meshchecks import mesh_config_problems
+from fairlead.ir.meshchecks import is_plain, mesh_config_problems
 from fairlead.ir.meshnetworks import NETWORKS_KEY, read_networks
 from fairlead.ir.meshspec import DefaultTrafficPolicy, HTTPRetry, LabelSelector, LocalitySetting, MeshConfig, TLSConfig
 from fairlead.ir.observability import observability_of
 from fairlead.ir.pools import http_pool, outlier_detection, tcp_pool
 from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig, Topology
+from fairlead.ir.proxysettings import settings_of
 from fairlead.ir.traffic import Policy, RetryPolicy, TcpKeepalive
 from fairlead.model.decode import decode
 from fairlead.model.diagnostic import Position, Problem, Severity
 from fairlead.model.duration import parse_duration
+from fairlead.model.launch import ProxySettings
 from fairlead.model.manifest import Manifest
 from fairlead.model.path import ROOT
 from fairlead.model.yaml import YAMLError, parse_documents
@@ -130,6 +132,7 @@ def mesh_of(config: MeshConfig) -> Mesh:
         locality=_locality(config.locality_lb_setting),
         proxy_concurrency=proxy.concurrency,
         proxy_environment=tuple(sorted(proxy.proxy_metadata.items())),
+        proxy_settings=_start(config, proxy),
         num_trusted_proxies=topology.num_trusted_proxies,
         gateway_client_cert="" if client_cert == "UNDEFINED" else client_cert,
         gateway_proxy_protocol=topology.proxy_protocol is not None,
@@ -191,6 +194,13 @@ def _locality(setting: LocalitySetting | None) -> LocalityLb:
         failover=tuple((one.from_, one.to) for one in setting.failover),
         priority=setting.failover_priority,
     )
+
+
+def _start(config: MeshConfig, proxy: ProxyConfig) -> ProxySettings:
+    """How proxies start: what `defaultConfig` says, the mesh's further roots, and whether metrics are merged."""
+    roots = tuple(one.pem for one in config.ca_certificates if is_plain(one))
+    merged = None if config.enable_prometheus_merge is not False else False
+    return msgspec.structs.replace(settings_of(proxy), mesh_certificates=roots or None, merge_metrics=merged)
 
 
 def _baseline(said: DefaultTrafficPolicy | None) -> Policy:

@@ -19,7 +19,7 @@ from fairlead.ir.providers import (
     OtelLog,
     Zipkin,
 )
-from fairlead.ir.proxyconfig import CustomTag
+from fairlead.ir.proxyconfig import CustomTag, ProxyConfig, TracerAddress
 from fairlead.ir.proxyconfig import Tracing as ProxyTracing
 from fairlead.ir.telemetry import Tag
 from fairlead.model.duration import is_duration, parse_duration
@@ -104,7 +104,10 @@ def observability_of(config: MeshConfig) -> Observability:
     tracers = [(one.name, made) for one in config.extension_providers if (made := _tracer(one)) is not None]
     loggers = [(one.name, made) for one in config.extension_providers if (made := _logger(one)) is not None]
     named = config.default_providers
-    said = (config.default_config.tracing if config.default_config is not None else None) or ProxyTracing()
+    proxy = config.default_config or ProxyConfig()
+    said = proxy.tracing or ProxyTracing()
+    if said.zipkin is None and said.datadog is None and proxy.zipkin_address:
+        said = msgspec.structs.replace(said, zipkin=TracerAddress(address=proxy.zipkin_address))
     return Observability(
         tracers=tuple(tracers),
         loggers=tuple(loggers),

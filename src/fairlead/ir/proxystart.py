@@ -18,10 +18,11 @@ from fairlead.inc import Table
 from fairlead.ir.filters import Pairs
 from fairlead.ir.mesh import Mesh
 from fairlead.ir.proxyconfig import ProxyConfig
+from fairlead.ir.proxysettings import AT_START, settings_of, start_problems, without_effect
 from fairlead.ir.view import pairs, selects
 from fairlead.model.decode import decode
 from fairlead.model.diagnostic import Origin, Problem, Severity
-from fairlead.model.launch import BootstrapPatch
+from fairlead.model.launch import BootstrapPatch, ProxySettings
 from fairlead.model.path import ROOT, FieldPath
 from fairlead.model.ref import NamespacedName
 from fairlead.model.yaml import YAMLError, parse_documents
@@ -30,7 +31,6 @@ ANNOTATION = "proxy.istio.io/config"
 """The annotation with a workload's own ProxyConfig fields, as YAML."""
 WRONG = "FL3300"
 _NAME = re.compile(r"[^=\0]+\Z")
-_EFFECTIVE = frozenset(("concurrency", "proxy_metadata"))
 
 
 class StartLayer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -38,6 +38,7 @@ class StartLayer(msgspec.Struct, frozen=True, omit_defaults=True):
 
     concurrency: int | None = None
     environment: Mapping[str, str] = {}
+    settings: ProxySettings = ProxySettings()
 
 
 class StartLayers(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -73,14 +74,20 @@ PROXY_STARTS: Table[NamespacedName, ProxyStart] = Table("proxy start", stage=1)
 def over(wins: StartLayer, base: StartLayer) -> StartLayer:
     """`base` with what `wins` says put over it."""
     concurrency = base.concurrency if wins.concurrency is None else wins.concurrency
-    return StartLayer(concurrency, {**base.environment, **wins.environment})
+    return StartLayer(concurrency, {**base.environment, **wins.environment}, _settings(wins.settings, base.settings))
+
+
+def _settings(wins: ProxySettings, base: ProxySettings) -> ProxySettings:
+    """Each field is taken from the one that says it, as a whole (Istio does not join lists of both)."""
+    said = {name: value for name in wins.__struct_fields__ if (value := getattr(wins, name)) is not None}
+    return msgspec.structs.replace(base, **said)
 
 
 def layers_of(mesh: Mesh, starts: Iterable[ProxyStart], namespace: str, labels: Mapping[str, str]) -> StartLayers:
     """The layers of a workload with these labels in this namespace."""
     at = pairs(dict(labels))
     known = sorted(starts, key=lambda one: (one.created, one.key), reverse=True)
-    general = StartLayer(mesh.proxy_concurrency, dict(mesh.proxy_environment))
+    general = StartLayer(mesh.proxy_concurrency, dict(mesh.proxy_environment), mesh.proxy_settings)
     for where in dict.fromkeys((mesh.root_namespace, namespace)):
         for one in known:
             if one.key.namespace == where and not one.selector:
@@ -95,7 +102,9 @@ def layers_of(mesh: Mesh, starts: Iterable[ProxyStart], namespace: str, labels: 
 def effective(layers: StartLayers, annotation: str) -> StartLayer:
     """The layers with the annotation between them; one that is wrong says nothing (it was refused or warned about)."""
     own = read_annotation(annotation)[0] if annotation else None
-    between = StartLayer(own.concurrency, own.proxy_metadata) if own is not None else StartLayer()
+    between = StartLayer()
+    if own is not None:
+        between = StartLayer(own.concurrency, own.proxy_metadata, settings_of(own))
     return over(layers.workload, over(between, layers.general))
 
 
@@ -120,6 +129,7 @@ def read_annotation(text: str) -> tuple[ProxyConfig | None, list[Problem]]:
     config, problems = decode(ProxyConfig, documents[0].data, ROOT)
     if config is not None:
         problems = [*problems, *variable_problems(config.proxy_metadata, ROOT / "proxyMetadata")]
+        problems += start_problems(config, ROOT)
     if any(one.severity is Severity.ERROR for one in problems):
         return None, problems
     return config, problems
@@ -137,8 +147,5 @@ def annotation_problems(annotations: Mapping[str, str], path: FieldPath) -> Iter
         yield msgspec.structs.replace(one, path=at, message=message)
     if config is None:
         return
-    default = ProxyConfig()
-    for name, encoded in zip(config.__struct_fields__, config.__struct_encode_fields__, strict=True):
-        if name not in _EFFECTIVE and getattr(config, name) != getattr(default, name):
-            remedy = "Here concurrency and proxyMetadata act: remove it, or expect nothing of it."
-            yield Problem(at, f"{encoded} has no effect", Severity.WARNING, remedy, "FL0100")
+    for one in without_effect(config, ROOT, AT_START):
+        yield msgspec.structs.replace(one, path=at)

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from fairlead.inc import Table
-from fairlead.ir.attachment import Target
+from fairlead.ir.attachment import Target, places
 from fairlead.ir.filters import Pairs
 from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import NamespacedName
@@ -74,6 +74,7 @@ class RatePolicy(msgspec.Struct, frozen=True):
 
 
 RATE_POLICIES: Table[NamespacedName, RatePolicy] = Table("rate-policies", stage=1)
+RATE_POLICIES_AT = RATE_POLICIES.index("at", lambda key, policy: places(key.namespace, policy))
 RATE_POLICIES_BY_NAMESPACE = RATE_POLICIES.index("namespace", lambda key, policy: [key.namespace])
 RATE_POLICIES_CALLING = RATE_POLICIES.index("calling", lambda key, policy: [""] if policy.service is not None else [])
 """The policies that have proxies call a service, under ""."""

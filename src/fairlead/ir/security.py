@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from fairlead.inc import Table
-from fairlead.ir.attachment import Target
+from fairlead.ir.attachment import Target, places
 from fairlead.ir.filters import Pairs
 from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import NamespacedName
@@ -92,4 +92,5 @@ class AccessPolicy(msgspec.Struct, frozen=True):
 PEER_POLICIES: Table[NamespacedName, PeerPolicy] = Table("peer-policies", stage=1)
 PEER_POLICIES_BY_NAMESPACE = PEER_POLICIES.index("namespace", lambda key, policy: [key.namespace])
 ACCESS_POLICIES: Table[NamespacedName, AccessPolicy] = Table("access-policies", stage=1)
+ACCESS_POLICIES_AT = ACCESS_POLICIES.index("at", lambda key, policy: places(key.namespace, policy))
 ACCESS_POLICIES_BY_NAMESPACE = ACCESS_POLICIES.index("namespace", lambda key, policy: [key.namespace])

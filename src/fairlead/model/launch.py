@@ -49,6 +49,61 @@ class BootstrapPatch(msgspec.Struct, frozen=True, omit_defaults=True):
     metadata: tuple[tuple[str, str], ...] = ()
 
 
+class StatsInclusion(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Statistics of Envoy to create beside those that are always there (Istio ProxyStatsMatcher)."""
+
+    prefixes: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+    regexps: tuple[str, ...] = ()
+
+
+class Collector(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A server that Envoy reports to (Istio RemoteService): `address` is HOST:PORT; files of TLS are paths.
+
+    ISTIO_MUTUAL presents the workload's own certificate. Times are seconds, 0: the kernel's.
+    """
+
+    address: str
+    mode: Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"] = "DISABLE"
+    certificate: str = ""
+    key: str = ""
+    ca: str = ""
+    sni: str = ""
+    names: tuple[str, ...] = ()
+    keepalive: tuple[int, int, int] | None = None
+    """Probes, idle time and interval."""
+
+
+class ProxySettings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How an Envoy is started beyond threads and environment (Istio ProxyConfig); None: nobody says it.
+
+    `drain_seconds` is how long Envoy lets connections of changed listeners end, `termination_seconds` how long the
+    agent waits for open ones when it ends. `runtime` are Envoy's runtime values, where "" takes a usual one away.
+    `ca_certificates` and `mesh_certificates` (PEM) are roots that peers may come from beside the mesh's own. `naming`
+    says how the node's cluster, which tracers take as the service's name, is made; `service_cluster` is that name.
+    """
+
+    drain_seconds: float | None = None
+    termination_seconds: float | None = None
+    stats: StatsInclusion | None = None
+    extra_stat_tags: tuple[str, ...] | None = None
+    stats_compression: bool | None = None
+    merge_metrics: bool | None = None
+    runtime: dict[str, str] | None = None
+    status_port: int | None = None
+    connection_limit: int | None = None
+    metrics_service: Collector | None = None
+    statsd: str | None = None
+    mesh_id: str | None = None
+    naming: Literal["CANONICAL_NAME_ONLY", "CANONICAL_NAME_AND_NAMESPACE"] | None = None
+    service_cluster: str | None = None
+    readiness: Probe | None = None
+    ca_certificates: tuple[str, ...] | None = None
+    mesh_certificates: tuple[str, ...] | None = None
+    flush_seconds: float | None = None
+    flush_kilobytes: int | None = None
+
+
 class AgentConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """An agent's configuration file (JSON). Paths are absolute; times are seconds.
 
@@ -58,7 +113,7 @@ class AgentConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     `workload_group` names the WorkloadGroup (in `namespace`) as whose member it joins: then the control plane writes
     its entry, and `entry` stays empty; `service_account`, `labels` and `readiness` must be the group's.
     `concurrency` is the number of Envoy's worker threads, 0 for one for each core; `proxy_env` is added to Envoy's
-    environment. `bootstrap` are changes of Envoy's bootstrap, in order.
+    environment. `bootstrap` are changes of Envoy's bootstrap, in order. `proxy` is what else is said of its start.
     """
 
     name: str
@@ -94,5 +149,6 @@ class AgentConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     concurrency: int = 1
     proxy_env: dict[str, str] = {}
     bootstrap: tuple[BootstrapPatch, ...] = ()
+    proxy: ProxySettings = ProxySettings()
     envoy: str = ""
     envoy_log_level: str = "warning"

@@ -13,7 +13,7 @@ from fairlead.ir.locality import CLUSTER, NETWORK
 from fairlead.ir.proxystart import ANNOTATION, StartLayers, effective
 from fairlead.kinds.process import KIND
 from fairlead.kinds.process.spec import ON_DEMAND, ProcessPort, ProcessSpec
-from fairlead.model.launch import AgentConfig, AppPort, Capture, CaptureMode
+from fairlead.model.launch import AgentConfig, AppPort, Capture, CaptureMode, ProxySettings
 from fairlead.model.manifest import Json
 from fairlead.model.object import Metadata, Object
 from fairlead.node.addresses import Addresses
@@ -169,6 +169,7 @@ def agent_config(
     env = variables(process, replica, place, services, base or {})
     gateway = spec.proxy == "router"
     starting = effective(start or StartLayers(), process.meta.annotations.get(ANNOTATION, ""))
+    settings = starting.settings
     capture = Capture(mode="none")
     if not gateway and place.mode != "none":
         explicit = place.mode == "explicit"
@@ -203,14 +204,22 @@ def agent_config(
         env=env,
         working_dir=expand(spec.working_dir, env),
         app_log="" if gateway else f"{place.directory}/app.log",
-        readiness=spec.readiness_probe,
+        readiness=spec.readiness_probe or settings.readiness,
         liveness=spec.liveness_probe,
-        drain_seconds=spec.termination_grace_period_seconds,
+        drain_seconds=_drain(spec, settings),
         concurrency=1 if starting.concurrency is None else starting.concurrency,
         proxy_env=dict(starting.environment),
         bootstrap=start.bootstrap if start is not None else (),
+        proxy=settings,
+        status_port=settings.status_port or AgentConfig.status_port,
         envoy=mesh.envoy,
     )
+
+
+def _drain(spec: ProcessSpec, settings: ProxySettings) -> float:
+    """Seconds for open connections at the end: Istio's own wait, within the time that the Process gives."""
+    given = spec.termination_grace_period_seconds
+    return given if settings.termination_seconds is None else min(settings.termination_seconds, given)
 
 
 def workload_entry(process: Object[ProcessSpec], replica: str, place: Place, node: str, network: str = "") -> Json:

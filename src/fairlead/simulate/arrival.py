@@ -43,6 +43,8 @@ def arrive(mesh: Mesh, caller: Caller, request: Request) -> Arrival:
     """Where the caller's connection arrives. Raises NobodyError."""
     if caller.kind == "internet":
         return _from_outside(mesh, caller, request)
+    if request.protocol == "http3":
+        raise NobodyError("HTTP/3 is for gateways: sidecars take TCP only, so ask it --from internet")
     if caller.kind == "plaintext":
         return _directly(mesh, caller.namespace, request, caller.address, "a peer outside of the mesh")
     proxy = chosen(mesh.workloads.named(caller.name, caller.namespace))
@@ -77,9 +79,12 @@ def _connection(request: Request, address: str, port: int, source: str) -> Conne
     """The connection that the client itself makes."""
     alpn: tuple[str, ...] = ()
     if request.tls:
-        alpn = {"http": ("http/1.1",), "tcp": ()}.get(request.protocol, ("h2",))
+        alpn = {"http": ("http/1.1",), "tcp": (), "http3": ("h3",)}.get(request.protocol, ("h2",))
     sni = (request.sni or request.host) if request.tls else ""
-    return Connection(address, port, source, request.tls, sni, alpn, inside=_inside(request))
+    shown = "a certificate" if request.tls and request.certificate else ""
+    refused, quic = request.certificate == "invalid", request.protocol == "http3"
+    inside = _inside(request)
+    return Connection(address, port, source, request.tls, sni, alpn, shown, False, inside, refused, quic)
 
 
 def _captured(mesh: Mesh, proxy: Proxy, request: Request, user: str) -> Arrival:
@@ -215,7 +220,8 @@ def _serves(mesh: Mesh, router: Proxy, request: Request) -> bool:
     """Whether a gateway listens on the port, and has routes for the host where it parses HTTP in the clear."""
     catalog = mesh.catalog(router.view)
     port = mesh.listening_port(router, request.port)
-    if bound_listener(mesh.world, catalog[LISTENER], router.address, port) is None:
+    quic = request.protocol == "http3"
+    if bound_listener(mesh.world, catalog[LISTENER], router.address, port, quic=quic) is None:
         return False
     routes = catalog[ROUTE].get(f"http.{port}")
     return routes is None or request.tls or mesh.world.routes(routes).find(request.host) is not None

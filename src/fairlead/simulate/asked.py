@@ -15,11 +15,12 @@ import msgspec
 
 from fairlead.simulate.request import Caller, Request
 
-_SCHEMES: dict[str, tuple[Literal["http", "http2", "grpc", "tcp"], bool, int]] = {
+_SCHEMES: dict[str, tuple[Literal["http", "http2", "http3", "grpc", "tcp"], bool, int]] = {
     "http": ("http", False, 80),
     "https": ("http", True, 443),
     "h2c": ("http2", False, 80),
     "h2": ("http2", True, 443),
+    "h3": ("http3", True, 443),
     "grpc": ("grpc", False, 80),
     "grpcs": ("grpc", True, 443),
     "tcp": ("tcp", False, 0),
@@ -60,6 +61,7 @@ def request_of(
     sni: str = "",
     claims: dict[str, Any] | None = None,
     problem: str = "",
+    certificate: Literal["", "valid", "invalid"] = "",
 ) -> Request:
     """A request to a URL; headers are `NAME: VALUE` or `NAME=VALUE`."""
     parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -88,6 +90,7 @@ def request_of(
         sni=sni,
         claims=claims,
         token_problem=problem,
+        certificate=certificate,
     )
 
 

@@ -15,7 +15,7 @@ class Connection(msgspec.Struct, frozen=True):
 
     `address` and `port` are where the client was going. `source` is the client's address, "" if it is not known.
     `alpn` is what a TLS client offers, in its order. `certificate` is the identity (URI) that the client can show, ""
-    for none; `trusted` whether the mesh's roots vouch for it.
+    for none; `trusted` whether the mesh's roots vouch for it, `refused` whether no server would take it. `quic`: UDP.
     """
 
     address: str
@@ -27,6 +27,8 @@ class Connection(msgspec.Struct, frozen=True):
     certificate: str = ""
     trusted: bool = False
     inside: Inside = "http/1.1"
+    refused: bool = False
+    quic: bool = False
 
 
 class Seen(msgspec.Struct, frozen=True):

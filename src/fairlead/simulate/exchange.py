@@ -89,6 +89,11 @@ class Exchange:
     def _asks_for_tls(self, host: VirtualHost | None) -> bool:
         return host is not None and host.require_tls == VirtualHost.ALL and self.message.scheme != "https"
 
+    @property
+    def leads_nowhere(self) -> bool:
+        """Whether there is no route, nor a redirect that stands in its place."""
+        return self.selected.route is None and not self._asks_for_tls(self.selected.host)
+
     def _select(self) -> Selected:
         name, routes = self._routes()
         found = routes.find(self.message.authority) if routes is not None else None

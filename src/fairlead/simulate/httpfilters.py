@@ -270,8 +270,8 @@ def _ask(exchange: Exchange, name: str, config: Any) -> None:
     """An external authorizer: whether it is asked can be known, not what it says."""
     made: ExtAuthz = config
     said = exchange.per_route(name, ExtAuthzPerRoute)
-    if said is not None and said.disabled:
-        return
+    if (said is not None and said.disabled) or exchange.leads_nowhere:
+        return  # Envoy asks nobody about a request for which it has no route
     if made.HasField("filter_enabled_metadata") and not metadata_matches(
         made.filter_enabled_metadata, exchange.message.metadata
     ):

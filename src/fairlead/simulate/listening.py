@@ -18,6 +18,7 @@ from envoy.config.listener.v3.listener_components_pb2 import (
     ListenerFilterChainMatchPredicate,
 )
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.transport_sockets.quic.v3.quic_transport_pb2 import QuicDownstreamTransport
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 
 from fairlead.envoy import names
@@ -29,7 +30,8 @@ from fairlead.simulate.world import World
 ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
 HTTP_INSPECTOR = "envoy.filters.listener.http_inspector"
-_KNOWN_FILTERS = (TLS_INSPECTOR, HTTP_INSPECTOR, "envoy.filters.listener.original_dst")
+PROXY_PROTOCOL = "envoy.filters.listener.proxy_protocol"
+_KNOWN_FILTERS = (TLS_INSPECTOR, HTTP_INSPECTOR, PROXY_PROTOCOL, "envoy.filters.listener.original_dst")
 _USUAL_NAME = re.compile(r".*_\d+|virtual(?:Inbound|Outbound)")
 _EXACT_NAME = 1 << 16
 
@@ -47,10 +49,12 @@ def outbound_listener(world: World, listeners: Mapping[str, Resource], address: 
     return world.listener(last) if last is not None else None
 
 
-def bound_listener(world: World, listeners: Mapping[str, Resource], address: str, port: int) -> Listener | None:
+def bound_listener(
+    world: World, listeners: Mapping[str, Resource], address: str, port: int, *, quic: bool = False
+) -> Listener | None:
     """The listener that is bound where a client connects: at the address itself, else at any address."""
     for at in (address, *ANYWHERE):
-        found = _at(world, listeners, at, port)
+        found = _quic_at(world, listeners, at, port) if quic else _at(world, listeners, at, port)
         if found is not None and not (found.HasField("bind_to_port") and not found.bind_to_port.value):
             return found
     return None
@@ -93,6 +97,17 @@ def _at(world: World, listeners: Mapping[str, Resource], address: str, port: int
     return None
 
 
+def _quic_at(world: World, listeners: Mapping[str, Resource], address: str, port: int) -> Listener | None:
+    found = listeners.get(names.quic_listener(address, port))
+    return world.listener(found) if found is not None else None
+
+
+def doubts(listener: Listener) -> Iterator[str]:
+    """What a listener asks of whatever is before it, of which nothing is known."""
+    if any(one.name == PROXY_PROTOCOL for one in listener.listener_filters):
+        yield f"whether what connects to {listener.name} speaks the PROXY protocol, without which it is closed"
+
+
 def inspected(listener: Listener, connection: Connection) -> Seen:
     """What the listener's filters find out. Raises Undecided for a filter that is not modelled."""
     for one in listener.listener_filters:
@@ -100,7 +115,7 @@ def inspected(listener: Listener, connection: Connection) -> Seen:
             raise Undecided(f"listener filter {one.name} of {listener.name} is not modelled")
     seen = Seen(connection.address, connection.port, connection.source)
     if connection.tls:
-        if not _looks(listener, TLS_INSPECTOR, connection.port):
+        if not connection.quic and not _looks(listener, TLS_INSPECTOR, connection.port):
             return seen
         return Seen(
             connection.address, connection.port, connection.source, "tls", connection.sni.lower(), connection.alpn
@@ -237,16 +252,20 @@ def _source_type(asked: FilterChainMatch, seen: Seen) -> Rank:
     return 1 if local == (kind == FilterChainMatch.SAME_IP_OR_LOOPBACK) else None
 
 
-Handshake = Literal["", "plaintext", "no certificate", "untrusted"]
+Handshake = Literal["", "plaintext", "no certificate", "untrusted", "refused"]
 
 
 def handshake(chain: FilterChain, connection: Connection) -> tuple[Handshake, DownstreamTlsContext | None]:
     """Why the chain's TLS refuses a connection ("" if it does not), and that TLS (None: the chain has none)."""
     if not chain.HasField("transport_socket"):
         return "", None
-    if not chain.transport_socket.typed_config.Is(DownstreamTlsContext.DESCRIPTOR):
+    packed = chain.transport_socket.typed_config
+    if packed.Is(QuicDownstreamTransport.DESCRIPTOR):
+        context = unpacked(packed, QuicDownstreamTransport).downstream_tls_context
+    elif packed.Is(DownstreamTlsContext.DESCRIPTOR):
+        context = unpacked(packed, DownstreamTlsContext)
+    else:
         raise Undecided(f"transport socket {chain.transport_socket.name} is not modelled")
-    context = unpacked(chain.transport_socket.typed_config, DownstreamTlsContext)
     if not connection.tls:
         return "plaintext", context
     if context.require_client_certificate.value:
@@ -254,7 +273,15 @@ def handshake(chain: FilterChain, connection: Connection) -> tuple[Handshake, Do
             return "no certificate", context
         if is_mesh(context) and not connection.trusted:
             return "untrusted", context
+    if connection.certificate and connection.refused and _judges(context):
+        return "refused", context
     return "", context
+
+
+def _judges(context: DownstreamTlsContext) -> bool:
+    """Whether a certificate that the client shows is looked at, asked for or not."""
+    common = context.common_tls_context
+    return common.HasField("combined_validation_context") or common.HasField("validation_context_sds_secret_config")
 
 
 def is_mesh(context: DownstreamTlsContext) -> bool:

@@ -33,7 +33,8 @@ class Request(msgspec.Struct, frozen=True):
     `headers` have lower-case names. `tls` is what the application itself does (it gives `sni`); mutual TLS between
     proxies is not the application's and is found out. `claims` are those of a valid token in the Authorization header:
     signatures are not looked at; a token that is not valid is `token_problem` (`missing`, `expired`, `signature`,
-    `issuer`, `audience`).
+    `issuer`, `audience`). `certificate` is what the application itself shows where its own TLS is asked for one: none,
+    one of the authority that the server asks for, or another one. HTTP/3 is QUIC, which only gateways take.
     """
 
     host: str
@@ -41,10 +42,11 @@ class Request(msgspec.Struct, frozen=True):
     path: str = "/"
     method: str = "GET"
     headers: Pairs = ()
-    protocol: Literal["http", "http2", "grpc", "tcp"] = "http"
+    protocol: Literal["http", "http2", "http3", "grpc", "tcp"] = "http"
     authority: str = ""
     address: str = ""
     tls: bool = False
     sni: str = ""
     claims: dict[str, Any] | None = None
     token_problem: str = ""
+    certificate: Literal["", "valid", "invalid"] = ""

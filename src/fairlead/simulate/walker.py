@@ -129,6 +129,8 @@ class _Walker:
             raise visit.end(0, "", "connection_refused", "refused")
         visit.listener = listener
         visit.name(listener=listener.name)
+        for reason in listening.doubts(listener):
+            self._trail.doubt(reason)
         seen = listening.inspected(listener, connection)
         chosen = listening.choose(listener, seen)
         where = Setting(LISTENER, listener.name)
@@ -160,7 +162,7 @@ class _Walker:
             return listening.outbound_listener(world, listeners, at.address, at.port)
         if visit.hop == "server":
             return listening.inbound_listener(world, listeners, at.address, at.port, redirected=mode == "redirect")
-        return listening.bound_listener(world, listeners, at.address, at.port)
+        return listening.bound_listener(world, listeners, at.address, at.port, quic=at.quic)
 
     def _closed(self, visit: Visit) -> tuple[str, tuple[Origin, ...]]:
         """Why a proxy does not listen where it is called."""
@@ -213,6 +215,7 @@ class _Walker:
                 "plaintext": "the client does not speak TLS, which the port asks for",
                 "no certificate": "the client shows no certificate, which the port asks for",
                 "untrusted": "the client's certificate is not one of the mesh",
+                "refused": "the client's certificate is of no authority that the port takes",
             }[problem]
             visit.say("tls", visit.chain.name, said, origins, passed=False)
             raise visit.end(0, "", "tls_handshake", "reset")

@@ -15,6 +15,7 @@ from fairlead.envoy.statlabels import (
     FIELDS,
     HTTP_ONLY,
     LABELS,
+    MESSAGES,
     OMITTED,
     SEPARATOR,
     SERVICE_SEPARATOR,
@@ -28,6 +29,12 @@ _EMPTY = re.compile(rb'="-?"')
 _TYPE = re.compile(rb"# (TYPE|HELP) envoy_(istio_.*)", re.DOTALL)
 _INTRODUCTION = re.compile(r"(?:[\w./-]+;){6}[\w./-]+", re.ASCII)
 _NOBODY = NAME_SEPARATOR.join([UNKNOWN] * len(NAMES))
+_MESSAGES = re.compile(
+    rb'^envoy_cluster_(%b)\{[^}\n]*?cluster_name="((?:out|in)bound\|[^"\n]*)"[^}\n]*\} ([0-9.e+]+)$'
+    % "|".join(MESSAGES).encode(),
+    re.MULTILINE,
+)
+_UNTOLD = HTTP_ONLY | {"response_flags", "connection_security_policy"}
 _EXPOSITION_END = b"# EOF"
 
 
@@ -68,7 +75,34 @@ def istio_names(own: Workload, page: bytes) -> bytes:
         else:
             lines.append(line)
     sums.write()
-    return b"".join(lines)
+    return b"".join((*lines, *_messages(mine, page)))
+
+
+def _messages(mine: str, page: bytes) -> list[bytes]:
+    """Messages of gRPC, which Envoy counts by cluster: by the service to which clusters lead, subsets together."""
+    sums: dict[str, dict[str, float]] = {}
+    for found in _MESSAGES.finditer(page):
+        direction, _, rest = found[2].decode("utf-8", "surrogateescape").partition("|")
+        host = rest.rpartition("|")[2].rstrip(";.")
+        service = SERVICE_SEPARATOR.join((host, *_service_names(host)))
+        given = dict.fromkeys(FIELDS, "") | {"protocol": "grpc", "service": service if host else ABSENT}
+        labels = _labels(mine, given | {"reporter": "source" if direction == "outbound" else "destination"})
+        text = ",".join(f'{name}="{labels[name]}"' for name in LABELS if name not in _UNTOLD)
+        family = sums.setdefault(MESSAGES[found[1].decode()], {})
+        family[text] = family.get(text, 0) + float(found[3])
+    out: list[bytes] = []
+    for family in sorted(sums):
+        out.append(b"# TYPE %b counter\n" % family.encode())
+        for text, value in sums[family].items():
+            out.append(f"{family}{{{text}}} {value:.17g}\n".encode("utf-8", "surrogateescape"))
+    return out
+
+
+def _service_names(host: str) -> tuple[str, str]:
+    """The name and namespace of a service, as far as its host tells them."""
+    first, _, rest = host.partition(".svc.")
+    name, _, namespace = first.partition(".")
+    return (name, namespace) if rest and "." not in namespace else (host, UNKNOWN)
 
 
 class _Sums:

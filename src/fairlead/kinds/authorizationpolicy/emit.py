@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from fairlead.envoy.rbac import rbac_filters
 from fairlead.inc import Reader
-from fairlead.ir.attachment import attaches
+from fairlead.ir.attachment import attached
 from fairlead.ir.filters import Filter, FilterScope, Phase
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
-from fairlead.ir.security import ACCESS_POLICIES_BY_NAMESPACE, AccessPolicy
+from fairlead.ir.security import ACCESS_POLICIES_AT, AccessPolicy
 from fairlead.kinds.authorizationpolicy.custom import asking_filters
 
 
@@ -26,13 +26,8 @@ def network_filters(r: Reader, scope: FilterScope) -> Iterator[Filter]:
 
 def policies(r: Reader, scope: FilterScope, root_namespace: str) -> tuple[AccessPolicy, ...]:
     """The policies for the scope's workload: of the root namespace and of its own, if they are for it."""
-    namespaces = dict.fromkeys((root_namespace, scope.namespace))
-    return tuple(
-        policy
-        for namespace in namespaces
-        for _, policy in r.rows(ACCESS_POLICIES_BY_NAMESPACE, namespace)
-        if attaches(namespace, policy.selector, policy.targets, scope.namespace, scope.labels)
-    )
+    namespaces = (root_namespace, scope.namespace)
+    return tuple(attached(r, ACCESS_POLICIES_AT, namespaces, scope.namespace, scope.labels))
 
 
 def _filters(r: Reader, scope: FilterScope, *, tcp: bool) -> Iterator[Filter]:

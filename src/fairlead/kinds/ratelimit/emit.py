@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from fairlead.envoy.ratelimit import global_filter, local_filter
 from fairlead.inc import Reader
-from fairlead.ir.attachment import attaches
+from fairlead.ir.attachment import attached
 from fairlead.ir.filters import Filter, FilterScope
 from fairlead.ir.host import HOSTS_BY_NAME
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
-from fairlead.ir.ratelimit import RATE_POLICIES_BY_NAMESPACE, LimitService, RatePolicy
+from fairlead.ir.ratelimit import RATE_POLICIES_AT, LimitService, RatePolicy
 from fairlead.model.diagnostic import Diagnostic, Severity
 
 UNUSABLE_CODE = "FL2410"
@@ -22,10 +22,8 @@ def http_filters(r: Reader, scope: FilterScope) -> Iterator[Filter]:
     if scope.direction == "outbound" or scope.tcp:
         return
     mesh = r.get(MESHES, MESH_KEY) or Mesh()
-    for namespace in dict.fromkeys((mesh.root_namespace, scope.namespace)):
-        for _, policy in r.rows(RATE_POLICIES_BY_NAMESPACE, namespace):
-            if attaches(namespace, policy.selector, policy.targets, scope.namespace, scope.labels):
-                yield from _filters(r, policy)
+    for policy in attached(r, RATE_POLICIES_AT, (mesh.root_namespace, scope.namespace), scope.namespace, scope.labels):
+        yield from _filters(r, policy)
 
 
 def _filters(r: Reader, policy: RatePolicy) -> Iterator[Filter]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from fairlead.envoy.jwt import JWT_FILTER, JWT_TYPE, jwt_filter
 from fairlead.inc import Reader
-from fairlead.ir.attachment import attaches
-from fairlead.ir.authn import JWKS, REQUEST_POLICIES_BY_NAMESPACE, Jwks, JwtRule, RequestPolicy
+from fairlead.ir.attachment import attached
+from fairlead.ir.authn import JWKS, REQUEST_POLICIES_AT, Jwks, JwtRule, RequestPolicy
 from fairlead.ir.filters import Filter, FilterScope, Phase
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.model.diagnostic import Diagnostic, Severity
@@ -39,12 +39,8 @@ def http_filters(r: Reader, scope: FilterScope) -> Iterator[Filter]:
 def policies(r: Reader, scope: FilterScope) -> tuple[RequestPolicy, ...]:
     """The policies for the scope's workload: of the root namespace and of its own; the oldest first."""
     mesh = r.get(MESHES, MESH_KEY) or Mesh()
-    found = [
-        policy
-        for namespace in dict.fromkeys((mesh.root_namespace, scope.namespace))
-        for _, policy in r.rows(REQUEST_POLICIES_BY_NAMESPACE, namespace)
-        if attaches(namespace, policy.selector, policy.targets, scope.namespace, scope.labels)
-    ]
+    namespaces = (mesh.root_namespace, scope.namespace)
+    found = attached(r, REQUEST_POLICIES_AT, namespaces, scope.namespace, scope.labels)
     return tuple(sorted(found, key=lambda one: (one.created, one.key)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fairlead.envoy.stats import METRIC_NAMES
 from fairlead.inc import Reader
 from fairlead.ir import telemetry as ir
 from fairlead.ir.attachment import targets_of
@@ -90,7 +91,7 @@ def shown(name: str) -> str:
 def _override(said: MetricsOverride) -> ir.Override:
     match = said.match or MetricSelector()
     return ir.Override(
-        metric=match.custom_metric or match.metric or "ALL_METRICS",
+        metric=METRIC_NAMES.get(match.custom_metric or "", match.custom_metric) or match.metric or "ALL_METRICS",
         modes=_modes(match.mode),
         disabled=said.disabled,
         tags=tuple(

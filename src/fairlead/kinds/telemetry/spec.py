@@ -103,7 +103,9 @@ class MetricSelector(Spec, frozen=True):
     """Which metrics: one of metric and customMetric; neither: all."""
 
     metric: Annotated[Metric | None, Meta(description="One of Istio's metrics, or ALL_METRICS.")] = None
-    custom_metric: Annotated[Text | None, Meta(description="A metric of another name; there are none.")] = None
+    custom_metric: Annotated[
+        Text | None, Meta(description="One of Istio's metrics by Prometheus' name: requests_total.")
+    ] = None
     mode: Annotated[
         WorkloadMode, Meta(description="CLIENT: as counted for calls made. SERVER: as counted for calls served.")
     ] = "CLIENT_AND_SERVER"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from fairlead.envoy.extension import lua_filter, wasm_filter
 from fairlead.inc import Reader
-from fairlead.ir.attachment import attaches
-from fairlead.ir.extension import EXTENSIONS_BY_NAMESPACE, PULL_SECRETS, Extension, Selector
+from fairlead.ir.attachment import attached
+from fairlead.ir.extension import EXTENSIONS_AT, PULL_SECRETS, Extension, Selector
 from fairlead.ir.filters import Filter, FilterScope
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.model.diagnostic import Diagnostic, Severity
@@ -33,10 +33,9 @@ def network_filters(r: Reader, scope: FilterScope) -> Iterator[Filter]:
 
 def _filters(r: Reader, scope: FilterScope) -> Iterator[Filter]:
     mesh = r.get(MESHES, MESH_KEY) or Mesh()
-    for namespace in dict.fromkeys((mesh.root_namespace, scope.namespace)):
-        for _, one in r.rows(EXTENSIONS_BY_NAMESPACE, namespace):
-            if attaches(namespace, one.selector, one.targets, scope.namespace, scope.labels) and _sees(one, scope):
-                yield _filter(r, one)
+    for one in attached(r, EXTENSIONS_AT, (mesh.root_namespace, scope.namespace), scope.namespace, scope.labels):
+        if _sees(one, scope):
+            yield _filter(r, one)
 
 
 def _sees(extension: Extension, scope: FilterScope) -> bool:

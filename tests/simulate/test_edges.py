@@ -1,0 +1,61 @@
+"""What comes to gateways in other ways: over QUIC, by the PROXY protocol, with certificates of clients."""
+
+from __future__ import annotations
+
+import pytest
+
+from fairlead.simulate.arrival import NobodyError
+from fairlead.simulate.mesh import Mesh
+from tests.simulate.meshes import call, failing, mesh
+from tests.simulate.test_walk import GATEWAY
+
+
+def settings(spec: str) -> str:
+    return f"\n---\napiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nmetadata: {{name: istio}}\nspec: {spec}\n"
+
+
+HTTP3 = settings("{fairlead: {http3: true}}")
+PROXIED = settings("{defaultConfig: {gatewayTopology: {proxyProtocol: {}}}}")
+
+
+def test_http3_goes_over_the_quic_listener_to_the_same_routes() -> None:
+    where = mesh(GATEWAY, HTTP3)
+    asked = {"tls": True, "protocol": "http3"}
+    found = call(where, "shop.example", 443, "internet", path="/reviews/1", **asked)
+    assert found.verdict.reached
+    assert found.verdict.listener == "udp_0.0.0.0_443"
+    assert call(where, "shop.example", 443, "internet", path="/none", **asked).verdict.details == "route_not_found"
+    assert call(where, "other.example", 443, "internet", **asked).verdict.details == "filter_chain_not_found"
+    assert call(where, "shop.example", 80, "internet", **asked).verdict.details == "connection_refused"
+    assert call(mesh(GATEWAY), "shop.example", 443, "internet", **asked).verdict.details == "connection_refused"
+    with pytest.raises(NobodyError, match="sidecars take TCP only"):
+        call(where, protocol="http3", tls=True)
+
+
+def test_the_proxy_protocol_is_a_doubt_and_the_walk_goes_on() -> None:
+    found = call(mesh(GATEWAY, PROXIED), "shop.example", 443, "internet", tls=True, path="/reviews/1")
+    assert found.verdict.reached
+    (doubt,) = found.verdict.undecided
+    assert "PROXY protocol" in doubt
+
+
+@pytest.mark.parametrize(
+    ("mode", "certificate", "why"),
+    [
+        ("SIMPLE", "", ""),
+        ("SIMPLE", "invalid", ""),
+        ("MUTUAL", "valid", ""),
+        ("MUTUAL", "", "shows no certificate"),
+        ("MUTUAL", "invalid", "of no authority that the port takes"),
+        ("OPTIONAL_MUTUAL", "", ""),
+        ("OPTIONAL_MUTUAL", "valid", ""),
+        ("OPTIONAL_MUTUAL", "invalid", "of no authority that the port takes"),
+    ],
+)
+def test_certificates_of_clients(mode: str, certificate: str, why: str) -> None:
+    where: Mesh = mesh(GATEWAY.replace("mode: SIMPLE", f"mode: {mode}"))
+    found = call(where, "shop.example", 443, "internet", tls=True, path="/reviews/1", certificate=certificate)
+    assert found.verdict.reached == (not why)
+    if why:
+        assert why in failing(found).said
+        assert found.verdict.details == "tls_handshake"
