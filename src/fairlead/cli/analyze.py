@@ -77,7 +77,7 @@ def analyze(
     fairlead analyze change.yaml --live              # the mesh with this applied
     fairlead analyze --at 41                         # the mesh as it stood
     kubectl get all,virtualservices -A -o yaml | fairlead analyze - -o json
-    fairlead analyze deploy/ --suppress "IST0118=Service *.legacy" --fail-on warning
+    fairlead analyze deploy/ --suppress "IST0118=Service *.legacy"
 
     \b
     -o text|table   for people          -o json|yaml   for programs

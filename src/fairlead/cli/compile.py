@@ -39,13 +39,14 @@ def compile_command(files: tuple[str, ...], recursive: bool, proxy: str, namespa
     """Compile files to the Envoy configuration of one proxy.
 
     Prints `{"listeners": [], "routes": [], "clusters": [], "endpoints": []}`. Findings go to standard error; an object
-    with an error is left out, and the exit status is 1.
+    with an error is left out.
 
-    \b
     The proxy file: type (sidecar or router), namespace, ips, labels, serviceAccount, network, locality.
 
     \b
     fairlead compile -f shop/ --proxy proxy.yaml | jq '.routes[].name'
+
+    Exit status: 0 compiled, 1 an object has an error or failed, 2 wrong usage.
     """
     from fairlead.compiler.model import MeshModel
     from fairlead.compiler.offline import load

@@ -15,9 +15,12 @@ def completion(shell: str) -> None:
     revisions, URLs to ask `why` about. Where no mesh runs it offers nothing, and never waits longer than a second.
 
     \b
-    bash:  fairlead completion bash > ~/.local/share/bash-completion/completions/fairlead
-    zsh:   fairlead completion zsh > "${fpath[1]}/_fairlead"
-    fish:  fairlead completion fish > ~/.config/fish/completions/fairlead.fish
+    fairlead completion bash \\
+        > ~/.local/share/bash-completion/completions/fairlead
+    fairlead completion zsh > "${fpath[1]}/_fairlead"
+    fairlead completion fish > ~/.config/fish/completions/fairlead.fish
+
+    Exit status: 0 done, 2 wrong usage.
     """
     from fairlead.cli.main import cli
 
