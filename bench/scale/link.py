@@ -45,7 +45,7 @@ class Link:
         self._http = H2Connection(_CONFIGURATION)
         self._secured: Secured | None = None
         self._rest = b""
-        self._got = b""
+        self._got = bytearray()
         self._eaten = 0
         self._messages: deque[bytes] = deque()
         self._out: list[bytes] = []
@@ -135,15 +135,20 @@ class Link:
         if self._eaten >= WINDOW // 2:
             self._out += (window_update(0, self._eaten), window_update(self._stream, self._eaten))
             self._eaten = 0
-        got, start = self._got + data if self._got else data, 0
+        got: bytes | bytearray = data
+        if self._got:
+            self._got += data
+            got = self._got
+        start = 0
         while len(got) - start >= 5:
             length = int.from_bytes(got[start + 1 : start + 5], "big")
             if len(got) - start - 5 < length:
                 break
-            body = got[start + 5 : start + 5 + length]
+            body = bytes(got[start + 5 : start + 5 + length])
             start += 5 + length
             self._reader.received(body)
-        self._got = got[start:]
+        if start or got is data:
+            self._got = bytearray(got[start:])
 
     def pause_writing(self) -> None:
         """The server reads slower than is sent: what is sent is little."""

@@ -190,6 +190,7 @@ class Bench:
     def churn(self, target: float | None, seconds: float, rate: float = 100) -> Row:
         """Changes at a rate, nine endpoints to one route; then how far behind the last of them the fleet is."""
         size = self.size
+        cpu, before = self.plane.cpu(), self.plane.metrics()
         begun = time.monotonic()
         total = int(seconds * rate)
         late = 0.0
@@ -206,13 +207,22 @@ class Bench:
                 where = f"10.252.{number // 250 % 250}.{number % 250 + 1}"
                 self.plane.patch(mesh.entry(size, index, number % size.endpoints), {"spec": {"address": where}})
         took = time.monotonic() - begun
+        detail = {"changes": total, "seconds": took, "rate": total / max(took, 1e-9), "driver_late": late}
         index, where = 1 % size.services, f"10.253.0.{self._marks % 250 + 1}"
         waiting = self.fleets.expect(ENDPOINT, f"outbound|80||{size.host(index)}", where)
         last = time.monotonic()
         self.plane.patch(mesh.entry(size, index, 0), {"spec": {"address": where}})
         found: Acknowledged = waiting.wait(last)
-        detail = {"changes": total, "seconds": took, "rate": total / max(took, 1e-9), "driver_late": late}
+        # Not before: a look at the metrics would be a pause in which everything catches up.
+        after = self.plane.metrics()
+        detail["cpu_per_change"] = (self.plane.cpu() - cpu) / max(total, 1)
+        for name in ("passes", "pushes"):
+            detail[f"{name}_per_change"] = (_counted(after, name) - _counted(before, name)) / max(total, 1)
         return Row("churn: lag at the end", "s", [found.percentile(0.99)], target, detail)
+
+
+def _counted(metrics: dict[str, float], name: str) -> float:
+    return sum(value for key, value in metrics.items() if key.startswith(f"fairlead_{name}_total"))
 
 
 def _rules(plane: Plane) -> float:

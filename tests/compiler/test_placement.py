@@ -21,7 +21,7 @@ from fairlead.ir.locality import Distribution, LocalityLb, locality_covers
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.ir.network import Network, NetworkGateway
 from fairlead.ir.protocol import Protocol
-from fairlead.ir.traffic import TRAFFIC_POLICIES, LoadBalancer, OutlierDetection, Policy, TrafficPolicy
+from fairlead.ir.traffic import TRAFFIC_POLICIES, HashPolicy, LoadBalancer, OutlierDetection, Policy, TrafficPolicy
 from fairlead.ir.view import View
 from fairlead.ir.workload import WORKLOADS, Workload, WorkloadKey
 from fairlead.model.ref import NamespacedName
@@ -167,6 +167,17 @@ def test_a_cluster_says_how_zones_are_minded() -> None:
     off, ranks = zones(LocalityLb(enabled=False, forced=True, zone_aware=True))
     assert off.HasField("zone_aware_lb_config") and off.zone_aware_lb_config.routing_enabled.value == 0
     assert ranks == [(0, "eu"), (0, "us")]
+
+
+def test_the_mesh_minds_zones_where_rules_say_nothing() -> None:
+    zones = (MESHES, MESH_KEY, Mesh(locality=LocalityLb(forced=True, zone_aware=True)))
+    made = world(zones)
+    found = message(made, client("eu/a"), CLUSTER, CLUSTER_NAME).common_lb_config
+    assert found.zone_aware_lb_config.routing_enabled.value == 100
+    ranks = message(made, client("eu/a"), ENDPOINT, CLUSTER_NAME).endpoints
+    assert [(one.priority, one.locality.region) for one in ranks] == [(0, "eu"), (1, "us")]
+    hashed = world(zones, rule(Policy(LoadBalancer(hash=HashPolicy(source_ip=True)))))
+    assert not message(hashed, client("eu/a"), CLUSTER, CLUSTER_NAME).common_lb_config.HasField("zone_aware_lb_config")
 
 
 def test_who_asks_is_told_of_its_peers() -> None:

@@ -7,12 +7,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from fairlead.model.identity import Identity
+from fairlead.model.report import CalledService, PlaintextCaller
 from tests.controlplane.running_plane import BASICS, World, entry, obj, routes, service, world
 
 Json = dict[str, Any]
@@ -84,6 +87,39 @@ async def _changes(tmp_path: Path) -> None:
             assert (await command(made, "diff", "--against", "99999"))[0] == 1
 
 
+NOBODY = obj(
+    "AuthorizationPolicy",
+    "cart",
+    version="security.istio.io/v1",
+    spec={"selector": {"matchLabels": {"app": "cart"}}, "rules": [{"from": [{"source": {"namespaces": ["ops"]}}]}]},
+)
+
+
+async def _callers(tmp_path: Path) -> None:
+    async with world(tmp_path / "state") as made:
+        await made.apply(*(one for one in MESH if one is not STRICT))
+        async with made.proxy("web-1") as client, made.proxy("cart-1", "cart", LABELS={"app": "cart"}):
+            strict, nobody = written(tmp_path, "strict.yaml", STRICT), written(tmp_path, "nobody.yaml", NOBODY)
+            _, text = await command(made, "diff", "-f", strict)
+            assert "FL3815" in text and "in plaintext is not known" in text, text
+
+            cart, web = (Identity("cluster.local", "shop", one) for one in ("cart", "web"))
+            for name, who in (("cart-1.shop", cart), ("web-1.shop", web)):
+                made.plane.plaintext.add(name, who, [])
+            _, text = await command(made, "diff", "-f", strict)
+            assert "FL3815" not in text and "nobody was seen to call it in plaintext" in text, text
+            made.plane.plaintext.add("cart-1.shop", cart, [PlaintextCaller(9080, "10.7.7.7", 1, time.time())])
+            code, text = await command(made, "apply", "--require-safe", "-f", strict)
+            assert code == 1 and "10.7.7.7 called it in plaintext" in text and "nothing was changed" in text, text
+
+            called = [CalledService("cart.shop.svc.cluster.local", "shop", 3, time.time())]
+            made.plane.traffic.add(client.node_id, called)
+            code, text = await command(made, "apply", "--require-safe", "-f", nobody)
+            assert code == 1 and "web-1.shop called it and will be denied" in text and "[FL3809]" in text, text
+            with pytest.raises(Exception, match="not found"):
+                await made.get(NOBODY)
+
+
 async def _questions(tmp_path: Path) -> None:
     async with world(tmp_path / "state") as made:
         await made.apply(*BASICS)
@@ -100,6 +136,10 @@ async def _questions(tmp_path: Path) -> None:
 
 def test_a_change_is_told_before_it_is_made(tmp_path: Path) -> None:
     asyncio.run(_changes(tmp_path))
+
+
+def test_callers_that_were_seen_make_a_refusal_a_danger(tmp_path: Path) -> None:
+    asyncio.run(_callers(tmp_path))
 
 
 def test_wrong_questions_are_answered(tmp_path: Path) -> None:

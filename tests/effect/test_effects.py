@@ -8,7 +8,7 @@ import pytest
 
 from fairlead.compiler.model import OBJECTS, MeshModel
 from fairlead.compiler.offline import load
-from fairlead.effect import Effect, effects, lines, report
+from fairlead.effect import Effect, Known, effects, lines, report
 from fairlead.envoy.difference import differences
 from fairlead.envoy.protojson import decode
 from fairlead.envoy.resource import CLUSTER, ROUTE
@@ -77,7 +77,7 @@ def objects(model: MeshModel, text: str) -> list[Any]:
     return read
 
 
-def told(before: str, after: str, *views: View) -> tuple[Effect, ...]:
+def told(before: str, after: str, *views: View, known: Known | None = None) -> tuple[Effect, ...]:
     model = MeshModel()
     assert not load(model, parse_documents(before.encode(), "mesh.yaml"))
     for view in views or (CLIENT, SERVER):
@@ -85,7 +85,7 @@ def told(before: str, after: str, *views: View) -> tuple[Effect, ...]:
     new = objects(model, after)
     gone = {ref for ref, _ in model.engine.items(OBJECTS)} - {one.ref for one in new}
     with model.supposing(new, sorted(gone)) as differing:
-        return effects(differing, model.publisher.catalog)
+        return effects(differing, model.publisher.catalog, seen=lambda _: known)
 
 
 def said(found: tuple[Effect, ...]) -> list[str]:
@@ -151,7 +151,10 @@ def test_a_host_that_goes_is_a_danger() -> None:
 
 
 def test_mutual_tls_made_stricter_and_weaker() -> None:
-    assert "port 80 takes mutual TLS of the mesh only: mode STRICT (was PERMISSIVE)" in said(told(MESH, MESH + STRICT))
+    stricter = "port 80 takes mutual TLS of the mesh only: mode STRICT (was PERMISSIVE)"
+    assert f"FL3815 {stricter}; whether anybody calls it in plaintext only a running mesh can say" in said(
+        told(MESH, MESH + STRICT)
+    )
     weaker = told(MESH + STRICT, MESH)
     assert "FL3803 port 80 takes plaintext, too: mode PERMISSIVE (was STRICT)" in said(weaker)
     assert any(one.startswith("FL3807 listener virtualInbound changes as a whole") for one in said(weaker))
@@ -161,7 +164,7 @@ def test_mutual_tls_made_stricter_and_weaker() -> None:
     ("before", "after", "expected"),
     [
         ("", ALLOW, "authorization: ALLOW rule 0 of policy cart in shop is new"),
-        ("", ALLOW, "authorization: what no ALLOW rule names is denied from now on"),
+        ("", ALLOW, "FL3809 authorization: what no ALLOW rule names is denied from now on"),
         (ALLOW, "", "FL3804 authorization: no ALLOW policy any more: whatever no DENY forbids may pass"),
         (DENY, "", "FL3804 authorization: DENY rule 0 of policy cart in shop is gone"),
         (

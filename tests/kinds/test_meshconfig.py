@@ -6,6 +6,7 @@ import base64
 
 from fairlead.envoy.tls import mesh_server
 from fairlead.ir.credential import credential_of
+from fairlead.ir.locality import LocalityLb
 from fairlead.ir.mesh import Mesh
 from fairlead.ir.meshconfig import configmap_problems, mesh_of_configmap, read_mesh_config
 from fairlead.model.diagnostic import Origin, Severity
@@ -53,6 +54,11 @@ def test_localities_are_checked_as_those_of_destination_rules() -> None:
     assert mesh is None
     assert [str(one.path) for one, _ in findings] == ["localityLbSetting.failover[0]"]
     assert read_mesh_config("localityLbSetting: {failover: [{from: a, to: b}]}").findings == ()
+    mesh, findings = read_mesh_config("zoneAwareLbSetting: {minClusterSize: 3, failover: [{from: a, to: b}]}")
+    assert mesh.locality == LocalityLb(failover=(("a", "b"),), forced=True, zone_aware=True, minimum=3)
+    assert findings == ()
+    _, findings = read_mesh_config("{zoneAwareLbSetting: {failover: [{from: a, to: a}]}, localityLbSetting: {}}")
+    assert [str(one.path) for one, _ in findings] == ["zoneAwareLbSetting.failover[0]", "zoneAwareLbSetting"]
 
 
 def test_an_object_has_its_settings_under_spec() -> None:

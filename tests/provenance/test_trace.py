@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.offline import load
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
-from fairlead.envoy.settings import PathError
+from fairlead.envoy.settings import PathError, find, parse
 from fairlead.ir.view import View
 from fairlead.model.diagnostic import Position
 from fairlead.model.path import FieldPath
 from fairlead.model.ref import Ref
 from fairlead.model.yaml import parse_documents
+from fairlead.provenance.explained import explained, lines
 from fairlead.provenance.trace import study, trace
 
 MESH = b"""
@@ -108,7 +111,24 @@ def test_a_default_has_no_origin_but_what_carries_it(model: MeshModel) -> None:
     made = study(model, VIEW, CLUSTER, V1)
     found = made.origins(("lbPolicy",))
     assert found and {one.role for one in found} == {"carries"}
-    assert {one.origin.ref for one in found} == {Ref("", "Service", "shop", "cart")}
+    assert {f"{one.origin.ref.kind} {one.origin.path}" for one in found} == {
+        "Service spec.ports[0].port",
+        "DestinationRule spec.host",
+        "DestinationRule spec.subsets[0].name",
+    }
+    assert not made.inexact
+
+
+def test_what_a_resource_is_there_for(model: MeshModel) -> None:
+    plain, subset = "clusters/outbound|80||cart.shop.svc.cluster.local", f"clusters/{V1}"
+    (found,) = explained(model, VIEW, subset)["resources"]
+    stands = [(one["object"]["kind"], one["field"]) for one in found["standsBy"]]
+    assert ("DestinationRule", "spec.subsets[0].name") in stands and ("Service", "spec.ports[0].port") in stands
+    (found,) = explained(model, VIEW, plain)["resources"]
+    assert {one["object"]["kind"] for one in found["standsBy"]} == {"Service"}
+    (found,) = explained(model, VIEW, f"endpoints/{V1}")["resources"]
+    assert "DestinationRule" in {one["object"]["kind"] for one in found["standsBy"]}
+    assert "inexact" not in found
 
 
 def test_mtls_of_a_server_names_the_policy(model: MeshModel) -> None:
@@ -135,7 +155,7 @@ def test_what_is_not_there_is_said(model: MeshModel) -> None:
         trace(model, VIEW, CLUSTER, V1, "a[b")
 
 
-def test_one_virtual_host_among_very_many() -> None:
+def many_services() -> MeshModel:
     text = "\n---\n".join(
         f"apiVersion: v1\nkind: Service\nmetadata: {{name: s{at}, namespace: shop}}\n"
         f"spec: {{clusterIP: 10.97.{at // 200}.{at % 200 + 1}, ports: [{{name: http, port: 80}}]}}"
@@ -144,7 +164,48 @@ def test_one_virtual_host_among_very_many() -> None:
     made = MeshModel()
     assert not load(made, [*parse_documents(text.encode(), "many.yaml"), *parse_documents(MESH, "mesh.yaml")])
     made.publisher.open(VIEW)
+    return made
+
+
+def test_one_virtual_host_among_very_many() -> None:
+    made = many_services()
     before = made.engine.runs.total()
     found = trace(made, VIEW, ROUTE, "80", "virtualHosts[cart*]/routes[old]/route/timeout", places)
     assert [str(one.path) for one in found] == ["spec.http[1].timeout"]
     assert made.engine.runs.total() == before
+
+
+def test_an_answer_that_is_not_exact_says_so() -> None:
+    made = many_services()
+    whole = study(made, VIEW, ROUTE, "80")
+    assert "objects made this" in whole.inexact
+    element = next(path for path, _ in find(whole.message, ("virtualHosts[cart*]",)))
+    read = {one.origin.ref for one in whole.origins((*element, "routes[old]", "route", "timeout"))}
+    assert {one.kind for one in read} >= {"Service", "VirtualService"}
+    assert Ref("", "Service", "shop", "s7") not in read
+    assert {str(one.origin.path) for one in whole.origins(element)} == {""}
+    (found,) = explained(made, VIEW, "routes/80")["resources"]
+    assert any(text.startswith("  not exact: ") and "--exact" in text for _, text in lines({"resources": [found]}))
+
+    one = study(made, VIEW, ROUTE, "80", element[0])
+    assert not one.inexact
+
+
+def test_the_exact_answer_can_be_asked_for(monkeypatch: pytest.MonkeyPatch, model: MeshModel) -> None:
+    wanted = "virtualHosts[cart*]/routes[old]/route/timeout"
+    usual = study(model, VIEW, ROUTE, "80")
+    module = sys.modules["fairlead.provenance.trace"]  # the package has a function of this name
+    monkeypatch.setattr(module, "MOST_OBJECTS", 1)
+    assert study(model, VIEW, ROUTE, "80").inexact
+    exact = study(model, VIEW, ROUTE, "80", exact=True)
+    (at,) = (path for path, _ in find(exact.message, parse(wanted)))
+    sets = [one for one in usual.origins(at) if one.role == "sets"]
+    assert sets and [one for one in exact.origins(at) if one.role == "sets"] == sets and not exact.inexact
+
+    monkeypatch.setattr(module, "MOST_OBJECTS", 150)
+    monkeypatch.setattr(module, "MOST_TRIALS", 8)
+    few = study(model, VIEW, ROUTE, "80")
+    assert "after 8 trials" in few.inexact
+    # Objects come first: what matters is named, only not how narrowly.
+    assert {one.origin.ref for one in sets} <= {one.origin.ref for one in few.origins(at)}
+    assert not study(model, VIEW, ROUTE, "80", exact=True).inexact

@@ -85,7 +85,9 @@ def node_id(config: AgentConfig) -> str:
 
 def metadata(config: AgentConfig) -> dict[str, Any]:
     """The node metadata by which the control plane makes this proxy's view."""
-    captured = config.capture.mode in ("redirect", "netns")
+    captured = "TPROXY" if config.capture.transparent else "REDIRECT"
+    if config.capture.mode not in ("redirect", "netns"):
+        captured = "NONE"
     said = {name[len(_META) :]: value for name, value in config.proxy_env.items() if name.startswith(_META)}
     return {
         **said,
@@ -99,7 +101,7 @@ def metadata(config: AgentConfig) -> dict[str, Any]:
         "NETWORK": config.network,
         "LOCALITY": config.locality,
         "MESH_ID": config.proxy.mesh_id or config.trust_domain,
-        "INTERCEPTION_MODE": "REDIRECT" if captured else "NONE",
+        "INTERCEPTION_MODE": captured,
         "FAIRLEAD_CAPTURE": msgspec.to_builtins(config.capture),
         "FAIRLEAD_PORTS": msgspec.to_builtins(config.ports),
         "FAIRLEAD_ENTRY": config.entry,

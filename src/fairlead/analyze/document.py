@@ -179,12 +179,35 @@ def _rule_hosts(_: Ref, one: Document) -> Iterator[str]:
             yield full_name(host, one.ref.namespace, DOMAIN_SUFFIX).lower()
 
 
+def wildcards(host: str) -> Iterator[str]:
+    """The patterns that are wider than a host, the closest first: `*.b.c`, `*.c` and `*` for `a.b.c`."""
+    rest = host.removeprefix("*")
+    while True:
+        _, dot, rest = rest.lstrip(".").partition(".")
+        if not dot:
+            break
+        yield f"*.{rest}"
+    if host != "*":
+        yield "*"
+
+
 def _routed_hosts(_: Ref, one: Document) -> Iterator[str]:
     """Hosts for which sidecars get routes from a VirtualService, by scope."""
     if one.sort == VIRTUAL_SERVICE and attached_to_mesh(one):
         for scope in scopes(one):
             for host in words(one.spec, "hosts"):
                 yield f"{scope}/{full_name(host, one.ref.namespace, DOMAIN_SUFFIX).lower()}"
+
+
+def _routed_patterns(_: Ref, one: Document) -> Iterator[tuple[bool, str, str]]:
+    """As above: (whether for all sidecars, "" for the host itself or "under" for what is wider than it, pattern)."""
+    if one.sort == VIRTUAL_SERVICE and attached_to_mesh(one):
+        seen = scopes(one)
+        for host in words(one.spec, "hosts") if seen else ():
+            name = full_name(host, one.ref.namespace, DOMAIN_SUFFIX).lower()
+            yield seen == ["*"], "", name
+            for wider in wildcards(name):
+                yield seen == ["*"], "under", wider
 
 
 def _subset_routes(_: Ref, one: Document) -> Iterator[tuple[str, str]]:
@@ -206,14 +229,16 @@ def _gateway_users(_: Ref, one: Document) -> Iterator[str]:
                 yield name if "/" in name else f"{one.ref.namespace}/{name}"
 
 
-def _gateway_ports(_: Ref, one: Document) -> Iterator[tuple[str, int]]:
-    """The ports of a Gateway, with its selector: gateways in one bucket are served by the same proxies."""
+def _gateway_ports(_: Ref, one: Document) -> Iterator[tuple[str, str, int]]:
+    """The ports of a Gateway with each pair of its selector, ("", "") if it has none; ("*", "*") is every Gateway."""
     if one.sort == GATEWAY:
-        selector = selector_text(pairs(one.spec, "selector"))
+        selector = pairs(one.spec, "selector")
         for server in items(one.spec, "servers"):
             number = mapping(server, "port").get("number")
             if isinstance(number, int):
-                yield selector, number
+                yield "*", "*", number
+                for key, value in sorted(selector.items()) or [("", "")]:
+                    yield key, value, number
 
 
 def _gateway_selectors(_: Ref, one: Document) -> Iterator[tuple[str, str]]:
@@ -253,6 +278,7 @@ SELECTING = DOCUMENTS.index("selecting", _selecting)
 HOSTS = DOCUMENTS.index("hosts", _hosts)
 RULE_HOSTS = DOCUMENTS.index("rulehosts", _rule_hosts)
 ROUTED_HOSTS = DOCUMENTS.index("routedhosts", _routed_hosts)
+ROUTED_PATTERNS = DOCUMENTS.index("routedpatterns", _routed_patterns)
 GATEWAY_USERS = DOCUMENTS.index("gatewayusers", _gateway_users)
 GATEWAY_PORTS = DOCUMENTS.index("gatewayports", _gateway_ports)
 GATEWAY_SELECTORS = DOCUMENTS.index("gatewayselectors", _gateway_selectors)

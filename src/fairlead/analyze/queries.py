@@ -15,6 +15,7 @@ from fairlead.analyze.document import (
     MESH_CONFIG,
     NAMESPACE,
     ROOT_NAMESPACE,
+    ROUTED_PATTERNS,
     SELECTING,
     SERVICE,
     WORKLOADS,
@@ -22,6 +23,7 @@ from fairlead.analyze.document import (
     Label,
     Sort,
     export_to,
+    wildcards,
     workload_labels,
 )
 from fairlead.inc import Reader, rule
@@ -102,11 +104,22 @@ def qualified(host: str, namespace: str) -> str:
 def defined_by(r: Reader, host: str, namespace: str) -> Document | None:
     """The Service or ServiceEntry that defines a host for clients of a namespace; the most specific wildcard counts."""
     name = qualified(host, namespace)
-    for pattern in (name, *_wildcards(name)):
+    for pattern in (name, *wildcards(name)):
         found = [one for _, one in r.rows(HOSTS, pattern) if is_visible(export_to(one), one.ref.namespace, namespace)]
         if found:
             return min(found, key=lambda one: (one.ref.namespace != namespace, one.sort != SERVICE, one.ref))
     return None
+
+
+def routing(r: Reader, host: str, *, everywhere: bool) -> Iterator[Ref]:
+    """VirtualServices for sidecars with a pattern that may mean a host (or one of a pattern's hosts).
+
+    Those that are shown to all namespaces if `everywhere`, those that are shown to some if not.
+    """
+    for pattern in (host, *wildcards(host)):
+        yield from r.find(ROUTED_PATTERNS, (everywhere, "", pattern))
+    if host.startswith("*"):
+        yield from r.find(ROUTED_PATTERNS, (everywhere, "under", host))
 
 
 def hidden_by(r: Reader, host: str, namespace: str) -> Document | None:
@@ -115,16 +128,6 @@ def hidden_by(r: Reader, host: str, namespace: str) -> Document | None:
         if not is_visible(export_to(one), one.ref.namespace, namespace):
             return one
     return None
-
-
-def _wildcards(host: str) -> Iterator[str]:
-    rest = host.removeprefix("*")
-    while True:
-        _, dot, rest = rest.lstrip(".").partition(".")
-        if not dot:
-            break
-        yield f"*.{rest}"
-    yield "*"
 
 
 def injected(r: Reader, one: Document) -> bool:

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import click
 
 from fairlead.cli import printing
+from fairlead.cli.client import PATIENCE
 from fairlead.cli.connecting import connected, connection
 from fairlead.cli.resources import kind_of
 from fairlead.compiler import fields
@@ -64,7 +65,7 @@ def affects(
             ref, path = _asked(kind, rest, namespace, field, client.access.namespace)
             query = {**ref._asdict(), "field": path, "at": str(at or "")}
             asked = urlencode({key: value for key, value in query.items() if value})
-            found = client.request("GET", f"/fairlead/v1/affects?{asked}").document
+            found = client.request("GET", f"/fairlead/v1/affects?{asked}", seconds=PATIENCE).document
     if output:
         printing.show(found, output)
         return

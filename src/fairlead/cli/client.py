@@ -22,6 +22,8 @@ from fairlead.model.yaml import YAMLError, parse_documents
 
 Json = dict[str, Any]
 TIMEOUT = 30.0
+PATIENCE = 150.0
+"""Seconds for questions that the control plane works on for up to two minutes."""
 _AGENT = f"fairlead/{__version__}"
 
 
@@ -192,11 +194,15 @@ class Client:
         *,
         content_type: str = "application/json",
         accept: str = "application/json",
+        seconds: float = TIMEOUT,
     ) -> Answer:
-        """One request. Raises Refused for 4xx and 5xx, ClientError where there is no answer."""
+        """One request, whose answer is waited for so long.
+
+        Raises Refused for 4xx and 5xx, ClientError where there is no answer.
+        """
         data = None if body is None else msgspec.json.encode(body)
         headers = {"Accept": accept} | ({"Content-Type": content_type} if data is not None else {})
-        answer = self._send(method, path, data, headers, TIMEOUT)
+        answer = self._send(method, path, data, headers, seconds)
         try:
             raw = answer.read()
         except (OSError, http.client.HTTPException) as error:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from fairlead.cli import manifests, printing
-from fairlead.cli.client import Client, Refused
+from fairlead.cli.client import PATIENCE, Client, Refused
 from fairlead.cli.connecting import connected, connection
 from fairlead.cli.manifests import Entry
 from fairlead.cli.resources import MANAGER, address, checked_entries
@@ -70,7 +70,7 @@ def diff(
     else:
         with connected(kubeconfig, state) as client:
             if against is not None:
-                found = client.request("POST", "/fairlead/v1/effect", {"against": against, "full": full}).document
+                found = _effect(client, {"against": against, "full": full})
             else:
                 home = namespace or client.access.namespace
                 entries = checked_entries(filenames, home, given=bool(namespace), recursive=recursive)
@@ -104,14 +104,16 @@ def of_entries(client: Client, entries: Iterable[Entry], *, full: bool = False, 
                 printing.complain(one)
     if failed:
         raise SystemExit(FAILED)
-    return client.request("POST", "/fairlead/v1/effect", {"documents": documents, "full": full}).document
+    return _effect(client, {"documents": documents, "full": full})
 
 
 def of_deletion(client: Client, refs: Iterable[Ref], *, full: bool = False) -> Json:
     """What it would do if objects went."""
-    return client.request(
-        "POST", "/fairlead/v1/effect", {"deleted": [one._asdict() for one in refs], "full": full}
-    ).document
+    return _effect(client, {"deleted": [one._asdict() for one in refs], "full": full})
+
+
+def _effect(client: Client, asked: Json) -> Json:
+    return client.request("POST", "/fairlead/v1/effect", asked, seconds=PATIENCE).document
 
 
 def _offline(

@@ -20,6 +20,7 @@ from fairlead.model.names import nearest
 @click.argument("path", metavar="[PATH]", required=False)
 @click.option("--recursive", is_flag=True, help="Of a kind: the fields inside of fields, too.")
 @click.option("--every", is_flag=True, help="Of a proxy: defaults of the mesh, too.")
+@click.option("--exact", is_flag=True, help="Of a proxy: try every field, also where that takes long.")
 @click.option("--at", type=click.IntRange(1), metavar="REV", help="Of a proxy: as things stood at a revision.")
 @click.option(
     "-f", "--filename", "filenames", multiple=True, metavar="FILE|DIR|-", help="Of a proxy: no mesh is needed."
@@ -34,6 +35,7 @@ def explain(
     path: str | None,
     recursive: bool,
     every: bool,
+    exact: bool,
     at: int | None,
     filenames: tuple[str, ...],
     descend: bool,
@@ -70,13 +72,15 @@ def explain(
     from fairlead.cli import explainproxy
 
     if filenames:
-        found = explainproxy.of_files(what, path or "", filenames, described, namespace, recursive=descend, every=every)
+        found = explainproxy.of_files(
+            what, path or "", filenames, described, namespace, recursive=descend, every=every, exact=exact
+        )
     elif "." not in what and path is None:
         _kind(what, recursive=recursive)
         return
     else:
         with connected(kubeconfig, state) as client:
-            found = explainproxy.live(client, what, path or "", at=at, every=every)
+            found = explainproxy.live(client, what, path or "", at=at, every=every, exact=exact)
     explainproxy.show(found, output)
 
 

@@ -9,18 +9,24 @@ from urllib.parse import quote, urlencode
 import click
 
 from fairlead.cli import manifests, printing
-from fairlead.cli.client import Client
+from fairlead.cli.client import PATIENCE, Client
 
 Json = dict[str, Any]
-_COLOURS = {"name": "cyan", "origin": "green", "default": "bright_black", "carried": "bright_black"}
+_COLOURS = {
+    "name": "cyan",
+    "origin": "green",
+    "default": "bright_black",
+    "carried": "bright_black",
+    "inexact": "yellow",
+}
 
 
-def live(client: Client, proxy: str, path: str, *, at: int | None, every: bool) -> Json:
+def live(client: Client, proxy: str, path: str, *, at: int | None, every: bool, exact: bool) -> Json:
     """The answer of the control plane. Raises Refused."""
-    query = {key: value for key, value in (("path", path), ("at", str(at or "")), ("every", "true")) if value}
-    if not every:
-        del query["every"]
-    return client.request("GET", f"/fairlead/v1/explain/{quote(proxy, safe='')}?{urlencode(query)}").document
+    asked = {"path": path, "at": str(at or ""), "every": "true" if every else "", "exact": "true" if exact else ""}
+    query = {key: value for key, value in asked.items() if value}
+    path = f"/fairlead/v1/explain/{quote(proxy, safe='')}?{urlencode(query)}"
+    return client.request("GET", path, seconds=PATIENCE).document
 
 
 def of_files(
@@ -32,13 +38,14 @@ def of_files(
     *,
     recursive: bool,
     every: bool,
+    exact: bool,
 ) -> Json:
     """The answer from files: of a proxy of theirs, or of one that a file describes. Exits with 1 for wrong files."""
     from fairlead.cli.compile import proxy_view
     from fairlead.cli.offlinemesh import load_mesh
     from fairlead.envoy.settings import PathError
     from fairlead.model.diagnostic import Origin
-    from fairlead.provenance.explained import explained
+    from fairlead.provenance.explained import Wish, explained
 
     mesh = load_mesh(documents(filenames, recursive=recursive), [], namespace)
     if described is not None:
@@ -53,7 +60,7 @@ def of_files(
     mesh.model.publisher.open(view)
     try:
         found = explained(
-            mesh.model, view, path, lambda ref, field: mesh.origins.position(Origin(ref, field)), every=every
+            mesh.model, view, path, lambda ref, field: mesh.origins.position(Origin(ref, field)), Wish(every, exact)
         )
     except PathError as error:
         raise click.ClickException(f"{error} [FL3813]") from None

@@ -23,7 +23,7 @@ from fairlead.compiler.hosts import (
     settings,
 )
 from fairlead.compiler.inbound import InboundPort, inbound_ports
-from fairlead.compiler.near import Near, Placing, placing
+from fairlead.compiler.near import Near, Placing, placing, zones_setting
 from fairlead.compiler.outboundports import PRIVILEGED, bound_hosts
 from fairlead.compiler.policies import PolicyKey, above, effective, policy_for
 from fairlead.compiler.routes_hosts import http_ports
@@ -51,7 +51,7 @@ from fairlead.ir.protocol import Protocol
 from fairlead.ir.sidecar import Endpoint
 from fairlead.ir.traffic import Policy, Subset, TrafficPolicy
 from fairlead.ir.view import View
-from fairlead.model.launch import CaptureMode
+from fairlead.model.launch import Capture, CaptureMode
 
 
 class ClusterKey(NamedTuple):
@@ -86,6 +86,7 @@ class FixedKey(NamedTuple):
     name: str
     mode: CaptureMode
     netns: str = ""
+    transparent: bool = False
 
 
 _LOOPBACK_TIMEOUT = 1.0
@@ -253,6 +254,7 @@ def _plan(
         connect_timeout=mesh.connect_timeout,
         groups=groups,
         by_locality=placed is not None and placed.setting is not None and not placed.setting.zone_aware,
+        zones=zones_setting(r, found, said),
         dns_refresh=mesh.dns_refresh_rate,
         keepalive=mesh.tcp_keepalive,
         stat_name=outbound_stat_name(r, found, key.port, key.subset),
@@ -291,7 +293,7 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         described=described,
         connect_timeout=mesh.connect_timeout,
         endpoints=endpoints,
-        bind_address=_APPLICATION_BIND if view.capture.mode in ("redirect", "netns") and not socket else "",
+        bind_address=_application_bind(view.capture) if not socket else "",
         bind_netns="" if socket else view.capture.netns,
         stat_name=inbound_stat_name(r, view.namespace, port),
         keep_case=mesh.headers.keep_case,
@@ -317,7 +319,7 @@ def fixed_cluster(r: Reader, key: FixedKey) -> Resource:
     if key.name == names.BLACKHOLE_CLUSTER:
         return blackhole(key.name)
     mesh = settings(r)
-    bind = _APPLICATION_BIND if key.name == names.INBOUND_PASSTHROUGH_CLUSTER else ""
+    bind = _APPLICATION_BIND if key.name == names.INBOUND_PASSTHROUGH_CLUSTER and not key.transparent else ""
     plan = ClusterPlan(
         key.name,
         # An application that calls its proxy by address has no other destination than the proxy itself.
@@ -369,7 +371,7 @@ def fixed_keys(r: Reader, view: View) -> tuple[FixedKey, ...]:
         wanted.append(names.DYNAMIC_CLUSTER)
     if view.type == "sidecar" and mode in ("redirect", "netns"):
         wanted.append(names.INBOUND_PASSTHROUGH_CLUSTER)
-    return tuple(FixedKey(name, mode, view.capture.netns) for name in wanted)
+    return tuple(FixedKey(name, mode, view.capture.netns, view.capture.transparent) for name in wanted)
 
 
 @rule
@@ -378,6 +380,11 @@ def inbound_keys(r: Reader, view: View) -> tuple[tuple[View, InboundPort], ...]:
     if view.type != "sidecar":
         return ()
     return tuple((view, port) for port in inbound_ports(r, view))
+
+
+def _application_bind(capture: Capture) -> str:
+    """Where Envoy dials the application from; "" for the caller's own address, or any."""
+    return _APPLICATION_BIND if capture.mode in ("redirect", "netns") and not capture.transparent else ""
 
 
 def _policy(r: Reader, key: ClusterKey) -> tuple[TrafficPolicy | None, Subset | None]:

@@ -179,7 +179,14 @@ def _shape(view: View, ports: tuple[InboundPort, ...], timeout: float) -> Shape:
     """Redirected connections arrive on one port; without redirection every port is bound at the workload's address."""
     if view.capture.mode == "redirect":
         everywhere = Socket("0.0.0.0", names.INBOUND_PORT)  # noqa: S104 - whatever address the host redirects
-        return Shape(names.VIRTUAL_INBOUND, everywhere, "inbound", original_dst=True, detection_timeout=timeout)
+        return Shape(
+            names.VIRTUAL_INBOUND,
+            everywhere,
+            "inbound",
+            original_dst=True,
+            transparent=view.capture.transparent,
+            detection_timeout=timeout,
+        )
     address = view.addresses[0]
     return Shape(
         names.VIRTUAL_INBOUND,

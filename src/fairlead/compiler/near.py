@@ -56,7 +56,8 @@ def matters(r: Reader, _: str) -> Matters:
     for _key, policy in policies:
         found.extend(_settings_of(policy))
     found.extend(one.locality for _key, one in r.rows(HOSTS_NEAR, "") if one.locality is not None)
-    place = bool(found or policies or mesh.locality.distribute or mesh.baseline.outlier)
+    general = mesh.locality.distribute or mesh.locality.zone_aware or mesh.baseline.outlier
+    place = bool(found or policies or general)
     if place:
         found.append(mesh.locality)
     labels = frozenset(label for one in found for label in one.labels)
@@ -98,11 +99,20 @@ def placing(r: Reader, near: Near | None, found: Host, said: Policy) -> Placing 
 
 def locality_setting(r: Reader, found: Host, said: Policy) -> LocalityLb | None:
     """The setting that holds for a host: its rule's, its own, or the mesh's; None where it is switched off."""
+    setting = _said_of_localities(r, found, said)
+    return setting if setting.enabled else None
+
+
+def zones_setting(r: Reader, found: Host, said: Policy) -> LocalityLb | None:
+    """How Envoy is to mind zones itself, switched off or on; None where nobody says anything of that."""
+    setting = _said_of_localities(r, found, said)
+    return setting if setting.zone_aware else None
+
+
+def _said_of_localities(r: Reader, found: Host, said: Policy) -> LocalityLb:
     balancer = said.load_balancer
-    for one in (balancer.locality if balancer is not None else None, found.locality, settings(r).locality):
-        if one is not None:
-            return one if one.enabled else None
-    return None
+    own = balancer.locality if balancer is not None else None
+    return own or found.locality or settings(r).locality
 
 
 def topology(locality: str, network: str) -> dict[str, str]:

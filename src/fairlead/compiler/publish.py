@@ -152,6 +152,11 @@ class Publisher:
 
     def part(self, view: View, type_url: str, name: str) -> Part | None:
         """What makes a resource of an open view; None if the view has no such resource."""
+        found = self.listed(view, type_url, name)
+        return found[1] if found is not None else None
+
+    def listed(self, view: View, type_url: str, name: str) -> tuple[Layer, Part] | None:
+        """What makes a resource of an open view, and the layer that lists it."""
         group = self._shown.get(view)
         for layer in group.layers if group is not None else ():
             if layer.type_url != type_url:
@@ -159,7 +164,7 @@ class Publisher:
             for part in self._layers[layer].members:
                 held = self._parts[part].resource
                 if held is not None and held.name == name:
-                    return part
+                    return layer, part
         return None
 
     def origins(self, view: View, type_url: str, name: str) -> list[Any]:

@@ -21,6 +21,7 @@ from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.selecting import FILTERING, PATCHES_ASKING, PROXY_VERSION, SELECTING, Label
 from fairlead.ir.view import View
+from fairlead.model.launch import Capture
 
 _OWN_ADDRESS = ("netns", "explicit")
 """Ways of capture in which inbound listeners stand at the workload's own address."""
@@ -88,10 +89,16 @@ def _said(view: View) -> Pairs:
         "CLUSTER_ID": view.cluster_id,
         "NETWORK": view.network,
         "WORKLOAD_NAME": view.workload_name,
-        "INTERCEPTION_MODE": "REDIRECT" if view.capture.mode in ("redirect", "netns") else "NONE",
+        "INTERCEPTION_MODE": _interception(view.capture),
         **dict(view.metadata),
     }
     return tuple(sorted((name, value) for name, value in known.items() if value))
+
+
+def _interception(capture: Capture) -> str:
+    if capture.mode not in ("redirect", "netns"):
+        return "NONE"
+    return "TPROXY" if capture.transparent else "REDIRECT"
 
 
 def filter_labels(r: Reader, labels: Pairs) -> Pairs:

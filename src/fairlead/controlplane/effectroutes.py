@@ -17,10 +17,12 @@ from starlette.routing import BaseRoute, Route
 from fairlead.compiler.publish import Changes
 from fairlead.controlplane import guard
 from fairlead.controlplane.aside import Answer, Aside, Unanswered
+from fairlead.controlplane.callers import Callers
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fleet import Fleet
 from fairlead.controlplane.operations import administrators, refused
+from fairlead.controlplane.proxies import Proxies
 from fairlead.effect import counted, draining, effects, told
 from fairlead.ir.view import View
 from fairlead.model.ref import Ref
@@ -55,10 +57,13 @@ class Supposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Effects:
     """The route and what it needs."""
 
-    def __init__(self, store: Store, feed: Feed, delivery: Delivery, aside: Aside, fleet: Fleet) -> None:
+    def __init__(
+        self, store: Store, feed: Feed, delivery: Delivery, proxies: Proxies, aside: Aside, fleet: Fleet
+    ) -> None:
         self._store = store
         self._feed = feed
         self._delivery = delivery
+        self._proxies = proxies
         self._aside = aside
         self._fleet = fleet
 
@@ -116,7 +121,9 @@ class Effects:
             differing = self._feed.becoming(changed)
         except ValueError as error:
             return Answer(422, refusal=str(error))
-        found = effects(differing, self._feed.model.publisher.catalog, self._objection, backwards=backwards)
+        fleet, model = self._fleet, self._feed.model
+        callers = Callers(model, self._delivery, self._proxies, fleet.traffic, fleet.plaintext)
+        found = effects(differing, model.publisher.catalog, self._objection, callers.known, backwards=backwards)
         return Answer(200, {"revision": self._feed.revision, **told(found, self._delivery.names, full=full)})
 
     async def _connections(self, names: frozenset[str]) -> Mapping[str, Mapping[str, int]]:

@@ -1,6 +1,6 @@
 """Routes that say where settings of running proxies come from, and what depends on an object. Administrators only.
 
-`/fairlead/v1/explain/NAME.NAMESPACE` (`path`, `every=true`, `at`) has settings with their origins
+`/fairlead/v1/explain/NAME.NAMESPACE` (`path`, `every=true`, `exact=true`, `at`) has settings with their origins
 (`provenance.explained`); `/fairlead/v1/affects` (`group kind namespace name field at`) has the proxies and resources
 that depend on an object or a field (`effect.affected`).
 """
@@ -23,7 +23,7 @@ from fairlead.effect.affected import affected
 from fairlead.envoy.settings import PathError
 from fairlead.model.path import ROOT, path_of
 from fairlead.model.ref import Ref
-from fairlead.provenance.explained import explained
+from fairlead.provenance.explained import Wish, explained
 from fairlead.store.errors import Gone
 from fairlead.store.store import Store
 
@@ -52,10 +52,10 @@ class Explanations:
         known = next((one for one in self._proxies.known() if f"{one.name}.{one.namespace}" == name), None)
         if known is None:
             return refused(404, f"{self._proxies.missing(name)} [FL3813]")
-        path, every = query.get("path", ""), query.get("every") == "true"
+        path, wish = query.get("path", ""), Wish(query.get("every") == "true", query.get("exact") == "true")
 
         def work() -> Json:
-            return {"proxy": name, **explained(self._feed.model, known.view, path, every=every)}
+            return {"proxy": name, **explained(self._feed.model, known.view, path, wish=wish)}
 
         return await self._answered(query.get("at", ""), work)
 

@@ -75,7 +75,7 @@ class Fleet:
         self._file = file
         self._authority = authority
         self._live = live
-        self._traffic = traffic
+        self.traffic = traffic
         self._recalled: set[str] = set()
         self._problems: dict[str, str] = {}
         self.ended: Callable[[str, Identity], None] = lambda _node, _identity: None
@@ -220,7 +220,7 @@ class Fleet:
             self._problems[report.proxy] = report.problem[:1000]
         self.connections.take(report)
         self.plaintext.add(called(report.proxy), identity, report.plaintext)
-        self._traffic.add(report.proxy, report.called[:MAX_CALLED])
+        self.traffic.add(report.proxy, report.called[:MAX_CALLED])
         self._dirty = True
         if self._saving is None or self._saving.done():
             self._saving = asyncio.get_running_loop().create_task(self._save_later())

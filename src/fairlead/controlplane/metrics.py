@@ -103,7 +103,7 @@ def _streams(xds: Server | None) -> Iterable[_Family]:
         ),
         ("fairlead_streams", "gauge", "Open configuration streams.", {"": len(xds.live)}),
         ("fairlead_streams_waiting", "gauge", "Streams that wait to be admitted.", {"": xds.admission.waiting}),
-        ("fairlead_pushing_seconds_total", "counter", "Time spent on pushes.", {"": round(xds.pushing.spent, 6)}),
+        ("fairlead_pushing_seconds_total", "counter", "Processor time of pushes.", {"": round(xds.pushing.spent, 6)}),
         ("fairlead_turn_longest_seconds", "gauge", "Longest wait of due pushes.", {"": round(xds.pushing.longest, 6)}),
         ("fairlead_streams_pending", "gauge", "Streams that wait to be looked at.", {"": xds.pushing.waiting}),
     )

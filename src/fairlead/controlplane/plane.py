@@ -315,7 +315,7 @@ class ControlPlane:
         admission = Admission(self.store, self.model.kinds, allocate=allocation.allocate, advise=strictness.advise)
         key_file, cert_file = self._write_certificate(certificates)
         aside = Aside(self.feed.flush)
-        effects = Effects(self.store, self.feed, self.delivery, aside, self.fleet)
+        effects = Effects(self.store, self.feed, self.delivery, self.proxies, aside, self.fleet)
         return ApiServer(
             admission,
             _Authenticator(self.tokens),

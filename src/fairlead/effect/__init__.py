@@ -7,5 +7,19 @@ from fairlead.effect.change import DANGERS, Change, Field
 from fairlead.effect.drains import counted, draining
 from fairlead.effect.effects import Effect, effects
 from fairlead.effect.report import lines, report, told
+from fairlead.effect.seen import Caller, Known
 
-__all__ = ["DANGERS", "Change", "Effect", "Field", "counted", "draining", "effects", "lines", "report", "told"]
+__all__ = [
+    "DANGERS",
+    "Caller",
+    "Change",
+    "Effect",
+    "Field",
+    "Known",
+    "counted",
+    "draining",
+    "effects",
+    "lines",
+    "report",
+    "told",
+]

@@ -10,6 +10,7 @@ from fairlead.compiler.publish import Changes
 from fairlead.effect.report import Names, proxies
 from fairlead.envoy.difference import differences
 from fairlead.envoy.protojson import decode
+from fairlead.envoy.resource import apart
 from fairlead.envoy.settings import PathError, written
 from fairlead.ir.view import View
 from fairlead.model.object import Object
@@ -89,8 +90,11 @@ def _resources(model: MeshModel, view: View, changes: Changes, *, inside: bool) 
             if was is None or new is None:
                 one["how"] = "is there because of it" if new is None else "is left out because of it"
             elif inside or len(changes.get(type_url, {})) == 1:
-                found = differences(decode(type_url, was.body), decode(type_url, new.body))
-                one["settings"] = [written(each.path) for each in found][:_PATHS]
+                old, now_there = (decode(type_url, body or b"") for body in apart(was, new))
+                paths = [written(each.path) for each in differences(old, now_there)]
+                one["settings"] = paths[:_PATHS]
+                if len(paths) > _PATHS:
+                    one["more"] = len(paths) - _PATHS
             yield one
 
 
@@ -102,5 +106,7 @@ def lines(found: Json) -> Iterator[tuple[str, str]]:
             how = f" {one['how']}" if "how" in one else ""
             yield "change", f"  {one['type']}/{one['name']}{how}"
             yield from (("field", f"      {path}") for path in one.get("settings", ()))
+            if "more" in one:
+                yield "field", f"      and {one['more']} more settings"
     if not found["affects"]:
         yield "group", "No proxy depends on it."

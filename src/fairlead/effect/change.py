@@ -20,14 +20,20 @@ ENDPOINTS_LOST = "FL3805"
 NO_CLUSTER = "FL3806"
 DRAINS = "FL3807"
 HELD = "FL3808"
+CALLERS_DENIED = "FL3809"
+PLAINTEXT_REFUSED = "FL3815"
+CERTIFICATE_LOST = "FL3816"
 DANGERS = {
-    SHADOWED: "a route gets no request any more, because one before it takes all",
+    SHADOWED: "a route loses requests to one before it",
     HOST_LOST: "a host is not known any more",
     MTLS_WEAKENED: "mutual TLS is weakened",
     AUTHORIZATION_WIDENED: "more is allowed than before",
     ENDPOINTS_LOST: "many endpoints go at once, or the last one",
     NO_CLUSTER: "a route leads to a cluster that is not there",
     DRAINS: "all connections of a listener drain",
+    CALLERS_DENIED: "callers are denied that were not",
+    PLAINTEXT_REFUSED: "callers in plaintext are refused",
+    CERTIFICATE_LOST: "a server of a gateway has no certificate",
     HELD: "the push would be held, because it takes too much away at once",
 }
 """What is marked as dangerous, by code."""
@@ -47,6 +53,7 @@ class Change(msgspec.Struct, frozen=True):
     `said` is a sentence. `danger` is the code of a danger or empty. `resources` are the names of the Envoy resources in
     which it happens. `fields` are the settings that differ, `untold` those of them of which the sentence says nothing.
     `drains` is the listener of which connections drain (of a `filter chain`: some of them), or empty.
+    `strict` is the port that takes no plaintext any more (0: all that have no chains of their own).
     """
 
     kind: Class
@@ -56,6 +63,7 @@ class Change(msgspec.Struct, frozen=True):
     fields: tuple[Field, ...] = ()
     untold: tuple[str, ...] = ()
     drains: str = ""
+    strict: int | None = None
 
     @property
     def key(self) -> tuple[object, ...]:

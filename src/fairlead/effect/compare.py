@@ -12,15 +12,18 @@ from fairlead.effect.change import Change, Field
 from fairlead.effect.naming import field, some, turned
 from fairlead.envoy.difference import Difference, differences
 from fairlead.envoy.protojson import decode
-from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, NAME_TABLE, ROUTE, SECRET, Resource
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, NAME_TABLE, ROUTE, SECRET
 from fairlead.envoy.settings import written
 
 Words = Callable[[str, Any, Any, Sequence[Difference]], Iterator[Change]]
 _FEW = 4
 
 
-def compare(type_url: str, name: str, old: Resource | None, new: Resource | None) -> tuple[Change, ...]:
-    """What differs between two versions of a resource (None: there is none), in words. Secrets are never shown."""
+def compare(type_url: str, name: str, old: bytes | None, new: bytes | None) -> tuple[Change, ...]:
+    """What differs between two versions of a resource (None: there is none), in words. Secrets are never shown.
+
+    Of long resources, the serialised fields that differ suffice (`resource.apart`).
+    """
     if type_url in (SECRET, EXTENSION):
         # Keys, and the registries' credentials of modules, stay where they are.
         kind = "secret" if type_url == SECRET else "extension"
@@ -28,7 +31,7 @@ def compare(type_url: str, name: str, old: Resource | None, new: Resource | None
         hidden = (Field(name, None, None),)
         return (Change(kind, f"{kind} {name} {how}", "", (name,), hidden),)
     try:
-        before, after = (None if one is None else decode(type_url, one.body) for one in (old, new))
+        before, after = (None if one is None else decode(type_url, one) for one in (old, new))
     except KeyError:
         return (Change("name", f"{type_url.rpartition('.')[2]} {name} differs", "", (name,)),)
     found = tuple(differences(before, after))

@@ -9,11 +9,16 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.message import DecodeError
 
 from fairlead.compiler.publish import Changes
+from fairlead.effect.certificates import certificates_lost
 from fairlead.effect.change import HELD, NO_CLUSTER, Change, Class, joined
 from fairlead.effect.compare import compare
+from fairlead.effect.denials import denials
 from fairlead.effect.naming import destination, host, some
 from fairlead.effect.routes import clusters_of
-from fairlead.envoy.resource import CLUSTER, ROUTE, Resource
+from fairlead.effect.seen import Known, Seen, refined
+from fairlead.envoy.names import VIRTUAL_INBOUND
+from fairlead.envoy.protojson import decode
+from fairlead.envoy.resource import CLUSTER, LISTENER, ROUTE, SECRET, Resource, apart
 from fairlead.ir.view import View
 
 Catalog = Mapping[str, Mapping[str, Resource]]
@@ -38,26 +43,34 @@ def effects(
     differing: Mapping[View, Changes],
     catalog: Callable[[View], Catalog],
     objection: Objection = lambda _view, _changes: "",
+    seen: Seen = lambda _view: None,
     *,
     backwards: bool = False,
 ) -> tuple[Effect, ...]:
-    """The effects of a supposition (`MeshModel.supposing`), while it stands; `catalog` gives what a view has in it.
+    """The effects of a supposition (`MeshModel.supposing`), while it stands; `catalog` gives what a view has in it;
+    `seen` who has called its proxies, where its listeners change.
 
     `backwards` tells what taking the supposition back does.
     """
-    alike: dict[tuple[_Versions, str, bool], list[View]] = {}
+    alike: dict[tuple[_Versions, str, bool, Known | None], list[View]] = {}
     versions: dict[int, _Versions] = {}
     for view, changes in differing.items():
         held = "" if backwards else objection(view, changes)
         if id(changes) not in versions:
             versions[id(changes)] = _versions(changes, catalog(view))
         if versions[id(changes)]:
-            alike.setdefault((versions[id(changes)], held, view.on_demand != ""), []).append(view)
+            known = seen(view) if changes.get(LISTENER) and not backwards else None
+            alike.setdefault((versions[id(changes)], held, view.on_demand != "", known), []).append(view)
     compared: dict[tuple[str, str, str, str], tuple[Change, ...]] = {}
+    pieces: dict[tuple[str, str, bytes | None, bytes | None], tuple[Change, ...]] = {}
     found: dict[tuple[object, ...], tuple[list[View], tuple[Change, ...]]] = {}
-    for (at, held, _), views in alike.items():
-        made = _changes(at, differing[views[0]], catalog(views[0]), compared, backwards=backwards)
-        made += _missing(differing[views[0]], catalog(views[0]), views[0]) if not backwards else []
+    for (at, held, _, known), views in alike.items():
+        changed, now = differing[views[0]], catalog(views[0])
+        made = list(refined(_changes(at, changed, now, compared, pieces, backwards=backwards), known))
+        if not backwards:
+            made += [*_missing(changed, now, views[0]), *_denied(changed, now, known)]
+            if changed.get(SECRET) or changed.get(LISTENER):
+                made += certificates_lost(changed, now)
         if held:
             made.append(Change("cluster", f"the push would be held: {held}", HELD))
         changes = joined(made)
@@ -84,6 +97,7 @@ def _changes(
     changes: Changes,
     now: Catalog,
     compared: dict[tuple[str, str, str, str], tuple[Change, ...]],
+    alike: dict[tuple[str, str, bytes | None, bytes | None], tuple[Change, ...]],
     *,
     backwards: bool,
 ) -> list[Change]:
@@ -92,8 +106,12 @@ def _changes(
         if key not in compared:
             type_url, name, *_ = key
             pair = (changes[type_url][name], now[type_url].get(name))
-            old, new = reversed(pair) if backwards else pair
-            compared[key] = compare(type_url, name, old, new)
+            bodies = apart(*reversed(pair)) if backwards else apart(*pair)
+            # Long resources of different proxies mostly differ in the same short piece.
+            piece = (type_url, name, *bodies)
+            if piece not in alike:
+                alike[piece] = compare(type_url, name, *bodies)
+            compared[key] = alike[piece]
         out.extend(compared[key])
     return out
 
@@ -108,17 +126,17 @@ def _missing(changes: Changes, now: Catalog, view: View) -> list[Change]:
     for name, was in changes.get(ROUTE, {}).items():
         resource = now[ROUTE].get(name)
         if resource is not None:
-            before = dict(_targets(was, None)) if was is not None else {}
-            for label, targets in _targets(resource, was):
+            old, new = apart(was, resource)
+            before = dict(_targets(old or b""))
+            for label, targets in _targets(new or b""):
                 for one in targets:
                     if one not in clusters and one not in before.get(label, set()):
                         out.setdefault(one, set()).add(label)
     for name in gone:
         for resource in now[ROUTE].values():
-            if name.encode() in resource.body:
-                out.setdefault(name, set()).update(
-                    label for label, targets in _targets(resource, None) if name in targets
-                )
+            for piece in [one.body for one in resource.pieces] or [resource.body]:
+                if name.encode() in piece:
+                    out.setdefault(name, set()).update(label for label, targets in _targets(piece) if name in targets)
     return [
         Change(
             "route",
@@ -132,17 +150,23 @@ def _missing(changes: Changes, now: Catalog, view: View) -> list[Change]:
     ]
 
 
-def _targets(resource: Resource, besides: Resource | None) -> Iterator[tuple[str, set[str]]]:
-    """The clusters to which each virtual host leads; of those that are not the same in another resource."""
+def _denied(changes: Changes, now: Catalog, known: Known | None) -> Iterator[Change]:
+    """Callers that were seen and will be denied."""
+    was, resource = changes.get(LISTENER, {}).get(VIRTUAL_INBOUND), now[LISTENER].get(VIRTUAL_INBOUND)
+    if known is not None and known.callers and was is not None and resource is not None:
+        old, new = (decode(LISTENER, one.body) for one in (was, resource))
+        for one in denials(old, new, known.callers):
+            yield msgspec.structs.replace(one, resources=(VIRTUAL_INBOUND,))
+
+
+def _targets(body: bytes) -> Iterator[tuple[str, set[str]]]:
+    """The clusters to which each virtual host of (a part of) a serialised route configuration leads."""
     try:
-        hosts = RouteConfiguration.FromString(resource.body).virtual_hosts
-        other = RouteConfiguration.FromString(besides.body if besides is not None else b"").virtual_hosts
+        hosts = RouteConfiguration.FromString(body).virtual_hosts
     except DecodeError:
         return
-    same = {one.name: one for one in other}
     for one in hosts:
-        if one.name not in same or same[one.name] != one:
-            yield one.name, set(clusters_of(one))
+        yield one.name, set(clusters_of(one))
 
 
 def classes(found: tuple[Effect, ...]) -> dict[Class, int]:

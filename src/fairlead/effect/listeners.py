@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from fairlead.effect.change import AUTHORIZATION_WIDENED, DRAINS, MTLS_WEAKENED, Change
+from fairlead.effect.change import (
+    AUTHORIZATION_WIDENED,
+    CALLERS_DENIED,
+    CERTIFICATE_LOST,
+    DRAINS,
+    MTLS_WEAKENED,
+    PLAINTEXT_REFUSED,
+    Change,
+)
 from fairlead.effect.naming import field, turned
 from fairlead.envoy.difference import Difference
 from fairlead.envoy.protojson import to_json, unpacked
@@ -34,6 +42,8 @@ def words(name: str, old: Any, new: Any, found: Sequence[Difference]) -> Iterato
     modes = list(_modes(old, new))
     yield from modes
     yield from _authorization(old, new)
+    if not _is_inbound(new) and _ends_tls(old) and not _ends_tls(new):
+        yield Change("filter chain", f"listener {name} ends no TLS any more", CERTIFICATE_LOST)
     chains = [one for one in found if one.path[0].partition("[")[0] in _CHAINS]
     others = [one for one in found if one not in chains]
     untold = tuple(dict.fromkeys(_short(one) for one in chains if not _is_told(one, modes)))
@@ -88,7 +98,8 @@ def _modes(old: Any, new: Any) -> Iterator[Change]:
             "DISABLE": "takes no mutual TLS",
         }
         said = f"{which} {says[now]}: mode {now} (was {was})"
-        yield Change("filter chain", said, MTLS_WEAKENED if weaker else "")
+        danger = MTLS_WEAKENED if weaker else PLAINTEXT_REFUSED if now == "STRICT" else ""
+        yield Change("filter chain", said, danger, strict=port if now == "STRICT" else None)
 
 
 def _is_inbound(listener: Any) -> bool:
@@ -103,14 +114,21 @@ def _by_port(listener: Any) -> dict[int, str]:
         if one.name == "virtualInbound-blackhole":
             continue
         port = match.destination_port.value if match.HasField("destination_port") else 0
-        secure.setdefault(port, set()).add(_is_mutual(one))
+        secure.setdefault(port, set()).add(is_mutual(one))
     return {
         port: "PERMISSIVE" if len(found) == 2 else "STRICT" if True in found else "DISABLE"
         for port, found in secure.items()
     }
 
 
-def _is_mutual(chain: Any) -> bool:
+def _ends_tls(listener: Any) -> bool:
+    """Whether some chain has a certificate of its own."""
+    contexts: list[Any] = [unpacked(one.transport_socket.typed_config) for one in listener.filter_chains]
+    return any(one.DESCRIPTOR.name == "DownstreamTlsContext" for one in contexts)
+
+
+def is_mutual(chain: Any) -> bool:
+    """Whether a filter chain takes mutual TLS only."""
     if not chain.HasField("transport_socket"):
         return False
     context: Any = unpacked(chain.transport_socket.typed_config)
@@ -124,25 +142,25 @@ def _authorization(old: Any, new: Any) -> Iterator[Change]:
         action, policy = at
         if at not in after:
             danger = AUTHORIZATION_WIDENED if action == "DENY" else ""
-            yield Change("filter chain", f"authorization: {action} {_policy(policy)} is gone", danger)
+            yield Change("filter chain", f"authorization: {action} {policy_name(policy)} is gone", danger)
         elif at not in before:
             danger = AUTHORIZATION_WIDENED if action == "ALLOW" and before and _everybody(after[at]) else ""
             who = " for everybody" if _everybody(after[at]) else ""
-            yield Change("filter chain", f"authorization: {action}{who} {_policy(policy)} is new", danger)
+            yield Change("filter chain", f"authorization: {action}{who} {policy_name(policy)} is new", danger)
         elif before[at] != after[at]:
             widened = action == "ALLOW" and _everybody(after[at]) and not _everybody(before[at])
             how = "now allows everybody" if widened else "says something else"
             danger = AUTHORIZATION_WIDENED if widened else ""
-            yield Change("filter chain", f"authorization: {action} {_policy(policy)} {how}", danger)
+            yield Change("filter chain", f"authorization: {action} {policy_name(policy)} {how}", danger)
     had, has = (any(action == "ALLOW" for action, _ in rules) for rules in (before, after))
     if had and not has:
         said = "authorization: no ALLOW policy any more: whatever no DENY forbids may pass"
         yield Change("filter chain", said, AUTHORIZATION_WIDENED)
     elif has and not had:
-        yield Change("filter chain", "authorization: what no ALLOW rule names is denied from now on")
+        yield Change("filter chain", "authorization: what no ALLOW rule names is denied from now on", CALLERS_DENIED)
 
 
-def _policy(name: str) -> str:
+def policy_name(name: str) -> str:
     """`ns[shop]-policy[web]-rule[0]` as `rule 0 of policy web in shop`."""
     parts = name.replace("]", "").replace("-policy[", "[").replace("-rule[", "[").split("[")
     return f"rule {parts[3]} of policy {parts[2]} in {parts[1]}" if len(parts) == 4 and parts[0] == "ns" else name
@@ -152,13 +170,19 @@ def _rules(listener: Any) -> dict[tuple[str, str], Any]:
     """The rules of all RBAC filters in a listener; those of dry runs are of the action `dry run`."""
     out: dict[tuple[str, str], Any] = {}
     for chain in listener.filter_chains:
-        for one in chain.filters:
-            config: Any = unpacked(one.typed_config)
-            inner = config.http_filters if config.DESCRIPTOR.name == "HttpConnectionManager" else ()
-            for rbac in (config, *(unpacked(each.typed_config) for each in inner)):
-                if rbac.DESCRIPTOR.name == "RBAC":
-                    out.update(_of(rbac))
+        for rbac in rbac_filters(chain):
+            out.update(_of(rbac))
     return out
+
+
+def rbac_filters(chain: Any) -> Iterator[Any]:
+    """The configurations of a filter chain's RBAC filters, of both sorts."""
+    for one in chain.filters:
+        config: Any = unpacked(one.typed_config)
+        inner = config.http_filters if config.DESCRIPTOR.name == "HttpConnectionManager" else ()
+        for rbac in (config, *(unpacked(each.typed_config) for each in inner)):
+            if rbac.DESCRIPTOR.name == "RBAC":
+                yield rbac
 
 
 def _of(rbac: Any) -> Iterator[tuple[tuple[str, str], Any]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
-
-from envoy.config.route.v3 import route_components_pb2 as routes
 
 from fairlead.effect.change import HOST_LOST, SHADOWED, Change
 from fairlead.effect.naming import destination, field, host, some, turned, value
+from fairlead.effect.shadowing import shadowed
 from fairlead.envoy.difference import ORDER, Difference, matched
 from fairlead.envoy.settings import callers, written
 
@@ -74,10 +73,7 @@ def _host(name: str, old: Any, new: Any, found: Sequence[Difference]) -> Iterato
             to = some([_summary(one) for one in new.routes])
             yield Change("route", f"requests for {host(name)} are routed: {to}", "", (), whole)
         return
-    for label in _shadowed(old, new):
-        by = _catch_all(new)
-        said = f"requests for {host(name)}: route `{label}` gets none any more: `{by}` before it takes every request"
-        yield Change("route", said, SHADOWED)
+    yield from _shadowed(host(name), _routes(old), _routes(new))
     had, has = _routes(old), _successors(old, new)
     for step, inside in _by_step(found, 1):
         label = step.partition("[")[2][:-1]
@@ -194,38 +190,18 @@ def _string(header: Any) -> str:
     return f" {'' if how == 'exact' else f'{how} '}{getattr(text, how)}" if how else ""
 
 
-def _is_catch_all(route: Any) -> bool:
-    match = route.match
-    bare = routes.RouteMatch()
-    bare.CopyFrom(match)
-    bare.ClearField("case_sensitive")
-    return bare == routes.RouteMatch(prefix="/")
-
-
-def _catch_all(of: Any) -> str:
-    return next((label for label, one in _routes(of).items() if _is_catch_all(one)), "")
-
-
-def _reached(of: Any) -> list[str]:
-    """The routes up to the first that takes everything."""
-    out: list[str] = []
-    for label, one in _routes(of).items():
-        out.append(label)
-        if _is_catch_all(one):
-            break
-    return out
-
-
-def _shadowed(old: Any, new: Any) -> list[str]:
-    """Named routes that got requests before, and get none because one that takes all has come before them."""
-    before, after = _reached(old), _reached(new)
-    named = [label for label, one in _routes(old).items() if one.name == label and label != _IMPLIED]
-    last = after[-1] if after else ""
-    newly = bool(last) and (last not in before or before.index(last) > after.index(last))
-    if not newly or not _catch_all(new) or last == _IMPLIED:
-        return []
-    # A route that went for another reason as well would still not have got a request.
-    return [label for label in named if label in before and label not in after and last != label]
+def _shadowed(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+    """Routes that get fewer requests, or none; what no object has rules for is meant to get the rest."""
+    for label, by, whole in shadowed(before, after):
+        if label == _IMPLIED or after[by].name == _IMPLIED:
+            continue
+        match = _match(after[by].match)
+        if whole:
+            what = f"`{by}` before it takes {'all of them' if match else 'every request'}"
+            yield Change("route", f"requests for {name}: route `{label}` gets none any more: {what}", SHADOWED)
+        else:
+            what = f"`{by}` before it takes those {match}, and neither is the narrower"
+            yield Change("route", f"requests for {name}: route `{label}` loses some: {what}", SHADOWED)
 
 
 def clusters_of(of: Any) -> Iterator[str]:

@@ -22,6 +22,7 @@ from fairlead.envoy.names import stat_name
 from fairlead.envoy.resource import CLUSTER, Resource
 from fairlead.envoy.stats import SERVICE_METADATA, service_metadata
 from fairlead.envoy.upstreamtls import pack, raw_buffer
+from fairlead.ir.locality import LocalityLb
 from fairlead.ir.traffic import (
     HttpPool,
     LoadBalancer,
@@ -40,6 +41,9 @@ _PROXY_PROTOCOL = "envoy.transport_sockets.upstream_proxy_protocol"
 
 Discovery = Literal["EDS", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST", "STATIC", "FORWARD"]
 """Envoy's cluster types; FORWARD is the dynamic forward proxy, which resolves the name in each request."""
+
+_ZONED = (cluster_pb2.Cluster.ROUND_ROBIN, cluster_pb2.Cluster.LEAST_REQUEST, cluster_pb2.Cluster.RANDOM)
+"""Policies that mind zones: a hash chooses among all endpoints."""
 
 Http = Literal["none", "http1", "http2", "auto", "downstream"]
 
@@ -60,7 +64,8 @@ class ClusterPlan(msgspec.Struct, frozen=True):
 
     `bind_address` is the local address from which endpoints are dialled, `bind_netns` the network namespace
     ("": Envoy's own). `groups` are the endpoints as this caller prefers them, None where it has no preference;
-    `by_locality` has the weights of localities count. `stat_name` is its name in statistics where that is another one.
+    `by_locality` has the weights of localities count; `zones` says whether Envoy minds them itself. `stat_name` is its
+    name in statistics where that is another one.
     `keep_case` writes HTTP/1.1 headers as the client has written them.
     """
 
@@ -76,6 +81,7 @@ class ClusterPlan(msgspec.Struct, frozen=True):
     bind_netns: str = ""
     groups: tuple[Group, ...] | None = None
     by_locality: bool = False
+    zones: LocalityLb | None = None
     stat_name: str = ""
     keep_case: bool = False
 
@@ -103,6 +109,8 @@ def cluster(
         _load_balancing(message, policy.load_balancer or LoadBalancer())
         if plan.by_locality and message.lb_policy != cluster_pb2.Cluster.CLUSTER_PROVIDED:
             message.common_lb_config.locality_weighted_lb_config.SetInParent()
+        elif plan.zones is not None and message.lb_policy in _ZONED and not message.HasField("load_balancing_policy"):
+            _zones(message, plan.zones)
     _limits(message, policy, plan.keepalive)
     _protocol(message, plan, policy.http or HttpPool(), tcp)
     if policy.outlier is not None:
@@ -168,12 +176,6 @@ def _load_balancing(message: cluster_pb2.Cluster, lb: LoadBalancer) -> None:
         message.ClearField("load_assignment")
         return
     message.lb_policy = cluster_pb2.Cluster.LbPolicy.Value(simple)
-    if lb.locality is not None and lb.locality.zone_aware:
-        # Said of those that are switched off, too: an Envoy that knows its peers minds zones by itself.
-        zones = message.common_lb_config.zone_aware_lb_config
-        zones.routing_enabled.value = 100 if lb.locality.enabled else 0
-        if lb.locality.minimum is not None:
-            zones.min_cluster_size.value = lb.locality.minimum
     slow_start = cluster_pb2.Cluster.SlowStartConfig()
     if lb.warmup:
         slow_start.slow_start_window.CopyFrom(duration(lb.warmup))
@@ -186,6 +188,14 @@ def _load_balancing(message: cluster_pb2.Cluster, lb: LoadBalancer) -> None:
         message.round_robin_lb_config.slow_start_config.CopyFrom(slow_start)
     elif lb.warmup and simple == "LEAST_REQUEST":
         message.least_request_lb_config.slow_start_config.CopyFrom(slow_start)
+
+
+def _zones(message: cluster_pb2.Cluster, setting: LocalityLb) -> None:
+    """Said of clusters for which it is switched off, too: an Envoy that knows its peers minds zones by itself."""
+    zones = message.common_lb_config.zone_aware_lb_config
+    zones.routing_enabled.value = 100 if setting.enabled else 0
+    if setting.minimum is not None:
+        zones.min_cluster_size.value = setting.minimum
 
 
 def _utilization(message: cluster_pb2.Cluster, lb: UtilizationLb) -> None:

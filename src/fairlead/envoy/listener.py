@@ -20,6 +20,7 @@ from envoy.config.listener.v3.listener_components_pb2 import (
 from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
 from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
+from envoy.extensions.filters.listener.original_src.v3.original_src_pb2 import OriginalSrc
 from envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2 import ProxyProtocol
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
@@ -144,6 +145,10 @@ def socket_address(socket: Socket) -> Address:
     )
 
 
+_PROXY_MARK = 1337
+"""The mark of Istio's capture rules for packets of the proxy's own connections to the application."""
+
+
 class Shape(msgspec.Struct, frozen=True):
     """Everything about a listener but its filter chains.
 
@@ -159,6 +164,8 @@ class Shape(msgspec.Struct, frozen=True):
     hands_off: bool = False
     """Whether connections go on to the listener of their original destination."""
     original_dst: bool = False
+    transparent: bool = False
+    """Whether connections come by TPROXY, and go on with the caller's own address."""
     proxy_protocol: bool = False
     """Whether connections begin with the PROXY protocol."""
     quic: bool = False
@@ -194,6 +201,10 @@ def build(
         made.use_original_dst.CopyFrom(BoolValue(value=True))
     if shape.original_dst:
         made.listener_filters.append(_listener_filter("envoy.filters.listener.original_dst", OriginalDst()))
+    if shape.transparent:
+        made.transparent.CopyFrom(BoolValue(value=True))
+        source = OriginalSrc(mark=_PROXY_MARK)
+        made.listener_filters.append(_listener_filter("envoy.filters.listener.original_src", source))
     if shape.proxy_protocol:
         # First of all: whatever looks at bytes must not see this header.
         made.listener_filters.append(_listener_filter("envoy.filters.listener.proxy_protocol", ProxyProtocol()))

@@ -93,3 +93,21 @@ class Resource:
 
     def __repr__(self) -> str:
         return f"Resource({self.type_url.rpartition('.')[2]} {self.name} {self.version}, {self.size} B)"
+
+
+def apart(old: Resource | None, new: Resource | None) -> tuple[bytes | None, bytes | None]:
+    """The serialised fields in which two versions of a resource differ (None: there is none).
+
+    Pieces that both have, in the same order, are left out: what remains is as different as the whole, and mostly small.
+    """
+    if old is None or new is None or not (old.pieces and new.pieces):
+        return (None if old is None else old.body), (None if new is None else new.body)
+    had, has = {one.digest for one in old.pieces}, {one.digest for one in new.pieces}
+    if [one.digest for one in old.pieces if one.digest in has] == [
+        one.digest for one in new.pieces if one.digest in had
+    ]:
+        before = b"".join([one.body for one in old.pieces if one.digest not in has])
+        after = b"".join([one.body for one in new.pieces if one.digest not in had])
+        if before or after:
+            return before, after
+    return old.body, new.body

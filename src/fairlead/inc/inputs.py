@@ -25,6 +25,11 @@ def reads(engine: Engine, rule: Rule[Any, Any], key: Hashable) -> Reads:
     return _walk(engine, [engine.node_of(rule, key)])
 
 
+def rows(engine: Engine, rule: Rule[Any, Any], key: Hashable) -> dict[tuple[Table[Any, Any], Hashable], bool]:
+    """The rows that stand behind a rule value, and whether each was there: `reads` without buckets, much cheaper."""
+    return _walk(engine, [engine.node_of(rule, key)], buckets=False).rows
+
+
 def nodes(engine: Engine, rule: Rule[Any, Any], key: Hashable) -> list[Node]:
     """The evaluations behind a rule value, and itself."""
     seen: dict[Node, None] = {}
@@ -42,7 +47,7 @@ def sources(engine: Engine, rows: Iterable[tuple[Table[Any, Any], Hashable]]) ->
     return _walk(engine, [engine.row_of(table, key) for table, key in rows])
 
 
-def _walk(engine: Engine, stack: list[Cell]) -> Reads:
+def _walk(engine: Engine, stack: list[Cell], *, buckets: bool = True) -> Reads:
     found = Reads()
     named: Mapping[int, tuple[Index[Any, Any, Any], Hashable]] = {}
     seen: set[Cell] = set()
@@ -56,6 +61,8 @@ def _walk(engine: Engine, stack: list[Cell]) -> Reads:
         elif isinstance(cell, Row):
             found.rows[(cell.table, cell.key)] = cell.value is not MISSING
             stack.extend(cell.sources())
+        elif not buckets:
+            continue
         elif isinstance(cell, Presence):
             found.buckets[(cell.index, cell.at)] = engine.find(cell.index, cell.at)
         elif isinstance(cell, Bucket):

@@ -8,7 +8,7 @@ import msgspec
 
 from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import is_cipher_suite, is_curve
-from fairlead.ir.localityrules import check_locality
+from fairlead.ir.localityrules import check_failover, check_locality
 from fairlead.ir.meshspec import CertificateData, HTTPRetry, MeshConfig, TLSConfig
 from fairlead.ir.observability import ignored_fields, is_served, observability_of, provider_problems
 from fairlead.ir.pools import outlier_problems, pool_problems
@@ -16,6 +16,7 @@ from fairlead.ir.proxyconfig import KeepaliveSettings
 from fairlead.ir.proxysettings import AT_START, duration_problems, is_certificates, start_problems, without_effect
 from fairlead.ir.proxystart import variable_problems
 from fairlead.model.diagnostic import Problem, Severity
+from fairlead.model.findings import doubtful
 from fairlead.model.path import ROOT, FieldPath
 from fairlead.model.syntax import export_problems, is_name_label, label_problems, port_problems, wrong_fqdn
 
@@ -59,6 +60,7 @@ _EFFECTIVE = frozenset(
         "tls_defaults",
         "trust_domain",
         "trust_domain_aliases",
+        "zone_aware_lb_setting",
     )
 )
 _EFFECTIVE_PROXY = AT_START | {"gateway_topology", "proxy_headers", "tracing", "zipkin_address"}
@@ -86,6 +88,11 @@ def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator
     if config.locality_lb_setting is not None:
         # Whether there is outlier detection, only the DestinationRule of each host can say.
         yield from check_locality(base / "localityLbSetting", config.locality_lb_setting, outlier=True)
+    if config.zone_aware_lb_setting is not None:
+        path = base / "zoneAwareLbSetting"
+        yield from check_failover(path / "failover", config.zone_aware_lb_setting.failover)
+        if config.locality_lb_setting is not None:
+            yield doubtful(path, "stands beside localityLbSetting, which does not count then", "Leave one.")
     yield from _tls_problems(base / "meshMTLS", config.mesh_mtls)
     yield from _tls_problems(base / "tlsDefaults", config.tls_defaults)
     if config.default_config is not None:

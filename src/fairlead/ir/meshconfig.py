@@ -20,7 +20,15 @@ from fairlead.ir.locality import Distribution, LocalityLb
 from fairlead.ir.mesh import Mesh, TlsLimits
 from fairlead.ir.meshchecks import is_plain, mesh_config_problems
 from fairlead.ir.meshnetworks import NETWORKS_KEY, read_networks
-from fairlead.ir.meshspec import DefaultTrafficPolicy, HTTPRetry, LabelSelector, LocalitySetting, MeshConfig, TLSConfig
+from fairlead.ir.meshspec import (
+    DefaultTrafficPolicy,
+    HTTPRetry,
+    LabelSelector,
+    LocalitySetting,
+    MeshConfig,
+    TLSConfig,
+    ZoneAwareSetting,
+)
 from fairlead.ir.observability import observability_of
 from fairlead.ir.pools import http_pool, outlier_detection, tcp_pool
 from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig, Topology
@@ -129,7 +137,7 @@ def mesh_of(config: MeshConfig) -> Mesh:
         default_service_export_to=config.default_service_export_to or default.default_service_export_to,
         default_route_export_to=config.default_virtual_service_export_to or default.default_route_export_to,
         default_policy_export_to=config.default_destination_rule_export_to or default.default_policy_export_to,
-        locality=_locality(config.locality_lb_setting),
+        locality=_zones(config.zone_aware_lb_setting) or _locality(config.locality_lb_setting),
         proxy_concurrency=proxy.concurrency,
         proxy_environment=tuple(sorted(proxy.proxy_metadata.items())),
         proxy_settings=_start(config, proxy),
@@ -193,6 +201,19 @@ def _locality(setting: LocalitySetting | None) -> LocalityLb:
         distribute=tuple(Distribution(one.from_, tuple(sorted(one.to.items()))) for one in setting.distribute),
         failover=tuple((one.from_, one.to) for one in setting.failover),
         priority=setting.failover_priority,
+    )
+
+
+def _zones(setting: ZoneAwareSetting | None) -> LocalityLb | None:
+    if setting is None:
+        return None
+    return LocalityLb(
+        enabled=setting.enabled is not False,
+        failover=tuple((one.from_, one.to) for one in setting.failover),
+        priority=setting.failover_priority,
+        forced=True,
+        zone_aware=True,
+        minimum=setting.min_cluster_size,
     )
 
 

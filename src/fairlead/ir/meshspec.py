@@ -75,6 +75,18 @@ class LocalitySetting(Spec, frozen=True):
     enabled: Annotated[bool | None, Meta(description="Default: true.")] = None
 
 
+class ZoneAwareSetting(Spec, frozen=True):
+    """Calls stay in the caller's zone as far as its share of the instances goes (ZoneAwareLoadBalancerSetting)."""
+
+    enabled: Annotated[bool | None, Meta(description="Default: true.")] = None
+    failover: Annotated[tuple[Failover, ...], Meta(description="Which region takes over.")] = ()
+    failover_priority: Annotated[tuple[str, ...], Meta(description="Labels that order endpoints.")] = ()
+    min_cluster_size: Annotated[
+        Annotated[int, Meta(ge=0, le=4294967295)] | None,
+        Meta(description="With fewer endpoints the zone does not matter."),
+    ] = None
+
+
 class Certificate(Spec, frozen=True):
     """Deprecated: a certificate to provision."""
 
@@ -230,6 +242,9 @@ class MeshConfig(Spec, frozen=True):
         str, Meta(description="Namespace whose policies hold for the whole mesh; default istio-system.")
     ] = ""
     locality_lb_setting: Annotated[LocalitySetting | None, Meta(description="Load balancing by locality.")] = None
+    zone_aware_lb_setting: Annotated[
+        ZoneAwareSetting | None, Meta(description="Zone-aware load balancing, instead of localityLbSetting.")
+    ] = None
     dns_refresh_rate: Annotated[Duration, Meta(description="How often DNS hosts are looked up; default 60s.")] = ""
     h2_upgrade_policy: Annotated[
         Literal["DO_NOT_UPGRADE", "UPGRADE"], Meta(description="Whether HTTP/1.1 requests go to hosts as HTTP/2.")

@@ -86,7 +86,10 @@ def view_of_node(node_id: str, metadata: dict[str, Any]) -> View:
     node = NodeId.parse(node_id)
     kind, suffix = node.type, node.domain.partition(".svc.")[2]
     raw_ips = str(metadata.get("INSTANCE_IPS") or node.address)
-    capture = metadata.get("FAIRLEAD_CAPTURE") or {"mode": "redirect" if kind == "sidecar" else "none"}
+    capture = metadata.get("FAIRLEAD_CAPTURE") or {
+        "mode": "redirect" if kind == "sidecar" else "none",
+        "transparent": kind == "sidecar" and metadata.get("INTERCEPTION_MODE") == "TPROXY",
+    }
     labels = cast("dict[str, Any]", metadata.get("LABELS") or {})
     on_demand = str(metadata.get("FAIRLEAD_ON_DEMAND") or "")
     return View(

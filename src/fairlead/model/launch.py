@@ -18,6 +18,9 @@ class Capture(msgspec.Struct, frozen=True, omit_defaults=True):
     netns: the application has its own network namespace, in which Envoy listens and from which it dials.
     explicit: the application binds `app_address` and calls out through `outbound_address` (HTTP_PROXY, TCP binds).
     none: nothing is captured (gateways, or an application that only receives a certificate).
+
+    `transparent`, with redirect: the host's rules hand connections over by TPROXY, and the application sees the
+    caller's own address. Envoy needs CAP_NET_ADMIN for it.
     """
 
     mode: CaptureMode = "none"
@@ -25,6 +28,7 @@ class Capture(msgspec.Struct, frozen=True, omit_defaults=True):
     app_address: str = "127.0.0.1"
     outbound_address: str = ""
     http_proxy_port: int = 15002
+    transparent: bool = False
 
 
 class AppPort(msgspec.Struct, frozen=True, omit_defaults=True):

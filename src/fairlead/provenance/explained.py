@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+import msgspec
 from google.protobuf.message import Message
 
 from fairlead.compiler.model import MeshModel
@@ -33,14 +34,25 @@ _FEW = 8
 """Settings with the same origins that are shown in words."""
 _DEFAULT = "a default of the mesh, or what the proxy says of itself"
 _NOWHERE: Path = ("", "")
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """How much is wanted: `every` tells defaults of the mesh, too; `exact` tries everything, however long it takes."""
+
+    every: bool = False
+    exact: bool = False
+
+
+_USUAL = Wish()
 Catalog = Mapping[str, Mapping[str, Resource]]
 
 
-def explained(model: MeshModel, view: View, words: str, places: Places | None = None, *, every: bool = False) -> Json:
+def explained(model: MeshModel, view: View, words: str, places: Places | None = None, wish: Wish = _USUAL) -> Json:
     """What a path means for an open view, and where it comes from.
 
     `words` is `[TYPE/]NAME[/PATH]` with `*` and `?`; TYPE is one of `TYPES` and may be in the singular. Only a type, or
-    nothing, lists names. `every` tells defaults, too. Raises PathError with a sentence for people.
+    nothing, lists names. A resource says with `inexact` why what is told of it is less than exact. Raises PathError
+    with a sentence for people.
     """
     types, name, inner = _asked(words)
     catalog = model.publisher.catalog(view)
@@ -51,7 +63,7 @@ def explained(model: MeshModel, view: View, words: str, places: Places | None = 
         raise PathError(f"the proxy has no {' or '.join(types) if len(types) == 1 else 'resource'} called {name!r}")
     if len(found) > MOST:
         raise PathError(f"{name!r} means {len(found)} resources; name fewer than {MOST + 1} of them at once")
-    made = [_resource(model, view, at, one, inner, places, every=every) for at, one in found]
+    made = [_resource(model, view, (at, one), inner, places, wish) for at, one in found]
     told = [one for one in made if one is not None]
     if not told:
         raise PathError(f"nothing stands at {written(inner)} in {', '.join(one for _, one in found[:3])}")
@@ -72,23 +84,25 @@ def _is(name: str, pattern: str) -> bool:
 
 
 def _resource(
-    model: MeshModel, view: View, at: str, name: str, inner: Path, places: Places | None, *, every: bool
+    model: MeshModel, view: View, which: tuple[str, str], inner: Path, places: Places | None, wish: Wish
 ) -> Json | None:
-    made = study(model, view, TYPES[at], name, inner[0] if inner else "", places)
+    at, name = which
+    made = study(model, view, TYPES[at], name, inner[0] if inner else "", places, exact=wish.exact)
     carried = tuple(one.origin for one in made.origins(_NOWHERE) if one.role == "carries")
     if TYPES[at] in _HIDDEN:
         whole = [_setting("", "(not shown)", made.origins(()), ())]
-        return None if inner else _answer(at, name, carried, whole)
+        return None if inner else _answer(which, carried, whole, made.inexact)
     found = list(find(made.message, inner))
     if not found:
         return None
-    settings = [one for path, value in found for one in _settings(made, path, value, carried, every=every)]
+    settings = [one for path, value in found for one in _settings(made, path, value, carried, every=wish.every)]
     settings += [one for path, _ in found for one in _kept_out(made, path)]
-    return _answer(at, name, carried, settings)
+    return _answer(which, carried, settings, made.inexact)
 
 
-def _answer(at: str, name: str, carried: tuple[Origin, ...], settings: list[Json]) -> Json:
-    return {"type": at, "name": name, "standsBy": [_origin(one) for one in carried], "settings": settings}
+def _answer(which: tuple[str, str], carried: tuple[Origin, ...], settings: list[Json], inexact: str) -> Json:
+    out: Json = {"type": which[0], "name": which[1], "standsBy": [_origin(one) for one in carried]}
+    return {**out, "settings": settings} | ({"inexact": inexact} if inexact else {})
 
 
 def _settings(made: Study, path: Path, value: Any, carried: tuple[Origin, ...], *, every: bool) -> Iterator[Json]:
@@ -123,7 +137,9 @@ def _origin(one: Origin) -> Json:
 
 
 def lines(found: Json) -> Iterator[tuple[str, str]]:
-    """An answer as lines for people, each with its sort: `name`, `setting`, `origin`, `default` or `carried`."""
+    """An answer as lines for people, each with its sort: `name`, `setting`, `origin`, `default`, `carried`
+    or `inexact`.
+    """
     for one in found.get("listing", ()):
         yield "name", f"{one['type']}/{one['name']}"
     for one in found.get("resources", ()):
@@ -141,6 +157,8 @@ def lines(found: Json) -> Iterator[tuple[str, str]]:
                 yield "default", f"      and {len(settings) - _FEW} more (-o yaml shows all)"
         if not one["settings"]:
             yield "default", f"  all of it: {_DEFAULT}"
+        if "inexact" in one:
+            yield "inexact", f"  not exact: {one['inexact']}; ask for one setting of it, or add --exact"
 
 
 def _shown(setting: Json) -> str:

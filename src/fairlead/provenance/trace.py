@@ -7,14 +7,14 @@ is known here of what any field means, so nothing can be out of date.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
 from google.protobuf.message import Message
 
 from fairlead.compiler.model import MeshModel
-from fairlead.compiler.parts import Part
+from fairlead.compiler.parts import Layer, Part
 from fairlead.envoy.difference import Difference, differences
 from fairlead.envoy.protojson import decode
 from fairlead.envoy.settings import Path, PathError, find, parse, written
@@ -25,16 +25,20 @@ from fairlead.model.object import Object
 from fairlead.model.path import ROOT, FieldPath
 from fairlead.model.ref import Ref
 from fairlead.provenance.documents import Json, altered, children, document, read, tops, without
-from fairlead.provenance.workbench import Workbench, behind, behind_element
+from fairlead.provenance.workbench import Workbench, behind, body_of, elements, listing, stands_in
 
 MOST_OBJECTS = 150
-"""Of a resource that more objects made, only those behind the element that is asked for are looked at."""
+"""A resource that more objects made is studied by its elements, if it has some: the one that is asked for, or of all
+of them only which objects are behind each."""
 MOST_TRIALS = 3000
-"""How often a resource is made anew for one answer; what would take more is answered less precisely."""
+"""How often a resource is made anew for one answer; what would take more is answered less precisely, and so marked."""
 
 Role = Literal["sets", "carries"]
 Places = Callable[[Ref, FieldPath], Position | None]
 """Where in a file a field stands."""
+Changed = Mapping[Ref, Object[Any] | None]
+Differing = Callable[[Changed], tuple[Difference, ...]]
+"""What differs with other objects."""
 
 
 class Influence(msgspec.Struct, frozen=True):
@@ -67,23 +71,46 @@ class Study:
     """One resource, and what each object and field does for it. Made once, asked for as many settings as you like."""
 
     def __init__(
-        self, model: MeshModel, part: Part, type_url: str, step: str = "", places: Places | None = None
+        self,
+        model: MeshModel,
+        part: Part,
+        type_url: str,
+        step: str = "",
+        places: Places | None = None,
+        *,
+        layer: Layer | None = None,
+        exact: bool = False,
     ) -> None:
-        """`step` is the first step of what will be asked for, if it is only one element."""
+        """`step` is the first step of what will be asked for, if it is only one element; `layer` lists the resource.
+
+        Without a layer it is not asked what the resource is there for at all. `exact` lifts all bounds.
+        """
+        self._model = model
         self._kinds = model.kinds
         self._places = places
-        self._left = MOST_TRIALS
+        self._type_url = type_url
+        self._left = None if exact else MOST_TRIALS
+        self.inexact = ""
+        """Why the answer is less than exact, for people; empty where it is exact."""
+        self.message: Message = decode(type_url, body_of(model.engine.call(part.rule, part.key)))
         refs = behind(model, part)
-        only: set[Ref] | None = None
-        if len(refs) > MOST_OBJECTS and step:
-            only = behind_element(model, part, type_url, step)
-            refs = only if only is not None else refs
-        self._bench = Workbench(model, part, only)
-        made = model.engine.call(part.rule, part.key)
-        self.message: Message = decode(type_url, made.body)
-        self._base = self._bench.make({})
-        objects = self._bench.objects
-        self.influences = tuple(self._studied(objects[ref]) for ref in sorted(refs) if ref in objects)
+        pieces = elements(model, part, type_url) if len(refs) > MOST_OBJECTS else {}
+        listed = listing(model, layer, part) if layer is not None else None
+        found: list[Influence] = []
+        if step in pieces:
+            found += self._made_by(pieces[step])
+        elif pieces and not exact:
+            found += self._recorded(pieces)
+            self.inexact = (
+                f"{len(refs)} objects made this, so named are all objects that were read for an element, and no fields"
+            )
+        elif pieces:
+            found += (one for each in dict.fromkeys(pieces.values()) for one in self._made_by(each))
+        else:
+            found += self._made_by(part)
+        if listed is not None:
+            found += self._there_by(*listed, exact=exact, quiet=bool(step))
+        self.influences = tuple(found)
 
     def origins(self, path: Path, above: int = -1) -> tuple[Traced, ...]:
         """Where the setting at a path of the resource comes from: what sets it first, as narrow as it goes.
@@ -104,45 +131,91 @@ class Study:
                 found.update(dict.fromkeys(each.path for each in one.differs if each.old is None and each.path))
         return tuple(found)
 
-    def _studied(self, obj: Object[Any]) -> Influence:
-        differs = self._tried(obj.ref, None)
-        narrower: tuple[Influence, ...] = ()
-        kind = self._kinds.of(obj.ref)
-        data = document(kind, obj)
-        if differs and read(self._kinds, data, obj) == obj:
-            narrower = tuple(one for path in tops(data) for one in self._field(obj, data, path))
-        return Influence(self._origin(obj.ref, ROOT), differs, narrower)
+    def _made_by(self, part: Part) -> Iterator[Influence]:
+        """What each object behind a value does for it. Objects come first: fields only while trials are left."""
+        bench = Workbench(self._model, part)
+        base = self._read(bench.make({}))
 
-    def _field(self, obj: Object[Any], data: Json, path: FieldPath) -> Iterator[Influence]:
-        differs, other = self._left_out(obj, data, path)
-        inner = tuple(one for name in children(data, path) for one in self._field(obj, data, path / name))
+        def differing(changed: Changed) -> tuple[Difference, ...]:
+            try:
+                made = bench.make(changed)
+            except Failure:
+                return ()
+            return tuple(differences(base, self._read(made)))
+
+        return self._studied(bench.objects, behind(self._model, part), differing)
+
+    def _there_by(self, part: Part, sought: Hashable, *, exact: bool, quiet: bool) -> Iterator[Influence]:
+        """What makes a list have a resource in it; `quiet` where only a part of the resource is asked for."""
+        refs = behind(self._model, part)
+        if len(refs) > MOST_OBJECTS and not exact:
+            said = f"whether it is there at all depends on {len(refs)} objects, which were not tried"
+            if not quiet:
+                self.inexact = f"{self.inexact}; {said}" if self.inexact else said
+            return iter(())
+        bench = Workbench(self._model, part)
+        gone = (Difference((), self.message, None),)
+
+        def differing(changed: Changed) -> tuple[Difference, ...]:
+            try:
+                return () if stands_in(bench.make(changed), sought) else gone
+            except Failure:
+                return ()
+
+        return self._studied(bench.objects, refs, differing)
+
+    def _recorded(self, pieces: Mapping[str, Part]) -> Iterator[Influence]:
+        """The objects that were read for each element: all that matter, and maybe others."""
+        for step, part in pieces.items():
+            for ref in sorted(behind(self._model, part)):
+                yield Influence(self._origin(ref, ROOT), (Difference((step,), self.message, None),))
+
+    def _studied(
+        self, objects: Mapping[Ref, Object[Any]], refs: Iterable[Ref], differing: Differing
+    ) -> Iterator[Influence]:
+        whole = [(objects[ref], self._tried(differing, ref, None)) for ref in sorted(refs) if ref in objects]
+        for obj, differs in whole:
+            narrower: tuple[Influence, ...] = ()
+            data = document(self._kinds.of(obj.ref), obj)
+            if differs and read(self._kinds, data, obj) == obj:
+                narrower = tuple(one for path in tops(data) for one in self._field(differing, obj, data, path))
+            yield Influence(self._origin(obj.ref, ROOT), differs, narrower)
+
+    def _read(self, made: Any) -> Message | None:
+        return None if made is None else decode(self._type_url, body_of(made))
+
+    def _field(self, differing: Differing, obj: Object[Any], data: Json, path: FieldPath) -> Iterator[Influence]:
+        differs, other = self._left_out(differing, obj, data, path)
+        inner = tuple(one for name in children(data, path) for one in self._field(differing, obj, data, path / name))
         if differs:
             yield Influence(self._origin(obj.ref, path), differs, inner, other)
         else:
             yield from inner
 
-    def _left_out(self, obj: Object[Any], data: Json, path: FieldPath) -> tuple[tuple[Difference, ...], bool]:
+    def _left_out(
+        self, differing: Differing, obj: Object[Any], data: Json, path: FieldPath
+    ) -> tuple[tuple[Difference, ...], bool]:
         """What differs without a field; with another value (then True) where it cannot be left out."""
-        if self._left <= 0:
+        if self._left is not None and self._left <= 0:
             return (), False
         other = read(self._kinds, without(data, path), obj)
         if other is not None and other != obj:
-            return self._tried(obj.ref, other), False
+            return self._tried(differing, obj.ref, other), False
         for changed in altered(data, path):
             other = read(self._kinds, changed, obj)
             if other is not None and other.ref == obj.ref:
-                differs = self._tried(obj.ref, other)
+                differs = self._tried(differing, obj.ref, other)
                 if differs:
                     return differs, True
         return (), False
 
-    def _tried(self, ref: Ref, other: Object[Any] | None) -> tuple[Difference, ...]:
-        self._left -= 1
-        try:
-            made = self._bench.make({ref: other})
-        except Failure:
-            return ()
-        return tuple(differences(self._base, made))
+    def _tried(self, differing: Differing, ref: Ref, other: Object[Any] | None) -> tuple[Difference, ...]:
+        if self._left is not None:
+            self._left -= 1
+            if self._left == 0:
+                said = f"not all fields were tried: after {MOST_TRIALS} trials objects are named and no fields of them"
+                self.inexact = f"{self.inexact}; {said}" if self.inexact else said
+        return differing({ref: other})
 
     def _origin(self, ref: Ref, path: FieldPath) -> Origin:
         return Origin(ref, path, self._places(ref, path) if self._places is not None else None)
@@ -174,20 +247,28 @@ def role_of(differs: Iterable[Difference], path: Path, above: int = -1) -> Role 
 
 
 def study(
-    model: MeshModel, view: View, type_url: str, name: str, step: str = "", places: Places | None = None
+    model: MeshModel,
+    view: View,
+    type_url: str,
+    name: str,
+    step: str = "",
+    places: Places | None = None,
+    *,
+    exact: bool = False,
 ) -> Study:
     """The study of a resource of an open view; `step` is the first step of a pattern (see `settings.find`).
 
-    Raises PathError if the view has no resource of this name.
+    `exact` takes as long as it takes. Raises PathError if the view has no resource of this name.
     """
-    part = model.publisher.part(view, type_url, name)
-    if part is None:
+    found = model.publisher.listed(view, type_url, name)
+    if found is None:
         raise PathError(f"there is no {type_url.rpartition('.')[2]} {name!r}")
+    layer, part = found
     if step:
         message = decode(type_url, model.publisher.catalog(view)[type_url][name].body)
         meant = {path[0] for path, _ in find(message, (step,))}
         step = meant.pop() if len(meant) == 1 else ""
-    return Study(model, part, type_url, step, places)
+    return Study(model, part, type_url, step, places, layer=layer, exact=exact)
 
 
 def trace(

@@ -1,7 +1,9 @@
-"""A small mesh in which one resource is made from the objects that it depends on, and nothing else.
+"""A small mesh in which one value of a rule is made from the objects that it depends on, and nothing else.
 
-Objects can be left out and changed here, one at a time, at the cost of that resource alone: the mesh that runs is not
-touched. The small mesh is as good as the whole one as long as every row that the resource's rules ask for has the same
+The value is a resource, a piece of one, or the list in which a resource stands.
+
+Objects can be left out and changed here, one at a time, at the cost of that value alone: the mesh that runs is not
+touched. The small mesh is as good as the whole one as long as every row that the value's rules ask for has the same
 answer in both. So after each evaluation what they asked for is compared, and what the small one lacks is taken over.
 """
 
@@ -10,15 +12,16 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
 from fairlead.compiler.model import OBJECTS, MeshModel
-from fairlead.compiler.parts import Part
+from fairlead.compiler.parts import Layer, Part
 from fairlead.envoy.protojson import decode
 from fairlead.envoy.resource import Piece, Resource
 from fairlead.envoy.settings import find
 from fairlead.inc import Rule, Table
-from fairlead.inc.inputs import Reads, nodes, reads, sources
+from fairlead.inc.cells import Node
+from fairlead.inc.inputs import Reads, nodes, reads, rows, sources
 from fairlead.model.object import Object
 from fairlead.model.ref import Ref
 
@@ -26,35 +29,28 @@ Input = tuple[Table[Any, Any], Hashable]
 
 
 class Workbench:
-    """One resource of a compiled mesh, to be made again with other objects."""
+    """One value of a compiled mesh, to be made again with other objects."""
 
-    def __init__(self, whole: MeshModel, part: Part, only: Iterable[Ref] | None = None) -> None:
-        """With `only`, the mesh is of these objects, and nothing is taken over."""
+    def __init__(self, whole: MeshModel, part: Part) -> None:
         self._whole = whole
         self._part = part
-        self._grows = only is None
         self._scratch = MeshModel(whole.kinds)
         self._changed: dict[Ref, Object[Any] | None] = {}
-        found = reads(whole.engine, part.rule, part.key)
-        wanted = set(only) if only is not None else None
-        self._take(
-            (table, key)
-            for (table, key), there in found.rows.items()
-            if there and table.stage == 0 and (wanted is None or table is not OBJECTS or key in wanted)
-        )
+        found = rows(whole.engine, part.rule, part.key)
+        self._take(at for at, there in found.items() if there and at[0].stage == 0)
 
     @property
     def objects(self) -> Mapping[Ref, Object[Any]]:
         """What the small mesh is made of."""
         return dict(self._scratch.engine.items(OBJECTS))
 
-    def make(self, changed: Mapping[Ref, Object[Any] | None]) -> Message | None:
-        """The resource with other objects (None: without them); None if there is none. Raises Failure."""
+    def make(self, changed: Mapping[Ref, Object[Any] | None]) -> Any:
+        """The value with other objects (None: without them). Raises Failure."""
         self._set({**{ref: self._whole.engine.get(OBJECTS, ref) for ref in self._changed}, **changed})
         self._changed = dict(changed)
         while True:
-            made = self._call()
-            if not self._grows or not self._grow():
+            made = self._scratch.engine.call(self._part.rule, self._part.key)
+            if not self._grow():
                 return made
 
     def _set(self, objects: Mapping[Ref, Object[Any] | None]) -> None:
@@ -65,10 +61,6 @@ class Workbench:
                     engine.delete(OBJECTS, ref)
                 else:
                     engine.put(OBJECTS, ref, one)
-
-    def _call(self) -> Message | None:
-        made = cast("Resource | None", self._scratch.engine.call(self._part.rule, self._part.key))
-        return None if made is None else decode(made.type_url, made.body)
 
     def _take(self, rows: Iterable[Input]) -> int:
         """Take input rows over from the whole mesh; how many were not there."""
@@ -107,39 +99,63 @@ class Workbench:
 
 def behind(whole: MeshModel, part: Part) -> set[Ref]:
     """The objects on which a resource depends in any way."""
-    found = reads(whole.engine, part.rule, part.key)
-    return {cast("Ref", key) for (table, key), there in found.rows.items() if there and table is OBJECTS}
+    found = rows(whole.engine, part.rule, part.key)
+    return {cast("Ref", key) for (table, key), there in found.items() if there and table is OBJECTS}
 
 
-def behind_element(whole: MeshModel, part: Part, type_url: str, step: str) -> set[Ref] | None:
-    """The objects behind one element of a resource that is joined from pieces (virtual hosts); None if it is not.
+def listing(whole: MeshModel, layer: Layer, part: Part) -> tuple[Part, Hashable] | None:
+    """What decides whether a resource is there: the narrowest list in which it stands, and as what it stands there.
 
-    It is the smallest serialised value among those that the resource was made from that holds the element.
+    That a subset has a cluster, for example, is in no cluster: it is in the list of clusters of its host. A value that
+    is the resource's key alone is the shortest of lists.
     """
-    label = step.partition("[")[2][:-1].encode()
-    wanted = _element(type_url, _bytes(whole.engine.call(part.rule, part.key)), step)
-    if not label or wanted is None:
+    found: list[tuple[int, str, Node, Hashable]] = []
+    for node in nodes(whole.engine, layer.rule, layer.key):
+        if not isinstance(node.run_by, Rule):
+            continue
+        sought = next((one for one in (part.key, part) if stands_in(node.value, one)), None)
+        if sought is not None:
+            many = 1 if node.value == sought else len(cast("tuple[Hashable, ...]", node.value))
+            found.append((many, node.said(), node, sought))
+    if not found:
         return None
-    found = [
-        (len(held), node)
-        for node in nodes(whole.engine, part.rule, part.key)
-        if label in (held := _bytes(node.value)) and node.run_by is not part.rule
-    ]
-    for _, node in sorted(found, key=lambda one: (one[0], one[1].said())):
-        if _element(type_url, _bytes(node.value), step) == wanted:
-            made_by = cast("Rule[Any, Any]", node.run_by)
-            return behind(whole, Part(made_by, node.key))
-    return None
+    _, _, node, sought = min(found, key=lambda one: one[:2])
+    return Part(cast("Rule[Any, Any]", node.run_by), node.key), sought
 
 
-def _bytes(value: object) -> bytes:
+def stands_in(value: object, sought: Hashable) -> bool:
+    """Whether a list has something in it, or is it."""
+    return value == sought or (isinstance(value, tuple) and sought in cast("tuple[Hashable, ...]", value))
+
+
+def elements(whole: MeshModel, part: Part, type_url: str) -> dict[str, Part]:
+    """The elements of a resource that is joined from pieces (virtual hosts) by their steps, each with what makes it.
+
+    It is the smallest serialised value among those that the resource was made from that holds the element. Empty for
+    what is made in one piece.
+    """
+    wanted = _elements(type_url, body_of(whole.engine.call(part.rule, part.key)))
+    found: dict[str, tuple[int, str, Part]] = {}
+    for node in nodes(whole.engine, part.rule, part.key):
+        body = body_of(node.value)
+        if not body or node.run_by is part.rule or not isinstance(node.run_by, Rule):
+            continue
+        for step, value in _elements(type_url, body).items():
+            size = (len(body), node.said())
+            if wanted.get(step) == value and (step not in found or size < found[step][:2]):
+                found[step] = (*size, Part(node.run_by, node.key))
+    return {step: one[2] for step, one in found.items()}
+
+
+def body_of(value: object) -> bytes:
+    """The serialised message of a rule's value; empty where it is none."""
     if isinstance(value, Resource | Piece):
         return value.body
     return value if isinstance(value, bytes) else b""
 
 
-def _element(type_url: str, body: bytes, step: str) -> object:
+def _elements(type_url: str, body: bytes) -> dict[str, object]:
     try:
-        return next((value for _, value in find(decode(type_url, body), (step,))), None)
+        return {path[0]: value for path, value in find(decode(type_url, body), ("*",)) if "[" in path[0]}
     except DecodeError:
-        return None
+        return {}

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import grpc
 
-from fairlead.xds.frames import CHUNK
+from fairlead.xds.frames import CHUNK, FIRST_WINDOW
 
 
 class Handler(Protocol):
@@ -74,8 +74,8 @@ class Carrier(Protocol):
         """Hand on what the client's windows allow."""
         ...
 
-    def admit(self, call: Call, held: int) -> None:
-        """The call is held no longer; so many bytes came meanwhile."""
+    def admit(self, call: Call) -> None:
+        """The call is held no longer."""
         ...
 
     def flush(self) -> None:
@@ -94,15 +94,16 @@ class Call:
         "_begun",
         "_connection",
         "_got",
-        "_held",
         "_out",
         "_status",
         "blocked",
         "eaten",
         "handler",
+        "held",
         "metadata",
         "method",
         "stream",
+        "window",
     )
 
     def __init__(self, connection: Carrier, stream: int, method: str, metadata: Sequence[tuple[str, str]]) -> None:
@@ -115,9 +116,12 @@ class Call:
         """Whether its handler waits to be told that it may send."""
         self.eaten = 0
         """Bytes that were read, and that the client has not been allowed to send again; the connection counts them."""
-        self._got = b""
-        self._held = -1
-        """Bytes that came while the call was held; negative if it is not."""
+        self.window = FIRST_WINDOW
+        """How many bytes the client may send before they are read."""
+        self._got: bytearray | None = None
+        """The begin of a message whose end has not come."""
+        self.held = False
+        """Whether what comes is kept for later."""
         self._out: deque[bytes] | None = None
         self._begun = 0
         self._status: tuple[grpc.StatusCode, str, Sequence[tuple[str, str]]] | None = None
@@ -152,13 +156,13 @@ class Call:
 
     def hold(self) -> None:
         """Read no messages until `release`: the client may send as much as its first window, which is small."""
-        self._held = max(self._held, 0)
+        self.held = True
 
     def release(self) -> None:
         """Read again, and let the client send much at once."""
-        if self._connection is not None and self._held >= 0:
-            held, self._held = self._held, -1
-            self._connection.admit(self, held)
+        if self._connection is not None and self.held:
+            self.held = False
+            self._connection.admit(self)
 
     def flush(self) -> None:
         """Hand what was sent to the network: several messages go in one record."""
@@ -176,22 +180,17 @@ class Call:
 
     # For the connection.
 
-    @property
-    def held(self) -> bool:
-        """Whether what comes is kept for later."""
-        return self._held >= 0
-
-    def kept(self, data: bytes, size: int) -> bool:
-        """Take bytes of the stream for later, if the call is held."""
-        if self._held < 0:
-            return False
-        self._got += data
-        self._held += size
-        return True
+    def kept(self, data: bytes, most: int) -> bool:
+        """Keep bytes of the stream for later, while the call is held; False if they are more than `most` in all."""
+        self._got = bytearray(data) if self._got is None else self._got + data
+        return len(self._got) <= most
 
     def received(self, data: bytes, most: int) -> bool:
         """Take bytes of the stream; False if a message is larger than `most`."""
-        buffer = self._got + data if self._got else data
+        buffer: bytes | bytearray = data
+        if self._got is not None:
+            self._got += data
+            buffer = self._got
         start, end = 0, len(buffer)
         while end - start >= 5:
             length = int.from_bytes(buffer[start + 1 : start + 5], "big")
@@ -199,11 +198,14 @@ class Call:
                 return False
             if end - start - 5 < length:
                 break
-            body = buffer[start + 5 : start + 5 + length]
+            body = bytes(buffer[start + 5 : start + 5 + length])
             start += 5 + length
             if self.handler is not None and self._connection is not None:
                 self.handler.message(body)
-        self._got = buffer[start:]
+        if start == end:
+            self._got = None
+        elif start or buffer is data:
+            self._got = bytearray(buffer[start:])
         return True
 
     def take(self, most: int) -> bytes:
@@ -231,7 +233,7 @@ class Call:
 
     def over(self) -> None:
         """The stream or its connection is gone."""
-        self._connection, self._out, self._got = None, None, b""
+        self._connection, self._out, self._got = None, None, None
         handler, self.handler = self.handler, None
         if handler is not None:
             handler.lost()

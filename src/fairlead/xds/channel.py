@@ -134,7 +134,10 @@ class Channel:
         """The catalog has changed, and is perhaps another mapping now."""
         self.names.moved(catalog, before)
         self.ledger.acked.moved(catalog, before)
-        self.dirty.update(name for name in before if self.wildcard or name in self.names or name in self.ledger.acked)
+        if self.wildcard:
+            self.dirty.update(before)
+            return
+        self.dirty.update([name for name in before if name in self.names or name in self.ledger.acked])
 
     def look_again(self) -> None:
         """Compare everything that the client has with what it should have."""

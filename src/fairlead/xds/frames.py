@@ -13,6 +13,8 @@ CHUNK = 16_384
 """The largest payload of a frame that is sent or taken: what every peer must take (section 4.2)."""
 PREFACE = 24
 """Bytes with which a client begins (section 3.4)."""
+FIRST_WINDOW = 1 << 14
+"""Bytes that a client may send on a new stream before they are read."""
 HEAD = 9
 DATA, WINDOW_UPDATE = 0, 8
 _HEAD = Struct(">BHBBL")

@@ -186,4 +186,7 @@ class Wanted:
         self._base = catalog
         for name, was in before.items():
             asked = self._rows.get(name)
+            if asked is None and was is not None and name in catalog:
+                # Most changes, for each of thousands of sessions: what it asked for has changed, and is still there.
+                continue
             self._set(name, was is not None if asked is None else asked)

@@ -38,8 +38,12 @@ class Pushing:
     together.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, used: Callable[[], float] = time.thread_time
+    ) -> None:
         self._clock = clock
+        self._used = used
+        """Tells the processor time of this thread."""
         self._fresh: dict[Pushed, None] = {}
         self._again: dict[Pushed, None] = {}
         self._batches: list[tuple[float, int, dict[Pushed, None]]] = []
@@ -49,7 +53,7 @@ class Pushing:
         self._left: float | None = None
         """When the last slice ended; None if nothing was left to do then."""
         self.spent = 0.0
-        """Seconds that went into pushes and their answers since the start."""
+        """Seconds of processor time that went into pushes and their answers since the start."""
         self.longest = 0.0
         """The longest time for which others kept streams waiting that were due (seconds)."""
 
@@ -88,6 +92,7 @@ class Pushing:
     def _serve(self) -> None:
         self._scheduled = False
         self._gather()
+        used = self._used()
         begun = self._clock()
         others = 0.0 if self._left is None else begun - self._left
         self.longest = max(self.longest, others)
@@ -104,10 +109,10 @@ class Pushing:
                 if now >= until:
                     self._left = now
                     self._schedule()
-                    self.spent += now - begun
+                    self.spent += self._used() - used
                     return
             heapq.heappop(self._batches)
-        self.spent += self._clock() - begun
+        self.spent += self._used() - used
 
     def _gather(self) -> None:
         now, ahead = self._clock(), len(self._of)

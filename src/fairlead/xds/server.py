@@ -312,9 +312,9 @@ class _Stream:
         try:
             received = wire.decode_delta(body) if self.delta else wire.decode_sotw(body)
             if self._waiting is None:
-                begun = time.monotonic()
+                begun = time.thread_time()
                 self._receive(received[0])
-                self._server.pushing.spent += time.monotonic() - begun
+                self._server.pushing.spent += time.thread_time() - begun
                 return
             if len(self._waiting) >= MAX_WAITING:
                 raise ProtocolError(f"more than {MAX_WAITING} requests before the first answer")

@@ -15,8 +15,12 @@ import ssl
 from collections import deque
 from typing import Any, Protocol
 
-RECORD = 8_192
-"""The most that is put into one TLS record: OpenSSL keeps a buffer of that size while a record cannot leave."""
+RECORD = 16_384
+"""The most that is put into one TLS record, and the most that a record may hold (RFC 8446, section 5.1)."""
+MUCH = 4_096
+"""A record of so many bytes is seldom alone: the next one is looked for before the event loop tells of it."""
+TURN = 16
+"""So many records are read in one turn, then others have theirs."""
 
 
 class Inner(Protocol):
@@ -102,7 +106,15 @@ class Secured:
             return
         except OSError:
             # TLS says why with its alert, which has been sent.
+            self._discard()
             self.abort()
+
+    def _discard(self) -> None:
+        """Take what has come and nobody will read: to close before would reset, and the client might miss the alert."""
+        with contextlib.suppress(OSError):
+            for _ in range(TURN):
+                if not socket.socket.recv_into(self._socket, self._buffer):
+                    return
 
     def _shake(self) -> None:
         self._socket.do_handshake()
@@ -115,14 +127,17 @@ class Secured:
             self._read()
 
     def _read(self) -> None:
-        while not self._closing:
+        for _ in range(TURN):
             count = self._socket.recv_into(self._buffer)
             if not count:
                 self.close()
                 return
             self._inner.data_received(bytes(self._buffer[:count]))
-            if self._closing or not self._socket.pending():
+            if self._closing or (count < MUCH and not self._socket.pending()):
                 return
+        if self._socket.pending():
+            # What OpenSSL holds makes no socket readable.
+            self._loop.call_soon(self._readable)
 
     def _writable(self) -> None:
         backlog = self._backlog

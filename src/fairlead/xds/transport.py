@@ -13,6 +13,7 @@ given: a handler asks `Call.ready` before it makes the next message.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import cast
 from urllib.parse import quote
@@ -33,11 +34,13 @@ from h2.exceptions import ProtocolError as Http2Error
 from h2.settings import SettingCodes, Settings
 
 from fairlead.xds.call import Call, Open, Peer
-from fairlead.xds.frames import CHUNK, DATA, HEAD, PREFACE, data_head, head_at, window_update
+from fairlead.xds.frames import CHUNK, DATA, FIRST_WINDOW, HEAD, PREFACE, data_head, head_at, window_update
 from fairlead.xds.tls import Secured
 
-FIRST_WINDOW, WINDOW = 1 << 14, 1 << 20
-"""Bytes that a client may send on a stream before they are read: until the call is released, and then."""
+WINDOW = 1 << 20
+"""Bytes that a client may send on a connection, and on a stream once it is released, before they are read."""
+DEFAULT_WINDOW = 65_535
+"""What a client may send before it has heard of the first window (RFC 9113, section 6.9.2)."""
 MAX_CALLS = 16
 MAX_HEADER_BYTES = 16_384
 _CONFIGURATION = H2Configuration(client_side=False, header_encoding=None, validate_inbound_headers=True)
@@ -194,13 +197,13 @@ class Connection:
             length, kind, flags, stream = head_at(data, at)
             stop = at + HEAD + length
             if length > CHUNK:
-                # More than was allowed: the library says so to the client.
-                self._control(data[at:])
-                return b""
+                # The library would wait for all of it before it refused it.
+                self._http.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
+                raise Http2Error(f"a frame of {length} bytes")
             if stop > end:
                 break
             call = self._calls.get(stream) if kind == DATA and not flags else None
-            if call is not None and not call.held:
+            if call is not None:
                 self._pass(call, data[at + HEAD : stop])
             else:
                 self._control(data[at:stop])
@@ -220,7 +223,7 @@ class Connection:
         if self._eaten >= WINDOW // 2:
             self._out.append(window_update(0, self._eaten))
             self._eaten = 0
-        if call.eaten >= WINDOW // 2:
+        if call.eaten >= call.window // 2:
             self._out.append(window_update(call.stream, call.eaten))
             call.eaten = 0
         self._read(call, data)
@@ -255,22 +258,25 @@ class Connection:
 
     def _data(self, event: DataReceived) -> None:
         stream, size = event.stream_id or 0, event.flow_controlled_length or 0
-        call = self._calls.get(stream)
-        if call is not None and call.kept(bytes(event.data or b""), size):
-            return
-        self._read(call, bytes(event.data or b""))
+        self._read(self._calls.get(stream), bytes(event.data or b""))
         if size:
             self._http.acknowledge_received_data(size, stream)
 
     def _read(self, call: Call | None, data: bytes) -> None:
-        if call is not None and not call.received(data, self._most):
+        if call is None:
+            return
+        if call.held:
+            if not call.kept(data, DEFAULT_WINDOW):
+                call.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, "more was sent than is read of a client that waits")
+        elif not call.received(data, self._most):
             call.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message is compressed, or has over {self._most} bytes")
 
-    def admit(self, call: Call, held: int) -> None:
+    def admit(self, call: Call) -> None:
         """A call is held no longer."""
-        if held:
-            self._http.acknowledge_received_data(held, call.stream)
-        self._http.increment_flow_control_window(WINDOW, call.stream)
+        call.window = WINDOW
+        # A connection that is being closed lets nobody send more.
+        with contextlib.suppress(Http2Error):
+            self._http.increment_flow_control_window(WINDOW, call.stream)
         self._read(call, b"")
         self.flush()
 

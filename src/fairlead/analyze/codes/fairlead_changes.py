@@ -20,6 +20,8 @@ CHANGES = (
     Code(
         "FL3814", "Unanswered", ERROR, "A question took too long, or could not be worked on.", "Ask for less at once."
     ),
+    Code("FL3815", "PlaintextRefused", WARNING, "After the change a port takes no plaintext, and somebody may use it."),
+    Code("FL3816", "CertificateLost", WARNING, "After the change a server of a gateway has no certificate."),
     Code(
         "FL3900",
         "ChangedSince",

@@ -84,14 +84,14 @@ CONFIG = (
         "NoServerCertificateVerificationDestinationLevel",
         WARNING,
         "A DestinationRule sets TLS up with no authority to trust: whoever answers is taken for the server.",
-        "Set caCertificates or credentialName.",
+        "Set caCertificates, or credentialName together with a workloadSelector.",
     ),
     Code(
         "IST0129",
         "NoServerCertificateVerificationPortLevel",
         WARNING,
         "As IST0128, for the TLS settings of one port.",
-        "Set caCertificates or credentialName in the port's settings.",
+        "Set caCertificates in the port's settings, or credentialName there and a workloadSelector.",
     ),
     Code(
         "IST0130",

@@ -47,8 +47,8 @@ PLATFORM = (
         "IST0123",
         "NamespaceMultipleInjectionLabels",
         WARNING,
-        "A namespace has both labels that ask for injection.",
-        "Remove istio-injection or istio.io/rev.",
+        "A namespace has both labels that ask for injection, or one of them and that of ambient mode.",
+        "Keep one of istio-injection, istio.io/rev and istio.io/dataplane-mode.",
     ),
     Code("IST0125", "InvalidAnnotation", WARNING, "An annotation's value cannot be read.", "Correct the value."),
     Code(

@@ -18,25 +18,31 @@ _HOSTNAME = "kubernetes.io/hostname"
 
 
 def unverified(_: Reader, one: Document) -> Iterator[Said]:
-    """TLS to a server whose certificate nobody checks."""
+    """TLS to a server whose certificate nobody checks: sidecars take a credential only with a workloadSelector."""
     policy = shape.mapping(one.spec, "trafficPolicy")
     host = shape.text(one.spec, "host")
-    mode = _blind(shape.mapping(policy, "tls"))
+    selected = bool(shape.mapping(one.spec, "workloadSelector"))
+    mode = _blind(shape.mapping(policy, "tls"), selected=selected)
     if mode:
         said = f"TLS mode {mode} to {host} takes any certificate, since there are no caCertificates"
-        yield Said("IST0128", said, SPEC.child("trafficPolicy", "tls"), "Set caCertificates or credentialName.")
+        yield Said(
+            "IST0128",
+            said,
+            SPEC.child("trafficPolicy", "tls"),
+            "Set caCertificates, or credentialName with a workloadSelector.",
+        )
     for at, level in shape.entries(policy, "portLevelSettings"):
-        mode = _blind(shape.mapping(level, "tls"))
+        mode = _blind(shape.mapping(level, "tls"), selected=selected)
         if mode:
             number = shape.number(level, "port", "number")
             said = f"TLS mode {mode} to {host} port {number} takes any certificate, since there are no caCertificates"
             path = SPEC.child("trafficPolicy", "portLevelSettings", at, "tls")
-            yield Said("IST0129", said, path, "Set caCertificates or credentialName.")
+            yield Said("IST0129", said, path, "Set caCertificates, or credentialName with a workloadSelector.")
 
 
-def _blind(tls: dict[str, Any]) -> str:
+def _blind(tls: dict[str, Any], *, selected: bool) -> str:
     mode = shape.text(tls, "mode")
-    trusted = shape.text(tls, "caCertificates") or shape.text(tls, "credentialName")
+    trusted = shape.text(tls, "caCertificates") or (selected and shape.text(tls, "credentialName"))
     return mode if mode in ("SIMPLE", "MUTUAL") and not trusted else ""
 
 

@@ -19,7 +19,7 @@ from fairlead.analyze.document import (
     workload_labels,
 )
 from fairlead.analyze.finding import Said
-from fairlead.analyze.hosts import overlap, server_hosts
+from fairlead.analyze.hosts import server_hosts
 from fairlead.analyze.probes import to_certificate, to_server
 from fairlead.inc import Reader
 from fairlead.model.path import METADATA, SPEC
@@ -98,40 +98,51 @@ def secrets(r: Reader, one: Document) -> Iterator[Said]:
 
 
 def conflicts(r: Reader, one: Document) -> Iterator[Said]:
-    """Servers of two Gateways on one port of the same proxies for the same host."""
+    """Servers of two Gateways on one port of the same proxies for the same host.
+
+    A wildcard beside a host that it covers is no conflict: the more exact one counts.
+    """
     selector = _selector(one)
-    if selector and not queries.any_matching(r, selector):
-        yield _nobody(one)
-        return
-    text = selector_text(selector)
     for at, server in shape.entries(one.spec, "servers"):
         number = shape.number(server, "port", "number")
         if number is None:
             continue
-        own = list(server_hosts(shape.words(server, "hosts"), one.ref.namespace))
         found = [
             str(ref)
-            for ref, other in r.rows(GATEWAY_PORTS, (text, number))
-            if ref != one.ref and _clash(own, other, number)
+            for ref, other in _at_port(r, selector, number).items()
+            if ref != one.ref and _clash(server, one, other, number) and _meet(r, selector, _selector(other))
         ]
         if found:
+            text = selector_text(selector)
             hosts = ", ".join(shape.words(server, "hosts"))
             said = f"{', '.join(found)} serves {hosts} on port {number} of the same proxies ({text or 'all gateways'})"
             remedy = "Give each host to one Gateway."
             yield Said("IST0145", said, SPEC.child("servers", at, "hosts"), remedy, probe=to_server(r, one, server))
 
 
-def _clash(own: list[tuple[str, str]], other: Document, port: int) -> bool:
-    theirs = [
-        pair
-        for server in shape.items(other.spec, "servers")
-        if shape.number(server, "port", "number") == port
-        for pair in server_hosts(shape.words(server, "hosts"), other.ref.namespace)
-    ]
+def _at_port(r: Reader, selector: dict[str, str], number: int) -> dict[Ref, Document]:
+    """The Gateways with a server on a port whose selectors may have, or be part of, this one."""
+    pairs = [("", ""), *sorted(selector.items())] if selector else [("*", "*")]
+    found = {ref: other for pair in pairs for ref, other in r.rows(GATEWAY_PORTS, (*pair, number))}
+    return {ref: found[ref] for ref in sorted(found)}
+
+
+def _meet(r: Reader, one: dict[str, str], other: dict[str, str]) -> bool:
+    """Whether two selectors are the same, or one is part of the other and a workload has the labels of both."""
+    if one == other:
+        return True
+    narrow, wide = sorted((one, other), key=len)
+    return queries.includes(wide, narrow) and queries.any_matching(r, wide)
+
+
+def _clash(server: dict[str, object], one: Document, other: Document, port: int) -> bool:
+    own = list(server_hosts(shape.words(server, "hosts"), one.ref.namespace))
     return any(
-        overlap(host, their) and (home == their_home or "*" in (home, their_home))
+        host == their and (home == their_home or "*" in (home, their_home))
+        for theirs in shape.items(other.spec, "servers")
+        if shape.number(theirs, "port", "number") == port and shape.text(theirs, "bind") == shape.text(server, "bind")
+        for their_home, their in server_hosts(shape.words(theirs, "hosts"), other.ref.namespace)
         for home, host in own
-        for their_home, their in theirs
     )
 
 
@@ -172,6 +183,6 @@ def _same(one: dict[str, object], other: dict[str, object]) -> bool:
 ANALYZERS = (
     Analyzer("gateway.IngressGatewayPortAnalyzer", ("IST0101", "IST0162"), (GATEWAY,), ports),
     Analyzer("gateway.SecretAnalyzer", ("IST0101", "IST0161"), (GATEWAY,), secrets),
-    Analyzer("gateway.ConflictingGatewayAnalyzer", ("IST0101", "IST0145"), (GATEWAY,), conflicts),
+    Analyzer("gateway.ConflictingGatewayAnalyzer", ("IST0145",), (GATEWAY,), conflicts),
     Analyzer("gateway.CertificateAnalyzer", ("IST0138",), (GATEWAY,), duplicate_certificates),
 )

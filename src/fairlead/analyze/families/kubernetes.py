@@ -27,6 +27,7 @@ from fairlead.model.path import METADATA, SPEC
 
 _INJECT = "sidecar.istio.io/inject"
 _REVISION = "istio.io/rev"
+_DATAPLANE = "istio.io/dataplane-mode"
 _INJECTION = "istio-injection"
 _PROXY_USER = 1337
 _VARIANT = re.compile(r"-(distroless|debug)$")
@@ -58,9 +59,13 @@ def namespaces(r: Reader, one: Document) -> Iterator[Said]:
     kubernetes = any(r.has(BY_SORT, (sort, "*")) for sort in (POD, DEPLOYMENT, MUTATING))
     if name == ROOT_NAMESPACE or name in queries.SYSTEM or not kubernetes:
         return
-    if one.labels.get("istio.io/dataplane-mode") == "ambient":
-        return
     label = one.labels.get(_INJECTION, "")
+    ways = [key for key in (_INJECTION, _REVISION) if key in one.labels]
+    if one.labels.get(_DATAPLANE) == "ambient":
+        if _REVISION in one.labels or label == "enabled":
+            said = f"it has the labels {', '.join((*ways, _DATAPLANE))}: pods get a sidecar and are not ambient"
+            yield Said("IST0123", said, METADATA / "labels", "Keep one of them.")
+        return
     if not label and _REVISION not in one.labels:
         injector = _injector(r, "")
         if injector is not None and shape.value(

@@ -15,9 +15,7 @@ from fairlead.model.path import SPEC
 
 def addresses(r: Reader, one: Document) -> Iterator[Said]:
     """TCP ports of hosts without an address: two such hosts with one port cannot be told apart."""
-    if shape.words(one.spec, "addresses"):
-        return
-    if _allocated(r):
+    if shape.words(one.spec, "addresses") or shape.items(one.data, "status", "addresses") or _allocated(r):
         return
     for at, port in shape.entries(one.spec, "ports"):
         if shape.text(port, "protocol").upper() in ("", "TCP"):
@@ -29,9 +27,8 @@ def addresses(r: Reader, one: Document) -> Iterator[Said]:
 
 def _allocated(r: Reader) -> bool:
     metadata = shape.mapping(queries.mesh_config(r, ""), "defaultConfig", "proxyMetadata")
-    return all(
-        str(metadata.get(name)).lower() == "true" for name in ("ISTIO_META_DNS_CAPTURE", "ISTIO_META_DNS_AUTO_ALLOCATE")
-    )
+    on = {name for name, value in metadata.items() if str(value).lower() == "true"}
+    return "PILOT_ENABLE_IP_AUTOALLOCATE" in on or {"ISTIO_META_DNS_CAPTURE", "ISTIO_META_DNS_AUTO_ALLOCATE"} <= on
 
 
 def protocols(r: Reader, one: Document) -> Iterator[Said]:

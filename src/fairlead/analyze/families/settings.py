@@ -12,6 +12,7 @@ from fairlead.analyze.document import (
     ENVOY_FILTER,
     ROOT_NAMESPACE,
     SECRET,
+    SERVICE,
     SIDECAR,
     TELEMETRY,
     VIRTUAL_SERVICE,
@@ -28,7 +29,11 @@ MESH_NETWORKS = ("mesh.istio.io", "MeshNetworks")
 
 
 def patches(r: Reader, one: Document) -> Iterator[Said]:
-    """Operations that depend on the order of EnvoyFilters, and such that have no effect where they are applied."""
+    """Operations that depend on the order of EnvoyFilters, and such that have no effect where they are applied.
+
+    The order is a matter of the whole object: the first patch that depends on it stands for the others.
+    """
+    relative: set[str] = set()
     for at, patch in shape.entries(one.spec, "configPatches"):
         path = SPEC.child("configPatches", at)
         operation, to = shape.text(patch, "patch", "operation"), shape.text(patch, "applyTo")
@@ -41,10 +46,13 @@ def patches(r: Reader, one: Document) -> Iterator[Said]:
         elif operation == "REMOVE" and to in _ROUTES:
             yield Said("IST0154", f"REMOVE does nothing to {to}", path.child("patch", "operation"))
         elif operation == "REPLACE" and to not in _FILTERS:
-            said = f"REPLACE works on HTTP_FILTER and NETWORK_FILTER only, and here it is {to}"
-            yield Said("IST0152", said, path.child("patch", "operation"), "Use MERGE.")
+            text = f"REPLACE works on HTTP_FILTER and NETWORK_FILTER only, and here it is {to}"
+            yield Said("IST0152", text, path.child("patch", "operation"), "Use MERGE.")
         elif operation in _RELATIVE and not shape.number(one.spec, "priority"):
-            yield _relative(r, one, patch, path)
+            said = _relative(r, one, patch, path)
+            if said.code not in relative:
+                relative.add(said.code)
+                yield said
 
 
 def _relative(r: Reader, one: Document, patch: dict[str, Any], path: FieldPath) -> Said:
@@ -126,22 +134,31 @@ def deprecated(_: Reader, one: Document) -> Iterator[Said]:
             yield Said("IST0002", "fault.delay.percent is deprecated", path, "Use percentage.value.")
 
 
-_GOOD_WHEN_TRUE = frozenset(("Accepted", "Programmed", "ResolvedRefs", "Ready", "Reconciled", "Available"))
+_AMBIENT = ("WaypointBound", "WaypointAccepted", "ZtunnelAccepted")
+_GOOD_WHEN_TRUE = frozenset(("Accepted", "Programmed", "ResolvedRefs", "Ready", "Reconciled", "Available", *_AMBIENT))
 _GOOD_WHEN_FALSE = frozenset(("Conflicted", "Degraded", "Stalled"))
 _MESH_GROUPS = (".istio.io", "gateway.networking.k8s.io", "fairlead.dev")
 
 
 def _has_conditions(one: Document) -> bool:
-    return "status" in one.data and one.ref.group.endswith(_MESH_GROUPS)
+    return "status" in one.data and (one.ref.group.endswith(_MESH_GROUPS) or one.sort == SERVICE)
 
 
 def conditions(_: Reader, one: Document) -> Iterator[Said]:
-    """Conditions in an object's status that say that something is wrong with it."""
-    for at, condition in shape.entries(one.data, "status", "conditions"):
-        sort, status = shape.text(condition, "type"), shape.text(condition, "status")
-        if (status == "False" and sort in _GOOD_WHEN_TRUE) or (status == "True" and sort in _GOOD_WHEN_FALSE):
-            why = " ".join(part for part in (shape.text(condition, "reason"), shape.text(condition, "message")) if part)
-            yield Said("IST0171", f"condition {sort} is {status}: {why}", FieldPath(("status", "conditions", at)))
+    """Conditions in an object's status, or in that of a route with one of its parents, that tell of a fault."""
+    yield from _faults(one.data, ("status", "conditions"))
+    for at, parent in shape.entries(one.data, "status", "parents"):
+        yield from _faults(parent, ("conditions",), ("status", "parents", at))
+
+
+def _faults(data: dict[str, Any], names: tuple[str, ...], above: tuple[str | int, ...] = ()) -> Iterator[Said]:
+    for at, condition in shape.entries(data, *names):
+        sort, status = shape.text(condition, "type").removeprefix("istio.io/"), shape.text(condition, "status")
+        reason = shape.text(condition, "reason")
+        partly = sort == "WaypointAccepted" and reason == "PartiallyInvalid"
+        if partly or (status == "False" and sort in _GOOD_WHEN_TRUE) or (status == "True" and sort in _GOOD_WHEN_FALSE):
+            why = " ".join(part for part in (reason, shape.text(condition, "message")) if part)
+            yield Said("IST0171", f"condition {sort} is {status}: {why}", FieldPath((*above, *names, at)))
 
 
 ANALYZERS = (

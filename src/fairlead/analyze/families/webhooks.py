@@ -21,6 +21,8 @@ _WEBHOOKS = FieldPath(("webhooks",))
 _GATEWAY_API = "gateway.networking.k8s.io"
 _BUNDLE = "gateway.networking.k8s.io/bundle-version"
 _MINIMUM = (1, 1, 0)
+_MINIMUM_OF = {"TLSRoute": (1, 5, 0), "BackendTLSPolicy": (1, 4, 0)}
+"""As of Istio: before, these kinds were of versions that have changed since."""
 """The oldest version of the Gateway API whose kinds Istio reads."""
 
 
@@ -154,8 +156,9 @@ def gateway_api(_: Reader, one: Document) -> Iterator[Said]:
     if parts is None:
         return
     version = tuple(int(part or 0) for part in parts.groups())
-    if version < _MINIMUM:
-        least = ".".join(map(str, _MINIMUM))
+    minimum = _MINIMUM_OF.get(shape.text(one.spec, "names", "kind"), _MINIMUM)
+    if version < minimum:
+        least = ".".join(map(str, minimum))
         text = f"it is of version {said} and v{least} is the oldest that is read: its objects have no effect"
         yield Said("IST0176", text, METADATA.child("annotations", _BUNDLE), f"Install v{least} or newer.")
 
