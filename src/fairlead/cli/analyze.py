@@ -178,7 +178,7 @@ def _suppressions(options: tuple[str, ...], file: Path | None) -> list[Any]:
     if file is None and not path.is_file():
         return out
     try:
-        documents = parse_documents(path.read_bytes(), str(path))
+        documents = parse_documents(manifests.content(str(path)), str(path))
     except OSError as error:
         raise click.UsageError(f"{path}: {error.strerror}.") from None
     except YAMLError as error:

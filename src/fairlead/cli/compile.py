@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import click
@@ -77,7 +76,7 @@ def _proxy(path: str) -> ProxyFile:
     from fairlead.model.yaml import YAMLError, parse_documents
 
     try:
-        documents = parse_documents(Path(path).read_bytes(), path)
+        documents = parse_documents(manifests.content(path), path)
     except OSError as error:
         raise click.ClickException(f"{path}: {error.strerror}") from None
     except YAMLError as error:

@@ -130,10 +130,12 @@ def run(
 ) -> None:
     """Put one COMMAND into the mesh for as long as it runs.
 
-    It is given PORT and HOST to listen on. Its exit status is passed on (128 + N if signal N ended it).
+    It is given PORT and HOST to listen on.
 
     \b
     fairlead run --name web -n shop -p http:8080 -- ./server
+
+    Exit status: that of COMMAND (128 + N if signal N ended it), 1 failed before, 2 wrong usage.
     """
     import asyncio
 

@@ -123,12 +123,13 @@ def apply(
     """Make the objects of files be so: create what is new, change what differs.
 
     Every file is checked before anything is sent; errors name file, line and column. With --diff you see what it does
-    to every proxy (`fairlead diff`) and are asked; with --require-safe what is marked as dangerous there is refused,
-    with exit status 1.
+    to every proxy (`fairlead diff`) and are asked; with --require-safe what is marked as dangerous there is refused.
 
     \b
     fairlead apply -f shop/
     fairlead apply -f canary.yaml --diff -m "a first share"
+
+    Exit status: 0 applied, 1 refused or failed, 2 wrong usage.
     """
     if not filenames:
         raise click.UsageError("name the files to apply with -f FILE, -f DIR or -f -")
