@@ -55,6 +55,12 @@ spec:
     portLevelSettings: [{port: {number: 1}, tls: {mode: SIMPLE}}]
   subsets: [{name: v1, labels: {v: "1"}}]
 ---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: e, labels: {kubernetes.io/service-name: a}}
+endpoints: [{addresses: [10.0.0.1], conditions: {ready: true}}]
+ports: [{name: http, port: 1}]
+---
 apiVersion: networking.k8s.io/v1
 kind: IngressClass
 metadata: {name: c}

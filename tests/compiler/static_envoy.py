@@ -29,6 +29,9 @@ def new_bootstrap() -> Bootstrap:
 
 def _elsewhere(listener: Listener, number: int) -> None:
     """Give the listener an address that no other view's has; nothing is bound."""
+    if listener.address.HasField("pipe"):
+        listener.address.pipe.path = f"@golden-{number}"
+        return
     address = f"127.{200 + number // 60000}.{number // 250 % 250}.{number % 250 + 1}"
     listener.address.socket_address.address = address
     for one in listener.additional_addresses:

@@ -34,7 +34,7 @@ def test_plain_http_servers_share_a_listener(tmp_path: Path) -> None:
     )
     view = router()
     assert world.names(view) == ("0.0.0.0_80", "127.0.0.1_8080")
-    assert world.routes(view) == ("http.80", "http.8080")
+    assert world.routes(view) == ("http.80", "http.8080.127.0.0.1")
     made = world.listener(view, "0.0.0.0_80")
     (only,) = made.filter_chains
     manager = http_of(only)

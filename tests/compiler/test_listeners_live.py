@@ -162,7 +162,7 @@ def test_gateway_passes_tls_through_by_name_and_ends_its_own(
     )
     view = router()
     cluster = "outbound|443||app.default.svc.cluster.local"
-    served = {f"https.{ended}.https.gw.istio-system": all_to("r", "plain")}
+    served = {f"https.{ended}.https.gw.istio-system.127.0.0.1": all_to("r", "plain")}
     listeners = [local(one, credentials, served) for one in world.all(view)]
     app = sidecar(Capture("explicit", app_address=A, outbound_address=O), addresses=(W,), ports=(
         AppPort(behind, "", "http"),))  # fmt: skip

@@ -37,6 +37,11 @@ kind: WorkloadEntry
 metadata: {name: web-0, namespace: shop}
 spec: {address: 10.1.0.1, labels: {app: web}, serviceAccount: web, locality: eu/a}
 ---
+apiVersion: v1
+kind: Service
+metadata: {name: als, namespace: logs}
+spec: {ports: [{name: grpc, port: 9000}]}
+---
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: edge, namespace: shop}
@@ -160,6 +165,16 @@ CASES: list[tuple[str, View, Callable[[Catalog], object], object]] = [
      lambda c: manager(c, SERVED).append_x_forwarded_port, True),
     ("{defaultConfig: {proxyHeaders: {xForwardedHost: {enabled: true}}}}", EDGE,
      lambda c: [one.routes[0].route.append_x_forwarded_host for one in routes(c, "http.80").virtual_hosts], [True]),
+    ("{enableEnvoyAccessLogService: true, defaultConfig: {envoyAccessLogService: {address: 'als.logs:9000'}}}", SIDECAR,
+     lambda c: ["_grpc" in str([log.name for log in one.access_log]) for one in (
+         manager(c, INBOUND), manager(c, OUTBOUND), unpacked(c, INBOUND, TcpProxy)[-1])],
+     [True, True, True]),
+    ("{accessLogFile: /dev/stdout, disableEnvoyListenerLog: true}", SIDECAR,
+     lambda c: (len(Listener.FromString(c[LISTENER][INBOUND].body).access_log), bool(manager(c, INBOUND).access_log)),
+     (0, True)),
+    ("{zoneAwareLbSetting: {minClusterSize: 3}}", SIDECAR,
+     lambda c: cluster(c, WEB).common_lb_config.zone_aware_lb_config.min_cluster_size.value, 3),
+    ("{verifyCertificateAtClient: true}", SIDECAR, lambda c: c == compiled("{}"), True),
     ("{defaultConfig: {proxyHeaders: {metadataExchangeHeaders: {mode: IN_MESH}}}}", SIDECAR,
      lambda c: c == compiled("{}"), True),
 ]  # fmt: skip
@@ -170,8 +185,9 @@ def test_settings_are_what_proxies_get(
     settings: str, view: View, shown: Callable[[Catalog], object], wanted: object
 ) -> None:
     assert shown(compiled(settings, view)) == wanted
-    if "IN_MESH" not in settings and "SANITIZE}" not in settings:
-        assert shown(compiled("{}", view)) != wanted, "it is so without the setting"
+    without = "{accessLogFile: /dev/stdout}" if "accessLogFile" in settings else "{}"
+    if not any(one in settings for one in ("IN_MESH", "SANITIZE}", "verifyCertificate")):
+        assert shown(compiled(without, view)) != wanted, "it is so without the setting"
 
 
 def test_a_rule_replaces_what_it_says_of_the_meshs_traffic_policy() -> None:
@@ -208,7 +224,8 @@ SPACES = """
 
 
 def _hosts(model: MeshModel) -> set[str]:
-    return {name.rpartition("|")[2].partition(".")[0] for name in model.compile(SIDECAR)[CLUSTER] if "svc" in name}
+    names = {name.rpartition("|")[2] for name in model.compile(SIDECAR)[CLUSTER] if "svc" in name}
+    return {name.partition(".")[0] for name in names if ".logs." not in name}
 
 
 def test_objects_count_where_a_discovery_selector_chooses_their_namespace() -> None:
@@ -216,7 +233,7 @@ def test_objects_count_where_a_discovery_selector_chooses_their_namespace() -> N
     model = mesh_of(CHOSEN.strip(), SPACES)
     assert _hosts(model) == {"web"}
     told = [(one.code, str(one.origin.ref)) for one in model.diagnostics()]
-    assert told == [("FL0104", "Namespace nowhere"), ("FL0104", "Namespace other")]
+    assert told == [("FL0104", f"Namespace {name}") for name in ("logs", "nowhere", "other")]
     for change, seen in (
         ("{apiVersion: v1, kind: Namespace, metadata: {name: other, labels: {mesh: 'yes'}}}", {"web", "far"}),
         ("{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {team: c}}}", {"far"}),

@@ -122,7 +122,6 @@ WARNINGS: list[tuple[str, dict[str, Any], str, str]] = [
         "spec.servers[0].tls.httpsRedirect",
         "FL0103",
     ),
-    ("socket", server(bind="unix:///a", port={"name": "a", "protocol": "HTTP"}), "spec.servers[0].bind", "FL0100"),
     (
         "three certificates",
         https(mode="SIMPLE", tlsCertificates=[{"serverCertificate": one, "privateKey": one} for one in "abc"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from lowering import check, engine, inputs, read
 
@@ -123,7 +124,9 @@ defaultConfig:
 """
     ).mesh
     assert mesh is not None
-    found = effective(layers_of(mesh, (), "shop", {}), "extraStatTags: [two]\nterminationDrainDuration: 3s").settings
+    layers = layers_of(mesh, (), "shop", {})
+    assert msgspec.json.decode(msgspec.json.encode(layers), type=StartLayers) == layers
+    found = effective(layers, "extraStatTags: [two]\nterminationDrainDuration: 3s").settings
     assert found == ProxySettings(
         drain_seconds=20,
         termination_seconds=3,

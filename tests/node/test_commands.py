@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -17,6 +18,7 @@ from fairlead.kinds.process import KIND
 from fairlead.kinds.process.spec import ProcessPort, ProcessSpec
 from fairlead.model.entry import EntrySpec
 from fairlead.model.group import GroupMetadata, GroupSpec
+from fairlead.model.launch import AgentConfig
 from fairlead.model.object import Metadata, Object
 from fairlead.model.probe import Probe, TCPSocket
 from fairlead.node.addresses import Block
@@ -150,6 +152,8 @@ def test_a_replica_starts_its_proxy_as_annotation_and_objects_say() -> None:
     assert config.proxy_env == {"ISTIO_META_A": "object", "B": "own", "C": "mesh"}
     assert metadata(config)["A"] == "object" and "B" not in metadata(config)
     plain = agent_config(process(), "web-0", place, mesh)
+    assert plain.status_port == 15020
+    assert msgspec.json.decode(msgspec.json.encode(plain), type=AgentConfig) == plain, "as the agent reads it"
     assert (plain.concurrency, plain.proxy_env) == (1, {})
     assert agent_config(process(), "web-0", place, mesh, start=StartLayers(StartLayer(0))).concurrency == 0
     assert template(said) != template(process())

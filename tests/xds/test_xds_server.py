@@ -214,6 +214,31 @@ def test_a_client_that_does_not_read_costs_the_others_nothing(tmp_path: Path) ->
     asyncio.run(run())
 
 
+def test_a_stream_that_fails_takes_no_other_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("a defect")
+
+    async def run() -> None:
+        async with bench(tmp_path) as made, made.channel() as one, made.channel() as other:
+            calls = [stream(one), stream(other)]
+            for number, call in enumerate(calls):
+                await call.write(first(f"sidecar~1.2.3.4~cart-{number}.shop~x"))
+                answer = await call.read()
+                await call.write(discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTER, response_nonce=answer.nonce))
+            await until(lambda: all(at.session.settled for at in made.source.live), "both have everything")
+            made.source.live[0].session.next = fail  # type: ignore[method-assign]
+            made.source.catalog = {CLUSTER: {"c1": Resource.of(CLUSTER, "c1", b"\n\x02c1\x28\x07")}}
+            for wake in made.source.wakes:
+                wake({CLUSTER: ["c1"]})
+            async with asyncio.timeout(10):
+                answer = await calls[1].read()
+                assert [item.name for item in answer.resources] == ["c1"]
+                assert await calls[0].code() is grpc.StatusCode.INTERNAL
+            assert "its log says more" in await calls[0].details() and "a defect" in caplog.text
+
+    asyncio.run(run())
+
+
 def test_renewal_and_a_new_server_certificate_on_the_same_port(tmp_path: Path) -> None:
     async def run() -> None:
         async with bench(tmp_path) as made:

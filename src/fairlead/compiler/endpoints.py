@@ -180,7 +180,7 @@ def spiffe(trust_domain: str, namespace: str, service_account: str) -> str:
 
 def target_port(port: HostPort, ports: tuple[tuple[str, int], ...]) -> int:
     """The number of a host's port on one endpoint; 0 where a named target port is unknown there."""
-    named = dict(ports)
+    named = {name: number for name, number in ports if number}
     if isinstance(port.target, str) and port.target:
         return named.get(port.target, named.get(port.name, 0))
     return named.get(port.name) or port.target or port.number  # type: ignore[return-value]
@@ -223,11 +223,16 @@ def _across(r: Reader, endpoints: Iterable[LbEndpoint], placing: Placing) -> Ite
 
 
 def _endpoints(r: Reader, found: Host, port: HostPort, labels: Pairs, wanted: tuple[str, ...]) -> Iterator[LbEndpoint]:
-    for workload in _workloads(r, found):
+    workloads = list(_workloads(r, found))
+    for workload in workloads:
         if (workload.healthy or found.publish_not_ready) and selects(labels, workload.labels):
             yield _of_workload(r, workload, port, wanted)
+    known = {workload.address for workload in workloads}
     for endpoint in _listed(r, found):
-        if selects(labels, endpoint.labels) and (not endpoint.serves or port.number in endpoint.serves):
+        if endpoint.only_named and endpoint.address in known:
+            continue  # A slice repeats what the selector finds, and the workload says more of itself.
+        there = endpoint.healthy or found.publish_not_ready
+        if there and selects(labels, endpoint.labels) and endpoint.is_for(port):
             yield _of_endpoint(r, endpoint, port, wanted)
 
 

@@ -10,7 +10,7 @@ from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 
 from fairlead.compiler.clients import client
 from fairlead.compiler.filters import FilterKey, filters
-from fairlead.compiler.gateways import BoundServer, GatewaysKey, merged_servers, parses_http, serves_http3
+from fairlead.compiler.gateways import BoundServer, GatewaysKey, PortServers, merged_servers, parses_http, serves_http3
 from fairlead.compiler.hosts import settings
 from fairlead.compiler.loggers import counts_grpc, listener_loggers, loggers, trace
 from fairlead.compiler.outboundports import ANYWHERE, Caller
@@ -44,9 +44,9 @@ def gateway_listener_names(r: Reader, view: View) -> tuple[str, ...]:
     """The names of a gateway's listeners that have something to serve, in the order of ports."""
     found: dict[str, None] = {}
     for port in merged_servers(r, GatewaysKey.of(r, view)):
-        found.update((names.listener(_bind(server), port.port), None) for server in port.servers)
-        secure = (one for one in port.servers if serves_http3(r, one.server))
-        found.update((names.quic_listener(_bind(server), port.port), None) for server in secure)
+        found[names.listener(port.bind or ANYWHERE, port.port)] = None
+        if any(serves_http3(r, one.server) for one in port.servers):
+            found[names.quic_listener(port.bind or ANYWHERE, port.port)] = None
     return tuple(name for name in found if gateway_listener(r, (view, name)) is not None)
 
 
@@ -70,13 +70,12 @@ def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
     if name.startswith(names.QUIC_PREFIX):
         return _quic_listener(r, view, name)
     address, _, number = name.rpartition("_")
-    port = next((one for one in merged_servers(r, GatewaysKey.of(r, view)) if str(one.port) == number), None)
-    servers = [one for one in port.servers if _bind(one) == address] if port is not None else []
-    if port is None or not servers:
+    port = _port(r, view, address, number)
+    if port is None:
         return None
     chosen: dict[Match, _Made] = {}
     taken: Taken[_Made] = Taken()
-    for made in _chains(r, view, name, servers, tls=port.tls):
+    for made in _chains(r, view, name, port.servers, tls=port.tls):
         parts, kept = taken.free(made.matching, made)
         for part in parts:
             chosen[part] = made if kept is None else made._replace(chain=narrowed(made.chain, part))
@@ -105,10 +104,10 @@ def _quic_listener(r: Reader, view: View, name: str) -> Resource | None:
     address, _, number = name.removeprefix(names.QUIC_PREFIX).rpartition("_")
     limits = settings(r).other_tls
     chosen: dict[Match, FilterChain] = {}
-    port = next((one for one in merged_servers(r, GatewaysKey.of(r, view)) if str(one.port) == number), None)
+    port = _port(r, view, address, number)
     for bound in port.servers if port is not None else ():
         tls = bound.server.tls
-        if tls is None or _bind(bound) != address or not serves_http3(r, bound.server):
+        if tls is None or not serves_http3(r, bound.server):
             continue
         matching = match(sni=bound.sni_hosts)
         context = gateway_server(tls, tcp=False, limits=limits)
@@ -120,7 +119,13 @@ def _quic_listener(r: Reader, view: View, name: str) -> Resource | None:
     return build(shape, list(chosen.values()), access_logs=logs)
 
 
-def _chains(r: Reader, view: View, name: str, servers: list[BoundServer], *, tls: bool) -> Iterator[_Made]:
+def _port(r: Reader, view: View, address: str, number: str) -> PortServers | None:
+    """The servers of a listener, of which its name says address and port."""
+    found = merged_servers(r, GatewaysKey.of(r, view))
+    return next((one for one in found if str(one.port) == number and (one.bind or ANYWHERE) == address), None)
+
+
+def _chains(r: Reader, view: View, name: str, servers: tuple[BoundServer, ...], *, tls: bool) -> Iterator[_Made]:
     if not tls and parses_http(servers[0].server):
         # Plain HTTP servers share one chain: their hosts are told apart by routes.
         everything = match()
@@ -225,10 +230,6 @@ def _holds(condition: L4Match, bound: BoundServer) -> bool:
         0,
         bound.server.port,
     )
-
-
-def _bind(bound: BoundServer) -> str:
-    return bound.server.bind or ANYWHERE
 
 
 def _scope(view: View, port: int, *, tcp: bool) -> FilterScope:

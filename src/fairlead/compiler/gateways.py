@@ -2,8 +2,8 @@
 
 Istio's rules: a Gateway binds to every proxy whose labels its selector covers, in any namespace; the oldest binds
 first. One that names services (as those do that stand for Gateways of the Gateway API) binds to the proxies behind
-these instead, and only to ports that these services have. Servers on one port merge if all are plain HTTP, or if all
-use TLS with distinct SNI hosts; any other server on a taken port is left out, and a diagnostic says so.
+these instead, and only to ports that these services have. Servers on one port and address merge if all are plain HTTP,
+or if all use TLS with distinct SNI hosts; any other server on a taken port is left out, and a diagnostic says so.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from fairlead.ir.protocol import Protocol
 from fairlead.ir.view import View, selects
 from fairlead.model.diagnostic import Diagnostic, Severity
 from fairlead.model.ref import NamespacedName
+from fairlead.model.syntax import UNIX_PREFIX
 
 _NO_TRANSLATION = "experimental.istio.io/disable-gateway-port-translation"
 _WITH_CERTIFICATES = frozenset(("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"))
@@ -64,10 +65,12 @@ class BoundServer(msgspec.Struct, frozen=True):
 class PortServers(msgspec.Struct, frozen=True):
     """The servers that share one port of a proxy; all of them speak TLS to the client, or none does.
 
-    `port` is the one to listen on; the servers' own numbers may differ from it (see `translations`).
+    `port` is the one to listen on; the servers' own numbers may differ from it (see `translations`). `bind` is their
+    address ("": all), or with port 0 a Unix socket: servers at different addresses have nothing to do with each other.
     """
 
     port: int
+    bind: str
     tls: bool
     servers: tuple[BoundServer, ...]
 
@@ -124,7 +127,7 @@ def translations(r: Reader, key: GatewaysKey) -> tuple[Translation, ...]:
 @rule
 def merged_servers(r: Reader, key: GatewaysKey) -> tuple[PortServers, ...]:
     """The servers of all selected gateways, by port. Reports servers that cannot share their port."""
-    ports: dict[int, list[BoundServer]] = {}
+    ports: dict[tuple[int, str], list[BoundServer]] = {}
     mapped = translations(r, key)
     for name in gateways_of(r, key):
         gateway = r.get(GATEWAYS, name)
@@ -132,14 +135,15 @@ def merged_servers(r: Reader, key: GatewaysKey) -> tuple[PortServers, ...]:
             hosts = _hosts(server, name.namespace)
             for port in _listening(gateway, server.port, mapped) if gateway is not None else ():
                 bound = BoundServer(name, server, hosts, route_name(server, name, port))
-                taken = ports.setdefault(port, [])
+                taken = ports.setdefault((port, server.bind), [])
                 conflict = _conflict(taken, bound)
                 if conflict:
                     r.report(_left_out(bound, conflict))
                 else:
                     taken.append(bound)
     return tuple(
-        PortServers(port, is_tls(servers[0].server), tuple(servers)) for port, servers in sorted(ports.items())
+        PortServers(port, bind, is_tls(servers[0].server), tuple(servers))
+        for (port, bind), servers in sorted(ports.items())
     )
 
 
@@ -176,6 +180,8 @@ def serves_http3(r: Reader, server: GatewayServer) -> bool:
     tls = server.tls
     if tls is None or not parses_http(server) or server.protocol.is_http or not settings(r).http3:
         return False
+    if server.bind.startswith(UNIX_PREFIX):
+        return False
     return tls.mode in _WITH_CERTIFICATES and tls.max_version.upper() in ("", "TLS_AUTO", "TLSV1_3")
 
 
@@ -184,8 +190,8 @@ def route_name(server: GatewayServer, gateway: NamespacedName, port: int) -> str
     if not parses_http(server):
         return ""
     if server.protocol.is_http:
-        return names.gateway_route(port)
-    return names.gateway_tls_route(server.port, server.port_name, gateway.name, gateway.namespace)
+        return names.gateway_route(port, server.bind)
+    return names.gateway_tls_route(server.port, server.port_name, gateway.name, gateway.namespace, server.bind)
 
 
 def _listening(gateway: Gateway, number: int, mapped: tuple[Translation, ...]) -> list[int]:
@@ -225,8 +231,6 @@ def _conflict(taken: list[BoundServer], bound: BoundServer) -> str:
     if not is_tls(bound.server):
         return f"port {bound.server.port} already serves TLS of {first.server.origin.ref}"
     for other in taken:
-        if other.server.bind != bound.server.bind:
-            continue
         both = sorted(set(other.sni_hosts) & set(bound.sni_hosts))
         if both:
             return f"host {both[0]} on port {bound.server.port} is already served by {other.server.origin.ref}"

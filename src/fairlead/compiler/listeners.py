@@ -27,7 +27,7 @@ from fairlead.compiler.outbound import (
 from fairlead.compiler.outboundports import Caller
 from fairlead.compiler.reduced import filter_labels
 from fairlead.compiler.serving import stands_at
-from fairlead.compiler.sidecars import binds_itself, on_port
+from fairlead.compiler.sidecars import binds_itself, on_port, on_socket
 from fairlead.compiler.telemetry import WorkloadKey, applying
 from fairlead.envoy import names
 from fairlead.envoy.resource import Resource
@@ -147,8 +147,10 @@ def _virtual_outbound(r: Reader, view: View) -> Resource:
 
 
 def _on(r: Reader, calls: Calls, socket: tuple[str, int]) -> Caller:
-    """The caller on a port: a Sidecar may let it see something else there."""
-    return replace(calls.caller, namespace=on_port(r, calls.caller.namespace, socket[1]))
+    """The caller on a port or Unix socket: a Sidecar may let it see something else there."""
+    address, port = socket
+    scope = calls.caller.namespace
+    return replace(calls.caller, namespace=on_port(r, scope, port) if port else on_socket(r, scope, address))
 
 
 def _sockets(r: Reader, calls: Calls) -> tuple[tuple[str, int], ...]:

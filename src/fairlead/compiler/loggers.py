@@ -10,7 +10,7 @@ from functools import lru_cache
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 
 from fairlead.compiler.hosts import settings
-from fairlead.compiler.telemetry import log_targets, metric_changes, trace
+from fairlead.compiler.telemetry import log_service, log_targets, metric_changes, trace
 from fairlead.envoy.accesslog import access_logs, listener_access_logs
 from fairlead.envoy.stats import (
     MetricChange,
@@ -31,7 +31,10 @@ def loggers(r: Reader, scope: FilterScope, *, tunnels: bool = True) -> tuple[Acc
     """
     changes = metric_changes(r, scope)
     counting = _counting(reporter_of(scope.direction), scope.tcp, tunnels, changes) if changes is not None else ()
-    return (*counting, *access_logs(settings(r), log_targets(r, scope), tcp=scope.tcp))
+    mesh, service = settings(r), log_service(r, scope)
+    logged = access_logs(mesh, log_targets(r, scope), tcp=scope.tcp)
+    reported = access_logs(mesh, (service,), tcp=scope.tcp) if service is not None else ()
+    return (*counting, *logged, *reported)
 
 
 def counts_grpc(r: Reader, scope: FilterScope) -> bool:
@@ -42,7 +45,8 @@ def counts_grpc(r: Reader, scope: FilterScope) -> bool:
 
 def listener_loggers(r: Reader, scope: FilterScope) -> tuple[AccessLog, ...]:
     """The loggers of a listener itself: connections for which no filter chain was found."""
-    return listener_access_logs(settings(r), log_targets(r, scope))
+    mesh = settings(r)
+    return listener_access_logs(mesh, log_targets(r, scope)) if mesh.listener_log else ()
 
 
 @lru_cache

@@ -13,7 +13,7 @@ from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFi
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from msgspec.structs import replace
 
-from fairlead.compiler.hosts import PortKey, host, settings
+from fairlead.compiler.hosts import PortKey, host, host_keys, settings
 from fairlead.compiler.loggers import counts_grpc, listener_loggers, loggers, trace
 from fairlead.compiler.outboundports import (
     ANYWHERE,
@@ -28,7 +28,7 @@ from fairlead.compiler.outboundports import (
     standing,
 )
 from fairlead.compiler.outboundtcp import ChainsKey, TcpChain, tcp_chains
-from fairlead.compiler.sidecars import bound_address, listeners_of, namespace_of
+from fairlead.compiler.sidecars import bound_address, listeners_of, namespace_of, sockets_of
 from fairlead.compiler.unknown import unknown
 from fairlead.envoy import names
 from fairlead.envoy.hcm import Http, UnknownRoute, connection_manager, outbound_stat_prefix
@@ -100,10 +100,11 @@ class _Entry(NamedTuple):
 
 @rule
 def outbound_sockets(r: Reader, caller: Caller) -> tuple[tuple[str, int], ...]:
-    """Addresses and ports of a caller's listeners, without the virtual one and the HTTP proxy."""
+    """Addresses and ports of a caller's listeners, without the virtual one and the HTTP proxy; port 0: Unix sockets."""
+    sockets = tuple((socket, 0) for socket, _ in sockets_of(r, caller.namespace))
     if not caller.bind:
-        return binds(r, caller.namespace)
-    return (*((caller.bind, port) for port in caller_ports(r, caller)), *own_sockets(r, caller))
+        return (*binds(r, caller.namespace), *sockets)
+    return (*((caller.bind, port) for port in caller_ports(r, caller)), *own_sockets(r, caller), *sockets)
 
 
 @rule
@@ -146,6 +147,8 @@ def outbound_route(r: Reader, at: At) -> str:
     parsed = next((one for one in entries(r, at) if one.http), None)
     if parsed is None:
         return ""
+    if not at.port:
+        return at.address
     if at.caller.bind or at.address == ANYWHERE:
         return str(at.port)
     return f"{parsed.standing.host.hostname}:{at.port}"
@@ -166,12 +169,12 @@ def outbound_listener(r: Reader, key: OutboundKey) -> Resource | None:
         made.append((one.matching, chain(one.matching, _tcp(r, key, one.target))))
     if route:
         # Only HTTP at an address of our own: nothing to detect, and nowhere else to send what is not HTTP.
-        matching = _EVERYTHING if at.caller.bind and not forwarded else _HTTP
+        matching = _EVERYTHING if (at.caller.bind or not at.port) and not forwarded else _HTTP
         made.append((matching, chain(matching, [_http(r, key, route)])))
     chosen = [one for one in made if not one[0].is_everything]
     default = next((one[1] for one in made if one[0].is_everything), None)
     if default is None:
-        default = FilterChain(name=PASSTHROUGH_CHAIN, filters=_tcp(r, key, _otherwise(r, at.caller)))
+        default = FilterChain(name=PASSTHROUGH_CHAIN, filters=_tcp(r, key, _otherwise(r, at)))
     chains = [one for _, one in chosen] or [default]
     bound = bound_address(r, at.caller.namespace)[1]
     return build(
@@ -199,7 +202,9 @@ def virtual_outbound(r: Reader, key: VirtualKey) -> Resource:
     if parsed:
         # Requests go to the hosts that they name, which only their headers say.
         chains.append(chain(_HTTP, [_unknown_http(r, key, found)], CATCH_ALL_HTTP))
-    rest = chain(_EVERYTHING, [tcp_proxy(_otherwise(r, key.caller), logs)], CATCH_ALL_TCP)
+    rest = chain(
+        _EVERYTHING, [tcp_proxy(_otherwise(r, At(key.caller, ANYWHERE, names.OUTBOUND_PORT)), logs)], CATCH_ALL_TCP
+    )
     address = "127.0.0.1" if key.netns else ANYWHERE
     shape = Shape(
         names.VIRTUAL_OUTBOUND,
@@ -254,6 +259,8 @@ def http_proxy_listener(r: Reader, key: tuple[OutboundKey, str]) -> Resource:
 
 
 def _standing(r: Reader, at: At) -> tuple[Standing, ...]:
+    if not at.port:
+        return _at_socket(r, at)
     if not at.caller.bind or bound_address(r, at.caller.namespace)[0]:
         return standing(r, Bind(at.caller.namespace, at.address, at.port))
     if at.address != at.caller.bind or at.port < PRIVILEGED or at.port == at.caller.http_proxy_port:
@@ -267,6 +274,25 @@ def _standing(r: Reader, at: At) -> tuple[Standing, ...]:
     return tuple(out)
 
 
+def _at_socket(r: Reader, at: At) -> tuple[Standing, ...]:
+    """The hosts at a Unix socket: requests name host and port, bytes go to the only port of a host."""
+    out: list[Standing] = []
+    for key in host_keys(r, at.caller.namespace):
+        found = host(r, key)
+        spoken = [one.protocol for one in found.ports] if found is not None else []
+        if found is None or not spoken:
+            continue
+        parsed = any(one.is_http or one is Protocol.AUTO for one in spoken)
+        out.append(Standing(found.created, key, protocol=Protocol.HTTP if parsed else spoken[0]))
+    return tuple(sorted(out))
+
+
+def _called(r: Reader, at: At, one: Standing) -> int:
+    """The port of a host that calls at a listener are for; 0 where a Unix socket does not say which of several."""
+    found = host(r, one.host) if not at.port else None
+    return found.ports[0].number if found is not None and len(found.ports) == 1 else at.port
+
+
 def _forwarded(r: Reader, at: At, found: tuple[_Entry, ...]) -> list[TcpChain]:
     """The chains that forward bytes. Reports those that another one leaves nothing."""
     taken: Taken[TcpChain] = Taken()
@@ -274,8 +300,8 @@ def _forwarded(r: Reader, at: At, found: tuple[_Entry, ...]) -> list[TcpChain]:
     for one in found:
         if not one.tcp:
             continue
-        shared = bool(at.caller.bind) or at.address == ANYWHERE
-        key = ChainsKey(at.caller, one.standing.host, at.port, one.standing.subnet, shared)
+        shared = bool(at.caller.bind) or at.address == ANYWHERE or not at.port
+        key = ChainsKey(at.caller, one.standing.host, _called(r, at, one.standing), one.standing.subnet, shared)
         for made in tcp_chains(r, key):
             parts, kept = taken.free(made.matching, made)
             out.extend(replace(made, matching=part) for part in parts)
@@ -307,10 +333,10 @@ def _tcp(r: Reader, key: OutboundKey, target: TcpTarget) -> list[NetworkFilter]:
     return forwarding(target, key.tcp_filters, loggers(r, _scope(key.at.caller, key.at.port, tcp=True)))
 
 
-def _otherwise(r: Reader, caller: Caller) -> TcpTarget:
-    """Where connections go that no host claims; one to our own address has nowhere else to go."""
-    cluster = unknown(r, caller.namespace).tcp
-    if not cluster or (caller.bind and cluster == names.PASSTHROUGH_CLUSTER):
+def _otherwise(r: Reader, at: At) -> TcpTarget:
+    """Where connections go that no host claims; one to our own address or socket has nowhere else to go."""
+    cluster = unknown(r, at.caller.namespace).tcp
+    if not cluster or ((at.caller.bind or not at.port) and cluster == names.PASSTHROUGH_CLUSTER):
         return BLACK_HOLE
     return to_cluster(cluster)
 
@@ -323,7 +349,7 @@ def _is_dynamic(r: Reader, at: At) -> bool:
 def _declared(r: Reader, at: At) -> Protocol | None:
     """The protocol that a Sidecar's listener has, whatever those of its hosts are; None if none says."""
     for one in listeners_of(r, at.caller.namespace) if at.caller.namespace.count("/") == 3 else ():
-        return one.protocol if one.port and one.protocol is not Protocol.AUTO else None
+        return one.protocol if (one.port or one.is_socket) and one.protocol is not Protocol.AUTO else None
     return None
 
 

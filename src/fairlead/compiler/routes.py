@@ -29,20 +29,21 @@ from fairlead.compiler.routes_hosts import (
 )
 from fairlead.compiler.routes_rules import ClientKey, narrowed
 from fairlead.compiler.scope import EVERYWHERE, scope, special
-from fairlead.compiler.sidecars import on_port
+from fairlead.compiler.sidecars import on_port, on_socket
 from fairlead.compiler.unknown import unknown
 from fairlead.envoy.names import HTTP_PROXY_ROUTE
 from fairlead.envoy.resource import ROUTE, Piece, Resource
 from fairlead.envoy.route import configuration_head, unknown_hosts
 from fairlead.inc import Reader, rule
 from fairlead.ir.view import Client, View
+from fairlead.model.syntax import UNIX_PREFIX
 
 
 class SidecarRouteKey(NamedTuple):
     """A route configuration of a sidecar.
 
-    `name` is a port number (`80`), `http_proxy` (what an application sends to its sidecar as to an HTTP proxy), or
-    `host:port` (one host on a port whose protocol is detected).
+    `name` is a port number (`80`), `http_proxy` (what an application sends to its sidecar as to an HTTP proxy), a Unix
+    socket (`unix:///path`), or `host:port` (one host on a port whose protocol is detected).
     """
 
     client: Client
@@ -85,6 +86,8 @@ def sidecar_route(r: Reader, key: SidecarRouteKey) -> Resource | None:
     if port is None:
         return None
     where = on_port(r, key.client.namespace, port) if port else key.client.namespace
+    if key.name.startswith(UNIX_PREFIX):
+        where = on_socket(r, where, key.name)
     client = ClientKey(where, key.client.labels)
     asked = route_labels(r, _NameKey(client.namespace, key.name))
     return shared_route(r, _SharedKey(narrowed(client, asked), key.name, key.explicit))
@@ -119,7 +122,7 @@ def route_labels(r: Reader, key: _NameKey) -> tuple[str, ...]:
 def shared_route(r: Reader, key: _SharedKey) -> Resource:
     """A sidecar's route configuration, shared by clients that differ only in labels that nothing asks for."""
     form = ANY if ":" in key.name else PLAIN
-    if key.name == HTTP_PROXY_ROUTE:
+    if _names_ports(key.name):
         form = TUNNEL if key.explicit else WITH_PORT
     namespace = key.client.namespace
     plain = form in (ANY, PLAIN)
@@ -174,7 +177,7 @@ def _virtual_host(r: Reader, client: ClientKey, one: Site) -> VirtualHostKey:
 def _single(r: Reader, namespace: str, name: str) -> Site | None:
     """The only virtual host of a route configuration for one host."""
     port = _port_of(name)
-    if ":" not in name or port is None:
+    if ":" not in name or not port:
         return None
     hostname = name.rpartition(":")[0]
     at = SiteKey(special(r, namespace).seen_by(hostname), port, hostname)
@@ -184,16 +187,21 @@ def _single(r: Reader, namespace: str, name: str) -> Site | None:
 def _groups(r: Reader, namespace: str, name: str) -> Iterator[tuple[GroupKey, str]]:
     """The groups of virtual hosts of a route configuration, in order."""
     port = _port_of(name)
-    if name == HTTP_PROXY_ROUTE:
+    if _names_ports(name):
         for one in http_ports(r, scope(r, namespace)):
             yield from groups(r, PortKey(on_port(r, namespace, one), one))
     elif ":" not in name and port is not None:
         yield from groups(r, PortKey(namespace, port))
 
 
+def _names_ports(name: str) -> bool:
+    """Whether the requests of a route configuration say which port they are for."""
+    return name == HTTP_PROXY_ROUTE or name.startswith(UNIX_PREFIX)
+
+
 def _port_of(name: str) -> int | None:
-    """The port that a route name is about; 0 for `http_proxy`; None if the name has no known form."""
-    if name == HTTP_PROXY_ROUTE:
+    """The port that a route name is about; 0 for all of them; None if the name has no known form."""
+    if _names_ports(name):
         return 0
     number = name.rpartition(":")[2]
     if not number.isascii() or not number.isdecimal() or len(number) > 5 or not 0 < int(number) < 65536:

@@ -59,9 +59,8 @@ def serving_hosts(r: Reader, key: ProxyKey) -> tuple[Serving, ...]:
                 continue
             if not found.is_defined_by(position.owner):
                 continue
-            if endpoint.serves:
-                ports = tuple(port for port in found.ports if port.number in endpoint.serves)
-                found = msgspec.structs.replace(found, ports=ports)
+            if endpoint.serves or endpoint.only_named:
+                found = msgspec.structs.replace(found, ports=tuple(filter(endpoint.is_for, found.ports)))
             seen.setdefault((at, position.owner), Serving(found, endpoint.ports))
     return tuple(seen.values())
 

@@ -95,8 +95,21 @@ def listeners_of(r: Reader, scope: str) -> tuple[EgressListener, ...]:
 
 @rule
 def scopes_of(r: Reader, scope: str) -> tuple[tuple[int, str], ...]:
-    """The scopes of a Sidecar's listeners, each with its port (0: all ports that no other one has)."""
-    return tuple((one.port, f"{scope}/{at}") for at, one in enumerate(listeners_of(r, scope)))
+    """The scopes of a Sidecar's listeners, each with its port (0: all ports that no other one has); no sockets."""
+    return tuple((one.port, f"{scope}/{at}") for at, one in enumerate(listeners_of(r, scope)) if not one.is_socket)
+
+
+@rule
+def sockets_of(r: Reader, scope: str) -> tuple[tuple[str, str], ...]:
+    """The Unix sockets of a Sidecar's listeners (`unix:///path`), each with the scope of what is seen there."""
+    if scope.count("/") != 2:
+        return ()
+    return tuple((one.bind, f"{scope}/{at}") for at, one in enumerate(listeners_of(r, scope)) if one.is_socket)
+
+
+def on_socket(r: Reader, scope: str, socket: str) -> str:
+    """What a client sees at a Unix socket."""
+    return dict(sockets_of(r, scope)).get(socket, f"{scope}/{NOTHING}")
 
 
 def on_port(r: Reader, scope: str, port: int) -> str:
@@ -168,6 +181,8 @@ def mesh_hosts(r: Reader, _: str) -> tuple[str, ...]:
     found.update(one.address.hostname for _name, one in said.loggers if one.address is not None)
     if said.tracer is not None:
         found.add(said.tracer.address.hostname)
+    if said.log_service is not None:
+        found.add(said.log_service.hostname)
     return tuple(sorted(found))
 
 

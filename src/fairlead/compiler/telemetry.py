@@ -20,7 +20,7 @@ from fairlead.envoy.tracing import Trace
 from fairlead.inc import Reader, rule
 from fairlead.ir.attachment import attaches
 from fairlead.ir.filters import FilterScope, Pairs
-from fairlead.ir.observability import Address, Observability, Tracer
+from fairlead.ir.observability import Address, Logger, Observability, Tracer
 from fairlead.ir.telemetry import TELEMETRY, TELEMETRY_BY_NAMESPACE, Mode, Override, TelemetryPolicy, Tracing
 from fairlead.model.diagnostic import Diagnostic, Severity
 from fairlead.model.ref import NamespacedName
@@ -77,6 +77,14 @@ def log_targets(r: Reader, scope: FilterScope) -> tuple[LogTarget, ...] | None:
             logger = msgspec.structs.replace(logger, address=reached)
         out.append(LogTarget(logger, expression, builtin=name.lower() == "envoy"))
     return tuple(out)
+
+
+def log_service(r: Reader, scope: FilterScope) -> LogTarget | None:
+    """The access log service that every proxy reports to, whatever Telemetry objects say (MeshConfig)."""
+    said = settings(r).observability.log_service
+    name = "defaultConfig.envoyAccessLogService"
+    reached = _reached(r, scope, (), name, said, grpc=True) if said is not None else None
+    return LogTarget(Logger("tcp" if scope.tcp else "http", reached)) if reached is not None else None
 
 
 def merged_logs(policies: Iterable[TelemetryPolicy], default: tuple[str, ...], mode: Mode) -> dict[str, str]:

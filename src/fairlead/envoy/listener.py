@@ -29,6 +29,7 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from fairlead.envoy import resource
+from fairlead.envoy.endpoint import socket_address
 from fairlead.envoy.pack import pack, seconds
 from fairlead.envoy.resource import Resource
 from fairlead.envoy.tls import quic_socket, transport_socket
@@ -129,20 +130,14 @@ def _chain_match(matching: Match) -> FilterChainMatch:
 
 
 class Socket(msgspec.Struct, frozen=True):
-    """Where a listener is: address, port, and the network namespace (a path) in which it is bound."""
+    """Where a listener is: address, port, and the network namespace (a path) in which it is bound.
+
+    The address may be a Unix socket (`unix:///path`); it has port 0 and no network namespace.
+    """
 
     address: str
     port: int
     netns: str = ""
-
-
-def socket_address(socket: Socket) -> Address:
-    """The Envoy address."""
-    return Address(
-        socket_address=SocketAddress(
-            address=socket.address, port_value=socket.port, network_namespace_filepath=socket.netns
-        )
-    )
 
 
 _PROXY_MARK = 1337
@@ -185,8 +180,8 @@ def build(
     """The listener as a resource."""
     made = Listener(
         name=shape.name,
-        address=socket_address(shape.socket),
-        additional_addresses=[AdditionalAddress(address=socket_address(one)) for one in shape.more_sockets],
+        address=_address(shape.socket),
+        additional_addresses=[AdditionalAddress(address=_address(one)) for one in shape.more_sockets],
         filter_chains=chains,
         traffic_direction=TrafficDirection.INBOUND if shape.direction == "inbound" else TrafficDirection.OUTBOUND,
         listener_filters_timeout=seconds(shape.detection_timeout),
@@ -213,6 +208,10 @@ def build(
         made.address.socket_address.protocol = SocketAddress.UDP
         made.udp_listener_config.quic_options.SetInParent()
     return Resource.of(resource.LISTENER, shape.name, made.SerializeToString(deterministic=True))
+
+
+def _address(socket: Socket) -> Address:
+    return socket_address(socket.address, socket.port, netns=socket.netns)
 
 
 def inspectors(matches: Iterable[Match], *, always_tls: bool = False) -> list[ListenerFilter]:

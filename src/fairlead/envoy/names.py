@@ -83,11 +83,15 @@ def quic_listener(address: str, port: int) -> str:
     return f"{QUIC_PREFIX}{listener(address, port)}"
 
 
-def gateway_route(port: int) -> str:
-    """`http.80`: the routes of plain-text servers on a gateway's port."""
-    return f"http.{port}"
+def gateway_route(port: int, bind: str = "") -> str:
+    """`http.80`, `http.80.10.0.0.1`: the routes of plain-text servers on a gateway's port, at an address they name."""
+    return f"http.{port}{_at(bind)}"
 
 
-def gateway_tls_route(port: int, port_name: str, gateway: str, namespace: str) -> str:
+def gateway_tls_route(port: int, port_name: str, gateway: str, namespace: str, bind: str = "") -> str:
     """`https.443.https.my-gateway.default`: the routes of one TLS server."""
-    return f"https.{port}.{port_name}.{gateway}.{namespace}"
+    return f"https.{port}.{port_name}.{gateway}.{namespace}{_at(bind)}"
+
+
+def _at(bind: str) -> str:
+    return f".{bind}" if bind else ""

@@ -119,7 +119,7 @@ def _use_certificates(common: CommonTlsContext, tls: ServerTls) -> None:
 
 def _verify_clients(common: CommonTlsContext, tls: ServerTls) -> None:
     if tls.ca_credential_name:
-        roots = credential_secret(tls.ca_credential_name)
+        roots = credential_secret(tls.ca_credential_name + names.CA_SUFFIX)
     elif tls.credential_names:
         roots = credential_secret(tls.credential_names[0] + names.CA_SUFFIX)
     else:

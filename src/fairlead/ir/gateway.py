@@ -34,7 +34,10 @@ class ServerTls(msgspec.Struct, frozen=True):
 
 
 class GatewayServer(msgspec.Struct, frozen=True):
-    """One port of a gateway and the hosts it serves. `hosts` keep their namespace part (`ns/host`, `./host`)."""
+    """One port of a gateway and the hosts it serves. `hosts` keep their namespace part (`ns/host`, `./host`).
+
+    `bind` is an address, or a Unix socket (`unix:///path`, port 0); "" for all addresses.
+    """
 
     origin: Origin
     port: int

@@ -14,6 +14,9 @@ from fairlead.ir.protocol import Protocol
 from fairlead.ir.visibility import concerned
 from fairlead.model.diagnostic import Origin
 
+SLICE = "EndpointSlice/"
+"""How the owner of endpoints begins that an EndpointSlice has; no object's name has a slash."""
+
 
 class Resolution(StrEnum):
     """How endpoints of a host are found (Istio `model.Resolution`)."""
@@ -86,7 +89,9 @@ class Host(msgspec.Struct, frozen=True):
 
     def is_defined_by(self, owner: str) -> bool:
         """Whether the object of this name has a part in the host ("": the only one that can)."""
-        return owner in ("", self.name, *self.joined)
+        return owner in ("", self.name, *self.joined) or (
+            self.kubernetes and not self.alias and owner.startswith(SLICE)
+        )
 
     def port(self, number: int) -> HostPort | None:
         """The port with this number."""

@@ -37,8 +37,9 @@ class Mesh(msgspec.Struct, frozen=True):
     SANITIZE_SET; `gateway_proxy_protocol` has them expect the PROXY protocol. `http3` has HTTPS servers of gateways
     listen for QUIC, too. `ingress_mode` is which Ingresses are served, `ingress_class` the class in their
     annotation, and `ingress_gateway` the value of the label `istio` of the gateways that serve them.
-    listen for QUIC, too. `baseline` has connection pools and outlier detection for hosts whose policies do not say
+    `baseline` has connection pools and outlier detection for hosts whose policies do not say
     them; `inbound_stat_name` and `outbound_stat_name` are patterns of names in statistics, "" for the clusters' own.
+    `listener_log` has listeners log connections for which there is no filter chain.
     `discovery` chooses the namespaces at which the mesh looks; without any it looks at all.
     """
 
@@ -51,6 +52,7 @@ class Mesh(msgspec.Struct, frozen=True):
     auto_mtls: bool = True
     access_log_file: str = ""
     access_log_format: str = ""
+    listener_log: bool = True
     access_log_encoding: Literal["TEXT", "JSON"] = "TEXT"
     connect_timeout: float = 10.0
     tcp_keepalive: TcpKeepalive | None = None

@@ -12,7 +12,7 @@ from fairlead.ir.localityrules import check_failover, check_locality
 from fairlead.ir.meshspec import CertificateData, HTTPRetry, MeshConfig, TLSConfig
 from fairlead.ir.observability import ignored_fields, is_served, observability_of, provider_problems
 from fairlead.ir.pools import outlier_problems, pool_problems
-from fairlead.ir.proxyconfig import KeepaliveSettings
+from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig
 from fairlead.ir.proxysettings import AT_START, duration_problems, is_certificates, start_problems, without_effect
 from fairlead.ir.proxystart import variable_problems
 from fairlead.model.diagnostic import Problem, Severity
@@ -35,8 +35,10 @@ _EFFECTIVE = frozenset(
         "default_traffic_policy",
         "default_virtual_service_export_to",
         "discovery_selectors",
+        "disable_envoy_listener_log",
         "dns_refresh_rate",
         "enable_auto_mtls",
+        "enable_envoy_access_log_service",
         "enable_prometheus_merge",
         "enable_tracing",
         "extension_providers",
@@ -63,15 +65,17 @@ _EFFECTIVE = frozenset(
         "zone_aware_lb_setting",
     )
 )
-_EFFECTIVE_PROXY = AT_START | {"gateway_topology", "proxy_headers", "tracing", "zipkin_address"}
+_AT_ONCE = frozenset(("envoy_access_log_service", "gateway_topology", "proxy_headers", "tracing", "zipkin_address"))
 _UNUSED_MESH = {
     "ca": "Bring your own authority with `fairlead serve --ca-cert --ca-key`.",
     "certificates": "Deprecated by Istio: use Secrets.",
     "config_sources": "Objects come from the API only.",
     "proxy_inbound_listen_port": "Inbound connections are redirected to 15006.",
     "proxy_listen_port": "Outbound connections are redirected to 15001.",
-    "service_scope_configs": "There is one cluster, and no ambient mode.",
-    "service_settings": "There is one cluster: every service is local to it.",
+    "compliance_policy": "Restrict TLS by meshMTLS and tlsDefaults.",
+    "service_entry_visibility": "Limit who sees hosts by exportTo, or defaultServiceExportTo.",
+    "service_scope_configs": "It is for ambient mode, which there is not: limit who sees services by exportTo.",
+    "service_settings": "Instances are one set, whatever their cluster: choose some by a subset with their labels.",
     "verify_certificate_at_client": "Servers are verified unless insecureSkipVerify says otherwise.",
     "hbone_idle_timeout": "There is no ambient mode.",
 }
@@ -238,11 +242,30 @@ def _providers(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
 def _without_effect(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
     yield from _unused(config, MeshConfig(), _EFFECTIVE, base)
     if config.default_config is not None:
-        yield from without_effect(config.default_config, base / "defaultConfig", _EFFECTIVE_PROXY)
+        yield from without_effect(config.default_config, base / "defaultConfig", AT_START | _AT_ONCE)
+    yield from _log_service(config, base)
     if config.enable_tracing and observability_of(config).tracer is None and config.default_providers is None:
         said = "enableTracing has no effect: neither defaultConfig.tracing nor defaultProviders names a tracer"
         remedy = "Name one, and have a Telemetry object use it."
         yield Problem(base / "enableTracing", said, Severity.WARNING, remedy, "FL0100")
+
+
+def _log_service(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
+    """The access log service needs a switch and an address; TLS is up to the host's DestinationRule."""
+    service = (config.default_config or ProxyConfig()).envoy_access_log_service
+    path = base.child("defaultConfig", "envoyAccessLogService")
+    if config.enable_envoy_access_log_service and (service is None or not service.address):
+        said = "enableEnvoyAccessLogService has no effect: defaultConfig.envoyAccessLogService has no address"
+        yield Problem(base / "enableEnvoyAccessLogService", said, Severity.WARNING, f"Set {path}.address.", "FL0100")
+    if service is None:
+        return
+    if not config.enable_envoy_access_log_service:
+        said = "envoyAccessLogService has no effect without enableEnvoyAccessLogService"
+        yield Problem(path, said, Severity.WARNING, "Set enableEnvoyAccessLogService: true.", "FL0100")
+    for name, value in (("tlsSettings", service.tls_settings), ("tcpKeepalive", service.tcp_keepalive)):
+        if value is not None:
+            remedy = "Say it in a DestinationRule for that host."
+            yield Problem(path / name, f"{name} has no effect", Severity.WARNING, remedy, "FL0100")
 
 
 def _unused(
@@ -250,6 +273,8 @@ def _unused(
 ) -> Iterator[Problem]:
     for name, encoded in zip(config.__struct_fields__, config.__struct_encode_fields__, strict=True):
         value = getattr(config, name)
+        if name == "verify_certificate_at_client" and value:
+            continue  # servers are always verified
         if name not in effective and value != getattr(default, name):
             remedy = _UNUSED_MESH.get(name, _REMEDY)
             yield Problem(base / encoded, f"{encoded} has no effect", Severity.WARNING, remedy, "FL0100")

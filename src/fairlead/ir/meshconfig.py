@@ -138,6 +138,7 @@ def mesh_of(config: MeshConfig) -> Mesh:
         default_route_export_to=config.default_virtual_service_export_to or default.default_route_export_to,
         default_policy_export_to=config.default_destination_rule_export_to or default.default_policy_export_to,
         locality=_zones(config.zone_aware_lb_setting) or _locality(config.locality_lb_setting),
+        listener_log=not config.disable_envoy_listener_log,
         proxy_concurrency=proxy.concurrency,
         proxy_environment=tuple(sorted(proxy.proxy_metadata.items())),
         proxy_settings=_start(config, proxy),

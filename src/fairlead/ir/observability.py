@@ -28,6 +28,7 @@ PROMETHEUS = "prometheus"
 ENVOY = "envoy"
 """Names of the providers that are there without being named."""
 _ADDRESS_PORT = 9411
+_LOG_PORT = 15000
 _CONTEXTS = ("USE_B3", "USE_B3_WITH_W3C_PROPAGATION")
 
 
@@ -88,6 +89,8 @@ class Observability(msgspec.Struct, frozen=True):
     tags: tuple[Tag, ...] = ()
     mesh_tags: bool = True
     max_path_length: int = 0
+    log_service: Address | None = None
+    """The access log service of every proxy (`enableEnvoyAccessLogService`), beside what the others say."""
 
     def find_tracer(self, name: str) -> Tracer | None:
         """The tracer of a name; names are compared in any case, as in Istio."""
@@ -120,7 +123,22 @@ def observability_of(config: MeshConfig) -> Observability:
         tags=tuple(sorted((_tag(name, tag) for name, tag in said.custom_tags.items()), key=lambda one: one.name)),
         mesh_tags=said.enable_istio_tags is not False,
         max_path_length=said.max_path_tag_length,
+        log_service=_log_service(config, proxy),
     )
+
+
+def _log_service(config: MeshConfig, proxy: ProxyConfig) -> Address | None:
+    service = proxy.envoy_access_log_service
+    if not config.enable_envoy_access_log_service or service is None or not service.address:
+        return None
+    host, port = host_and_port(service.address, _LOG_PORT)
+    return Address("", host, port)
+
+
+def host_and_port(text: str, usual: int) -> tuple[str, int]:
+    """HOST or HOST:PORT; a port that is no number is the usual one."""
+    host, _, port = text.rpartition(":")
+    return host or text, int(port) if host and port.isascii() and port.isdigit() and len(port) < 6 else usual
 
 
 def provider_problems(provider: ExtensionProvider) -> Iterator[tuple[str, str]]:
@@ -264,9 +282,7 @@ def _legacy(said: ProxyTracing) -> Tracer | None:
     )
     for kind, tracer, usual in kinds:
         if tracer is not None and tracer.address:
-            host, _, port = tracer.address.rpartition(":")
-            number = int(port) if port.isascii() and port.isdigit() and len(port) < 6 else usual
-            return Tracer(kind, Address("", host or tracer.address, number), path="/api/v2/spans")
+            return Tracer(kind, Address("", *host_and_port(tracer.address, usual)), path="/api/v2/spans")
     return None
 
 

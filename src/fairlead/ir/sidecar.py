@@ -19,6 +19,7 @@ from fairlead.ir.traffic import HttpPool, TcpPool
 from fairlead.ir.visibility import host_matches
 from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import NamespacedName
+from fairlead.model.syntax import UNIX_PREFIX
 
 ANY, OWN, EXCEPT = "*", ".", "~"
 """Namespaces of imports: all, the one of the proxy; `~` takes the host out of what the others import."""
@@ -45,7 +46,8 @@ class Import(msgspec.Struct, frozen=True, order=True):
 class EgressListener(msgspec.Struct, frozen=True):
     """What a proxy sees on one port, or (`port` 0) on all ports of which no other listener speaks.
 
-    `bind` is an address ("": the usual ones). `captured` is whether connections reach it by redirection; else it is
+    `bind` is an address ("": the usual ones), or with port 0 a Unix socket (`unix:///path`) at which all ports of the
+    hosts are seen. `captured` is whether connections reach it by redirection; else it is
     bound, and the application dials it.
     """
 
@@ -55,6 +57,11 @@ class EgressListener(msgspec.Struct, frozen=True):
     protocol: Protocol = Protocol.AUTO
     bind: str = ""
     captured: bool = True
+
+    @property
+    def is_socket(self) -> bool:
+        """Whether the application dials a Unix socket."""
+        return self.bind.startswith(UNIX_PREFIX)
 
     def sees_host(self, hostname: str, namespace: str, own: str) -> bool:
         """Whether a host is imported: one that the import's pattern covers."""

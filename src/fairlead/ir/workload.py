@@ -8,7 +8,7 @@ import msgspec
 
 from fairlead.inc import Table
 from fairlead.ir.filters import Pairs
-from fairlead.ir.host import HostKey
+from fairlead.ir.host import SLICE, HostKey, HostPort
 from fairlead.model.diagnostic import Origin
 
 
@@ -42,17 +42,23 @@ class Workload(msgspec.Struct, frozen=True):
 
 
 class EndpointKey(NamedTuple):
-    """An endpoint inside an object that defines a host; `owner` is the object's name."""
+    """An endpoint inside an object that defines a host; `owner` is the object's name (`slice_owner` of a slice)."""
 
     host: HostKey
     position: int
     owner: str = ""
 
 
+def slice_owner(name: str) -> str:
+    """The owner of endpoints that an EndpointSlice has: it belongs to a Service that does not name it."""
+    return f"{SLICE}{name}"
+
+
 class Endpoint(msgspec.Struct, frozen=True):
     """An endpoint that an object (ServiceEntry) lists. `address` is an IP, a DNS name or `unix:///path`.
 
     `serves` are the numbers of the host's ports for which it is listed: another object may define further ones.
+    `only_named`: it is listed for those whose names stand in `ports`, 0 there being the host's own number.
     """
 
     key: EndpointKey
@@ -66,6 +72,14 @@ class Endpoint(msgspec.Struct, frozen=True):
     weight: int = 0
     mesh: bool = False
     serves: tuple[int, ...] = ()
+    only_named: bool = False
+    healthy: bool = True
+
+    def is_for(self, port: HostPort) -> bool:
+        """Whether the endpoint is listed for a port of its host."""
+        if self.only_named:
+            return any(name == port.name for name, _ in self.ports)
+        return not self.serves or port.number in self.serves
 
 
 def _labels(key: WorkloadKey, workload: Workload) -> list[tuple[str, str, str]]:

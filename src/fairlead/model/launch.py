@@ -8,6 +8,8 @@ import msgspec
 
 from fairlead.model.probe import Probe
 
+STATUS_PORT = 15020
+"""Where an agent says whether it is ready, and serves metrics, unless it is told otherwise (Istio's port)."""
 CaptureMode = Literal["redirect", "netns", "explicit", "none"]
 
 
@@ -139,7 +141,7 @@ class AgentConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     cluster_id: str = "Kubernetes"
     network: str = ""
     locality: str = ""
-    status_port: int = 15020
+    status_port: int = STATUS_PORT
     capture: Capture = Capture()
     on_demand: Literal["auto", "true", "false"] = "auto"
     ports: tuple[AppPort, ...] = ()

@@ -13,7 +13,7 @@ from fairlead.ir.locality import CLUSTER, NETWORK
 from fairlead.ir.proxystart import ANNOTATION, StartLayers, effective
 from fairlead.kinds.process import KIND
 from fairlead.kinds.process.spec import ON_DEMAND, ProcessPort, ProcessSpec
-from fairlead.model.launch import AgentConfig, AppPort, Capture, CaptureMode, ProxySettings
+from fairlead.model.launch import STATUS_PORT, AgentConfig, AppPort, Capture, CaptureMode, ProxySettings
 from fairlead.model.manifest import Json
 from fairlead.model.object import Metadata, Object
 from fairlead.node.addresses import Addresses
@@ -211,7 +211,7 @@ def agent_config(
         proxy_env=dict(starting.environment),
         bootstrap=start.bootstrap if start is not None else (),
         proxy=settings,
-        status_port=settings.status_port or AgentConfig.status_port,
+        status_port=settings.status_port or STATUS_PORT,
         envoy=mesh.envoy,
     )
 

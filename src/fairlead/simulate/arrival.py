@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from fairlead.envoy import names
 from fairlead.envoy.resource import LISTENER, ROUTE
 from fairlead.model.diagnostic import Origin
 from fairlead.model.names import nearest
@@ -212,8 +213,8 @@ def _from_outside(mesh: Mesh, caller: Caller, request: Request) -> Arrival:
 def _is_meant(router: Proxy, caller: Caller) -> bool:
     if not caller.name:
         return True
-    names = (router.name, router.view.workload_name)
-    return caller.name in names and caller.namespace in ("", router.view.namespace)
+    called = (router.name, router.view.workload_name)
+    return caller.name in called and caller.namespace in ("", router.view.namespace)
 
 
 def _serves(mesh: Mesh, router: Proxy, request: Request) -> bool:
@@ -223,5 +224,7 @@ def _serves(mesh: Mesh, router: Proxy, request: Request) -> bool:
     quic = request.protocol == "http3"
     if bound_listener(mesh.world, catalog[LISTENER], router.address, port, quic=quic) is None:
         return False
-    routes = catalog[ROUTE].get(f"http.{port}")
+    # A server that names its address has routes of its own.
+    own, shared = names.gateway_route(port, router.address), names.gateway_route(port)
+    routes = catalog[ROUTE].get(own) or catalog[ROUTE].get(shared)
     return routes is None or request.tls or mesh.world.routes(routes).find(request.host) is not None

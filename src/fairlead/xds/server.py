@@ -328,9 +328,12 @@ class _Stream:
         except _Ended as error:
             self.end(error.code, str(error))
         except Exception:
-            # A defect of ours costs one proxy its stream, and is found in the log; it will come again.
-            _log.exception("a stream failed")
-            self.end(grpc.StatusCode.INTERNAL, "the control plane failed at this request; its log says more")
+            self._failed("request")
+
+    def _failed(self, at: str) -> None:
+        """A defect of ours costs one proxy its stream, and is found in the log; it will come again."""
+        _log.exception("a stream failed")
+        self.end(grpc.StatusCode.INTERNAL, f"the control plane failed at this {at}; its log says more")
 
     def finished(self) -> None:
         """The client will ask for nothing more."""
@@ -434,6 +437,13 @@ class _Stream:
 
     def push(self) -> None:
         """Send what is due, as far as the client reads."""
+        try:
+            self._push()
+        except Exception:
+            # The streams that wait behind it must not wait for ever.
+            self._failed("response")
+
+    def _push(self) -> None:
         call, connection = self._call, self._connection
         if call is None or connection is None:
             return

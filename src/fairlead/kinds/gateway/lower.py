@@ -22,12 +22,15 @@ Istio sets it on Gateways that it makes out of those of the Gateway API.
 """
 
 
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 - where servers listen that say nothing
+
+
 def lower(_: Reader, obj: Object[api.GatewaySpec]) -> Iterable[Emission]:
-    """One `Gateway`; servers on Unix sockets, which have no port number, are left out."""
+    """One `Gateway`."""
     key = NamespacedName(obj.ref.namespace, obj.ref.name)
     servers: list[ir.GatewayServer] = []
     for at, server in enumerate(obj.spec.servers):
-        if server.port is None or not server.port.number:
+        if server.port is None:
             continue
         protocol = parse_protocol(server.port.protocol)
         servers.append(
@@ -37,7 +40,7 @@ def lower(_: Reader, obj: Object[api.GatewaySpec]) -> Iterable[Emission]:
                 protocol=protocol,
                 port_name=server.port.name,
                 name=server.name,
-                bind=server.bind,
+                bind="" if server.bind == _EVERYWHERE else server.bind,
                 hosts=server.hosts,
                 tls=_tls(server.tls, protocol),
             )

@@ -64,7 +64,9 @@ class Server(Spec, frozen=True):
     """A port and the hosts it serves."""
 
     port: Annotated[Port | None, Meta(description="The port.")] = None
-    bind: Annotated[str, Meta(description="Address to listen at; all by default.")] = ""
+    bind: Annotated[
+        str, Meta(description="Address to listen at, or a Unix socket (unix:///PATH); all addresses by default.")
+    ] = ""
     hosts: Annotated[
         tuple[str, ...], Meta(description="Host names, `namespace/host` to limit whose VirtualServices may bind.")
     ] = ()

@@ -110,7 +110,6 @@ def _bind(path: FieldPath, server: Server) -> Iterator[Problem]:
         if server.port is not None and server.port.number:
             message = "port number must be 0 for unix domain socket"
             yield invalid(path.child("port", "number"), message, "Remove the number or bind an address.")
-        yield no_effect(path / "bind", "Servers on Unix sockets are left out: bind an address.")
     elif bind and not is_ip(bind):
         yield invalid(path / "bind", f"{bind} is not a valid IP", "Use an IPv4 or IPv6 address.")
 

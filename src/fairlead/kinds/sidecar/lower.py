@@ -8,13 +8,12 @@ from fairlead.inc import Reader
 from fairlead.ir import sidecar as ir
 from fairlead.ir.gateway import ServerTls
 from fairlead.ir.kind import Emission
+from fairlead.ir.pools import http_pool, tcp_pool
 from fairlead.ir.protocol import Protocol, parse_protocol
 from fairlead.ir.route import Destination
-from fairlead.ir.traffic import HttpPool, TcpKeepalive, TcpPool
 from fairlead.ir.visibility import DOMAIN_SUFFIX, full_name
 from fairlead.kinds.sidecar import spec as api
 from fairlead.model.diagnostic import Origin
-from fairlead.model.duration import parse_duration
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC
 from fairlead.model.ref import NamespacedName
@@ -22,10 +21,9 @@ from fairlead.model.syntax import UNIX_PREFIX
 
 
 def lower(_: Reader, obj: Object[api.SidecarSpec]) -> Iterable[Emission]:
-    """One `Sidecar`; egress listeners on Unix sockets are left out."""
+    """One `Sidecar`."""
     spec = obj.spec
     key = NamespacedName(obj.ref.namespace, obj.ref.name)
-    tcp, http = _pools(spec.inbound_connection_pool)
     policy = spec.outbound_traffic_policy
     fact = ir.Sidecar(
         key=key,
@@ -35,8 +33,8 @@ def lower(_: Reader, obj: Object[api.SidecarSpec]) -> Iterable[Emission]:
         ingress=tuple(_ingress(obj)),
         outbound_mode=policy.mode if policy is not None else "",
         egress_proxy=_egress_proxy(policy, obj.ref.namespace),
-        tcp=tcp,
-        http=http,
+        tcp=tcp_pool(spec.inbound_connection_pool),
+        http=http_pool(spec.inbound_connection_pool),
         created=obj.meta.creation_timestamp or "",
     )
     yield ir.SIDECARS, key, fact
@@ -50,9 +48,8 @@ def imported(text: str) -> ir.Import:
 
 def _egress(obj: Object[api.SidecarSpec]) -> Iterator[ir.EgressListener]:
     for at, one in enumerate(obj.spec.egress):
-        if one.bind.startswith(UNIX_PREFIX):
-            continue
         port = one.port or api.SidecarPort()
+        socket = one.bind.startswith(UNIX_PREFIX)
         # `~/*` imports nothing: it is there so that the list is not empty.
         hosts = sorted(imported(host) for host in one.hosts if host != "~/*")
         yield ir.EgressListener(
@@ -60,8 +57,8 @@ def _egress(obj: Object[api.SidecarSpec]) -> Iterator[ir.EgressListener]:
             imports=tuple(hosts),
             port=port.number,
             protocol=parse_protocol(port.protocol) if port.protocol else Protocol.AUTO,
-            bind=one.bind if port.number else "",
-            captured=one.capture_mode != "NONE" or not port.number,
+            bind=one.bind if port.number or socket else "",
+            captured=not socket and one.capture_mode != "NONE",
         )
 
 
@@ -69,7 +66,6 @@ def _ingress(obj: Object[api.SidecarSpec]) -> Iterator[ir.IngressListener]:
     for at, one in enumerate(obj.spec.ingress):
         if one.port is None:
             continue
-        tcp, http = _pools(one.connection_pool)
         yield ir.IngressListener(
             origin=Origin(obj.ref, SPEC.child("ingress", at)),
             port=one.port.number,
@@ -79,8 +75,8 @@ def _ingress(obj: Object[api.SidecarSpec]) -> Iterator[ir.IngressListener]:
             captured=one.capture_mode != "NONE",
             endpoint=_endpoint(one.default_endpoint),
             tls=_tls(one.tls),
-            tcp=tcp,
-            http=http,
+            tcp=tcp_pool(one.connection_pool),
+            http=http_pool(one.connection_pool),
         )
 
 
@@ -111,35 +107,3 @@ def _tls(tls: api.IngressTls | None) -> ServerTls | None:
         spki_pins=tls.verify_certificate_spki,
         certificate_hashes=tls.verify_certificate_hash,
     )
-
-
-def _pools(pool: api.InboundPool | None) -> tuple[TcpPool | None, HttpPool | None]:
-    if pool is None:
-        return None, None
-    tcp, http = pool.tcp or api.PoolTcp(), pool.http or api.PoolHttp()
-    alive = tcp.tcp_keepalive
-    return (
-        TcpPool(
-            max_connections=tcp.max_connections or None,
-            connect_timeout=_seconds(tcp.connect_timeout),
-            keepalive=TcpKeepalive(alive.probes, _seconds(alive.time) or 0, _seconds(alive.interval) or 0)
-            if alive
-            else None,
-            idle_timeout=_seconds(tcp.idle_timeout),
-            max_connection_duration=_seconds(tcp.max_connection_duration),
-        ),
-        HttpPool(
-            max_pending_requests=http.http1_max_pending_requests or None,
-            max_requests=http.http2_max_requests or None,
-            max_requests_per_connection=http.max_requests_per_connection or None,
-            max_retries=http.max_retries or None,
-            idle_timeout=_seconds(http.idle_timeout),
-            h2_upgrade=http.h2_upgrade_policy,
-            use_client_protocol=http.use_client_protocol,
-            max_concurrent_streams=http.max_concurrent_streams or None,
-        ),
-    )
-
-
-def _seconds(text: str | None) -> float | None:
-    return None if text is None else parse_duration(text)

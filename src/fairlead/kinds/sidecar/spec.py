@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from fairlead.ir.poolspec import ConnectionPoolSettings
 from fairlead.model.object import Spec
 
 Uint32 = Annotated[int, Meta(ge=0, le=4294967295)]
@@ -66,55 +67,6 @@ class IngressTls(Spec, frozen=True):
     subject_alt_names: Annotated[tuple[str, ...], Meta(description="Not possible here.")] = ()
 
 
-class PoolKeepalive(Spec, frozen=True):
-    """SO_KEEPALIVE; the kernel's values where nothing is given."""
-
-    probes: Annotated[Uint32, Meta(description="Unanswered probes before the connection is dead.")] = 0
-    time: Annotated[str | None, Meta(description="Idle time before the first probe.")] = None
-    interval: Annotated[str | None, Meta(description="Time between probes.")] = None
-
-
-class PoolTcp(Spec, frozen=True):
-    """Limits that hold for HTTP and TCP."""
-
-    max_connections: Annotated[Limit, Meta(description="Connections to the application at most.")] = 0
-    connect_timeout: Annotated[str | None, Meta(description="Time to connect.")] = None
-    tcp_keepalive: Annotated[PoolKeepalive | None, Meta(description="Keepalive probes.")] = None
-    max_connection_duration: Annotated[str | None, Meta(description="A connection is closed after this.")] = None
-    idle_timeout: Annotated[str | None, Meta(description="An idle connection is closed after this; 0s: never.")] = None
-
-
-class PoolPings(Spec, frozen=True):
-    """HTTP/2 PING frames to the application."""
-
-    interval: Annotated[str | None, Meta(description="Time between pings.")] = None
-    timeout: Annotated[str | None, Meta(description="Time to wait for the answer.")] = None
-
-
-class PoolHttp(Spec, frozen=True):
-    """Limits for HTTP."""
-
-    http1_max_pending_requests: Annotated[Limit, Meta(description="Requests that wait for a connection.")] = 0
-    http2_max_requests: Annotated[Limit, Meta(description="Active requests at most.")] = 0
-    max_requests_per_connection: Annotated[Limit, Meta(description="1 switches keepalive off.")] = 0
-    max_retries: Annotated[Limit, Meta(description="Retries at one time at most.")] = 0
-    idle_timeout: Annotated[str | None, Meta(description="A connection without requests is closed after this.")] = None
-    h2_upgrade_policy: Annotated[
-        Literal["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"],
-        Meta(description="Whether HTTP/1.1 is carried over HTTP/2."),
-    ] = "DEFAULT"
-    use_client_protocol: Annotated[bool, Meta(description="Call with the protocol that the client spoke.")] = False
-    max_concurrent_streams: Annotated[Limit, Meta(description="Streams on one HTTP/2 connection.")] = 0
-    http2_keep_alive: Annotated[PoolPings | None, Meta(description="HTTP/2 PING frames.")] = None
-
-
-class InboundPool(Spec, frozen=True):
-    """Limits on connections and requests to the application."""
-
-    tcp: Annotated[PoolTcp | None, Meta(description="Limits for HTTP and TCP.")] = None
-    http: Annotated[PoolHttp | None, Meta(description="Limits for HTTP.")] = None
-
-
 class Ingress(Spec, frozen=True):
     """A port that the proxy serves for the application."""
 
@@ -131,7 +83,7 @@ class Ingress(Spec, frozen=True):
         ),
     ] = ""
     tls: Annotated[IngressTls | None, Meta(description="TLS, where mesh mTLS is switched off for the port.")] = None
-    connection_pool: Annotated[InboundPool | None, Meta(description="Limits for this port.")] = None
+    connection_pool: Annotated[ConnectionPoolSettings | None, Meta(description="Limits for this port.")] = None
 
 
 class Egress(Spec, frozen=True):
@@ -184,7 +136,7 @@ class SidecarSpec(Spec, frozen=True):
     ingress: Annotated[tuple[Ingress, ...], Meta(description="Ports to serve in place of the services' ports.")] = ()
     egress: Annotated[tuple[Egress, ...], Meta(description="Hosts to see; empty: all.")] = ()
     inbound_connection_pool: Annotated[
-        InboundPool | None, Meta(description="Limits on connections to the application.")
+        ConnectionPoolSettings | None, Meta(description="Limits on connections to the application.")
     ] = None
     outbound_traffic_policy: Annotated[
         OutboundTrafficPolicy | None,

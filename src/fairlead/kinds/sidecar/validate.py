@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from fairlead.ir.pools import pool_problems
 from fairlead.ir.protocol import Protocol, parse_protocol
 from fairlead.kinds.sidecar import spec as api
 from fairlead.model.diagnostic import Problem, has_errors
-from fairlead.model.findings import doubtful, duplicate, forbidden, invalid, no_effect, required, unsupported
+from fairlead.model.findings import doubtful, duplicate, forbidden, invalid, required, unsupported
 from fairlead.model.names import is_dns_label
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC, FieldPath
@@ -19,7 +20,6 @@ from fairlead.model.syntax import (
     is_partial_wildcard,
     port_problems,
     selector_problems,
-    wrong_duration,
     wrong_fqdn,
     wrong_unix_path,
     wrong_wildcard_domain,
@@ -45,7 +45,7 @@ def validate(obj: Object[api.SidecarSpec]) -> Iterator[Problem]:
         yield required(SPEC, message, "Say what the proxies see or serve.")
     yield from _ingresses(spec)
     yield from _egresses(spec, obj.ref.namespace)
-    yield from _pool(SPEC / "inboundConnectionPool", spec.inbound_connection_pool)
+    yield from pool_problems(SPEC / "inboundConnectionPool", spec.inbound_connection_pool)
     yield from _outbound(spec.outbound_traffic_policy)
 
 
@@ -74,7 +74,7 @@ def _ingresses(spec: api.SidecarSpec) -> Iterator[Problem]:
                 message = "server cannot have TLS settings for non HTTPS/TLS ports"
                 yield forbidden(path / "tls", message, "Use protocol HTTPS or TLS, or remove tls.")
             yield from _tls(path / "tls", one.tls)
-        yield from _pool(path / "connectionPool", one.connection_pool)
+        yield from pool_problems(path / "connectionPool", one.connection_pool)
         http = one.connection_pool is not None and one.connection_pool.http is not None
         if http and not parse_protocol(one.port.protocol).is_http:
             where = path.child("connectionPool", "http")
@@ -179,8 +179,6 @@ def _egresses(spec: api.SidecarSpec, namespace: str) -> Iterator[Problem]:
                 yield invalid(path, message, "Move it to the end, or give it a port.")
             if one.bind:
                 yield invalid(path / "bind", "an egress listener with bind needs a port", "Give port.")
-            if one.capture_mode == "NONE":
-                yield no_effect(path / "captureMode", "Give port: the proxy binds one port for each such listener.")
             continue
         yield from _port(path / "port", one.port, socket=socket)
         place = one.port.number or one.bind
@@ -199,7 +197,6 @@ def _bind(path: FieldPath, bind: str, port: api.SidecarPort) -> Iterator[Problem
             yield invalid(path, fault)
         if port.number:
             yield invalid(path, "a listener on a unix socket has no port number", "Remove the number.")
-        yield no_effect(path, "Egress listeners on Unix sockets are left out: bind an address.")
     elif bind and not is_ip(bind):
         yield invalid(path, f"{bind} is not a valid IP", "Use an IPv4 or IPv6 address.")
 
@@ -232,34 +229,3 @@ def _outbound(policy: api.OutboundTrafficPolicy | None) -> Iterator[Problem]:
         yield required(where / "port", "the egress proxy needs a port")
     elif not has_errors(faults):
         yield from port_problems(to.port.number, where.child("port", "number"))
-
-
-def _time(path: FieldPath, text: str | None, *, zero: bool = False) -> Iterator[Problem]:
-    if text is not None and (fault := wrong_duration(text, zero=zero)):
-        yield invalid(path, fault, "Durations look like 1h, 30s or 250ms.")
-
-
-def _pool(path: FieldPath, pool: api.InboundPool | None) -> Iterator[Problem]:
-    if pool is None:
-        return
-    if pool.http is None and pool.tcp is None:
-        yield required(path, "connection pool must have at least one field", "Remove it, or give http or tcp.")
-    if pool.tcp is not None:
-        where = path / "tcp"
-        yield from _time(where / "connectTimeout", pool.tcp.connect_timeout)
-        yield from _time(where / "maxConnectionDuration", pool.tcp.max_connection_duration)
-        yield from _time(where / "idleTimeout", pool.tcp.idle_timeout, zero=True)
-        alive = pool.tcp.tcp_keepalive
-        if alive is not None:
-            yield from _time(where.child("tcpKeepalive", "time"), alive.time)
-            yield from _time(where.child("tcpKeepalive", "interval"), alive.interval)
-    if pool.http is not None:
-        where = path / "http"
-        yield from _time(where / "idleTimeout", pool.http.idle_timeout)
-        if pool.http.h2_upgrade_policy == "UPGRADE" and pool.http.use_client_protocol:
-            message = "useClientProtocol must not be true when h2UpgradePolicy is UPGRADE"
-            yield forbidden(where / "useClientProtocol", message, "Leave one of them.")
-        if pool.http.http2_keep_alive is not None:
-            yield from _time(where.child("http2KeepAlive", "interval"), pool.http.http2_keep_alive.interval)
-            yield from _time(where.child("http2KeepAlive", "timeout"), pool.http.http2_keep_alive.timeout)
-            yield no_effect(where / "http2KeepAlive", "Use tcp.tcpKeepalive.")
