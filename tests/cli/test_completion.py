@@ -43,7 +43,7 @@ def test_the_grammar_is_that_of_the_commands() -> None:
     for path, words in COMMANDS.items():
         params = known[path].params
         taken = {
-            name: isinstance(one, click.Option) and not one.is_flag and not one.count
+            name: not one.is_flag and not one.count
             for one in params
             if isinstance(one, click.Option)
             for name in (*one.opts, *one.secondary_opts)
