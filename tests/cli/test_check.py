@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import subprocess
+import sys
 import tarfile
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from fairlead.cli import hostfacts
+from fairlead.cli.client import Client, read_kubeconfig
+from fairlead.model.yaml import parse_documents
 
 from .running_mesh import ENTRY, NAMESPACE, SERVICE, Mesh, free_port, process, run, until
 
@@ -34,8 +46,6 @@ def test_before_anything_runs(tmp_path: Path) -> None:
     ports = [f"--{name}-port={free_port()}" for name in ("api", "xds", "join")]
     done = run("check", "--pre", "--state", str(tmp_path), *ports)
     assert done.returncode == 0 and "√ Envoy: 1." in done.stdout and "is free" in done.stdout, done.stdout
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -145,3 +155,97 @@ def test_a_report_has_all_of_it_and_no_secret(mesh: Mesh, tmp_path: Path) -> Non
     for name, text in texts.items():
         for secret in planted:
             assert secret not in text, (name, secret)
+
+
+def hosts(mesh: Mesh, code: str, status: int = 1, *options: str) -> list[Json]:
+    """Findings with a code of the analysis of the running mesh."""
+    done = mesh.run("analyze", "--loopback", _BLOCK, "-o", "json", *options)
+    assert done.returncode == status, done.stdout + done.stderr
+    return [one for one in json.loads(done.stdout)["findings"] if one["code"] == code]
+
+
+_GATEWAY = """
+apiVersion: fairlead.dev/v1alpha1
+kind: Process
+metadata: {name: edge, namespace: shop}
+spec: {proxy: router, labels: {app: edge}}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: shop}
+spec:
+  selector: {app: edge}
+  servers: [{port: {number: PORT, name: http, protocol: HTTP}, hosts: ["*"]}]
+"""
+_FLUSH = """
+import sys
+from pyroute2 import netns
+from pyroute2.nftables.main import NFTables
+netns.setns(sys.argv[1])
+with NFTables() as nft:
+    nft.table("del", name="fairlead")
+"""
+
+
+def test_analysis_of_a_running_mesh_has_what_is_wrong_with_hosts(mesh: Mesh, tmp_path: Path) -> None:
+    meta = {"name": "far-0", "namespace": "shop"}
+    mesh.run("delete", "workloadentry", "far-0", "-n", "shop")
+    assert until(lambda: mesh.run("analyze", "--loopback", _BLOCK).returncode == 0, "all is well again", 60)
+
+    mesh.apply({**ENTRY, "metadata": meta, "spec": {**ENTRY["spec"], "ports": {"http": free_port()}}})
+    (far,) = hosts(mesh, "FL3740", 0)
+    assert (far["kind"], far["name"], far["field"]) == ("WorkloadEntry", "far-0", "spec.ports")
+    assert hosts(mesh, "FL3740", 0, "--suppress", "FL3740=WorkloadEntry shop/far-*") == []
+    annotated = {**meta, "annotations": {"galley.istio.io/analyze-suppress": "FL3740"}}
+    mesh.apply({**ENTRY, "metadata": annotated, "spec": {**ENTRY["spec"], "ports": {"http": free_port()}}})
+    assert hosts(mesh, "FL3740", 0) == []
+    mesh.run("delete", "workloadentry", "far-0", "-n", "shop")
+
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        number = taken.getsockname()[1]
+        mesh.apply(*(one.data for one in parse_documents(_GATEWAY.replace("PORT", str(number)))))
+        (one,) = until(lambda: hosts(mesh, "FL3730"), "a port that is taken", 60)
+        assert f":{number}" in one["message"] and one["name"] == "edge-0", one
+        found = findings(mesh.run("check", "--loopback", _BLOCK, "-o", "json"))
+        assert found["proxies/listen"]["state"] == "fail" and f":{number}" in found["proxies/listen"]["said"]
+    mesh.run("delete", "gateway", "edge", "-n", "shop")
+    mesh.run("delete", "process", "edge", "-n", "shop")
+
+    identity = mesh.state / "node" / "shop" / "cart-0" / "identity.pem"
+    kept = identity.read_bytes()
+    for ends, code in ((-60, "FL3735"), (7200, "FL3737")):
+        identity.write_bytes(_stranger(ends))
+        (one,) = until(lambda code=code: hosts(mesh, code), code)
+        assert (one["kind"], one["name"]) == ("Process", "cart")
+    identity.write_bytes(kept)
+
+    client = Client(read_kubeconfig(mesh.state / "kubeconfig"))
+    try:
+        ahead = hostfacts.findings(client, mesh.state, _BLOCK, lambda: time.time() + 120)
+    finally:
+        client.close()
+    assert [(one.kind, "120 s ahead of" in one.message) for one in ahead if one.code == "FL3734"] == [("Node", True)]
+
+    status = json.loads(mesh.run("get", "process", "cart", "-n", "shop", "-o", "json").stdout)["status"]
+    if status["instances"][0].get("capture") == "netns":
+        record = json.loads((mesh.state / "node" / "shop" / "cart-0" / "replica.json").read_bytes())
+        subprocess.run([sys.executable, "-c", _FLUSH, record["netns"]], check=True, timeout=30)
+        (one,) = hosts(mesh, "FL3738")
+        assert (one["kind"], one["name"]) == ("Process", "cart")
+
+
+def _stranger(ends: float) -> bytes:
+    """A key, and a certificate that nobody of the mesh has signed and that holds for so many seconds more."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "stranger")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+    made = (
+        made.serial_number(1).not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(seconds=ends))
+    )
+    form = serialization.PrivateFormat.PKCS8
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, form, serialization.NoEncryption())
+    return private + made.sign(key, hashes.SHA256()).public_bytes(pem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import msgspec
 import uvloop
 from click.testing import CliRunner
 
+from fairlead.ca.identity import Identity
 from fairlead.cli.analyze import analyze
 from fairlead.controlplane.analysisroutes import Analyses, Asked
 from fairlead.controlplane.whyroutes import Walks
+from fairlead.model.report import AgentReport, bundle_id
 
 from .running_plane import BASICS, World, entry, obj, routes, service, world
 
@@ -93,3 +96,26 @@ async def _steps(tmp_path: Path) -> None:
         await made.apply(service("s7", selector={"app": "nobody"}))
         assert len(list(analyses.steps())) <= 2
         assert (await analyses.answer(Asked()))["objects"] == first["objects"]
+
+
+def test_clocks_and_trust_that_agents_report_are_findings(tmp_path: Path) -> None:
+    uvloop.run(_clocks(tmp_path))
+
+
+async def _clocks(tmp_path: Path) -> None:
+    async with world(tmp_path / "state") as made:
+        await made.apply(*BASICS, service("web"), entry("web-0", "web", "10.0.0.1"))
+        web: dict[str, Any] = {"INSTANCE_IPS": "10.0.0.1", "WORKLOAD_NAME": "web", "LABELS": {"app": "web"}}
+        async with made.proxy("web-0", **web):
+            (node,) = made.plane.proxies.nodes()
+            fleet, identity = made.plane.fleet, Identity("cluster.local", "shop", "web")
+            bundle = bundle_id(made.plane.authority.root_pem)
+            fleet.receive(identity, AgentReport(node, bundle, not_after=time.time() + 9e4, time=time.time() + 1))
+            assert codes(await asked(made)) & {"FL3734", "FL3736", "FL3737"} == set()
+            fleet.receive(identity, AgentReport(node, "other", not_after=time.time() + 9, time=time.time() - 90))
+            found = {one["code"]: one for one in await asked(made, status=1)}
+            assert "90 s behind the control plane's" in found["FL3734"]["message"]
+            assert "has not taken the trust bundle" in found["FL3737"]["message"]
+            assert found["FL3736"]["kind"] == "WorkloadEntry"
+            assert {found[code]["name"] for code in ("FL3734", "FL3736", "FL3737")} == {"web-0"}
+            assert codes(await asked(made, "--at", str(made.plane.store.revision))) & {"FL3734"} == set()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol, cast
 
@@ -60,6 +61,7 @@ class Reporter:
         traffic: Traffic | None = None,
         problem: Callable[[], str] = str,
         connections: Callable[[], Awaitable[tuple[OpenConnections, ...] | None]] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._proxy = proxy
         self._problem = problem
@@ -67,6 +69,7 @@ class Reporter:
         self._secrets = secrets
         self._traffic = traffic
         self._connections = connections
+        self._clock = clock
         self._count = False
         self.callers: Callers | None = None
         """Gives who called in plaintext, and takes back what did not arrive."""
@@ -118,6 +121,7 @@ class Reporter:
             called=await self._called(),
             problem=self._problem(),
             open=await self._open(),
+            time=self._clock(),
         )
         if found:
             # Not held: whether they arrived must be known before anything interrupts this.

@@ -54,6 +54,7 @@ def _names(_: click.Context, __: click.Parameter, word: str) -> list[str]:
 @click.option(
     "--analyzer", "only", multiple=True, metavar="NAME", shell_complete=_names, help="Run this one only (repeatable)."
 )
+@click.option("--loopback", default="", help="Block of addresses, as `up` was told. Default: as workloads' addresses.")
 @click.option("-L", "--list-analyzers", is_flag=True, help="List the analyzers and their codes.")
 @connection
 def analyze(
@@ -69,7 +70,8 @@ def analyze(
 
     Looks at everything together: names that lead nowhere, routes that are never met, policies that select nobody,
     certificates that end, and all that admission says of each object. A finding that claims that requests fail is an
-    error only with a request that the simulator confirms to fail.
+    error only with a request that the simulator confirms to fail. Of the running mesh also hosts and processes are
+    looked at: ports, clocks, certificates, versions, capture rules, names, endpoints.
 
     \b
     fairlead analyze samples/shop -R
@@ -150,20 +152,40 @@ def _live(files: Sequence[str], asked: Iterable[Any], given: Json) -> tuple[Any,
     body: Json = {"with": [one.data for one in documents], "only": list(given["only"])}
     if given["revision"] is not None:
         body["at"] = given["revision"]
+    hosts: list[Finding] = []
     with connected(given["kubeconfig"], given["state"]) as client:
         try:
             answer: Json = client.request("POST", "/fairlead/v1/analysis", body).document
+            if not files and not given["only"] and given["revision"] is None:
+                # How things stand now; of changes and of the past nothing can be said there.
+                hosts, asked = _hosts(client, asked, given)
         except Refused as error:
             if error.code == 400:
                 raise click.UsageError(str(error)) from None
             raise
     places = {reference(one.data): one for one in documents}
-    found: list[Finding] = []
+    found: list[Finding] = hosts
     for one in msgspec.convert(answer["findings"], list[Finding]):
         at = places.get(Ref(one.group, one.kind, one.namespace, one.name))
         found.append(one if at is None else placed(one, at.position(path_of(one.field))))
     left, hidden = suppress(in_order(found), asked)
     return Report(in_order(left), answer["objects"], answer["suppressed"] + hidden, answer["proxies"]), unread
+
+
+def _hosts(client: Any, asked: Iterable[Any], given: Json) -> tuple[list[Any], list[Any]]:
+    """What is wrong with hosts and processes, and what annotations of these objects hide."""
+    from fairlead.analyze.suppression import of_objects
+    from fairlead.cli import hostfacts
+    from fairlead.controlplane.state import default_directory
+    from fairlead.model.ref import Ref
+
+    found = hostfacts.findings(client, given["state"] or default_directory(), given["loopback"])
+    about = {Ref(one.group, one.kind, one.namespace, one.name) for one in found}
+    documents = {ref: document for ref, document in hostfacts.objects(client).items() if ref in about}
+    said = {one.code for one in found}
+    # What hides other findings than these, the control plane has told already.
+    hiding = [one for one in of_objects(documents) if one.code == "*" or one.code in said]
+    return found, [*asked, *hiding]
 
 
 def _suppressions(options: tuple[str, ...], file: Path | None) -> list[Any]:

@@ -99,6 +99,9 @@ def ca_status(plane: ControlPlane) -> dict[str, Any]:
         "proxies": plane.fleet.count(),
         "endings": [{"proxy": name, "notAfter": timestamp(end)} for name, end in plane.fleet.endings()],
         "lagging": [msgspec.to_builtins(one) for one in lagging],
+        "strangers": [
+            msgspec.to_builtins(one) for one in (plane.fleet.strangers() if rotation.phase == "stable" else ())
+        ],
         "warnings": warnings,
     }
 

@@ -19,8 +19,14 @@ from fairlead.model.diagnostic import Severity
 from fairlead.store.store import Store
 
 
-def check_routes(store: Store, file: Path, feed: Feed, further: Callable[[], list[str]]) -> list[BaseRoute]:
-    """The route. `file` is the store's, `further` gives findings beside those of the model."""
+def check_routes(
+    store: Store,
+    file: Path,
+    feed: Feed,
+    further: Callable[[], list[str]],
+    clocks: Callable[[], list[tuple[str, float]]],
+) -> list[BaseRoute]:
+    """The route. `file` is the store's; `further` gives findings beside the model's, `clocks` those that are off."""
 
     def disk() -> tuple[str, int, int]:
         size = file.stat().st_size if file.exists() else 0
@@ -41,6 +47,7 @@ def check_routes(store: Store, file: Path, feed: Feed, further: Callable[[], lis
                 "storeBytes": size,
                 "diskFree": free,
                 "invalid": [str(ref) for ref in sorted(feed.invalid)],
+                "clocks": [{"proxy": name, "seconds": round(skew, 3)} for name, skew in clocks()],
                 "findings": len(found) + len(further()),
             }
         )

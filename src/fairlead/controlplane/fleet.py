@@ -78,6 +78,7 @@ class Fleet:
         self.traffic = traffic
         self._recalled: set[str] = set()
         self._problems: dict[str, str] = {}
+        self._skews: dict[str, float] = {}
         self.ended: Callable[[str, Identity], None] = lambda _node, _identity: None
         """Told of the proxies (node ids) that say goodbye, and who says so."""
         self._clock = clock
@@ -125,6 +126,18 @@ class Fleet:
         now = self._clock()
         alive = [(known.not_after, called(node)) for node, known in self._known.items() if known.not_after > now]
         return [(name, end) for end, name in sorted(alive)[:most]]
+
+    def strangers(self) -> list[Lagging]:
+        """Connected proxies that trust other roots than the mesh has; to be asked where those are not being changed."""
+        told = self._behind(bundle_id(self._authority().root_pem), "")
+        live = {called(node) for node in self._live() if self._known.get(node) is not None and self._known[node].bundle}
+        return [one for one in told if one.proxy in live]
+
+    def skews(self, most: int = 100) -> list[tuple[str, float]]:
+        """How far the clocks of connected proxies' hosts are ahead of this one, in seconds; the largest first."""
+        live = set(self._live())
+        found = [(called(node), skew) for node, skew in self._skews.items() if node in live]
+        return sorted(found, key=lambda one: (-abs(one[1]), one[0]))[:most]
 
     def count(self) -> int:
         """How many proxies are known."""
@@ -215,6 +228,9 @@ class Fleet:
             self._known[report.proxy] = Known(
                 str(identity), report.bundle[:64], report.issuer[:128], report.not_after, self._clock()
             )
+        self._skews.pop(report.proxy, None)
+        if report.time and report.proxy in self._known:
+            self._skews[report.proxy] = report.time - self._clock()
         self._problems.pop(report.proxy, None)
         if report.problem and report.proxy in self._known:
             self._problems[report.proxy] = report.problem[:1000]

@@ -333,7 +333,7 @@ class ControlPlane:
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
                 *Explanations(self.store, self.feed, self.delivery, self.proxies, aside).routes(),
                 *Names(self.store, self.model, self.proxies).routes(),
-                *check_routes(self.store, self.state.store, self.feed, self._findings),
+                *check_routes(self.store, self.state.store, self.feed, self._findings, self.fleet.skews),
                 *effects.routes(),
                 *Descriptions(self.store, self.feed, self.proxies).routes(),
                 *History(self.store, effects, admission, self.chronicle.timeline).routes(),

@@ -64,6 +64,7 @@ class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     certificate, `not_after` its end (Unix seconds); `asked` the issuer that it was last told to renew from. `hold`: for
     how many seconds the answer may be held. `ending`: the proxy goes, and is not waited for any more. `problem`: why
     changes of its bootstrap are left out. `open`: the listeners that have connections, if the last answer asked.
+    `time`: what the clock of the agent's host says as it sends this (Unix seconds).
     """
 
     proxy: str
@@ -77,6 +78,7 @@ class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     called: tuple[CalledService, ...] = ()
     problem: str = ""
     open: tuple[OpenConnections, ...] | None = None
+    time: float = 0
 
 
 class ReportAnswer(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -3,6 +3,7 @@
 from fairlead.analyze.codes.code import ERROR, WARNING, Code
 from fairlead.analyze.codes.fairlead_analysis import ANALYSIS
 from fairlead.analyze.codes.fairlead_changes import CHANGES
+from fairlead.analyze.codes.fairlead_hosts import HOSTS
 
 _READ = (
     Code(
@@ -169,4 +170,4 @@ _RUNNING = (
     Code("FL3301", "CannotJoin", WARNING, "A workload cannot become a member of its WorkloadGroup."),
 )
 
-OWN = (*_READ, *_COMPILED, *_RUNNING, *ANALYSIS, *CHANGES)
+OWN = (*_READ, *_COMPILED, *_RUNNING, *ANALYSIS, *HOSTS, *CHANGES)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -22,7 +21,7 @@ _PAUSE = 1.0
 @click.command("check")
 @click.option("--pre", is_flag=True, help="Before anything runs: whether this host can run a mesh.")
 @click.option("--wait", default="0s", metavar="DURATION", help="Look again until nothing fails, for so long.")
-@click.option("--loopback", default="127.66.0.0/16", show_default=True, help="Block of addresses, as `up` was told.")
+@click.option("--loopback", default="", help="Block of addresses, as `up` was told. Default: as workloads' addresses.")
 @click.option("--api-port", default=16443, show_default=True, help="With --pre: the port that is to be free.")
 @click.option("--xds-port", default=15012, show_default=True, help="With --pre: the port that is to be free.")
 @click.option("--join-port", default=15013, show_default=True, help="With --pre: the port that is to be free.")
@@ -83,6 +82,7 @@ def findings(kubeconfig: Path | None, state: Path | None, block: str) -> Iterato
     """What can be said of a mesh that runs."""
     from fairlead.cli.check import mesh, workloads
     from fairlead.cli.client import Client, ClientError, Refused, find_kubeconfig, read_kubeconfig
+    from fairlead.cli.hostfacts import a_service
     from fairlead.controlplane.state import default_directory
 
     home = state or default_directory()
@@ -109,16 +109,9 @@ def findings(kubeconfig: Path | None, state: Path | None, block: str) -> Iterato
                 yield from guarded(name, lambda checks=checks: checks(client))
             except (ClientError, Refused) as error:
                 yield Category(name).fail("answers", str(error), "Look into the control plane's log.")
-        yield from guarded("workloads here", lambda: workloads.here(home, block, _a_service(client)))
+        yield from guarded("workloads here", lambda: workloads.here(home, block, a_service(client)))
     finally:
         client.close()
-
-
-def _a_service(client: Any) -> str:
-    """A name that every workload should resolve."""
-    listed: list[dict[str, Any]] = client.request("GET", "/api/v1/services?limit=1").document["items"]
-    meta: dict[str, Any] = listed[0]["metadata"] if listed else {}
-    return f"{meta['name']}.{meta['namespace']}.svc.cluster.local" if meta else ""
 
 
 def _print(found: list[Finding], *, short: bool) -> None:

@@ -7,6 +7,9 @@ from typing import Literal
 
 import msgspec
 
+from fairlead.analyze.finding import Finding as Said
+from fairlead.model.diagnostic import Severity
+
 State = Literal["pass", "warn", "fail", "skip"]
 
 
@@ -37,6 +40,16 @@ class Category:
     def fail(self, name: str, said: str, hint: str) -> Finding:
         """It does not work."""
         return Finding(self.name, name, "fail", said, hint)
+
+    def judged(self, name: str, found: Iterable[Said], codes: Iterable[str], well: str) -> Finding:
+        """One line of what was found under these codes: it is as bad as the worst of it."""
+        wanted = tuple(codes)
+        said = [one for one in found if one.code in wanted]
+        if not said:
+            return self.well(name, well)
+        worst = min(said, key=lambda one: one.severity is not Severity.ERROR)
+        make = self.fail if worst.severity is Severity.ERROR else self.warn
+        return make(name, named(one.message for one in said), f"{worst.remedy} [{worst.code}]")
 
     def skip(self, name: str, said: str) -> Finding:
         """It could not be looked at, or does not apply here."""

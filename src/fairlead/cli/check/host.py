@@ -13,8 +13,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from fairlead import __version__
+from fairlead.analyze import hostside
 from fairlead.cli.check.finding import Category, Finding
+from fairlead.model.ref import Ref
 
 _PYTHON = (3, 11)
 _LEAST_DISK = 1 << 30
@@ -140,10 +144,11 @@ def ports(wanted: dict[str, int], host: str = "127.0.0.1") -> Iterator[Finding]:
     for name, number in wanted.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken: list[tuple[Ref, str, int, str]] = []
             try:
                 probe.bind((host, number))
             except OSError as error:
-                said = f"{host}:{number}: {error.strerror}"
-                yield made.fail(name, said, f"End what listens there, or serve with --{name}-port another one.")
-            else:
-                yield made.well(name, f"{host}:{number} is free")
+                taken.append((Ref("", "Node", "", socket.gethostname()), host, number, error.strerror or "taken"))
+            found = made.judged(name, hostside.of_ports(taken), ["FL3730"], f"{host}:{number} is free")
+            hint = f"End what listens there, or serve with --{name}-port another one. [FL3730]"
+            yield msgspec.structs.replace(found, hint=hint) if taken else found

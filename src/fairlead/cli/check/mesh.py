@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import socket
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from fairlead import __version__
+from fairlead.analyze import hostside
+from fairlead.cli import hostfacts
 from fairlead.cli.check.finding import Category, Finding, named
 from fairlead.cli.client import Client, ClientError, Refused
 
 Json = dict[str, Any]
 _SLOW = 1.0
-_SKEW = 5.0
 _LEAST_DISK = 1 << 30
 _SHORT, _SOON = 0.2, 0.34
 """Shares of a certificate's life: below the first it should have been renewed, below the second it is time."""
-_MOST_DIALLED = 200
-_DIAL_SECONDS = 2.0
-_BEHIND_SECONDS = 30.0
 
 
-def reached(client: Client) -> tuple[list[Finding], Json | None]:
+def reached(client: Client, now: Callable[[], float] = time.time) -> tuple[list[Finding], Json | None]:
     """Whether the control plane answers, and what it says of itself; None if it does not."""
     made = Category("control plane")
-    begun, sent = time.monotonic(), time.time()
+    begun = time.monotonic()
     try:
-        found: Json = client.request("GET", "/fairlead/v1/check").document
+        clocks, found = hostfacts.ask_clocks(client, now)
     except (ClientError, Refused) as error:
         hint = "Start it with `fairlead up` or `fairlead serve`, or point --state or --kubeconfig at it."
         return [made.fail("answers", str(error), hint)], None
@@ -44,12 +40,8 @@ def reached(client: Client) -> tuple[list[Finding], Json | None]:
     else:
         said = f"{found['version']}, this command is {__version__}"
         out.append(made.warn("version", said, "Use the same version of both."))
-    skew = found["time"] - (sent + took / 2)
-    if abs(skew) < _SKEW + took:
-        out.append(made.well("clock", f"{abs(skew):.1f} s from this host's"))
-    else:
-        said = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this host's"
-        out.append(made.fail("clock", said, "Set both clocks (NTP): certificates are judged by them."))
+    said = list(hostside.of_clocks(clocks))
+    out.append(made.judged("clock", said, ["FL3734"], f"{abs(clocks[0].skew):.1f} s from this host's"))
     return out, found
 
 
@@ -101,14 +93,10 @@ def certified(client: Client) -> Iterator[Finding]:
             yield made.fail("server", f"ended {found['server']}", "Restart the control plane, and read its log.")
         else:
             yield made.well("server", f"until {found['server']}")
-    ended = [one["proxy"] for one in found["endings"] if _until(one["notAfter"]) <= 3600]
-    if ended:
-        said = f"{named(ended)} within an hour"
-        hint = "They should have renewed at half of the life: read `fairlead logs NAME --proxy` for why not."
-        yield made.warn("workloads", said, hint)
-    else:
-        first = f"the next of {found['proxies']} ends {found['endings'][0]['notAfter']}" if found["endings"] else "none"
-        yield made.well("workloads", first)
+    first = f"the next of {found['proxies']} ends {found['endings'][0]['notAfter']}" if found["endings"] else "none"
+    ending = list(hostside.of_endings(hostfacts.endings(found), time.time()))
+    yield made.judged("workloads", ending, ["FL3736"], first)
+    yield made.judged("trust", list(hostside.of_trust(hostfacts.lagging(found))), ["FL3737"], "the mesh's roots")
     if found["lagging"] and found["phase"] != "stable":
         said = f"phase {found['phase']}, {len(found['lagging'])} proxies lag"
         yield made.warn("rotation", said, "`fairlead ca status` names them.")
@@ -129,29 +117,15 @@ def proxies(client: Client) -> Iterator[Finding]:
         yield made.skip("connected", "none")
         return
     yield made.well("connected", str(found["total"]))
-    late = [one for one in listed if (one["behindSeconds"] or 0) > _BEHIND_SECONDS and not one["held"]]
-    if late:
-        worst = max(one["behindSeconds"] for one in late)
-        said = f"{named(_name(one) for one in late)} behind for up to {worst:.0f} s"
-        yield made.warn("in sync", said, "`fairlead proxy-status --slow` says what they wait for.")
-    else:
-        yield made.well("in sync", f"{found['behind']} on the way" if found["behind"] else "all")
-    refused = [one for one in listed if any(each["state"] == "NACKED" for each in one["types"].values())]
-    if refused:
-        said = named(_name(one) for one in refused)
-        yield made.fail("accept what they are sent", said, "`fairlead proxy-status NAME` has Envoy's reason.")
-    else:
-        yield made.well("accept what they are sent")
-    other = [one for one in listed if one["agentVersion"] and one["agentVersion"] != __version__]
-    if other:
-        said = f"{named(_name(one) for one in other)}: {other[0]['agentVersion']}"
-        yield made.warn("version", said, "Start these workloads anew: their agents are of another version.")
-    else:
-        yield made.well("version", "as the control plane's")
+    said = list(hostside.of_proxies(hostfacts.proxies(client), __version__))
+    yield made.judged("in sync", said, ["FL3732"], f"{found['behind']} on the way" if found["behind"] else "all")
+    yield made.judged("listen", said, ["FL3730"], "")
+    yield made.judged("accept what they are sent", said, ["FL3731"], "")
+    yield made.judged("version", said, ["FL3733"], "as the control plane's")
     held = [one for one in listed if one["held"]]
     if held:
-        said = f"{named(_name(one) for one in held)}: {held[0]['held']}"
-        yield made.warn("nothing is held", said, "If it was meant: `fairlead proxy-status --release`.")
+        names = f"{named(_name(one) for one in held)}: {held[0]['held']}"
+        yield made.warn("nothing is held", names, "If it was meant: `fairlead proxy-status --release`.")
     else:
         yield made.well("nothing is held")
 
@@ -163,77 +137,25 @@ def _name(one: Json) -> str:
 def processes(client: Client) -> Iterator[Finding]:
     """Whether nodes run what they should."""
     made = Category("processes")
-    listed: list[Json] = client.request("GET", "/apis/fairlead.dev/v1alpha1/processes").document["items"]
+    listed = hostfacts.processes(client)
     if not listed:
         yield made.skip("running", "there are no Processes")
         return
-    nobody: list[str] = []
-    short: list[str] = []
-    for one in listed:
-        status: Json = one.get("status") or {}
-        spec: Json = one.get("spec") or {}
-        name = f"{one['metadata']['name']}.{one['metadata']['namespace']}"
-        wanted = spec.get("replicas", 1)
-        if not status.get("node"):
-            nobody.append(name)
-        elif status.get("readyReplicas", 0) < wanted:
-            short.append(f"{name} {status.get('readyReplicas', 0)}/{wanted}")
-    if nobody:
-        yield made.fail("have a node", named(nobody), "Start `fairlead node` on their host (`fairlead up` has one).")
-    else:
-        nodes = sorted({one["status"]["node"] for one in listed})
-        yield made.well("have a node", named(nodes))
-    if short:
-        yield made.fail("ready", named(short), "`fairlead describe process/NAME` and `fairlead logs NAME` say why.")
-    else:
-        yield made.well("ready", f"all of {len(listed)}")
+    said = list(hostside.of_processes(listed))
+    yield made.judged("have a node", said, ["FL3743"], named(sorted({one.node for one in listed})))
+    yield made.judged("ready", said, ["FL3742"], f"all of {len(listed)}")
 
 
 def endpoints(client: Client) -> Iterator[Finding]:
     """Whether the addresses of workloads can be reached from here."""
     made = Category("endpoints")
-    listed: list[Json] = client.request("GET", "/apis/networking.istio.io/v1/workloadentries").document["items"]
-    targets: list[tuple[str, str, int]] = []
-    unwell: list[str] = []
-    for one in listed:
-        spec: Json = one.get("spec") or {}
-        name = f"{one['metadata']['name']}.{one['metadata']['namespace']}"
-        status: Json = one.get("status") or {}
-        conditions: list[Json] = status.get("conditions") or []
-        if any(each["type"] == "Healthy" and each["status"] != "True" for each in conditions):
-            unwell.append(name)
-        elif not spec.get("network") and _is_address(str(spec.get("address", ""))):
-            numbers: dict[str, int] = spec.get("ports") or {}
-            targets += [(name, spec["address"], port) for port in numbers.values()]
+    dialled, unwell, count = hostfacts.endpoints(client)
     if unwell:
         yield made.warn("healthy", named(unwell), "`fairlead changed --kind health` says since when and why.")
     else:
-        yield made.well("healthy", f"all of {len(listed)}")
-    if not targets:
+        yield made.well("healthy", f"all of {count}")
+    if not dialled:
         yield made.skip("reachable", "no endpoint has an address and a port")
         return
-    with ThreadPoolExecutor(32) as pool:
-        answers = list(pool.map(_dial, targets[:_MOST_DIALLED]))
-    wrong = [one for one in answers if one]
-    if wrong:
-        hint = "Look there whether the application listens; from elsewhere a firewall may be between."
-        yield made.warn("reachable", f"{len(wrong)} of {len(answers)}: {named(wrong)}", hint)
-    else:
-        yield made.well("reachable", f"{len(answers)} by TCP from this host")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        socket.getaddrinfo(text, None, flags=socket.AI_NUMERICHOST)
-    except OSError:
-        return False
-    return True
-
-
-def _dial(target: tuple[str, str, int]) -> str:
-    name, address, port = target
-    try:
-        with socket.create_connection((address, port), _DIAL_SECONDS):
-            return ""
-    except OSError as error:
-        return f"{name} at {address}:{port} ({error.strerror or 'no answer'})"
+    said = list(hostside.of_endpoints(dialled))
+    yield made.judged("reachable", said, ["FL3740"], f"{len(dialled)} by TCP from this host")

@@ -1,0 +1,190 @@
+"""Findings about hosts and processes of a mesh that runs: judgements of facts that a shell has gathered.
+
+Facts come from the control plane (what agents report, what proxies refuse), from the host itself, and from dialling.
+`fairlead check` and `fairlead analyze` say the same of the same facts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from fairlead.analyze.codes import CODES
+from fairlead.analyze.finding import Finding, of_ref
+from fairlead.model.ref import Ref
+
+MOST_SKEW = 5.0
+"""Seconds by which two clocks may differ."""
+MOST_BEHIND = 30.0
+"""Seconds in which a proxy takes what it is sent."""
+_LEAST_LIFE = 1 / 3
+"""The share of a certificate's life below which it should have been renewed."""
+_TAKEN = re.compile(r"cannot bind '?(?P<address>\[?[0-9a-fA-F.:]+\]?):(?P<port>\d+)'?: (Address already in use)")
+
+
+class Clock(msgspec.Struct, frozen=True):
+    """How far the clock of a host, or of a workload's, is ahead of the control plane's (seconds), by `slack` exact."""
+
+    ref: Ref
+    skew: float
+    slack: float = 0
+
+
+class ProxyFacts(msgspec.Struct, frozen=True):
+    """A connected proxy as the control plane sees it. `refusals` are Envoy's reasons, `behind` seconds."""
+
+    ref: Ref
+    agent: str = ""
+    envoy: str = ""
+    behind: float = 0
+    refusals: tuple[str, ...] = ()
+
+
+class Leaf(msgspec.Struct, frozen=True):
+    """A workload's certificate: Unix seconds, and whether the mesh's authorities vouch for it (None: not known)."""
+
+    begins: float
+    ends: float
+    trusted: bool | None = None
+
+
+class ReplicaFacts(msgspec.Struct, frozen=True):
+    """A replica on the host that is looked at.
+
+    `captured`: its capture was looked at. `rules` is what is wrong with the rules of that, `names` why a name of the
+    mesh is not resolved inside.
+    """
+
+    ref: Ref
+    running: bool = True
+    captured: bool = False
+    certificate: Leaf | None = None
+    rules: str = ""
+    names: str = ""
+
+
+class EndpointFacts(msgspec.Struct, frozen=True):
+    """An endpoint that was dialled, and why nobody answered ("" if somebody did)."""
+
+    ref: Ref
+    address: str
+    port: int
+    problem: str = ""
+
+
+class ProcessFacts(msgspec.Struct, frozen=True):
+    """A Process: the node that runs it ("": none), and its replicas; `said` is what the node says of them."""
+
+    ref: Ref
+    node: str
+    ready: int
+    wanted: int
+    said: str = ""
+
+
+def _found(code: str, ref: Ref, message: str, field: str = "") -> Finding:
+    known = CODES[code]
+    return Finding(known.severity, code, message, known.remedy, field=field, **of_ref(ref))
+
+
+def _name(ref: Ref) -> str:
+    return f"{ref.name}.{ref.namespace}" if ref.namespace else ref.name
+
+
+def of_ports(taken: Iterable[tuple[Ref, str, int, str]]) -> Iterator[Finding]:
+    """Ports that are wanted and cannot be had: whose, address, number, and what the system says."""
+    for ref, address, port, said in taken:
+        yield _found("FL3730", ref, f"{address}:{port}: {said}")
+
+
+def of_clocks(clocks: Iterable[Clock]) -> Iterator[Finding]:
+    """Clocks that differ from the control plane's."""
+    for one in clocks:
+        if abs(one.skew) >= MOST_SKEW + one.slack:
+            where = "ahead of" if one.skew > 0 else "behind"
+            yield _found("FL3734", one.ref, f"the clock is {abs(one.skew):.0f} s {where} the control plane's")
+
+
+def of_proxies(proxies: Iterable[ProxyFacts], version: str) -> Iterator[Finding]:
+    """What proxies refuse, who is behind, and who is of another version than the control plane or the other Envoys."""
+    listed = list(proxies)
+    usual = Counter(one.envoy for one in listed if one.envoy).most_common(1)
+    for one in listed:
+        for said in one.refusals:
+            taken = _TAKEN.search(said)
+            if taken is not None:
+                at = f"{taken['address']}:{taken['port']}"
+                yield _found("FL3730", one.ref, f"{_name(one.ref)} cannot listen at {at}: something else does")
+            else:
+                yield _found("FL3731", one.ref, f"{_name(one.ref)} refuses what it is sent: {said}")
+        if one.behind > MOST_BEHIND:
+            yield _found("FL3732", one.ref, f"{_name(one.ref)} is {one.behind:.0f} s behind")
+        if one.agent and one.agent != version:
+            said = f"the agent of {_name(one.ref)} is {one.agent}, the control plane {version}"
+            yield _found("FL3733", one.ref, said)
+        elif one.envoy and one.envoy != usual[0][0]:
+            yield _found("FL3733", one.ref, f"{_name(one.ref)} has {one.envoy}, most have {usual[0][0]}")
+
+
+def of_trust(lagging: Iterable[tuple[Ref, str]]) -> Iterator[Finding]:
+    """Workloads that do not trust what the mesh trusts, and why that is known."""
+    for ref, said in lagging:
+        yield _found("FL3737", ref, f"{_name(ref)}: {said}")
+
+
+def of_endings(endings: Iterable[tuple[Ref, float]], now: float, most: float = 3600) -> Iterator[Finding]:
+    """Certificates, as agents report their ends, that should have been renewed: they end within `most` seconds."""
+    for ref, end in endings:
+        if end - now <= most:
+            yield _found("FL3736", ref, f"the certificate of {_name(ref)} ends in {max(end - now, 0):.0f} s")
+
+
+def of_replicas(replicas: Iterable[ReplicaFacts], now: float) -> Iterator[Finding]:
+    """What is wrong with replicas on a host; of one that does not run nothing else is said."""
+    for one in replicas:
+        name = _name(one.ref)
+        if not one.running:
+            yield _found("FL3741", one.ref, f"the agent of {name} does not run")
+            continue
+        yield from _of_leaf(one.ref, one.certificate, now)
+        if one.rules:
+            yield _found("FL3738", one.ref, f"the capture rules of {name}: {one.rules}")
+        if one.names:
+            yield _found("FL3739", one.ref, f"inside of {name}: {one.names}")
+
+
+def _of_leaf(ref: Ref, leaf: Leaf | None, now: float) -> Iterator[Finding]:
+    name = _name(ref)
+    if leaf is None:
+        yield _found("FL3735", ref, f"{name} has no certificate")
+    elif leaf.begins > now:
+        said = f"the certificate of {name} holds in {leaf.begins - now:.0f} s only: is this host's clock late?"
+        yield _found("FL3735", ref, said)
+    elif leaf.ends <= now:
+        yield _found("FL3735", ref, f"the certificate of {name} ended {now - leaf.ends:.0f} s ago")
+    elif leaf.trusted is False:
+        yield _found("FL3737", ref, f"the certificate of {name} was signed by no authority of the mesh")
+    elif leaf.ends - now < (leaf.ends - leaf.begins) * _LEAST_LIFE:
+        yield _found("FL3736", ref, f"less than a third of the life of the certificate of {name} is left")
+
+
+def of_endpoints(endpoints: Iterable[EndpointFacts]) -> Iterator[Finding]:
+    """Endpoints at which nobody answers."""
+    for one in endpoints:
+        if one.problem:
+            said = f"{_name(one.ref)} at {one.address}:{one.port} ({one.problem})"
+            yield _found("FL3740", one.ref, said, "spec.ports")
+
+
+def of_processes(processes: Iterable[ProcessFacts]) -> Iterator[Finding]:
+    """Processes that do not run as they should."""
+    for one in processes:
+        name = _name(one.ref)
+        if not one.node:
+            yield _found("FL3743", one.ref, f"no node runs {name}")
+        elif one.ready < one.wanted:
+            more = f": {one.said}" if one.said else ""
+            yield _found("FL3742", one.ref, f"{name} {one.ready}/{one.wanted}{more}", "spec.replicas")
