@@ -36,7 +36,7 @@ _OTHERS = (
     *("-o", "--output", "-l", "--selector", "--field", "--limit", "--since", "-m", "--message", "--dry-run", "--kind"),
     *("--fail-on", "--suppress", "--suppressions", "--analyzer", "--tail", "--replica", "-X", "--request", "-H"),
     *("--header", "--sni", "--user", "--jwt-claims", "--token", "--token-problem", "--access-log", "--trace"),
-    *("--file", "--proxy", "--from", "--to", "--gateway", "--client-certificate"),
+    *("--file", "--proxy", "--from", "--to", "--gateway", "--client-certificate", "--loopback"),
 )
 
 COMMANDS: dict[tuple[str, ...], Command] = {
