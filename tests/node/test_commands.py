@@ -157,3 +157,10 @@ def test_a_replica_starts_its_proxy_as_annotation_and_objects_say() -> None:
     assert (plain.concurrency, plain.proxy_env) == (1, {})
     assert agent_config(process(), "web-0", place, mesh, start=StartLayers(StartLayer(0))).concurrency == 0
     assert template(said) != template(process())
+    own = "{terminationDrainDuration: 5s, statusPort: 15055, readinessProbe: {tcpSocket: {port: 80}}}"
+    told = agent_config(process(**{ANNOTATION: own}), "web-0", place, mesh)
+    assert (told.drain_seconds, told.status_port, told.readiness) == (5, 15055, Probe(tcp_socket=TCPSocket(80)))
+    given = ProcessSpec().termination_grace_period_seconds
+    longer = agent_config(process(**{ANNOTATION: "terminationDrainDuration: 10h"}), "web-0", place, mesh)
+    assert (longer.drain_seconds, longer.status_port, plain.status_port) == (given, 15020, 15020)
+    assert [msgspec.json.decode(msgspec.json.encode(one), type=AgentConfig) for one in (plain, told)] == [plain, told]

@@ -301,9 +301,15 @@ def _forwarded(r: Reader, at: At, found: tuple[_Entry, ...]) -> list[TcpChain]:
         if not one.tcp:
             continue
         shared = bool(at.caller.bind) or at.address == ANYWHERE or not at.port
-        key = ChainsKey(at.caller, one.standing.host, _called(r, at, one.standing), one.standing.subnet, shared)
+        called = _called(r, at, one.standing)
+        several = None if called else host(r, one.standing.host)
+        if several is not None:
+            r.report(_unserved(several, at, "it has several ports, and bytes at a socket do not say which is meant"))
+        key = ChainsKey(at.caller, one.standing.host, called, one.standing.subnet, shared)
         for made in tcp_chains(r, key):
-            parts, kept = taken.free(made.matching, made)
+            # Who dials a socket dials no address: Istio leaves destination subnets out there.
+            wanted = made.matching if at.port else replace(made.matching, subnets=())
+            parts, kept = taken.free(wanted, made)
             out.extend(replace(made, matching=part) for part in parts)
             if kept is not None and not parts and not one.http:
                 served = host(r, one.standing.host)
@@ -363,7 +369,7 @@ def _unserved(found: Host, at: At, why: str) -> Diagnostic:
     return Diagnostic(
         "FL0311",
         Severity.WARNING,
-        f"port {at.port} of {found.key.hostname} is not reachable {where}: {why}",
+        f"{f'port {at.port} of ' if at.port else ''}{found.key.hostname} is not reachable {where}: {why}",
         found.origin,
         "Give one of the hosts another port, a virtual address of its own, or declare HTTP or TLS if that is spoken.",
     )

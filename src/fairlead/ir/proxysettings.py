@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig, RemoteService, StatsMatcher, TLSSettings
 from fairlead.model.diagnostic import Problem, Severity
 from fairlead.model.duration import is_duration, parse_duration
-from fairlead.model.launch import Collector, ProxySettings, StatsInclusion
+from fairlead.model.launch import STATUS_PORT, Collector, ProxySettings, StatsInclusion
 from fairlead.model.path import FieldPath
 from fairlead.model.regex import regex_fault
 from fairlead.model.syntax import is_ip, port_problems
@@ -66,7 +66,6 @@ REASONS = {
 """Why fields have no effect, or what to use."""
 _REMEDY = "Remove it, or expect nothing of it."
 _CERTIFICATES = re.compile(r"-----BEGIN CERTIFICATE-----\s+(.*?)-----END CERTIFICATE-----", re.DOTALL)
-_STATUS_PORT = 15020
 _ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):(?P<port>\d{1,5})\Z", re.ASCII)
 
 
@@ -81,7 +80,7 @@ def settings_of(config: ProxyConfig) -> ProxySettings:
         extra_stat_tags=config.extra_stat_tags or None,
         stats_compression=config.stats_compression,
         runtime=config.runtime_values or None,
-        status_port=None if config.status_port == _STATUS_PORT else config.status_port,
+        status_port=None if config.status_port == STATUS_PORT else config.status_port,
         connection_limit=limit.global_downstream_connection_limit if limit is not None else None,
         metrics_service=_collector(config.envoy_metrics_service),
         statsd=config.statsd_udp_address or None,
