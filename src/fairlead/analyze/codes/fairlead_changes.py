@@ -13,6 +13,7 @@ CHANGES = (
     Code("FL3806", "ClusterMissing", WARNING, "After the change a route leads to a cluster that is not there: 503."),
     Code("FL3807", "ListenerDrains", WARNING, "The change makes a listener anew: all its connections are drained."),
     Code("FL3808", "PushHeld", WARNING, "The change takes so much away that the control plane would hold its push."),
+    Code("FL3809", "CallersDenied", WARNING, "After the change callers are denied that are not now, or may be."),
     Code("FL3810", "NoChange", ERROR, "What was asked for is not the description of a change.", "Correct the request."),
     Code("FL3811", "Forgotten", ERROR, "What there was at a revision is not kept any more.", "Name a later one."),
     Code("FL3812", "ChangeInvalid", ERROR, "An object of the change cannot be read.", "Correct it."),
