@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from fairlead.analyze.certificates import covers
 from fairlead.analyze.finding import Finding
 from fairlead.analyze.report import examine
 from fairlead.model.diagnostic import Severity
@@ -90,6 +91,20 @@ def test_two_gateways_for_one_host_of_a_port() -> None:
     one = by_name["tls-b"]
     assert one.severity is Severity.ERROR and one.witness is not None
     assert one.witness.request == "internet: GET https://secure.example:8443/b"
+
+
+@pytest.mark.parametrize(
+    ("host", "covered"),
+    [
+        ("shop.example", True),
+        ("SHOP.example", True),
+        ("a.wide.example", True),
+        ("a.b.wide.example", False),
+        ("x", False),
+    ],
+)
+def test_the_hosts_of_a_certificate(host: str, covered: bool) -> None:
+    assert covers(["shop.example", "*.wide.example"], host) == covered
 
 
 def test_a_certificate_that_clients_refuse() -> None:

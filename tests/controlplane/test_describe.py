@@ -108,7 +108,7 @@ def test_what_applies_and_why(tmp_path: Path) -> None:
                 assert data["history"][0]["message"] == "all of it" and not data["findings"]
             assert "10.9.9.8" in await ask("describe", "svc/cart", "-n", "shop")
             assert "STRICT" in await ask("describe", "workloadentry/cart-2", "-n", "shop")
-            assert "no proxy none is connected" in await ask("describe", "workload/none", code=1)
+            assert "no proxy 'none.default' is connected" in await ask("describe", "workload/none", code=1)
             assert "there is no VirtualService shop/none" in await ask("describe", "vs/none", "-n", "shop", code=1)
 
     uvloop.run(run())

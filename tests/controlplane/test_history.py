@@ -142,6 +142,9 @@ def test_one_line_of_time(tmp_path: Path) -> None:
             assert endpoint["text"].startswith("added to cart.shop.svc.cluster.local: 10.1.0.1 (")
             assert "fairlead apply -f -" in endpoint["text"] and endpoint["proxy"] == "cart-1.shop"
             assert not [one for one in about if one["proxy"] == "web-2.shop"]
+            for words in (("describe", "svc/carts"), ("blame", "svc/carts"), ("get", "svc", "carts")):
+                assert "did you mean 'cart'?" in await ask(*words, "-n", "shop", code=1)
+            assert "there is one in namespace shop: name it with -n" in await ask("describe", "svc/cart", code=1)
             table = await ask("changed", "--kind", "health", "--kind", "commit")
             assert "not healthy: it fails" in table and "joined" not in table
             assert "FL3903" in await ask("changed", "--kind", "nonsense", code=1)

@@ -72,6 +72,25 @@ def credential_problem(secret: dict[str, Any], now: int | None) -> str:
     return ""
 
 
+def names_of(secret: dict[str, Any]) -> list[str]:
+    """The host names that a Secret's certificate is for; none where it cannot be read or names no host."""
+    certificate = held(secret, "tls.crt", "cert")
+    leaf = certificate_of(certificate) if certificate else None
+    if leaf is None:
+        return []
+    try:
+        found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):
+        return []
+    return [one.lower() for one in found.value.get_values_for_type(x509.DNSName)]
+
+
+def covers(names: list[str], host: str) -> bool:
+    """Whether a client that asks for a host takes a certificate of these names (RFC 6125: `*` is one label)."""
+    host = host.lower()
+    return host in names or f"*.{host.partition('.')[2]}" in names
+
+
 def fits(secret: dict[str, Any]) -> bool:
     """Whether a Secret's key is that of its certificate; True where one of them cannot be read."""
     certificate, key = held(secret, "tls.crt", "cert"), held(secret, "tls.key", "key")

@@ -49,7 +49,7 @@ def affects(
     fairlead affects virtualservice/reviews.shop
     fairlead affects 'vs/reviews.shop.spec.http[0].timeout'
     fairlead affects serviceentry/api.example.com -n shop --field spec.ports
-    fairlead affects dr/reviews.shop -f samples/shop -f samples/shop/policies/subsets.yaml
+    fairlead affects dr/reviews.shop -f samples/shop -f subsets.yaml
 
     Exit status: 0 told, 1 there is no such thing or no mesh, 2 wrong usage.
     """

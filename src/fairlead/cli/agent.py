@@ -28,6 +28,11 @@ def agent(path: Path, log_level: str) -> None:
 
     Exits with the application's status (128 + N if signal N ended it); 1 if the agent itself cannot run, 2 if its
     configuration is wrong. SIGTERM drains; a second one cuts that short. Needs no control plane once it has run.
+
+    \b
+    fairlead agent --config agent.json
+
+    Exit status: 0, or that of the application; 1 failed, 2 wrong usage.
     """
     # gRPC reads these when it is loaded: our children are not forked for Python's sake, and its log is not for users.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

@@ -79,7 +79,7 @@ def analyze(
     fairlead analyze change.yaml --live              # the mesh with this applied
     fairlead analyze --at 41                         # the mesh as it stood
     kubectl get all,virtualservices -A -o yaml | fairlead analyze - -o json
-    fairlead analyze deploy/ --suppress "IST0118=Service *.legacy" --fail-on warning
+    fairlead analyze deploy/ --suppress "IST0118=Service *.legacy"
 
     \b
     -o text|table   for people          -o json|yaml   for programs
@@ -200,7 +200,7 @@ def _suppressions(options: tuple[str, ...], file: Path | None) -> list[Any]:
     if file is None and not path.is_file():
         return out
     try:
-        documents = parse_documents(path.read_bytes(), str(path))
+        documents = parse_documents(manifests.content(str(path)), str(path))
     except OSError as error:
         raise click.UsageError(f"{path}: {error.strerror}.") from None
     except YAMLError as error:

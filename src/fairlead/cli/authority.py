@@ -54,6 +54,9 @@ def ca() -> None:
 def status(state: Path | None, kubeconfig: Path | None, output: str | None) -> None:
     """Show what ends when, where a rotation stands and for whom it waits.
 
+    \b
+    fairlead ca status
+
     Exit status: 1 if something ends soon (less than a fifth of its life is left), else 0.
     """
     from fairlead.cli.connecting import connected
@@ -110,7 +113,13 @@ def rotate() -> None:
 def start(
     ca_cert: Path | None, ca_key: Path | None, ca_root: Path | None, ca_chain: Path | None, **options: Any
 ) -> None:
-    """Make the next root, or take an authority from files, and publish its root beside the present one."""
+    """Make the next root, or take an authority from files, and publish its root beside the present one.
+
+    \b
+    fairlead ca rotate start
+
+    Exit status: 0 done, 1 failed, 2 wrong usage.
+    """
     if (ca_cert is None) != (ca_key is None):
         raise click.UsageError("--ca-cert and --ca-key go together")
     body: dict[str, str] | None = None
@@ -123,14 +132,26 @@ def start(
 @rotate.command("next")
 @_step
 def next_(**options: Any) -> None:
-    """Take the next step, if no proxy lags."""
+    """Take the next step, if no proxy lags.
+
+    \b
+    fairlead ca rotate next
+
+    Exit status: 0 done, 1 refused because proxies lag or failed, 2 wrong usage.
+    """
     _take("next", None, **options)
 
 
 @rotate.command()
 @_step
 def undo(**options: Any) -> None:
-    """Go back one step."""
+    """Go back one step.
+
+    \b
+    fairlead ca rotate undo
+
+    Exit status: 0 done, 1 failed, 2 wrong usage.
+    """
     _take("undo", None, **options)
 
 
@@ -138,7 +159,13 @@ def undo(**options: Any) -> None:
 @click.option("--timeout", default="10m", show_default=True, help="How long to wait for the proxies at each step.")
 @_access
 def abort(timeout: str, state: Path | None, kubeconfig: Path | None, output: str | None) -> None:
-    """Go back until nothing is under way, waiting for the proxies at each step."""
+    """Go back until nothing is under way, waiting for the proxies at each step.
+
+    \b
+    fairlead ca rotate abort --timeout 10m
+
+    Exit status: 0 done, 1 failed or not in time, 2 wrong usage, 130 interrupted.
+    """
     _through("undo", timeout, state, kubeconfig, output)
 
 
@@ -149,6 +176,11 @@ def run(timeout: str, state: Path | None, kubeconfig: Path | None, output: str |
     """Rotate to the end, waiting for the proxies at each step; begins a rotation where none is under way.
 
     A proxy that lags for longer than the timeout stops it there: nothing is lost, run it again or undo.
+
+    \b
+    fairlead ca rotate run --timeout 1h
+
+    Exit status: 0 done, 1 failed or not in time, 2 wrong usage, 130 interrupted.
     """
     _through("next", timeout, state, kubeconfig, output)
 

@@ -38,9 +38,12 @@ def rules(file: Path | None, chosen: tuple[str, ...], form: str, namespace: str 
     leave out is then as Istio's injector has it: everything is captured but the ports of the proxy itself.
 
     \b
-    fairlead capture rules --set inbound-ports-include='*' --set outbound-ip-ranges-include='*' | nft -f -
+    fairlead capture rules --set inbound-ports-include='*' \\
+        --set outbound-ip-ranges-include='*' | nft -f -
     fairlead capture rules -f pod.yaml --format iptables
     fairlead capture rules -f pod.yaml --apply my-namespace
+
+    Exit status: 0 done, 1 failed, 2 wrong usage.
     """
     from fairlead.model.capturing import CaptureError, settings
     from fairlead.node.capture import iptables, nftables

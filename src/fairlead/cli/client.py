@@ -6,7 +6,6 @@ import base64
 import binascii
 import http.client
 import json
-import os
 import ssl
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from fairlead import __version__
-from fairlead.controlplane.state import default_directory
+from fairlead.controlplane.directory import kubeconfig_file
 from fairlead.model.caller import COMMAND_HEADER, MESSAGE_HEADER, encoded
 from fairlead.model.yaml import YAMLError, parse_documents
 
@@ -71,14 +70,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 def find_kubeconfig(kubeconfig: Path | None, state: Path | None) -> Path:
     """The file to use: --kubeconfig, --state, $KUBECONFIG, the default state directory. Raises ClientError."""
-    if kubeconfig is not None:
-        found = kubeconfig
-    elif state is not None:
-        found = state / "kubeconfig"
-    else:
-        listed = [Path(one) for one in os.environ.get("KUBECONFIG", "").split(os.pathsep) if one]
-        existing = [one for one in listed if one.is_file()]
-        found = (existing or listed or [default_directory() / "kubeconfig"])[0]
+    found = kubeconfig_file(kubeconfig, state)
     if not found.is_file():
         remedy = "Start the mesh with `fairlead up`, or point --kubeconfig or --state at a running one."
         raise ClientError(f"there is no kubeconfig at {found}. {remedy}")

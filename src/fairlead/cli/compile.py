@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import click
@@ -39,13 +38,14 @@ def compile_command(files: tuple[str, ...], recursive: bool, proxy: str, namespa
     """Compile files to the Envoy configuration of one proxy.
 
     Prints `{"listeners": [], "routes": [], "clusters": [], "endpoints": []}`. Findings go to standard error; an object
-    with an error is left out, and the exit status is 1.
+    with an error is left out.
 
-    \b
     The proxy file: type (sidecar or router), namespace, ips, labels, serviceAccount, network, locality.
 
     \b
     fairlead compile -f shop/ --proxy proxy.yaml | jq '.routes[].name'
+
+    Exit status: 0 compiled, 1 an object has an error or failed, 2 wrong usage.
     """
     from fairlead.compiler.model import MeshModel
     from fairlead.compiler.offline import load
@@ -76,7 +76,7 @@ def _proxy(path: str) -> ProxyFile:
     from fairlead.model.yaml import YAMLError, parse_documents
 
     try:
-        documents = parse_documents(Path(path).read_bytes(), path)
+        documents = parse_documents(manifests.content(path), path)
     except OSError as error:
         raise click.ClickException(f"{path}: {error.strerror}") from None
     except YAMLError as error:

@@ -11,10 +11,16 @@ from click.shell_completion import get_completion_class
 def completion(shell: str) -> None:
     """Print a completion script.
 
+    It completes commands, options and files, and what the running mesh has: kinds, objects, namespaces, proxies,
+    revisions, URLs to ask `why` about. Where no mesh runs it offers nothing, and never waits longer than a second.
+
     \b
-    bash:  fairlead completion bash > ~/.local/share/bash-completion/completions/fairlead
-    zsh:   fairlead completion zsh > "${fpath[1]}/_fairlead"
-    fish:  fairlead completion fish > ~/.config/fish/completions/fairlead.fish
+    fairlead completion bash \\
+        > ~/.local/share/bash-completion/completions/fairlead
+    fairlead completion zsh > "${fpath[1]}/_fairlead"
+    fairlead completion fish > ~/.config/fish/completions/fairlead.fish
+
+    Exit status: 0 done, 2 wrong usage.
     """
     from fairlead.cli.main import cli
 

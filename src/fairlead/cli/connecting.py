@@ -10,12 +10,15 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import click
 
 from fairlead.cli import WORDS, printing
 from fairlead.cli.client import Client, ClientError, Refused, find_kubeconfig, read_kubeconfig
+from fairlead.model.names import meant
 
+NOT_FOUND = 404
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -60,6 +63,23 @@ def _user() -> str:
         return str(os.getuid())
 
 
+def _meant(client: Client, error: Refused) -> str:
+    """Which object was probably meant by a name that there is not."""
+    details: dict[str, Any] = error.status.get("details") or {}
+    context = click.get_current_context(silent=True)
+    name, kind = str(details.get("name") or ""), str(details.get("kind") or "")
+    if not name or not kind or context is None:
+        return ""
+    group = f".{details['group']}" if details.get("group") else ""
+    namespace = context.params.get("namespace") or client.access.namespace
+    asked = {"of": "objects", "kind": f"{kind}{group}", "namespace": namespace}
+    try:
+        listed: list[tuple[str, str]] = client.request("GET", f"/fairlead/v1/names?{urlencode(asked)}").document
+    except (ClientError, Refused):
+        return ""
+    return meant(name, (one for one, _ in listed))
+
+
 @contextmanager
 def connected(kubeconfig: Path | None, state: Path | None, message: str = "") -> Generator[Client]:
     """A client; every failure inside becomes one line and exit status 1. `message` goes with what is written."""
@@ -71,7 +91,8 @@ def connected(kubeconfig: Path | None, state: Path | None, message: str = "") ->
     try:
         yield client
     except (ClientError, Refused) as error:
-        printing.complain(f"error: {error}")
+        near = _meant(client, error) if isinstance(error, Refused) and error.code == NOT_FOUND else ""
+        printing.complain(f"error: {error}{near}")
         raise SystemExit(1) from None
     finally:
         client.close()

@@ -46,6 +46,8 @@ def profile(state: Path | None, kubeconfig: Path | None, seconds: float, rate: i
     \b
     fairlead debug profile
     fairlead debug profile --seconds 30 -o profile.json
+
+    Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
     from fairlead.cli.connecting import connected
     from fairlead.cli.flamegraph import speedscope, svg
@@ -82,6 +84,11 @@ def memory(state: Path | None, kubeconfig: Path | None, output: str | None) -> N
 
     RUNS tells how often a rule has been evaluated since the start, BYTES about how much is held: that is an estimate
     from a few of each, and what several of them share is counted for each.
+
+    \b
+    fairlead debug memory -o json
+
+    Exit status: 0 done, 1 failed, 2 wrong usage.
     """
     from fairlead.cli.connecting import connected
 

@@ -60,7 +60,14 @@ def delete(
     kubeconfig: Path | None,
     state: Path | None,
 ) -> None:
-    """Delete objects: `delete KIND NAME...`, `delete KIND/NAME`, `delete KIND -l SELECTOR`, `delete -f FILE`."""
+    """Delete objects: `delete KIND NAME...`, `delete KIND/NAME`, `delete KIND -l SELECTOR`, `delete -f FILE`.
+
+    \b
+    fairlead delete virtualservice reviews -n shop
+    fairlead delete -f canary.yaml --diff -m "back to one version"
+
+    Exit status: 0 done, 1 failed or not found, 2 wrong usage.
+    """
     if bool(words) == bool(filenames):
         raise click.UsageError("name what to delete: KIND NAME..., or -f FILE")
     if dry_run == "client":

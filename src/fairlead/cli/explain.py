@@ -55,7 +55,7 @@ def explain(
     fairlead explain dr --recursive
     fairlead explain web-v1-0.shop clusters
     fairlead explain web-v1-0.shop 'clusters/*reviews*/connectTimeout'
-    fairlead explain web-v1-0.shop 'routes/9080/virtualHosts[reviews*]/routes[0]/route'
+    fairlead explain web-v1-0.shop 'routes/9080/virtualHosts[reviews*]'
     fairlead explain web-v1.shop routes/9080 -f samples/shop
 
     Exit status: 0 explained, 1 there is no such thing or no mesh, 2 wrong usage.

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
 from fairlead.cli import WORDS
 
 EPILOG = """\b
-Exit status: 0 success, 1 refused or failed, 2 wrong usage, 130 interrupted.
+Exit status: 0 success, 1 refused or failed, 2 wrong usage, 130 interrupted,
+141 where who reads the output has gone (`fairlead get vs | head`).
 `fairlead run` and `fairlead agent` exit with the status of their application.
 """
+
+
+_READER_GONE = 141
+"""128 + SIGPIPE: what a shell says of other tools whose reader has gone."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+
+class _ReaderGone(Exception):
+    """Nobody reads the output any more: no failure, and nothing to say."""
 
 
 class _Entry(NamedTuple):
@@ -70,7 +81,16 @@ class _Lazy(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[WORDS] = tuple(args)
+        if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+            ctx.color = False
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Click would make a failure of it.
+            raise _ReaderGone from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
@@ -116,6 +136,11 @@ def main() -> None:
     """Entry point of the console script."""
     try:
         cli.main(prog_name="fairlead", standalone_mode=False)
+        sys.stdout.flush()
+    except (_ReaderGone, BrokenPipeError):
+        # What is left in buffers must not be tried again when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(_READER_GONE)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.Abort:
@@ -125,11 +150,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader has gone (`fairlead get ... | head`): that is no failure of ours.
-        sys.stderr.close()
-        sys.exit(0)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
+            sys.exit(1)
         if os.environ.get("FAIRLEAD_DEBUG"):
             raise
         click.echo(f"Error: this is a defect in Fairlead: {type(error).__name__}: {error}", err=True)

@@ -16,7 +16,7 @@ from fairlead.model.diagnostic import Position, Severity
 from fairlead.model.manifest import Manifest
 from fairlead.model.path import FieldPath, path_of
 from fairlead.model.ref import Ref
-from fairlead.model.yaml import YAMLError, parse_documents
+from fairlead.model.yaml import MAX_BYTES, YAMLError, parse_documents
 
 STDIN = "-"
 STDIN_NAME = "<stdin>"
@@ -71,14 +71,24 @@ def files(paths: Iterable[str], *, recursive: bool) -> tuple[list[str], list[Com
     return out, wrong
 
 
+def content(name: str) -> bytes:
+    """The bytes of a file or of standard input; of one that is too large, one more than are read of any.
+
+    Raises OSError. Whoever parses says that it is too large: it need not be in memory for that.
+    """
+    if name == STDIN:
+        return sys.stdin.buffer.read(MAX_BYTES + 1)
+    with Path(name).open("rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
 def read(paths: Iterable[str]) -> tuple[list[Manifest], list[Complaint]]:
     """The documents of files, and what cannot be read."""
     out: list[Manifest] = []
     wrong: list[Complaint] = []
     for name in paths:
         try:
-            text = sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
-            out.extend(parse_documents(text, STDIN_NAME if name == STDIN else name))
+            out.extend(parse_documents(content(name), STDIN_NAME if name == STDIN else name))
         except YAMLError as error:
             wrong.append(Complaint(error.message, error.position))
         except OSError as error:

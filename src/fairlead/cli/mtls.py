@@ -29,6 +29,8 @@ def mtls(workload: str, forget: bool, state: Path | None, kubeconfig: Path | Non
     \b
     fairlead mtls
     fairlead mtls ratings-v1-0.shop
+
+    Exit status: 0 done, 1 failed, 2 wrong usage.
     """
     from fairlead.cli.connecting import connected
 

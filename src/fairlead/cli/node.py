@@ -59,6 +59,10 @@ def node(
     """Run the Processes of this host until SIGTERM or Ctrl-C.
 
     What runs goes on when the node ends: the next one takes it over. `fairlead up` is what ends everything.
+
+    \b
+    fairlead node --state /var/lib/fairlead
+
     Exit status: 0 after SIGTERM or Ctrl-C, 1 if the node cannot run.
     """
     import asyncio
@@ -126,7 +130,12 @@ def run(
 ) -> None:
     """Put one COMMAND into the mesh for as long as it runs.
 
-    It is given PORT and HOST to listen on. Its exit status is passed on (128 + N if signal N ended it).
+    It is given PORT and HOST to listen on.
+
+    \b
+    fairlead run --name web -n shop -p http:8080 -- ./server
+
+    Exit status: that of COMMAND (128 + N if signal N ended it), 1 failed before, 2 wrong usage.
     """
     import asyncio
 
@@ -223,6 +232,10 @@ def logs(
 ) -> None:
     """Show what the replicas of Process NAME (or the one replica NAME-N) have written, as kept on this host.
 
+    \b
+    fairlead logs reviews-v1 -n shop --tail 20
+    fairlead logs reviews-v1-0 -n shop --proxy -f
+
     Exit status 1 if this host keeps no logs of it.
     """
     from fairlead.node.files import APP_LOG, PROXY_LOG
@@ -245,10 +258,8 @@ def logs(
             for data in follow(found[0] / file):
                 out.write(data)
                 out.flush()
-    except KeyboardInterrupt:
-        return
     except BrokenPipeError:
-        sys.stdout = None
+        raise
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,13 @@ import click
 import yaml
 
 Json = dict[str, Any]
+
+
+_PIECES = re.compile(
+    r"\d{4}-\d\d-\d\dT[\d:]+Z\s*|\d+(?:\.\d+){3}\S?\s*|[^\s./,:;|=@-]*[./,:;|=@-]+\s*|[^\s./,:;|=@-]+\s*|\s+"
+)
+"""What a line is not broken inside of: words with what follows them, times and addresses."""
+_TORN = 20
 
 
 class _Dumper(yaml.SafeDumper):
@@ -70,19 +78,61 @@ def _fitted(header: Sequence[str], rows: Sequence[Sequence[str]], styles: Mappin
     from rich.text import Text
 
     console = Console(highlight=False)
-    natural = [max(len(name), *(len(row[at]) for row in rows), 1) for at, name in enumerate(header)]
+    columns = [[name, *(row[at] for row in rows)] for at, name in enumerate(header)]
+    natural = [max(1, *map(len, column)) for column in columns]
+    floors = [max(len(name), *(_least(text) for text in column)) for name, column in zip(header, columns, strict=True)]
     gap = 3 if sum(natural) + 3 * len(header) <= console.width else 1
-    widths = _narrowed(natural, [len(name) for name in header], console.width - gap * len(header))
+    room = console.width - gap * len(header)
+    if sum(floors) > room and len(header) > 1:
+        _recorded(console.width, header, rows)
+        return
+    widths = _narrowed(natural, floors, room)
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), show_header=title, header_style="bold")
     for name, width in zip(header, widths, strict=True):
         table.add_column(name, overflow="fold", width=width)
     for row in rows:
-        table.add_row(*(Text(one, style="cyan" if at == 0 else styles.get(one, "")) for at, one in enumerate(row)))
+        lines = ["\n".join(wrapped(one, width)) for one, width in zip(row, widths, strict=True)]
+        styled = (Text(line, style="cyan" if at == 0 else styles.get(row[at], "")) for at, line in enumerate(lines))
+        table.add_row(*styled)
     console.print(table)
 
 
+def _recorded(width: int, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Where the terminal is too narrow for the columns: each row by itself, a line for each of its cells."""
+    margin = max(map(len, header)) + 2
+    for number, row in enumerate(rows):
+        if number:
+            click.echo()
+        for at, (name, text) in enumerate(zip(header, row, strict=True)):
+            first, *more = wrapped(text, max(width - margin, 8)) or [""]
+            click.echo(f"{name:<{margin}}" + click.style(first, fg="cyan" if at == 0 else None))
+            for line in more:
+                click.echo(" " * margin + line)
+
+
+def _least(text: str) -> int:
+    """The width below which a cell would be torn apart: of its longest piece, within reason."""
+    return min(max((len(one.rstrip()) for one in _PIECES.findall(text)), default=1), _TORN)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most so many characters, broken behind blanks, slashes, dots and the like where that is possible."""
+    out: list[str] = []
+    line = ""
+    for piece in _PIECES.findall(text):
+        while len(line) + len(piece.rstrip()) > width:
+            if line.strip():
+                out.append(line.rstrip())
+                line = ""
+            else:
+                out.append(piece[:width])
+                piece = piece[width:]
+        line += piece
+    return [*out, line.rstrip()] if line.strip() or not out else out
+
+
 def _narrowed(natural: Sequence[int], floors: Sequence[int], room: int) -> list[int]:
-    """Widths of columns: the widest give way first, and none below its title."""
+    """Widths of columns: the widest give way first, and none below its floor."""
     widths = list(natural)
     while sum(widths) > room:
         at = max(range(len(widths)), key=lambda one: (widths[one] > floors[one], widths[one]))

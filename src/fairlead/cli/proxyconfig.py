@@ -32,6 +32,9 @@ def proxy_config() -> None:
     """
 
 
+_EXIT = "Exit status: 0 done, 1 failed or no such proxy, 2 wrong usage."
+
+
 def _where(function: F) -> F:
     state = click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="The state directory.")
     kubeconfig = click.option(
@@ -41,7 +44,7 @@ def _where(function: F) -> F:
 
 
 def _command(name: str, columns: tuple[str, ...], rows: Rows, doc: str) -> None:
-    @proxy_config.command(name, help=doc)
+    @proxy_config.command(name, help=f"{doc}\n\n\b\nfairlead proxy-config {name} web-v1-0.shop\n\n{_EXIT}")
     @click.argument("proxy")
     @_where
     @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print Envoy's own form.")
@@ -85,6 +88,7 @@ def _of_the_control_plane(
     from fairlead.cli.connecting import connected
     from fairlead.cli.protojson import decode, to_json
     from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+    from fairlead.model.names import meant
 
     with connected(kubeconfig, state) as client:
         listed: list[dict[str, Any]] = client.request("GET", "/fairlead/v1/proxies").document["proxies"]
@@ -92,7 +96,8 @@ def _of_the_control_plane(
         wanted = [name for name in names if proxy in (name, name.partition(".")[0])]
         if len(wanted) != 1:
             said = f"names several proxies: {', '.join(wanted)}" if wanted else "is neither on this host nor connected"
-            raise click.ClickException(f"{proxy!r} {said}; `fairlead proxy-status` lists those that are")
+            hint = "" if wanted else meant(proxy, names)
+            raise click.ClickException(f"{proxy!r} {said}{hint or '; `fairlead proxy-status` lists those that are'}")
         rows = client.request("GET", f"/fairlead/v1/proxies/{wanted[0]}{below}").document
     types = {"listeners": LISTENER, "routes": ROUTE, "clusters": CLUSTER, "endpoints": ENDPOINT}
     return {
@@ -240,5 +245,11 @@ _command("bootstrap", ("NODE", "NAMESPACE", "SERVICE ACCOUNT", "ADDRESSES"), _bo
 @_where
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), default="json", show_default=True)
 def everything(proxy: str, state: Path | None, kubeconfig: Path | None, output: str) -> None:
-    """Everything, as Envoy has it."""
+    """Everything, as Envoy has it.
+
+    \b
+    fairlead proxy-config all web-v1-0.shop -o yaml
+
+    Exit status: 0 done, 1 failed or no such proxy, 2 wrong usage.
+    """
     show(_found(proxy, state, kubeconfig), output)

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import click
 
 from fairlead.cli.printing import complain, print_table, show
+from fairlead.model.names import meant
 from fairlead.model.nodeid import called
 
 if TYPE_CHECKING:
@@ -71,7 +72,10 @@ def proxy_status(
         whole = bool(proxy or output)
         found, counts = _listed(client, {**asked, "brief": "" if whole else "true"}, 0 if whole else limit)
         if proxy is not None and not found:
-            raise click.ClickException(f"no proxy {proxy!r} is connected; `fairlead proxy-status` lists those that are")
+            listed = client.request("GET", "/fairlead/v1/names?of=proxies").document
+            near = meant(proxy, (name for name, _ in listed))
+            hint = near or "; `fairlead proxy-status` lists those that are"
+            raise click.ClickException(f"no proxy {proxy!r} is connected{hint}")
         marked: dict[str, list[dict[str, Any]]] = {"held": found, "refused": found}
         if not whole:
             marked = {

@@ -123,8 +123,13 @@ def apply(
     """Make the objects of files be so: create what is new, change what differs.
 
     Every file is checked before anything is sent; errors name file, line and column. With --diff you see what it does
-    to every proxy (`fairlead diff`) and are asked; with --require-safe what is marked as dangerous there is refused,
-    with exit status 1.
+    to every proxy (`fairlead diff`) and are asked; with --require-safe what is marked as dangerous there is refused.
+
+    \b
+    fairlead apply -f shop/
+    fairlead apply -f canary.yaml --diff -m "a first share"
+
+    Exit status: 0 applied, 1 refused or failed, 2 wrong usage.
     """
     if not filenames:
         raise click.UsageError("name the files to apply with -f FILE, -f DIR or -f -")
@@ -270,7 +275,15 @@ def get(
     kubeconfig: Path | None,
     state: Path | None,
 ) -> None:
-    """Show objects: `get KIND`, `get KIND NAME`, `get KIND/NAME`, `get KIND,KIND`."""
+    """Show objects: `get KIND`, `get KIND NAME`, `get KIND/NAME`, `get KIND,KIND`.
+
+    \b
+    fairlead get virtualservices -A
+    fairlead get vs/reviews -n shop -o yaml
+    fairlead get vs reviews -n shop --at 41
+
+    Exit status: 0 done, 1 failed or not found, 2 wrong usage, 130 interrupted (--watch).
+    """
     wanted = wanted_of(words)
     if watch and (len(wanted) > 1 or len(wanted[0][1]) > 1):
         raise click.UsageError("--watch follows one kind or one object")
@@ -404,7 +417,13 @@ def _follow(
 @click.command("api-resources")
 @click.option("-o", "--output", type=click.Choice(["wide", "json", "yaml", "name"]), help="Another form.")
 def api_resources(output: str | None) -> None:
-    """List the kinds that this Fairlead knows."""
+    """List the kinds that this Fairlead knows.
+
+    \b
+    fairlead api-resources
+
+    Exit status: 0.
+    """
     kinds = registry().kinds
     if output == "name":
         for kind in kinds:

@@ -35,6 +35,11 @@ def traffic(workload: str, namespace: str, state: Path | None, kubeconfig: Path 
     """Show which services WORKLOAD (NAME or NAME.NAMESPACE), or each one, has called.
 
     Agents count, so calls that pass by the mesh are not here. What was not called for 30 days is forgotten.
+
+    \b
+    fairlead scope traffic web-v1-0.shop
+
+    Exit status: 0 done, 1 failed, 2 wrong usage.
     """
     found = _calls(workload, namespace, state, kubeconfig)
     if output:
@@ -81,6 +86,8 @@ def learn(
     fairlead scope learn web -n shop
     fairlead scope learn -n shop > scopes.yaml
     fairlead scope learn -n shop --apply -o yaml > scopes.yaml
+
+    Exit status: 0 done, 1 failed, 2 wrong usage.
     """
     if workload and namespace_wide:
         raise click.UsageError("--namespace-wide is about whole namespaces: leave out WORKLOAD")

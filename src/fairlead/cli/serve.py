@@ -92,6 +92,11 @@ def serve(verbose: bool, state: Path | None, **options: Any) -> None:
     """Run the control plane until SIGTERM or Ctrl-C. Proxies go on with what they have while it is down.
 
     Its address, CA and an administrator's token are in STATE/kubeconfig: `kubectl --kubeconfig` works with it.
+
+    \b
+    fairlead serve --host 0.0.0.0 --name mesh.example.com
+
+    Exit status: 0 stopped, 1 failed, 2 wrong usage.
     """
     _run(verbose, state, options, _serve_only)
 
@@ -108,6 +113,8 @@ def up(verbose: bool, state: Path | None, loopback: str, gateway: bool, files: t
 
     \b
     fairlead up shop/
+
+    Exit status: 0 stopped, 1 failed, 2 wrong usage.
     """
 
     async def everything(plane: ControlPlane) -> None:

@@ -29,7 +29,9 @@ def create(
     It joins workloads of one namespace and service account until it ends. Afterwards they renew by their certificate.
 
     \b
-    fairlead token create -n shop --service-account ratings --ttl 10m > ratings.token
+    fairlead token create -n shop --service-account ratings > ratings.token
+
+    Exit status: 0 done, 1 failed, 2 wrong usage.
     """
     from fairlead.cli.connecting import connected
     from fairlead.model.duration import parse_duration
@@ -65,7 +67,13 @@ _KUBECONFIG = click.option(
 @_KUBECONFIG
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print data instead of a table.")
 def list_(state: Path | None, kubeconfig: Path | None, output: str | None) -> None:
-    """List the tokens that have not ended, without their secret. USED counts the certificates that each has fetched."""
+    """List the tokens that have not ended, without their secret. USED counts the certificates that each has fetched.
+
+    \b
+    fairlead token list -o json
+
+    Exit status: 0 done, 1 failed, 2 wrong usage.
+    """
     from fairlead.cli.connecting import connected
     from fairlead.cli.printing import print_table
 
@@ -104,6 +112,11 @@ def revoke(
     """Refuse tokens from now on: by ID, or all of a service account.
 
     Certificates that they have fetched go on and renew themselves.
+
+    \b
+    fairlead token revoke -n shop --service-account web
+
+    Exit status: 0 done, 1 failed, 2 wrong usage.
     """
     from fairlead.cli.connecting import connected
     from fairlead.cli.printing import complain

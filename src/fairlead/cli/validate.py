@@ -47,6 +47,8 @@ def validate_command(files: tuple[str, ...], recursive: bool, namespace: str, ou
     \b
     fairlead validate -f shop/ -R --fail-on warning
     kubectl get virtualservices -A -o yaml | fairlead validate -f - -o json
+
+    Exit status: 0 nothing is wrong, 1 there are findings (see --fail-on), 2 wrong usage.
     """
     count, found = findings(files, recursive=recursive, namespace=namespace)
     if output == "text":

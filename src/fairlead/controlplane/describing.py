@@ -58,7 +58,7 @@ class Descriptions:
         name = request.path_params["name"]
         connection = self._proxies.connection(name)
         if connection is None:
-            return refused(404, f"no proxy {name!r} is connected; `fairlead proxy-status` lists those that are")
+            return refused(404, self._proxies.missing(name))
         try:
             before = await asyncio.to_thread(self._store.then, request.path_params["revision"])
             with self._feed.supposing(before):
@@ -85,9 +85,9 @@ class Descriptions:
         except ValueError as error:
             return refused(400, str(error))
         if found is None:
-            when = f" at revision {at}" if at else ""
-            what = f"no proxy {ref.name} is connected" if ref.kind == PROXY else f"there is no {ref}{when}"
-            return refused(404, what)
+            if ref.kind == PROXY:
+                return refused(404, self._proxies.missing(f"{ref.name}.{ref.namespace}"))
+            return refused(404, past.missing(self._store, ref, at))
         return Response(msgspec.json.encode(found), media_type="application/json")
 
     def _found(self, ref: Ref, at: int | None) -> Json | None:

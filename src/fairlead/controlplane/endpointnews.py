@@ -105,8 +105,8 @@ def _why(move: Move, commits: Mapping[Ref, Change]) -> str:
         return ""
     if move.sort in ("healthy", "unhealthy") and change.new is not None:
         said = condition_of(change.new, "Healthy") or {}
-        if said.get("message"):
-            return str(said["message"])[:500]
+        if said.get("message") or said.get("reason"):
+            return str(said.get("message") or said["reason"])[:500]
     by = change.message or change.command or f"{change.author}, {change.via}".strip(", ")
     own = move.workload is None or (move.workload.kind, move.workload.name) == (change.ref.kind, change.ref.name)
     return by if own else f"{change.ref} {change.operation.lower()}: {by}"

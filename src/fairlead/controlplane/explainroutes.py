@@ -55,9 +55,7 @@ class Explanations:
         name, query = request.path_params["name"], request.query_params
         known = next((one for one in self._proxies.known() if f"{one.name}.{one.namespace}" == name), None)
         if known is None:
-            return refused(
-                404, f"no proxy {name!r} is connected; `fairlead proxy-status` lists those that are [FL3813]"
-            )
+            return refused(404, f"{self._proxies.missing(name)} [FL3813]")
         path, wish = query.get("path", ""), Wish(query.get("every") == "true", query.get("exact") == "true")
 
         def work() -> Json:

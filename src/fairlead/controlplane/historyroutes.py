@@ -155,8 +155,7 @@ class History:
 
         made = await asyncio.to_thread(found)
         if made is None:
-            when = f" at revision {at}" if at else ""
-            return refused(404, f"there is no {ref}{when}")
+            return refused(404, past.missing(self._store, ref, at))
         return Response(msgspec.json.encode(made), media_type="application/json")
 
     async def _rollback(self, request: Request) -> Response:

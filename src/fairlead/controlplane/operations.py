@@ -57,7 +57,7 @@ def operations(
         name = request.path_params["name"]
         connection = proxies.connection(name)
         if connection is None:
-            return refused(404, f"no proxy {name!r} is connected; `fairlead proxy-status` lists those that are")
+            return refused(404, proxies.missing(name))
         return JSONResponse(shown_catalog(proxies.catalog(connection)))
 
     async def diagnostics(request: Request) -> Response:

@@ -18,6 +18,7 @@ from fairlead.model.difference import (
     meaning,
 )
 from fairlead.model.merge import without
+from fairlead.model.names import meant
 from fairlead.model.path import FieldPath
 from fairlead.model.ref import Ref
 from fairlead.store.change import Change, Json, Version, Wanted
@@ -27,6 +28,8 @@ from fairlead.store.store import Store, timestamp
 SYSTEM = "system:fairlead"
 _NODE = "by fairlead-node"
 _NAMED = 3
+_LOOKED_AT = 2000
+"""So many names are compared with one that there is not."""
 _WRITTEN = ("labels", "annotations")
 _SECRET = ("data", "stringData")
 
@@ -77,6 +80,16 @@ def _discreet(one: Difference) -> Difference:
 def named(ref: Ref) -> Json:
     """A reference, JSON-shaped."""
     return {"group": ref.group, "kind": ref.kind, "namespace": ref.namespace, "name": ref.name}
+
+
+def missing(store: Store, ref: Ref, at: int | None = None) -> str:
+    """That there is no such object (at a revision), and which one was probably meant."""
+    said = f"there is no {ref}{f' at revision {at}' if at else ''}"
+    found = store.names(ref.group, ref.kind, None, "", _LOOKED_AT)
+    elsewhere = [namespace for namespace, name in found if name == ref.name and namespace != ref.namespace]
+    if elsewhere and not at:
+        return f"{said}; there is one in namespace {elsewhere[0]}: name it with -n"
+    return said + meant(ref.name, (name for namespace, name in found if namespace == ref.namespace))
 
 
 def commits(store: Store, wanted: Wanted) -> list[Json]:

@@ -45,6 +45,7 @@ from fairlead.controlplane.historyroutes import History
 from fairlead.controlplane.issuers import IssuerKeys
 from fairlead.controlplane.jwks import REFRESH, KeyKeeper
 from fairlead.controlplane.learning import Learning
+from fairlead.controlplane.names import Names
 from fairlead.controlplane.operations import operations
 from fairlead.controlplane.places import Places
 from fairlead.controlplane.profiling import Profiler
@@ -335,6 +336,7 @@ class ControlPlane:
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
                 *Explanations(self.store, self.feed, self.delivery, self.proxies, aside, places).routes(),
                 *places.routes(),
+                *Names(self.store, self.model, self.proxies).routes(),
                 *check_routes(self.store, self.state.store, self.feed, self._findings, self.fleet.skews),
                 *effects.routes(),
                 *Descriptions(self.store, self.feed, self.proxies).routes(),

@@ -20,6 +20,7 @@ from fairlead.controlplane.proxylist import Asked, Counts, Known, chosen, counts
 from fairlead.controlplane.traffic import Caller
 from fairlead.envoy.resource import CLUSTER
 from fairlead.ir.view import View
+from fairlead.model.names import meant
 from fairlead.model.ref import Ref
 from fairlead.store.errors import StoreError
 from fairlead.store.store import Store
@@ -228,6 +229,11 @@ class Proxies:
             if name in (node.id, node.called):
                 return known.connection
         return None
+
+    def missing(self, name: str) -> str:
+        """That no such proxy is connected, and which one was probably meant."""
+        near = meant(name, (one.called for one in self._known.values()))
+        return f"no proxy {name!r} is connected{near or '; `fairlead proxy-status` lists those that are'}"
 
     def catalog(self, connection: Connection) -> dict[str, dict[str, bytes]]:
         """What the control plane has for a proxy: serialised resources by type and name."""

@@ -10,7 +10,9 @@ from pathlib import Path
 import msgspec
 
 from fairlead.ca.files import ensure_directory, write_atomic
+from fairlead.controlplane.directory import default_directory
 
+__all__ = ["Endpoints", "StateDirectory", "StateError", "default_directory"]
 _OURS = frozenset({"lock", "store.db", "kubeconfig", "endpoints.json", "ca", "node"})
 
 
@@ -24,14 +26,6 @@ class Endpoints(msgspec.Struct, frozen=True):
     api: str
     xds: str
     join: str
-
-
-def default_directory() -> Path:
-    """`/var/lib/fairlead` for root, else `$XDG_STATE_HOME/fairlead` or `~/.local/state/fairlead`."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/fairlead")
-    home = os.environ.get("XDG_STATE_HOME")
-    return Path(home) / "fairlead" if home else Path.home() / ".local" / "state" / "fairlead"
 
 
 class StateDirectory:

@@ -25,3 +25,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     by_fold = {item.lower(): item for item in known}
     found = get_close_matches(name.lower(), by_fold, n=1, cutoff=0.6)
     return by_fold[found[0]] if found else None
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'reviews'?`, or nothing where no known name is near."""
+    near = nearest(name, known)
+    return f"; did you mean {near!r}?" if near else ""

@@ -191,6 +191,22 @@ class Database:
         )
         return self.run(statement, arguments).fetchall()
 
+    def names(self, group: str, kind: str, namespace: str | None, prefix: str, most: int) -> list[tuple[str, str]]:
+        """(namespace, name) of current objects whose names begin so, in order, at most so many."""
+        return self.run(
+            "SELECT namespace, name FROM live WHERE grp = ? AND kind = ? AND (? IS NULL OR namespace = ?) "
+            "AND name >= ? AND name < ? ORDER BY namespace, name LIMIT ?",
+            (group, kind, namespace, namespace, prefix, f"{prefix}\U0010ffff", most),
+        ).fetchall()
+
+    def namespaces(self) -> list[str]:
+        """The namespaces that there are: those of objects, and Namespaces."""
+        statement = (
+            "SELECT namespace FROM live WHERE namespace != '' UNION "
+            "SELECT name FROM live WHERE grp = '' AND kind = 'Namespace' ORDER BY 1"
+        )
+        return [row[0] for row in self.run(statement)]
+
     def past(self, group: str, kind: str, namespace: str | None, at: int) -> list[Row]:
         """Like `lives`, as it was at a revision."""
         return self.run(_AT, (group, kind, at, namespace, namespace)).fetchall()

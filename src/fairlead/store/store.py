@@ -250,6 +250,16 @@ class Store:
             rows = self._database.commits(wanted)
         return _changes(rows)
 
+    def names(self, group: str, kind: str, namespace: str | None, prefix: str, most: int) -> list[tuple[str, str]]:
+        """(namespace, name) of current objects whose names begin so, in order, at most so many."""
+        with self._lock:
+            return self._database.names(group, kind, namespace, prefix, most)
+
+    def namespaces(self) -> list[str]:
+        """The namespaces that there are, in order."""
+        with self._lock:
+            return self._database.namespaces()
+
     def integrity(self) -> str:
         """`ok`, or what of the file is damaged; reads all of it."""
         with self._lock:

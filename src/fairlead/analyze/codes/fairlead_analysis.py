@@ -35,6 +35,15 @@ _OBJECTS = (
         "Put the two that belong together into it.",
     ),
     Code(
+        "FL3727",
+        "CertificateForOtherHosts",
+        ERROR,
+        "The certificate of a Gateway's server is not for a host that the server has: clients that ask for it refuse"
+        " the connection.",
+        "Put a certificate with the host among its names into the Secret.",
+        traffic=True,
+    ),
+    Code(
         "FL3708",
         "CredentialMissing",
         WARNING,

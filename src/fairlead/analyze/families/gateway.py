@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fairlead.analyze import queries, shape
 from fairlead.analyze.analyzer import Analyzer
-from fairlead.analyze.certificates import credential_problem
+from fairlead.analyze.certificates import covers, credential_problem, names_of
 from fairlead.analyze.document import (
     CLOCK,
     DOCUMENTS,
@@ -95,6 +95,14 @@ def secrets(r: Reader, one: Document) -> Iterator[Said]:
         if wrong:
             said = f"Secret {secret.ref.namespace}/{secret.ref.name}: {wrong}"
             yield Said("IST0161", said, path, probe=to_certificate(server, wrong))
+            continue
+        names = names_of(secret.data)
+        hosts = [host.rpartition("/")[2] for host in shape.words(server, "hosts")]
+        foreign = [host for host in hosts if names and host != "*" and not covers(names, host)]
+        if foreign:
+            wrong = f"it is for {', '.join(names[:3])}, and not for {foreign[0]}"
+            said = f"the certificate of Secret {secret.ref.namespace}/{secret.ref.name}: {wrong}"
+            yield Said("FL3727", said, path, probe=to_certificate({**server, "hosts": foreign}, wrong))
 
 
 def conflicts(r: Reader, one: Document) -> Iterator[Said]:
@@ -182,7 +190,7 @@ def _same(one: dict[str, object], other: dict[str, object]) -> bool:
 
 ANALYZERS = (
     Analyzer("gateway.IngressGatewayPortAnalyzer", ("IST0101", "IST0162"), (GATEWAY,), ports),
-    Analyzer("gateway.SecretAnalyzer", ("IST0101", "IST0161"), (GATEWAY,), secrets),
+    Analyzer("gateway.SecretAnalyzer", ("IST0101", "IST0161", "FL3727"), (GATEWAY,), secrets),
     Analyzer("gateway.ConflictingGatewayAnalyzer", ("IST0145",), (GATEWAY,), conflicts),
     Analyzer("gateway.CertificateAnalyzer", ("IST0138",), (GATEWAY,), duplicate_certificates),
 )

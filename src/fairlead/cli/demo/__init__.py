@@ -49,6 +49,10 @@ def demo(
     Works as root and as an ordinary user, beside other meshes, and leaves nothing behind. Without --once it explains
     each step, with the YAML and a command to try, and stays up until Ctrl-C.
 
+    \b
+    fairlead demo
+    fairlead demo -o json
+
     Exit status: 0 all steps hold, 1 one does not or the shop does not come up, 130 interrupted.
     """
     from fairlead.cli.demo import place
