@@ -141,7 +141,6 @@ def ask(options: argparse.Namespace, plane: Plane, fleets: Fleets, size: Size) -
         row("explain: endpoints", ping, options.runs, asked.explained("endpoints/*|HOST"))
         row("explain: a virtual host", ping, options.runs, asked.explained("routes/80/virtualHosts[HOST*]"))
         row("explain: all routes of the port", ping, 3, asked.explained("routes/80"))
-        row("explain: all routes of the port, exact", ping, 1, asked.explained("routes/80", exact=True))
         row("explain: the inbound listener", ping, options.runs, asked.explained("listeners/virtualInbound"))
         networking = "networking.istio.io"
         row("affects: a VirtualService", ping, options.runs, asked.affected(networking, "VirtualService", "v"))
@@ -177,6 +176,7 @@ def main() -> None:
     parser.add_argument("--namespaces", type=int, default=50)
     parser.add_argument("--proxies", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--timeout", type=float, default=300, help="for all proxies to be in sync, seconds")
     options = parser.parse_args()
     size = Size(options.services, options.endpoints, options.namespaces)
     state = Path(tempfile.mkdtemp(prefix="fairlead-live-"))
@@ -192,7 +192,7 @@ def main() -> None:
         fleets = Fleets(plane.target, state / "ca" / "root-cert.pem", issued, members, 2)
         begun = time.monotonic()
         fleets.connect(0)
-        if fleets.synced(begun, 300).missing:
+        if fleets.synced(begun, options.timeout).missing:
             raise SystemExit(f"not all proxies are in sync; log: {plane.log}")
         resident = plane.memory()["resident"] >> 20
         print(f"{objects} objects, {options.proxies} proxies, {resident} MB, load {os.getloadavg()[0]:.1f}")

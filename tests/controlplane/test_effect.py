@@ -148,8 +148,9 @@ def test_wrong_questions_are_answered(tmp_path: Path) -> None:
 
 def test_files_alone(tmp_path: Path) -> None:
     before = written(tmp_path, "mesh.yaml", *MESH)
+    change = written(tmp_path, "change.yaml", service("cart"), routes("cart"))
     done = subprocess.run(
-        [sys.executable, "-m", "fairlead.cli.main", "diff", "--from", before, "-f", before, "--delete"],
+        [sys.executable, "-m", "fairlead.cli.main", "diff", "--from", before, "-f", change, "-n", "shop", "--delete"],
         capture_output=True,
         text=True,
         timeout=60,

@@ -11,6 +11,8 @@ from click.testing import CliRunner
 
 from fairlead.cli.main import cli
 from fairlead.envoy.resource import LISTENER
+from fairlead.model.path import path_of
+from fairlead.model.ref import Ref
 from tests.controlplane.running_plane import BASICS, entry, obj, routes, service, world
 from tests.controlplane.test_effect import STRICT, command, written
 
@@ -20,6 +22,7 @@ RULE = obj(
     spec={"host": "cart", "trafficPolicy": {"connectionPool": {"tcp": {"connectTimeout": "3s"}}}},
 )
 MESH = (*BASICS, service("cart"), entry("cart-1", "cart", "10.0.0.1", "cart"), routes("cart", "/old"), RULE, STRICT)
+GROUP, FIELD = "networking.istio.io", "spec.trafficPolicy.connectionPool.tcp.connectTimeout"
 TIMEOUT = "clusters/*cart*/connectTimeout"
 
 
@@ -64,6 +67,64 @@ async def _asked(tmp_path: Path) -> None:
             ):
                 code, text = await command(made, *wrong)
                 assert code == 1 and said in text, text
+
+
+def _line(file: str, text: str) -> int:
+    return next(at for at, line in enumerate(Path(file).read_text().splitlines(), 1) if text in line)
+
+
+def _begin_with_a_comment(file: str) -> None:
+    Path(file).write_text("# a comment\n" + Path(file).read_text())
+
+
+async def _placed(tmp_path: Path) -> None:
+    async with world(tmp_path / "state") as made:
+        file = written(tmp_path, "mesh.yaml", *MESH)
+        code, text = await command(made, "apply", "-f", file)
+        assert code == 0, text
+        async with made.proxy("web-1"), made.proxy("cart-1", "cart", LABELS={"app": "cart"}) as server:
+            where = f"{file}:{_line(file, 'connectTimeout')}:"
+            _, text = await command(made, "explain", "web-1.shop", TIMEOUT)
+            assert f"{where}" in text and "DestinationRule shop/cart" in text, text
+            _, text = await command(made, "blame", "dr/cart", "-n", "shop", "-o", "json")
+            fields = {tuple(one["path"]): one.get("position", "") for one in json.loads(text)["fields"]}
+            assert fields["spec", "trafficPolicy", "connectionPool", "tcp", "connectTimeout"].startswith(where)
+            _, text = await command(made, "blame", "dr/cart", "-n", "shop")
+            assert f"applied from {file}:" in text
+            _, text = await command(made, "why", "--from", "web-1.shop", "--to", "http://cart:9080/old", "--verbose")
+            assert f"{file}:" in text, text
+            bad = routes("bad", "/", "nowhere")
+            other = written(tmp_path, "bad.yaml", bad)
+            assert (await command(made, "apply", "-f", other))[0] == 0
+            _, text = await command(made, "analyze")
+            assert f"{other}:" in text, text
+
+            # Lines that move are noted, without a revision, a push or a run of a rule.
+            revision, runs, pushed = (
+                made.plane.store.revision,
+                made.plane.model.engine.runs.total(),
+                len(server.responses),
+            )
+            _begin_with_a_comment(file)
+            code, text = await command(made, "apply", "-f", file)
+            assert code == 0 and "configured" not in text, text
+            where = f"{file}:{_line(file, 'connectTimeout')}:"
+            assert made.plane.places.of(Ref(GROUP, "DestinationRule", "shop", "cart"), path_of(FIELD)) is not None
+            assert str(made.plane.places.of(Ref(GROUP, "DestinationRule", "shop", "cart"), path_of(FIELD))).startswith(
+                where
+            )
+            after = made.plane.store.revision, made.plane.model.engine.runs.total(), len(server.responses)
+            assert after == (revision, runs, pushed)
+
+            # After an edit by other means lines may be others, and nothing is said.
+            await made.apply({**RULE, "spec": {**RULE["spec"], "host": "cart.shop.svc.cluster.local"}})
+            _, text = await command(made, "explain", "web-1.shop", TIMEOUT)
+            rules = [line for line in text.splitlines() if "DestinationRule shop/cart" in line]
+            assert rules and not any(file in one for one in rules), text
+
+
+def test_origins_of_a_running_mesh_have_lines(tmp_path: Path) -> None:
+    asyncio.run(_placed(tmp_path))
 
 
 def test_settings_and_objects_of_a_running_mesh(tmp_path: Path) -> None:

@@ -150,6 +150,15 @@ def test_a_host_that_goes_is_a_danger() -> None:
     assert "cart.shop:80 vanishes" in said(found)
 
 
+def test_a_host_that_comes_is_none() -> None:
+    found = said(
+        told(MESH, MESH + "---" + MESH.split("---", 1)[0].replace("cart", "web").replace("0.9", "0.8"), CLIENT)
+    )
+    assert "requests for web.shop:80 are routed: go to web.shop:80" in found, found
+    assert "web.shop:80: its endpoints are new (none yet)" in found
+    assert not [one for one in found if one.startswith("FL3802")]
+
+
 def test_mutual_tls_made_stricter_and_weaker() -> None:
     stricter = "port 80 takes mutual TLS of the mesh only: mode STRICT (was PERMISSIVE)"
     assert f"FL3815 {stricter}; whether anybody calls it in plaintext only a running mesh can say" in said(

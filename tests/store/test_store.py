@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,18 @@ from typing import Any
 import pytest
 
 from fairlead.model.ref import Ref
-from fairlead.store import AlreadyExists, Change, Conflict, Gone, NotFound, Retention, Store, StoreError, StoreUnusable
+from fairlead.store import (
+    AlreadyExists,
+    Change,
+    Conflict,
+    Gone,
+    NotFound,
+    Place,
+    Retention,
+    Store,
+    StoreError,
+    StoreUnusable,
+)
 
 A = Ref("example.dev", "Thing", "default", "a")
 B = Ref("example.dev", "Thing", "other", "b")
@@ -253,3 +266,50 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, store: Store) -> No
     with pytest.raises(StoreUnusable, match="cannot open"):
         Store(tmp_path / "noise.db" / "below" / "store.db")
     assert (tmp_path / "store.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_places_are_about_objects_and_no_part_of_them(store: Store) -> None:
+    made = store.create(A, thing())
+    heard: list[Sequence[Change]] = []
+    store.subscribe(heard.append)
+    place = Place(A, made["metadata"]["uid"], 1, "shop.yaml", ((("spec",), 4, 1), (("spec", "size"), 5, 3)))
+    store.keep_places([place, Place(B, "u", 1, "b.yaml")])
+    assert store.place(A) == place and store.place(B) == Place(B, "u", 1, "b.yaml")
+    assert store.revision == 1 and not heard and store.get(A) == made and len(store.history(A)) == 1
+    again = Place(A, "uid-1", 2, "other.yaml")
+    store.keep_places([again])
+    assert store.place(A) == again
+    store.delete(A)
+    assert store.place(A) is None
+
+
+OLDER = {
+    1: (
+        "DROP TABLE place",
+        "DROP INDEX history_meant",
+        *(f"ALTER TABLE history DROP COLUMN {one}" for one in ("via", "command", "meant")),
+    ),
+    2: ("DROP TABLE place",),
+}
+"""What makes a file as an older layout had it."""
+
+
+@pytest.mark.parametrize("layout", [1, 2])
+def test_a_file_of_an_older_layout_is_taken_over(tmp_path: Path, layout: int) -> None:
+    path = tmp_path / "store.db"
+    store = Store(path)
+    made = store.create(A, thing())
+    store.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as link:
+        for statement in (*OLDER[layout], f"PRAGMA user_version={layout}"):
+            link.execute(statement)
+    store = Store(path)
+    assert store.get(A) == made and [one.revision for one in store.history(A)] == [1]
+    assert store.place(A) is None
+    store.keep_places([Place(A, "u", 1, "a.yaml")])
+    store.close()
+    with closing(sqlite3.connect(path)) as link:
+        assert link.execute("PRAGMA user_version").fetchone() == (3,)
+    store = Store(path)
+    assert store.place(A) == Place(A, "u", 1, "a.yaml")
+    store.close()

@@ -49,6 +49,9 @@ def blame(
         click.echo(f"{click.style(gutter, fg='cyan')}  {line}")
         before = revision or before
     click.echo()
+    placed = next((one["position"] for one in found["fields"] if "position" in one), "")
+    if placed:
+        click.echo(f"applied from {placed.rpartition(':')[0]}")
     for number, one in sorted(edits.items()):
         click.echo(f"{number:>{widths[0]}}  {by(one)}{'  (' + one['message'] + ')' if one['message'] else ''}")
 

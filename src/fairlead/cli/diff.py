@@ -27,7 +27,10 @@ _COLOURS = {"group": "cyan", "danger": "red", "field": "bright_black"}
 @click.option("-R", "--recursive", is_flag=True, help="Look into directories below a directory.")
 @click.option("-n", "--namespace", default="", metavar="NS", help="Default: the kubeconfig's, or default.")
 @click.option("--delete", "deleting", is_flag=True, help="The change is that the objects of the files go.")
-@click.option("--from", "before", multiple=True, metavar="FILE|DIR", help="What there is before, with no mesh running.")
+@click.option(
+    "--from", "before", multiple=True, metavar="FILE|DIR|REV:PATH", help="All there is before; no mesh is needed."
+)
+@click.option("--to", "after", multiple=True, metavar="FILE|DIR|REV:PATH", help="With --from: all there is after.")
 @click.option("--against", type=click.IntRange(1), metavar="REV", help="What was done since a revision.")
 @click.option("--full", is_flag=True, help="Every setting that differs, with both values.")
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print data.")
@@ -38,6 +41,7 @@ def diff(
     namespace: str,
     deleting: bool,
     before: tuple[str, ...],
+    after: tuple[str, ...],
     against: int | None,
     full: bool,
     output: str | None,
@@ -48,25 +52,32 @@ def diff(
 
     The change is compiled for all connected proxies and compared with what they have, setting by setting. Proxies for
     which it does the same are one group. What is dangerous is marked with `!` and a code (`fairlead explain-code`).
-    With --from nothing needs to run: both sides are files, and the proxies are those of the workloads and gateways in
-    them.
+    With --from nothing needs to run: both sides are files, and the proxies are those of all workloads and gateways in
+    them. The other side is what --to has, or what is there after the change of -f. REV:PATH is a file or directory of a
+    git revision, as git reads it (`./PATH` begins here, others at the top).
 
     \b
     fairlead diff -f canary.yaml
     fairlead diff -f old.yaml --delete
     fairlead diff --from mesh/ -f canary.yaml -o json
+    fairlead diff --from HEAD:./mesh --to mesh
     fairlead diff --against 41             what was done since revision 41
 
     \b
     Exit status: 0 no effect on any proxy, 1 error, 2 wrong usage,
     3 there are effects, 4 there are dangerous ones.
     """
-    if bool(filenames) == (against is not None):
-        raise click.UsageError("name the change with -f FILE, or what to compare with by --against REV")
+    if bool(filenames) + bool(after) + (against is not None) != 1:
+        raise click.UsageError("name the change with -f FILE, or what to compare with by --against REV or --to FILE")
     if before and against is not None:
         raise click.UsageError("--against is of a running mesh, --from of files: use one of them")
+    if after and (deleting or not before):
+        raise click.UsageError(
+            "--to is all there is after: name all there is before with --from, and leave out --delete"
+        )
     if before:
-        found = _offline(before, filenames, namespace or "default", recursive=recursive, deleting=deleting, full=full)
+        home = namespace or "default"
+        found = _offline(before, after, filenames, home, recursive=recursive, deleting=deleting, full=full)
     else:
         with connected(kubeconfig, state) as client:
             if against is not None:
@@ -80,7 +91,11 @@ def diff(
         printing.show(found, output)
     else:
         print_report(found, full=full)
-    raise SystemExit(DANGEROUS if found["dangers"] else SOME if found["effects"] else NONE)
+    raise SystemExit(DANGEROUS if found["dangers"] else SOME if _differs(found) else NONE)
+
+
+def _differs(found: Json) -> bool:
+    return bool(found["effects"] or found.get("new") or found.get("gone"))
 
 
 def of_entries(client: Client, entries: Iterable[Entry], *, full: bool = False, force: bool = True) -> Json:
@@ -117,33 +132,22 @@ def _effect(client: Client, asked: Json) -> Json:
 
 
 def _offline(
-    before: Sequence[str], filenames: Sequence[str], namespace: str, *, recursive: bool, deleting: bool, full: bool
+    before: Sequence[str],
+    after: Sequence[str],
+    filenames: Sequence[str],
+    namespace: str,
+    *,
+    recursive: bool,
+    deleting: bool,
+    full: bool,
 ) -> Json:
-    from fairlead.compiler.model import MeshModel
-    from fairlead.compiler.offline import load
-    from fairlead.effect import effects, report
-    from fairlead.model.diagnostic import has_errors
-    from fairlead.simulate.standin import FileWorkloads, proxies
+    from fairlead.cli import difffiles
 
-    names, wrong = manifests.files(before, recursive=recursive)
-    documents, unread = manifests.read(names)
-    model = MeshModel()
-    found = load(model, documents, namespace)
-    for one in (*wrong, *unread, *found):
-        printing.complain(one, warning=one.severity != "Error")
-    if wrong or unread or has_errors(found):
-        raise SystemExit(FAILED)
-    entries = checked_entries(filenames, namespace, given=False, recursive=recursive)
-    objects = [model.kinds.read_manifest(one.manifest, namespace)[0] for one in entries]
-    workloads = FileWorkloads(model)
-    names_of: dict[Any, list[str]] = {}
-    for one in proxies(workloads):
-        names_of.setdefault(one.view, []).append(one.shown)
-        model.publisher.open(one.view)
-    changed = [] if deleting else [one for one in objects if one is not None]
-    with model.supposing(changed, [one.ref for one in entries] if deleting else []) as differing:
-        told = effects(differing, model.publisher.catalog)
-    return report(told, lambda view: names_of.get(view, ()), full=full)
+    old = difffiles.documents(before, recursive=recursive)
+    new = difffiles.documents(after or filenames, recursive=recursive)
+    if not after:
+        new = difffiles.changed(old, new, namespace, deleting=deleting)
+    return difffiles.compared(old, new, namespace, full=full)
 
 
 def print_report(found: Json, *, full: bool = False, err: bool = False) -> None:

@@ -19,7 +19,9 @@ from fairlead.model.ref import Ref
 from fairlead.model.yaml import MAX_BYTES, YAMLError, parse_documents
 
 STDIN = "-"
-_SUFFIXES = (".yaml", ".yml", ".json")
+STDIN_NAME = "<stdin>"
+"""What the standard input is called where a place in it is named."""
+SUFFIXES = (".yaml", ".yml", ".json")
 
 
 class Complaint(msgspec.Struct, frozen=True):
@@ -60,7 +62,7 @@ def files(paths: Iterable[str], *, recursive: bool) -> tuple[list[str], list[Com
             out.append(given)
         elif path.is_dir():
             inside = sorted(path.rglob("*") if recursive else path.iterdir())
-            found = [str(one) for one in inside if one.suffix in _SUFFIXES and one.is_file()]
+            found = [str(one) for one in inside if one.suffix in SUFFIXES and one.is_file()]
             if not found:
                 wrong.append(Complaint("no .yaml, .yml or .json file in this directory; -R looks below it", file=given))
             out.extend(found)
@@ -86,7 +88,7 @@ def read(paths: Iterable[str]) -> tuple[list[Manifest], list[Complaint]]:
     wrong: list[Complaint] = []
     for name in paths:
         try:
-            out.extend(parse_documents(content(name), "<stdin>" if name == STDIN else name))
+            out.extend(parse_documents(content(name), STDIN_NAME if name == STDIN else name))
         except YAMLError as error:
             wrong.append(Complaint(error.message, error.position))
         except OSError as error:

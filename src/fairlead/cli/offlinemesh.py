@@ -21,8 +21,8 @@ def load_mesh(base: Sequence[Manifest], more: Sequence[Manifest], namespace: str
     """A mesh of documents; `more` take the place of what they name again. Errors are told, and end the command."""
     model = MeshModel()
     base, more = workloads(base), workloads(more)
-    placed = {_reference(one, namespace): one for one in (*base, *more)}
-    found = load(model, [one for one in (*base, *more) if placed[_reference(one, namespace)] is one], namespace)
+    placed = {reference(one, namespace): one for one in (*base, *more)}
+    found = load(model, [one for one in (*base, *more) if placed[reference(one, namespace)] is one], namespace)
     errors = [one for one in found if one.severity is Severity.ERROR]
     for one in errors:
         printing.complain(one)
@@ -31,7 +31,8 @@ def load_mesh(base: Sequence[Manifest], more: Sequence[Manifest], namespace: str
     return Mesh(model, FileWorkloads(model), lambda origin: _position(placed, origin), complete=False)
 
 
-def _reference(manifest: Manifest, namespace: str) -> Ref:
+def reference(manifest: Manifest, namespace: str) -> Ref:
+    """The object that a document is of; `namespace` is of documents that name none."""
     data = manifest.data
     meta: Any = data.get("metadata")
     named = cast("dict[str, Any]", meta) if isinstance(meta, dict) else {}

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 import click
 
-from fairlead.cli import manifests, printing
+from fairlead.cli import manifests, placing, printing
 from fairlead.cli.client import Client, Refused
 from fairlead.cli.connecting import connected, connection, message_option
 from fairlead.cli.manifests import Complaint, Entry
@@ -172,6 +172,7 @@ def apply_entries(
 ) -> tuple[list[Json], bool]:
     """Send documents one after the other and say what came of each; what the server has, and whether one failed."""
     done: list[Json] = []
+    applied: list[tuple[Entry, Json]] = []
     failed = False
     for entry in entries:
         try:
@@ -180,9 +181,12 @@ def apply_entries(
             failed = _report(manifests.complaints(entry, refused)) or failed
             continue
         done.append(document)
+        applied.append((entry, document))
         if not quiet:
             said = "" if name_only else f" {verb}" + (" (server dry run)" if dry else "")
             click.echo(f"{called(entry.kind, entry.ref.name)}{said}")
+    if applied and not dry:
+        placing.tell(client, applied)
     return done, failed
 
 

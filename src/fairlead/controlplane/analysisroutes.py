@@ -9,7 +9,7 @@ afterwards, by the changes between two questions.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -21,15 +21,15 @@ from starlette.routing import BaseRoute, Route
 
 from fairlead.analyze.analysis import Analysis, Found, reference
 from fairlead.analyze.analyzer import analyzers
-from fairlead.analyze.finding import Finding, of_ref
+from fairlead.analyze.finding import Finding, of_ref, placed
 from fairlead.analyze.report import in_order, is_served, joined, of_diagnostic
 from fairlead.analyze.suppression import of_objects, suppress
 from fairlead.analyze.witness import Confirming
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.operations import administrators, refused
 from fairlead.controlplane.whyroutes import Differing, Walks
-from fairlead.model.diagnostic import Diagnostic, Severity
-from fairlead.model.path import FieldPath
+from fairlead.model.diagnostic import Diagnostic, Position, Severity
+from fairlead.model.path import FieldPath, path_of
 from fairlead.model.ref import Ref
 from fairlead.simulate.mesh import Mesh
 from fairlead.store.errors import Gone, StoreError
@@ -55,7 +55,15 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"mo
 class Analyses:
     """The findings of the running mesh, as it is, as it was, or as it would be. `now` is the time in seconds."""
 
-    def __init__(self, store: Store, feed: Feed, walks: Walks, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        feed: Feed,
+        walks: Walks,
+        now: Callable[[], float],
+        places: Callable[[Ref, FieldPath], Position | None] = lambda _ref, _path: None,
+    ) -> None:
+        self._places = places
         self._store = store
         self._feed = feed
         self._walks = walks
@@ -91,7 +99,7 @@ class Analyses:
             "objects": len(everything),
             "proxies": proxies,
             "suppressed": hidden,
-            "findings": [msgspec.to_builtins(one) for one in in_order(left)],
+            "findings": [msgspec.to_builtins(self._placed(one, supposed)) for one in in_order(left)],
         }
 
     def _confirmed(
@@ -113,6 +121,13 @@ class Analyses:
         for _ in confirming.ahead(said):
             yield
         return [finding for _, _, finding in joined(said, about_given, confirming)], proxies, supposed
+
+    def _placed(self, one: Finding, supposed: Mapping[Ref, Json | None]) -> Finding:
+        """A finding with its file and line, if it was applied from one; what is supposed stands elsewhere."""
+        ref = Ref(one.group, one.kind, one.namespace, one.name)
+        if one.line or ref in supposed:
+            return one
+        return placed(one, self._places(ref, path_of(one.field) if one.field else FieldPath()))
 
     def _supposed(self, analysis: Analysis, documents: dict[Ref, Json | None]) -> list[Found]:
         """The findings with these documents; afterwards the analysis is as before."""

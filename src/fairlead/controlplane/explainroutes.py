@@ -18,6 +18,7 @@ from fairlead.controlplane.aside import Answer, Aside, Unanswered
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.operations import administrators, refused
+from fairlead.controlplane.places import Places
 from fairlead.controlplane.proxies import Proxies
 from fairlead.effect.affected import affected
 from fairlead.envoy.settings import PathError
@@ -33,12 +34,15 @@ Json = dict[str, Any]
 class Explanations:
     """The routes and what they need."""
 
-    def __init__(self, store: Store, feed: Feed, delivery: Delivery, proxies: Proxies, aside: Aside) -> None:
+    def __init__(
+        self, store: Store, feed: Feed, delivery: Delivery, proxies: Proxies, aside: Aside, places: Places
+    ) -> None:
         self._store = store
         self._feed = feed
         self._delivery = delivery
         self._proxies = proxies
         self._aside = aside
+        self._places = places
 
     def routes(self) -> list[BaseRoute]:
         """All of them."""
@@ -92,4 +96,6 @@ class Explanations:
             found = await self._aside.ask(answer)
         except Unanswered as error:
             return refused(503, str(error))
-        return refused(found.status, found.refusal) if found.refusal else JSONResponse(found.document)
+        if found.refusal:
+            return refused(found.status, found.refusal)
+        return JSONResponse(self._places.put_in(found.document, int(at) if at else None))

@@ -10,6 +10,7 @@ at`); `/fairlead/v1/timeline` has everything that happened (`told.Asked`); POST 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -25,6 +26,8 @@ from fairlead.controlplane.aside import Unanswered
 from fairlead.controlplane.effectroutes import Effects
 from fairlead.controlplane.operations import administrators, refused
 from fairlead.model.caller import COMMAND_HEADER, MESSAGE_HEADER, decoded
+from fairlead.model.diagnostic import Position
+from fairlead.model.path import FieldPath
 from fairlead.model.ref import Ref
 from fairlead.store.change import Json, Wanted
 from fairlead.store.errors import Gone
@@ -33,6 +36,8 @@ from fairlead.store.timeline import Asked as TimelineAsked
 from fairlead.store.timeline import Timeline
 
 DEFAULT_LIMIT = 50
+PlaceOf = Callable[[Ref, FieldPath, int | None], Position | None]
+"""Where a field of an object stands in a file, as it is or as it was at a revision."""
 
 
 class Restoring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,10 +81,17 @@ def ref_of(query: Any) -> Ref:
     return Ref(query.get("group", ""), query["kind"], query.get("namespace", ""), query["name"])
 
 
+def _nowhere(_ref: Ref, _path: FieldPath, _at: int | None) -> Position | None:
+    return None
+
+
 class History:
     """The routes and what they need."""
 
-    def __init__(self, store: Store, effects: Effects, admission: Admission, timeline: Timeline) -> None:
+    def __init__(
+        self, store: Store, effects: Effects, admission: Admission, timeline: Timeline, places: PlaceOf = _nowhere
+    ) -> None:
+        self._places = places
         self._timeline = timeline
         self._store = store
         self._effects = effects
@@ -134,7 +146,12 @@ class History:
             return refused(400, str(error))
 
         def found() -> Json | None:
-            return past.blame(self._store.versions(ref), at)
+            made = past.blame(self._store.versions(ref), at)
+            for one in made["fields"] if made is not None else ():
+                position = self._places(ref, FieldPath(tuple(one["path"])), at)
+                if position is not None:
+                    one["position"] = str(position)
+            return made
 
         made = await asyncio.to_thread(found)
         if made is None:

@@ -47,6 +47,7 @@ from fairlead.controlplane.jwks import REFRESH, KeyKeeper
 from fairlead.controlplane.learning import Learning
 from fairlead.controlplane.names import Names
 from fairlead.controlplane.operations import operations
+from fairlead.controlplane.places import Places
 from fairlead.controlplane.profiling import Profiler
 from fairlead.controlplane.proxies import Proxies
 from fairlead.controlplane.startroutes import start_routes
@@ -164,6 +165,7 @@ class ControlPlane:
         self.store = Store(state.store, retention=settings.history)
         self.model = MeshModel(registry())
         self.feed = Feed(self.store, self.model)
+        self.places = Places(self.store)
         self.rotation = Rotation(state.ca, settings.trust_domain, _now, settings.supplied)
         if self.rotation.ignored:
             _log.warning("%s is not taken over: a rotation has replaced it", self.rotation.ignored)
@@ -310,7 +312,8 @@ class ControlPlane:
 
     def _api(self, certificates: _ServerCertificates) -> ApiServer:
         allocation = Allocation(self.store, self.model.kinds, self.settings.service_range)
-        walks = Walks(self.store, self.feed, self.delivery, self.proxies, allocation.allocate)
+        places = self.places
+        walks = Walks(self.store, self.feed, self.delivery, self.proxies, allocation.allocate, position=places.position)
         strictness = Strictness(self.model, self.proxies, self.plaintext)
         admission = Admission(self.store, self.model.kinds, allocate=allocation.allocate, advise=strictness.advise)
         key_file, cert_file = self._write_certificate(certificates)
@@ -329,14 +332,15 @@ class ControlPlane:
                 *authority_routes(self),
                 *start_routes(self.model),
                 *why_routes(walks),
-                *analysis_routes(Analyses(self.store, self.feed, walks, time.time)),
+                *analysis_routes(Analyses(self.store, self.feed, walks, time.time, places.of)),
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
-                *Explanations(self.store, self.feed, self.delivery, self.proxies, aside).routes(),
+                *Explanations(self.store, self.feed, self.delivery, self.proxies, aside, places).routes(),
+                *places.routes(),
                 *Names(self.store, self.model, self.proxies).routes(),
                 *check_routes(self.store, self.state.store, self.feed, self._findings, self.fleet.skews),
                 *effects.routes(),
                 *Descriptions(self.store, self.feed, self.proxies).routes(),
-                *History(self.store, effects, admission, self.chronicle.timeline).routes(),
+                *History(self.store, effects, admission, self.chronicle.timeline, places.of).routes(),
             ],
         )
 

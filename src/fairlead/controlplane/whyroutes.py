@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -25,10 +25,12 @@ from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.liveworkloads import LiveWorkloads
 from fairlead.controlplane.operations import administrators, refused
 from fairlead.controlplane.proxies import Proxies
+from fairlead.model.diagnostic import Origin, Position
 from fairlead.model.ref import Ref
 from fairlead.simulate.answering import answering, caller_of
 from fairlead.simulate.arrival import NobodyError
 from fairlead.simulate.mesh import Mesh
+from fairlead.simulate.origins import Positions
 from fairlead.simulate.request import Request
 from fairlead.simulate.world import World
 from fairlead.store.errors import StoreError
@@ -66,6 +68,7 @@ class Walks:
         proxies: Proxies,
         allocate: Allocate,
         clock: Callable[[], float] = time.perf_counter,
+        position: Positions = lambda _: None,
     ) -> None:
         self._store = store
         self._feed = feed
@@ -73,6 +76,7 @@ class Walks:
         self._proxies = proxies
         self._allocate = allocate
         self._clock = clock
+        self._position = position
         self._world = World()
         self._turns = asyncio.Lock()
 
@@ -114,17 +118,22 @@ class Walks:
         documents = {**({} if at is None else self._store.then(at)), **more}
         # Also where nothing is supposed: changes that might help are tried inside, and streams follow the catalogs.
         with self._feed.supposing(documents):
-            mesh = mesh or self._mesh(supposed=bool(documents))
+            mesh = mesh or self._mesh(documents)
             try:
                 yield mesh, documents
             finally:
                 mesh.close()
 
-    def _mesh(self, *, supposed: bool) -> Mesh:
+    def _mesh(self, documents: Mapping[Ref, Json | None]) -> Mesh:
         model = self._feed.model
         # What is held back from proxies is not what they have; but of what would be, nothing is held back.
-        served = model.publisher.catalog if supposed else self._delivery.served
-        mesh = Mesh(model, LiveWorkloads((), ""), served=served, world=self._world)
+        served = model.publisher.catalog if documents else self._delivery.served
+
+        def position(origin: Origin) -> Position | None:
+            # What is supposed stands elsewhere than what is stored.
+            return None if origin.ref in documents else self._position(origin)
+
+        mesh = Mesh(model, LiveWorkloads((), ""), position, served=served, world=self._world)
         mesh.workloads = LiveWorkloads(self._proxies.known(), mesh.settings.trust_domain)
         return mesh
 

@@ -67,6 +67,10 @@ def endpoints(name: str, old: Any, new: Any, found: Sequence[Difference]) -> Ite
         said_all = f"{destination(name)}: its endpoints ({len(before)}) go with it"
         yield Change("endpoint", said_all, fields=tuple(field(one) for one in found))
         return
+    if old is None:
+        said_new = f"{destination(name)}: its endpoints are new ({some(list(after)) or 'none yet'})"
+        yield Change("endpoint", said_new, fields=tuple(field(one) for one in found))
+        return
     gone = [one for one in before if one not in after]
     came = [one for one in after if one not in before]
     other = [one for one in before if one in after and before[one] != after[one]]

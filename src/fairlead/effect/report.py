@@ -102,12 +102,16 @@ def lines(said: Json, *, full: bool = False) -> Iterator[tuple[str, str]]:
                         "field",
                         f"      {each['path'] or 'all of it'}: {_value(each['before'])} -> {_value(each['after'])}",
                     )
+    for word in ("new", "gone"):
+        if word in said:
+            yield "group", f"{word}: {said[word]['summary']}"
     yield "end", _end(said)
 
 
 def _end(said: Json) -> str:
     if not said["effects"]:
-        return "No proxy gets anything else."
+        both = "" if not said.get("new") and not said.get("gone") else " of those that are there before and after"
+        return f"No proxy{both} gets anything else."
     counts = ", ".join(f"{count} {kind}" for kind, count in said["classes"].items())
     dangers = len(said["dangers"])
     warned = f"; {dangers} marked as dangerous" if dangers else "; nothing is marked as dangerous"

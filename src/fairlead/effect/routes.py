@@ -33,7 +33,9 @@ def words(name: str, old: Any, new: Any, found: Sequence[Difference]) -> Iterato
     for step, inside in _by_step(found, 0):
         if step.startswith("virtualHosts["):
             label = step[len("virtualHosts[") : -1]
-            yield from _host(label.removeprefix("+"), before.get(label), after.get(label), inside)
+            name_of = label.removeprefix("+")
+            old_host = before.get(label) if name_of == label else None
+            yield from _host(name_of, old_host, after.get(name_of), inside)
         else:
             yield _plainly(f"route configuration {name}", inside, 0)
 

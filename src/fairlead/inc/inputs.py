@@ -43,8 +43,8 @@ def nodes(engine: Engine, rule: Rule[Any, Any], key: Hashable) -> list[Node]:
 
 
 def sources(engine: Engine, rows: Iterable[tuple[Table[Any, Any], Hashable]]) -> Reads:
-    """Everything that stands behind rows: the rows themselves, and what their derivations read."""
-    return _walk(engine, [engine.row_of(table, key) for table, key in rows])
+    """The rows that stand behind rows: these themselves, and those that their derivations read. Has no buckets."""
+    return _walk(engine, [engine.row_of(table, key) for table, key in rows], buckets=False)
 
 
 def _walk(engine: Engine, stack: list[Cell], *, buckets: bool = True) -> Reads:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+from zlib import crc32
 
 from fairlead.compiler.endpoints import spiffe
 from fairlead.compiler.hosts import mesh as mesh_settings
@@ -30,6 +31,7 @@ from fairlead.simulate.mesh import Proxy, Workloads
 
 _ENTRIES = "networking.istio.io"
 _BLOCK = "127.66"
+_ADDRESSES = 15_000
 """Addresses of instances that have none in the files; a node gives addresses of this block, too."""
 _APPLICATIONS, _OUTBOUND = "127.67", "127.68"
 
@@ -184,15 +186,21 @@ def _ports(spec: ProcessSpec) -> tuple[AppPort, ...]:
 
 
 def _registered(model: MeshModel) -> list[Object[Any]]:
-    """The entries of Processes and members of groups that have not got one in the files."""
+    """The entries of Processes and members of groups that have not got one in the files.
+
+    Their addresses come from their names, so that they stay while others come and go.
+    """
     made: list[Object[Any]] = []
     known = {ref for ref, _ in model.engine.items(OBJECTS)}
-    number = 0
+    taken: set[int] = set()
     for document in _documents(model.engine.items(OBJECTS)):
         meta = document["metadata"]
         if Ref(_ENTRIES, "WorkloadEntry", meta["namespace"], meta["name"]) in known:
             continue
-        number += 1
+        number = crc32(f"{meta['namespace']}/{meta['name']}".encode()) % _ADDRESSES
+        while number in taken:
+            number = (number + 1) % _ADDRESSES
+        taken.add(number)
         document["spec"]["address"] = f"{_BLOCK}.{number // 250}.{number % 250 + 1}"
         obj, _ = model.kinds.read(document, meta["namespace"])
         if obj is not None:

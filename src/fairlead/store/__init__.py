@@ -3,7 +3,7 @@
 Knows nothing of particular kinds: it keeps JSON documents. Every acknowledged write is on disk.
 """
 
-from fairlead.store.change import Change, Json, Operation, Version, Wanted
+from fairlead.store.change import Change, Json, Operation, Place, Version, Wanted
 from fairlead.store.errors import (
     AlreadyExists,
     Conflict,
@@ -24,6 +24,7 @@ __all__ = [
     "Listing",
     "NotFound",
     "Operation",
+    "Place",
     "Retention",
     "Store",
     "StoreError",

@@ -63,3 +63,18 @@ class Wanted(msgspec.Struct, frozen=True):
     since: float = 0
     status: bool = False
     limit: int = 0
+
+
+Mark = tuple[tuple[str | int, ...], int, int]
+"""A field's path, line and column."""
+Marks = tuple[Mark, ...]
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where an object stood in a file when it was applied, and which version of it: `generation` counts its specs."""
+
+    ref: Ref
+    uid: str
+    generation: int
+    file: str
+    marks: Marks = ()

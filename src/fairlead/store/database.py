@@ -14,7 +14,7 @@ from fairlead.store.errors import StoreUnusable
 from fairlead.store.retention import Retention
 
 _APPLICATION = 0x464C4452
-_LAYOUT = 2
+_LAYOUT = 3
 
 _SCHEMA = """
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -31,6 +31,10 @@ CREATE TABLE history (
 );
 CREATE INDEX history_of ON history (grp, kind, namespace, name, revision);
 CREATE INDEX history_meant ON history (revision) WHERE meant;
+CREATE TABLE place (
+    grp TEXT, kind TEXT, namespace TEXT, name TEXT, uid TEXT NOT NULL, generation INTEGER NOT NULL,
+    file TEXT NOT NULL, marks BLOB NOT NULL, PRIMARY KEY (grp, kind, namespace, name)
+) WITHOUT ROWID;
 """
 
 _UPGRADES = {
@@ -39,7 +43,12 @@ _UPGRADES = {
         "ALTER TABLE history ADD COLUMN command TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE history ADD COLUMN meant INTEGER NOT NULL DEFAULT 1",
         "CREATE INDEX history_meant ON history (revision) WHERE meant",
-    )
+    ),
+    2: (
+        "CREATE TABLE place (grp TEXT, kind TEXT, namespace TEXT, name TEXT, uid TEXT NOT NULL, "
+        "generation INTEGER NOT NULL, file TEXT NOT NULL, marks BLOB NOT NULL, "
+        "PRIMARY KEY (grp, kind, namespace, name)) WITHOUT ROWID",
+    ),
 }
 """What turns each older layout into the next one."""
 
@@ -264,8 +273,18 @@ class Database:
         """Set or remove the current document."""
         if document is None:
             self.run(f"DELETE FROM live WHERE {_THIS}", ref)  # noqa: S608 - constants
+            self.run(f"DELETE FROM place WHERE {_THIS}", ref)  # noqa: S608 - constants
         else:
             self.run("INSERT OR REPLACE INTO live VALUES (?, ?, ?, ?, ?, ?)", (*ref, revision, document))
+
+    def keep_place(self, ref: Ref, row: Row) -> None:
+        """Set the (uid, generation, file, marks) of an object."""
+        self.run("INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*ref, *row))
+
+    def place(self, ref: Ref) -> Row | None:
+        """The (uid, generation, file, marks) of an object."""
+        statement = f"SELECT uid, generation, file, marks FROM place WHERE {_THIS}"  # noqa: S608 - constants
+        return self.run(statement, ref).fetchone()
 
     def record(self, row: Row) -> None:
         """Append to the history."""

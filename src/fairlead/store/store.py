@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ import msgspec
 
 from fairlead.model.difference import meaning
 from fairlead.model.ref import Ref
-from fairlead.store.change import Change, Json, Operation, Version, Wanted
+from fairlead.store.change import Change, Json, Marks, Operation, Place, Version, Wanted
 from fairlead.store.database import Database, Row
 from fairlead.store.errors import AlreadyExists, Conflict, Gone, NotFound, StoreError
 from fairlead.store.retention import Retention
@@ -356,6 +356,29 @@ class Store:
         """Remove an object; returns its last document. Raises NotFound, Conflict."""
         with self.transaction(author=author, message=message) as made:
             return made.delete(ref, resource_version=resource_version, uid=uid)
+
+    # Places in files
+
+    def keep_places(self, places: Iterable[Place]) -> None:
+        """Remember where objects stand in files. It is about them and no part of them: there is no revision of it."""
+        with self._lock:
+            self._database.begin()
+            try:
+                for one in places:
+                    self._database.keep_place(one.ref, (one.uid, one.generation, one.file, _encode(one.marks)))
+                self._database.commit()
+            except BaseException:
+                self._database.rollback()
+                raise
+
+    def place(self, ref: Ref) -> Place | None:
+        """Where an object stood in a file when it was last applied from one."""
+        with self._lock:
+            found = self._database.place(ref)
+        if found is None:
+            return None
+        uid, generation, file, marks = found
+        return Place(ref, uid, generation, file, msgspec.json.decode(marks, type=Marks))
 
     # Following
 

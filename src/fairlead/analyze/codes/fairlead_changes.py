@@ -5,7 +5,7 @@ from __future__ import annotations
 from fairlead.analyze.codes.code import ERROR, WARNING, Code
 
 CHANGES = (
-    Code("FL3801", "RouteShadowed", WARNING, "After the change a route gets no requests: one before it takes all."),
+    Code("FL3801", "RouteShadowed", WARNING, "After the change a route loses requests to one before it."),
     Code("FL3802", "HostLost", WARNING, "After the change a host is not known to proxies that know it now."),
     Code("FL3803", "MutualTLSWeakened", WARNING, "After the change a port takes, or a client sends, less than mTLS."),
     Code("FL3804", "MoreAllowed", WARNING, "After the change requests are allowed that are refused now."),
