@@ -220,6 +220,27 @@ def test_a_crash_loop_backs_off_and_says_so(tmp_path: Path) -> None:
     run(check, tmp_path)
 
 
+def test_a_defect_of_the_node_is_said_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fairlead.node import replica
+
+    def broken(*_: object, **__: object) -> None:
+        raise TypeError("not a port")
+
+    monkeypatch.setattr(replica, "agent_config", broken)
+
+    async def test(one: Bench) -> None:
+        await one.api.put(PATH + "web", process())
+
+        def said() -> list[str]:
+            return [at["message"] for at in one.instances() if "failed to start it" in at.get("message", "")]
+
+        assert "TypeError: not a port" in (await one.until(said))[0]
+        monkeypatch.undo()
+        await one.ready(1)
+
+    run(test, tmp_path)
+
+
 def test_restart_policies(tmp_path: Path) -> None:
     async def check(one: Bench) -> None:
         once = {"restartPolicy": "Never"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +28,8 @@ from fairlead.node.launch import Mesh, Place, ServiceAddress, agent_config, vari
 from fairlead.node.plan import MAX_BACKOFF, Phase, Running, backoff
 from fairlead.node.registration import register
 from fairlead.node.starting import proxy_start
+
+_log = logging.getLogger(__name__)
 
 KILL_MARGIN = 15.0
 """Seconds beyond the grace period that an agent gets to end by itself."""
@@ -215,6 +218,12 @@ class Replica:
             self._save()
         except (ApiError, CaptureError, AddressError, OSError) as error:
             self.message = str(error)
+            self._exited(None, began)
+            return
+        except Exception as error:
+            # A defect of ours: it is found in the log, and the replica is tried again instead of starting for ever.
+            _log.exception("replica %s cannot be started", self.name)
+            self.message = f"the node failed to start it ({type(error).__name__}: {error}); its log says more"
             self._exited(None, began)
             return
         self.message = self.message if self.message.startswith("captured") else ""
