@@ -163,6 +163,11 @@ def test_routes_that_lose_requests(more: str, expected: list[str]) -> None:
     assert lost == [f"FL3801 requests for cart.shop:80: {one}" for one in expected], found
 
 
+def test_a_route_with_another_name_loses_nothing() -> None:
+    found = said(told(MESH, MESH.replace("name: old", "name: new"), CLIENT))
+    assert found and not [one for one in found if one.startswith("FL")], found
+
+
 GATEWAY = """
 ---
 apiVersion: networking.istio.io/v1

@@ -47,7 +47,7 @@ def shadowed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tu
 
 def _taken_over(route: Any, after: Mapping[str, Any]) -> bool:
     """Whether another one has a route's match: it has been given another name."""
-    return any(one.match == route.match for one in list(after.values())[:-1])
+    return any(one.match == route.match for one in after.values())
 
 
 def _takers(routes_of: Mapping[str, Any], label: str) -> set[str]:

@@ -111,14 +111,26 @@ class Study:
         if listed is not None:
             found += self._there_by(*listed, exact=exact, quiet=bool(step))
         self.influences = tuple(found)
+        self._by_step: dict[str, list[int]] | None = None
 
     def origins(self, path: Path, above: int = -1) -> tuple[Traced, ...]:
         """Where the setting at a path of the resource comes from: what sets it first, as narrow as it goes.
 
         Of what only carries it, what carries a place of more than `above` steps.
         """
-        found = list(dict.fromkeys(one for each in self.influences for one in _narrowest(each, path, above)))
+        concerned = self._concerning(path[0]) if path else self.influences
+        found = list(dict.fromkeys(one for each in concerned for one in _narrowest(each, path, above)))
         return tuple(sorted(found, key=lambda one: (one.role == "carries", -len(one.origin.path))))
+
+    def _concerning(self, step: str) -> tuple[Influence, ...]:
+        """The influences on an element, or on all of the resource, in their order."""
+        if self._by_step is None:
+            self._by_step = {}
+            for number, one in enumerate(self.influences):
+                for at in _first_steps(one):
+                    self._by_step.setdefault(at, []).append(number)
+        numbers = {*self._by_step.get(step, ()), *self._by_step.get("", ())}
+        return tuple(self.influences[number] for number in sorted(numbers))
 
     def absent(self) -> tuple[Path, ...]:
         """What would be in the resource besides, if some object or field were not there."""
@@ -219,6 +231,12 @@ class Study:
 
     def _origin(self, ref: Ref, path: FieldPath) -> Origin:
         return Origin(ref, path, self._places(ref, path) if self._places is not None else None)
+
+
+def _first_steps(one: Influence) -> set[str]:
+    """Where an influence, or one inside of it, makes a difference; empty for the resource as a whole."""
+    found = {each.path[0] if each.path else "" for each in one.differs}
+    return found.union(*(_first_steps(each) for each in one.narrower))
 
 
 def _narrowest(one: Influence, path: Path, above: int) -> Iterator[Traced]:
