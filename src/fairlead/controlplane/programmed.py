@@ -328,12 +328,19 @@ class Programmed:
     # How a proxy stands
 
     def _has(self, wave: _Wave, connection: Connection, known: dict[tuple[str, str], bool]) -> bool:
-        """Whether a proxy has all of a wave; `known` says of resources whether it does, and learns."""
+        """Whether a proxy has all of a wave; `known` says of resources whether it does, and learns.
+
+        Only what its session has yet to send or to hear of is looked at, which is little, and not all of the wave.
+        Where a push is held the session does not know what there is, and everything is.
+        """
         if wave.names is None:
             return self._in_sync(connection)
-        view = self._view(connection)
+        view, session = self._view(connection), connection.session
+        told = session.follows(self._model.publisher.catalog(view))
         for kind, names in wave.names.get(view, {}).items():
-            for name in names:
+            for name in session.unanswered(kind) if told else names:
+                if name not in names:
+                    continue
                 has = known.get((kind, name))
                 if has is None:
                     has = known[kind, name] = self._state(connection, view, kind, name) is not _State.PENDING
@@ -347,7 +354,7 @@ class Programmed:
 
     def _state(self, connection: Connection, view: View, kind: str, name: str) -> _State:
         """How a proxy stands with a resource. It is compared with the newest there is, also where a push is held."""
-        ledger = connection.session.ledgers().get(kind)
+        ledger = connection.session.ledger(kind)
         target = self._model.publisher.catalog(view).get(kind, {}).get(name)
         if ledger is None:
             return _State.UNASKED
