@@ -9,6 +9,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -87,7 +88,8 @@ class Plane:
     def __init__(self, state: Path) -> None:
         self.state = state
         self._process: subprocess.Popen[bytes] | None = None
-        self._client: Client | None = None
+        self._clients: dict[int, Client] = {}
+        """By thread: each has a connection of its own."""
         self._ports: list[str] = ["--api-port", "0", "--xds-port", "0", "--join-port", "0"]
         self.log = state / "serve.log"
 
@@ -113,14 +115,13 @@ class Plane:
         ]
         self.target: str = listening["xds"]
         self._access: Access = read_kubeconfig(self.state / "kubeconfig")
-        self._client = Client(self._access)
         return time.monotonic() - begun
 
     def stop(self, how: int = signal.SIGTERM) -> None:
         """End it, and wait for that."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        for one in self._clients.values():
+            one.close()
+        self._clients.clear()
         if self._process is not None:
             self._process.send_signal(how)
             try:
@@ -148,9 +149,11 @@ class Plane:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def send(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
-        """One API request."""
-        assert self._client is not None
-        return self._client.request(method, path, body, content_type=content_type).document
+        """One API request, on the calling thread's own connection."""
+        thread = threading.get_ident()
+        if thread not in self._clients:
+            self._clients[thread] = Client(self._access)
+        return self._clients[thread].request(method, path, body, content_type=content_type).document
 
     def apply(self, document: Json) -> Json:
         """Create an object, or replace its spec."""

@@ -34,8 +34,10 @@ POISON = b"refuse-this"
 """A proxy that refuses does so to any resource with these bytes."""
 
 
-KEPT = 4096
+KEPT = 1024
 """Resources of at least so many bytes may come as differences: their bytes are kept."""
+KEPT_BYTES = 1 << 30
+"""Of one process. Who comes with a difference from what was given up connects anew."""
 
 
 class Body(NamedTuple):
@@ -57,6 +59,7 @@ class Shared:
         self.text: dict[str, str] = {}
         self.known: dict[tuple[str, str], tuple[str, ...]] = {}
         self._bodies: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
+        self._size = 0
         self._parsed: OrderedDict[bytes, discovery_pb2.DeltaDiscoveryResponse] = OrderedDict()
 
     def response(self, data: bytes) -> discovery_pb2.DeltaDiscoveryResponse:
@@ -64,7 +67,7 @@ class Shared:
         found = self._parsed.get(data)
         if found is None:
             found = discovery_pb2.DeltaDiscoveryResponse.FromString(data)
-            if len(data) < KEPT:
+            if len(data) < 4096:
                 self._parsed[data] = found
                 while len(self._parsed) > 500:
                     self._parsed.popitem(last=False)
@@ -84,10 +87,12 @@ class Shared:
             if value is None:
                 value = apply(patch, held, self._bodies[type_url, one.name, held])
         if len(value) >= KEPT:
-            self._bodies[key] = value
+            if key not in self._bodies:
+                self._bodies[key] = value
+                self._size += len(value)
             self._bodies.move_to_end(key)
-            while len(self._bodies) > 3000:
-                self._bodies.popitem(last=False)
+            while self._size > KEPT_BYTES:
+                self._size -= len(self._bodies.popitem(last=False)[1])
         return Body(one.name, one.version, value)
 
     def leads_to(self, resource: Body, type_url: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor
 from statistics import median
 from typing import Any
 
@@ -14,6 +15,9 @@ from bench.scale.fleets import Acknowledged, Fleets
 from bench.scale.mesh import Size
 from bench.scale.plane import Plane
 from bench.scale.proxy import CLUSTER, ENDPOINT, LISTENER, ROUTE
+
+_WRITERS = 8
+"""Clients that make changes at once."""
 
 
 class Row(msgspec.Struct):
@@ -188,24 +192,24 @@ class Bench:
         return rows
 
     def churn(self, target: float | None, seconds: float, rate: float = 100) -> Row:
-        """Changes at a rate, nine endpoints to one route; then how far behind the last of them the fleet is."""
+        """Changes at a rate, nine endpoints to one route; then how far behind the last of them the fleet is.
+
+        They come from several clients, as in a mesh: one alone would wait for each answer before its next change, and
+        the rate would be the control plane's to choose.
+        """
         size = self.size
         cpu, before = self.plane.cpu(), self.plane.metrics()
         begun = time.monotonic()
         total = int(seconds * rate)
-        late = 0.0
-        for number in range(total):
-            due = begun + number / rate
-            now = time.monotonic()
-            if now < due:
-                time.sleep(due - now)
-            late = max(late, now - due)
-            index = number * 17 % size.services
-            if number % 10 == 9:
-                self.plane.apply(mesh.virtual_service(size, number % 5, f"churn{number % 5}", self.mark()))
-            else:
-                where = f"10.252.{number // 250 % 250}.{number % 250 + 1}"
-                self.plane.patch(mesh.entry(size, index, number % size.endpoints), {"spec": {"address": where}})
+        with ThreadPoolExecutor(_WRITERS) as writers:
+            sent: list[Future[float]] = []
+            for number in range(total):
+                due = begun + number / rate
+                now = time.monotonic()
+                if now < due:
+                    time.sleep(due - now)
+                sent.append(writers.submit(self._churned, number, due))
+            late = max(one.result() for one in sent)
         took = time.monotonic() - begun
         detail = {"changes": total, "seconds": took, "rate": total / max(took, 1e-9), "driver_late": late}
         index, where = 1 % size.services, f"10.253.0.{self._marks % 250 + 1}"
@@ -219,6 +223,17 @@ class Bench:
         for name in ("passes", "pushes"):
             detail[f"{name}_per_change"] = (_counted(after, name) - _counted(before, name)) / max(total, 1)
         return Row("churn: lag at the end", "s", [found.percentile(0.99)], target, detail)
+
+    def _churned(self, number: int, due: float) -> float:
+        """Make one of the changes; how long after it was due it was accepted (seconds)."""
+        size = self.size
+        if number % 10 == 9:
+            self.plane.apply(mesh.virtual_service(size, number % 5, f"churn{number % 5}", f"churn-{number}"))
+        else:
+            where = f"10.252.{number // 250 % 250}.{number % 250 + 1}"
+            entry = mesh.entry(size, number * 17 % size.services, number % size.endpoints)
+            self.plane.patch(entry, {"spec": {"address": where}})
+        return time.monotonic() - due
 
 
 def _counted(metrics: dict[str, float], name: str) -> float:

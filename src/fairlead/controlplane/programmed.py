@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, cast
@@ -43,7 +44,9 @@ _AFTER_START = 10.0
 """Seconds in which proxies come back to a control plane that was started anew."""
 _ABSENT = 60.0
 """Seconds for which a proxy's refusal stands after it has gone."""
-_MANY_WAVES = 64
+_MANY_WAVES = 16
+_SHARE = 9
+"""So many times as long as the last look took, no other is made: looks have at most a tenth of the processor."""
 
 
 def is_policy(ref: Ref) -> bool:
@@ -67,6 +70,27 @@ class _Wave:
         """None stands for everything that a proxy has."""
         self.waiting: dict[int, None] = {}
         self.concerned = 0
+
+
+class _Look:
+    """One look at a proxy: what it lacks is found out once for all waves."""
+
+    def __init__(self, connection: Connection, view: View, catalog: Mapping[str, Mapping[str, Any]]) -> None:
+        self.connection = connection
+        self.view = view
+        self.known: dict[tuple[str, str], bool] = {}
+        """Of resources that were looked at, whether the proxy has them."""
+        self._told = connection.session.follows(catalog)
+        """Where a push is held the session does not know what there is."""
+        self._open: dict[str, set[str]] = {}
+
+    def suspects(self, kind: str, names: set[str]) -> set[str]:
+        """Those of the names that the proxy may lack: what its session has yet to send or to hear of."""
+        if not self._told:
+            return names
+        if kind not in self._open:
+            self._open[kind] = set(self.connection.session.unanswered(kind))
+        return names & self._open[kind]
 
 
 class _Blame(msgspec.Struct):
@@ -96,6 +120,8 @@ class Programmed:
         self._outcomes: dict[Ref, Outcome] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._took = 0.0
+        """Seconds of processor time that the last look took."""
         self._news: dict[int, Connection] = {}
         """Connections that have said something since the last look, or are new to a wave."""
 
@@ -259,10 +285,15 @@ class Programmed:
 
     def _settle_in(self, seconds: float, name: str = "settle") -> None:
         if self._loop is not None and name not in self._timers:
-            self._timers[name] = self._loop.call_later(seconds, self._settle, name)
+            self._timers[name] = self._loop.call_later(max(seconds, self._took * _SHARE), self._settle, name)
 
     def _settle(self, name: str) -> None:
         self._timers.pop(name, None)
+        begun = time.thread_time()
+        self._look(name)
+        self._took = time.thread_time() - begun
+
+    def _look(self, name: str) -> None:
         if self._blames:
             self._forgive({connection.node.id: connection for connection in self._connections()})
         blamed = self._accuse()
@@ -270,10 +301,14 @@ class Programmed:
             self._news = {connection.id: connection for connection in self._connections()}
         news, self._news = self._news, {}
         for at, connection in news.items():
+            waves = [wave for wave in self._waves if at in wave.waiting]
+            if not waves:
+                continue
             # Waves of one resource come one after the other while it changes: it is looked at once.
-            known: dict[tuple[str, str], bool] = {}
-            for wave in self._waves:
-                if at in wave.waiting and self._has(wave, connection, known):
+            view = self._view(connection)
+            look = _Look(connection, view, self._model.publisher.catalog(view))
+            for wave in waves:
+                if self._has(wave, look):
                     del wave.waiting[at]
         for wave in list(self._waves):
             if not wave.waiting:
@@ -327,16 +362,16 @@ class Programmed:
 
     # How a proxy stands
 
-    def _has(self, wave: _Wave, connection: Connection, known: dict[tuple[str, str], bool]) -> bool:
-        """Whether a proxy has all of a wave; `known` says of resources whether it does, and learns."""
+    def _has(self, wave: _Wave, look: _Look) -> bool:
+        """Whether a proxy has all of a wave."""
         if wave.names is None:
-            return self._in_sync(connection)
-        view = self._view(connection)
-        for kind, names in wave.names.get(view, {}).items():
-            for name in names:
-                has = known.get((kind, name))
+            return self._in_sync(look.connection)
+        for kind, names in wave.names.get(look.view, {}).items():
+            for name in look.suspects(kind, names):
+                has = look.known.get((kind, name))
                 if has is None:
-                    has = known[kind, name] = self._state(connection, view, kind, name) is not _State.PENDING
+                    state = self._state(look.connection, look.view, kind, name)
+                    has = look.known[kind, name] = state is not _State.PENDING
                 if not has:
                     return False
         return True
@@ -347,7 +382,7 @@ class Programmed:
 
     def _state(self, connection: Connection, view: View, kind: str, name: str) -> _State:
         """How a proxy stands with a resource. It is compared with the newest there is, also where a push is held."""
-        ledger = connection.session.ledgers().get(kind)
+        ledger = connection.session.ledger(kind)
         target = self._model.publisher.catalog(view).get(kind, {}).get(name)
         if ledger is None:
             return _State.UNASKED

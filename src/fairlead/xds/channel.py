@@ -36,7 +36,7 @@ WHOLE = frozenset({CLUSTER, LISTENER})
 MAX_NAMES = 200_000
 MAX_MESSAGE = 4096
 RESPONSE_BYTES = 16 << 20
-PATCHED_FROM = 4096
+PATCHED_FROM = 1024
 """Bytes; smaller resources are always sent whole."""
 
 Named = Mapping[str, Resource]
@@ -404,7 +404,7 @@ class Channel:
         for resource in adds:
             if resource.size >= PATCHED_FROM and resource.name not in self.unsure:
                 held = self.ledger.acked.get(resource.name)
-                if held is not None and held.size:
+                if held is not None and held.size >= PATCHED_FROM:
                     found[resource.name] = held
         return found or NO_BASES
 

@@ -16,6 +16,12 @@ METADATA = "FAIRLEAD_PATCHES"
 """The field of a node's metadata with which an agent says that it takes differences."""
 
 
+_BLOCK = 24
+"""Bytes that must be the same, one after the other, to be looked for elsewhere."""
+_SEARCHED = 1 << 16
+"""In more new bytes than this nothing is looked for."""
+
+
 class NotApplicable(Exception):
     """The difference is against a version that is not there, or damaged."""
 
@@ -62,11 +68,33 @@ def _steps(old: tuple[Piece, ...], new: tuple[Piece, ...]) -> list[Step]:
 
 
 def _inside(old: bytes, new: bytes, start: int) -> list[Step]:
-    """What both have at the beginning and at the end is kept."""
+    """What both have at the beginning and at the end is kept, and what is found again of the rest."""
     head = _same(old, new, from_end=False, most=min(len(old), len(new)))
     tail = _same(old, new, from_end=True, most=min(len(old), len(new)) - head)
-    middle = new[head : len(new) - tail]
-    return [(start, head, middle), (start + len(old) - tail, tail, b"")]
+    middle = _found_again(old[head : len(old) - tail], new[head : len(new) - tail], start + head)
+    return [(start, head, b""), *middle, (start + len(old) - tail, tail, b"")]
+
+
+def _found_again(old: bytes, new: bytes, start: int) -> list[Step]:
+    """Bytes that stand elsewhere now, such as an endpoint with another place in the order of addresses.
+
+    Blocks of the old bytes are looked up at each place of the new ones that is not covered yet, and grow to the right.
+    """
+    if min(len(old), len(new)) < 2 * _BLOCK or len(new) > _SEARCHED:
+        return [(0, 0, new)]
+    blocks = {old[at : at + _BLOCK]: at for at in range(len(old) - _BLOCK, -1, -_BLOCK)}
+    steps: list[Step] = []
+    put = at = 0
+    while at <= len(new) - _BLOCK:
+        here = blocks.get(new[at : at + _BLOCK])
+        if here is None:
+            at += 1
+            continue
+        rest_old, rest_new = old[here:], new[at:]
+        length = _same(rest_old, rest_new, from_end=False, most=min(len(rest_old), len(rest_new)))
+        steps += ((0, 0, new[put:at]), (start + here, length, b""))
+        put = at = at + length
+    return [*steps, (0, 0, new[put:])]
 
 
 def _same(old: bytes, new: bytes, *, from_end: bool, most: int) -> int:

@@ -17,7 +17,7 @@ The name of an endpoint set is the name of its cluster, as in Istio.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import cast
 
 import msgspec
@@ -221,6 +221,25 @@ class Session:
     def ledgers(self) -> dict[str, TypeLedger]:
         """The live ledgers by type: for reading."""
         return {key: channel.ledger for key, channel in self._channels.items()}
+
+    def ledger(self, type_url: str) -> TypeLedger | None:
+        """The live ledger of a type, if the client has asked for it: for reading."""
+        channel = self._channels.get(type_url)
+        return None if channel is None else channel.ledger
+
+    def follows(self, catalog: Catalog) -> bool:
+        """Whether this, and no other mapping, is what the client is given."""
+        return self._catalog is catalog
+
+    def unanswered(self, type_url: str) -> Collection[str]:
+        """Names of a type that may have to be sent, and those that were sent and not answered. What the client wants
+        and what is not among them, it has.
+        """
+        channel = self._channels.get(type_url)
+        if channel is None:
+            return ()
+        flight = channel.flight
+        return channel.dirty if flight is None else (*channel.dirty, *flight.sent, *flight.removed)
 
     def residue(self) -> Residue:
         """What to keep when the stream has ended."""

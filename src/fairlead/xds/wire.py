@@ -23,6 +23,8 @@ from fairlead.xds.patch import PATCH, between
 
 _ONE, _TWO, _THREE, _FOUR, _FIVE, _SIX = (bytes([number << 3 | 2]) for number in range(1, 7))
 MAX_NODE_BYTES = 1 << 20
+_DIFFERENCES = 1024
+"""So many differences are kept: while much changes, proxies differ in what they have of it."""
 _SHORT = 256
 """Requests of at most so many bytes are acknowledgements mostly: very many proxies send the same few."""
 
@@ -62,13 +64,8 @@ def _length(value: int) -> bytes:
     return bytes(out)
 
 
-def _delta_resource(resource: Resource, base: Resource | None) -> list[bytes]:
-    """One envoy.service.discovery.v3.Resource, framed; a difference from `base` where that is less."""
-    if base is not None:
-        difference = between(base, resource)
-        if len(difference) * 2 < resource.size:
-            before, after = _around(resource, PATCH, len(difference))
-            return [before, difference, after]
+def _whole(resource: Resource) -> list[bytes]:
+    """One envoy.service.discovery.v3.Resource, framed."""
     framing = resource.framing
     if framing is None:
         framing = resource.framing = _around(resource, resource.type_url, resource.size)
@@ -109,6 +106,8 @@ class Encoder:
         self._most_bytes = most_bytes
         self._bytes = 0
         self._kept: OrderedDict[tuple[object, ...], tuple[Response, bytes]] = OrderedDict()
+        self._differences: OrderedDict[tuple[int, int], tuple[Resource, Resource, list[bytes]]] = OrderedDict()
+        """What is sent in place of a resource to whoever has another, both of which are kept with it."""
         self.hits = 0
         self.misses = 0
 
@@ -137,7 +136,7 @@ class Encoder:
         self.misses += 1
         parts: list[bytes] = []
         for resource in resources:
-            parts += _delta_resource(resource, bases.get(resource.name)) if delta else _sotw_resource(resource)
+            parts += self._delta(resource, bases.get(resource.name)) if delta else _sotw_resource(resource)
         body = b"".join(parts)
         # The response is kept with its bytes: as long as its resources live, nothing else has their identities.
         self._kept[key] = (response, body)
@@ -145,6 +144,23 @@ class Encoder:
         while len(self._kept) > self._most or self._bytes > self._most_bytes:
             self._bytes -= len(self._kept.popitem(last=False)[1][1])
         return body
+
+    def _delta(self, resource: Resource, base: Resource | None) -> list[bytes]:
+        """One resource, framed; a difference from `base` where that is less."""
+        if base is None:
+            return _whole(resource)
+        key = id(base), id(resource)
+        found = self._differences.get(key)
+        if found is None:
+            difference = between(base, resource)
+            parts: list[bytes] = []
+            if len(difference) * 2 < resource.size:
+                before, after = _around(resource, PATCH, len(difference))
+                parts = [before, difference, after]
+            found = self._differences[key] = (base, resource, parts)
+            if len(self._differences) > _DIFFERENCES:
+                self._differences.popitem(last=False)
+        return found[2] or _whole(resource)
 
 
 def decode_delta(data: bytes) -> tuple[DeltaRequest, Node | None]:
