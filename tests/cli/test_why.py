@@ -96,7 +96,26 @@ TEXT = (
 )
 
 
-def test_lines_of_access_logs() -> None:
+def reviews_of(version: str, directory: Path) -> str:
+    """The address of the instance with this version: a route leads nowhere else."""
+    route = {"hosts": ["reviews"], "http": [{"route": [{"destination": {"host": "reviews", "subset": "one"}}]}]}
+    rule = {"host": "reviews", "subsets": [{"name": "one", "labels": {"version": version}}]}
+    documents = [
+        {
+            "apiVersion": "networking.istio.io/v1",
+            "kind": kind,
+            "metadata": {"name": "one", "namespace": "shop"},
+            "spec": spec,
+        }
+        for kind, spec in (("VirtualService", route), ("DestinationRule", rule))
+    ]
+    file = directory / f"{version}.yaml"
+    file.write_text("\n---\n".join(map(json.dumps, documents)))
+    found = data("--from", "web-v1.shop", "--to", "http://reviews:9080/", "--with", file)
+    return str(found["verdict"]["endpoint"])
+
+
+def test_lines_of_access_logs(tmp_path: Path) -> None:
     logged = logline.parse(TEXT)
     assert (logged.status, logged.flags, logged.inbound, logged.peer) == (503, "UF", False, "127.66.0.10")
     assert (logged.request.host, logged.request.port, logged.request.path) == ("ratings", 9080, "/ratings/1?x=a")
@@ -112,9 +131,12 @@ def test_lines_of_access_logs() -> None:
     found = why("--access-log", TEXT, "--from", "web-v1.shop")
     assert found.exit_code == 0, found.output
     assert found.output.startswith("the log says: 503 UF")
-    elsewhere = TEXT.replace("127.66.0.6:9080", "127.66.0.9:9080").replace("ratings", "reviews")
-    followed = data("--access-log", elsewhere, "--from", "web-v1.shop")
-    assert followed["verdict"]["endpoint"] == "127.66.0.9:9080", "the instance that the log names"
+    instances = {reviews_of(version, tmp_path) for version in ("v1", "v2", "v3")}
+    assert len(instances) == 3
+    for one in instances:
+        elsewhere = TEXT.replace("127.66.0.6:9080", one).replace("ratings", "reviews")
+        followed = data("--access-log", elsewhere, "--from", "web-v1.shop")
+        assert followed["verdict"]["endpoint"] == one, "the instance that the log names"
 
 
 def test_a_request_by_its_id(tmp_path: Path) -> None:

@@ -59,7 +59,11 @@ def dial(path: str) -> socket.socket:
     """A connection to a socket; a name that begins with @ is one in the abstract namespace."""
     made = socket.socket(socket.AF_UNIX)
     made.settimeout(10)
-    made.connect(f"\0{path[1:]}" if path.startswith("@") else path)
+    try:
+        made.connect(f"\0{path[1:]}" if path.startswith("@") else path)
+    except OSError:
+        made.close()
+        raise
     return made
 
 
