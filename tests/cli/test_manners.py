@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fairlead.cli.main import cli
@@ -59,6 +59,8 @@ def _until_closed(handle: int) -> Iterator[bytes]:
 
 
 @given(st.text("ab./-: 1", max_size=60), st.integers(1, 30))
+@example("   a", 2)
+@example(" " * 40, 3)
 def test_cells_keep_their_text_and_their_width(text: str, width: int) -> None:
     lines = wrapped(text, width)
     assert all(len(line) <= width for line in lines)

@@ -121,8 +121,9 @@ def wrapped(text: str, width: int) -> list[str]:
     line = ""
     for piece in _PIECES.findall(text):
         while len(line) + len(piece.rstrip()) > width:
-            if line.strip():
-                out.append(line.rstrip())
+            if line:
+                # Blanks alone are no line, and are not carried to the next.
+                out += [line.rstrip()] if line.strip() else []
                 line = ""
             else:
                 out.append(piece[:width])
