@@ -37,7 +37,9 @@ from fairlead.store.store import Store
 
 Json = dict[str, Any]
 _SLICE = 300
-"""Documents, or rules, between two turns of the loop: some 10 ms, so that proxies do not wait for a first analysis."""
+"""Documents taken over between two turns of the loop: some 10 ms, so that proxies do not wait for a first analysis."""
+_LOOKS = 100
+"""Documents analyzed between two turns."""
 _MOST_WALKS = 50
 """Requests that are walked for one report."""
 _WRITTEN = frozenset(("managedFields", "resourceVersion", "generation", "uid", "selfLink"))
@@ -151,7 +153,7 @@ class Analyses:
             for ref in part:
                 del self._pending[ref]
             yield
-        while not analysis.settle(_SLICE):
+        while not analysis.settle(_LOOKS):
             yield
 
     def _current(self) -> Analysis:
