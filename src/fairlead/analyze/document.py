@@ -152,12 +152,20 @@ def hosts_of(document: Document) -> list[str]:
 
 def attached_to_mesh(document: Document) -> bool:
     """Whether a VirtualService is for sidecars (it names no gateway, or `mesh` among them)."""
+    return document.once(_attached_to_mesh)
+
+
+def _attached_to_mesh(document: Document) -> bool:
     gateways = words(document.spec, "gateways")
     return not gateways or MESH in gateways
 
 
 def scopes(document: Document) -> list[str]:
     """The namespaces that see an object, `*` for all of them."""
+    return document.once(_scopes)
+
+
+def _scopes(document: Document) -> list[str]:
     return sorted(set(concerned(export_to(document), document.ref.namespace))) or (
         [] if "~" in export_to(document) else ["*"]
     )
