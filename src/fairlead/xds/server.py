@@ -24,6 +24,7 @@ from fairlead.xds.patch import METADATA as PATCHES
 from fairlead.xds.port import Listener
 from fairlead.xds.pushing import Admission, Pushing
 from fairlead.xds.session import Residue, Session
+from fairlead.xds.step import Together
 from fairlead.xds.unary import Unary
 from fairlead.xds.wire import Encoder, Node
 
@@ -176,6 +177,7 @@ class Server:
         self._residues: OrderedDict[tuple[Identity, str], Residue] = OrderedDict()
         self._unary: set[asyncio.Task[None]] = set()
         self.encoder = Encoder()
+        self.together = Together()
         self.pushing = Pushing()
         self.admission = Admission(filling)
         self.sent: dict[str, tuple[int, int]] = {}
@@ -404,6 +406,7 @@ class _Stream:
             version=self._subscription.version,
             previous=server.residue_of(self._peer, node.id),
             patches=bool(node.metadata.get(PATCHES)),
+            together=server.together,
         )
         self._connection = server.admitted(self, session, self._peer, node, self._call.peer.address)
         self._waiting = None
