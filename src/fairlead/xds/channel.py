@@ -22,6 +22,7 @@ from fairlead.xds.messages import (
     Response,
     SotwRequest,
 )
+from fairlead.xds.returning import Returned, returned
 from fairlead.xds.standing import Named, Standing
 from fairlead.xds.step import Step
 
@@ -72,6 +73,22 @@ class Channel(Standing):
             raise ProtocolError(f"more than {MAX_NAMES} names of {self.type_url} on one stream")
         if len(request.initial_versions) > MAX_NAMES:
             raise ProtocolError(f"more than {MAX_NAMES} versions of {self.type_url} on one stream")
+        found = returned(request, catalog, named=self.type_url in NAMED) if first and not unsure else None
+        if found is not None:
+            self._return(found, catalog, wildcard=not request.subscribe)
+        else:
+            self._take(request, catalog, unsure, first=first)
+        for name in request.unsubscribe:
+            self._unsubscribe(name)
+        if self.wildcard and request.subscribe:
+            lacking = tuple(name for name in request.subscribe if name != WILDCARD and name not in catalog)
+            events += [Lacking(self.type_url, lacking)] if lacking else []
+        self._compact(catalog)
+        self.join()
+        return events
+
+    def _take(self, request: DeltaRequest, catalog: Named, unsure: Iterable[str], *, first: bool) -> None:
+        """Take what a request asks for and says name by name."""
         if first and not request.subscribe and self.type_url not in NAMED:
             self._all(catalog)
         for name in request.subscribe:
@@ -89,14 +106,14 @@ class Channel(Standing):
             self.unsure.update(name for name in unsure if self.subscribed(name))
             self._remember({**request.initial_versions, **dict.fromkeys(self.unsure, "")}, catalog)
             self.owed = self.wildcard and not request.initial_versions
-        for name in request.unsubscribe:
-            self._unsubscribe(name)
-        if self.wildcard and request.subscribe:
-            lacking = tuple(name for name in request.subscribe if name != WILDCARD and name not in catalog)
-            events += [Lacking(self.type_url, lacking)] if lacking else []
-        self._compact(catalog)
-        self.join()
-        return events
+
+    def _return(self, found: Returned, catalog: Named, *, wildcard: bool) -> None:
+        """Take a client that has what the catalog has, with few exceptions."""
+        self.wildcard = wildcard
+        self.ledger.acked.follow_but(catalog, found.held)
+        if not wildcard:
+            self.names.follow_but(catalog, found.wanted)
+        self.dirty, self._force = found.due, found.forced
 
     def receive_sotw(
         self,
