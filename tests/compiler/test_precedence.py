@@ -16,6 +16,7 @@ from fairlead.compiler.publish import Catalog
 from fairlead.envoy.resource import CLUSTER, LISTENER, ROUTE
 from fairlead.ir.view import View
 from fairlead.model.diagnostic import Severity
+from fairlead.model.launch import Capture
 from fairlead.model.manifest import Manifest
 
 Json = dict[str, Any]
@@ -153,3 +154,31 @@ def test_plain_http_servers_of_any_version_share_a_port() -> None:
     assert [len(Listener.FromString(one.body).filter_chains) for one in found[LISTENER].values()] == [1]
     routes = RouteConfiguration.FromString(found[ROUTE]["http.8080"].body)
     assert sorted(one.name for one in routes.virtual_hosts) == ["one.test:8080", "three.test:8080", "two.test:8080"]
+
+
+@pytest.mark.parametrize(
+    ("more", "limits"),
+    [
+        ([], (0, "")),
+        ([rule("shop", 1, 7)], (7, "shop/destination-rule/dr1")),
+        ([rule("shop", 1, 0, trafficPolicy={"tls": {"mode": "ISTIO_MUTUAL"}})], (0, "")),
+        (
+            [
+                rule("shop", 1, 7),
+                networking(
+                    "Sidecar",
+                    "s",
+                    {"inboundConnectionPool": {"tcp": {"maxConnections": 8}}, "egress": [{"hosts": ["*/*"]}]},
+                ),
+            ],
+            (8, ""),
+        ),
+    ],
+)
+def test_limits_of_connections_to_the_application(more: list[Json], limits: tuple[int, str]) -> None:
+    service = {**SERVICE, "spec": {**SERVICE["spec"], "selector": {"app": "me"}}}
+    view = View("sidecar", "shop", (("app", "me"),), addresses=("10.1.1.1",), capture=Capture("redirect"))
+    found = Cluster.FromString(compiled(service, *more, view=view)[CLUSTER]["inbound|80||"].body)
+    most = found.circuit_breakers.thresholds[0].max_connections.value
+    config = found.metadata.filter_metadata["istio"].fields["config"].string_value
+    assert (most if most < 100 else 0, config.rpartition("namespaces/")[2]) == limits
