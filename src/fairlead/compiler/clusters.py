@@ -259,6 +259,8 @@ def _plan(
         keepalive=mesh.tcp_keepalive,
         stat_name=outbound_stat_name(r, found, key.port, key.subset),
         keep_case=mesh.headers.keep_case,
+        # Of a Service's headless ports the client dials the target itself.
+        dialled_port=port.target if isinstance(port.target, int) and not found.kubernetes else 0,
     )
 
 
