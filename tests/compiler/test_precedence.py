@@ -81,7 +81,7 @@ MINE = {"workloadSelector": {"matchLabels": {"app": "me"}}}
             "shop",
             [rule("shop", 1, 1, **subset("a")), rule("shop", 2, 2, **subset("b"), **MINE)],
             2,
-            ["b"],
+            ["a", "b"],
             id="for-these-clients",
         ),
         pytest.param(
@@ -89,7 +89,7 @@ MINE = {"workloadSelector": {"matchLabels": {"app": "me"}}}
             [rule("shop", 1, **subset("a"), **MINE), rule("shop", 2, 2, **subset("b"))],
             2,
             ["a", "b"],
-            id="for-these-clients-with-younger-ones",
+            id="for-these-clients-without-limits",
         ),
     ],
 )

@@ -280,22 +280,7 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
             discovery, endpoints = "STATIC", (LbEndpoint("", "127.0.0.1", number),)
     else:
         discovery, endpoints = "STATIC", (LbEndpoint("", view.capture.app_address, number),)
-    served = host_named(r, NameKey(view.namespace, port.hostname)) if port.hostname else None
-    found = host(r, served) if served is not None else None
-    described = Described(port=port.service_port)
-    limits = _limits(port, Policy())
-    if found is not None:
-        near = special(r, view.namespace).seen_by(found.key.hostname)
-        policy = policy_for(r, PolicyKey(near, (), found.key))
-        limits = _limits(port, effective_policy(policy, "", port.service_port))
-        described = Described(
-            found.key.hostname,
-            found.name or found.key.hostname,
-            found.key.namespace,
-            port.service_port,
-            # An object that says nothing of limits leaves the cluster as it is.
-            config=_config_path(policy) if limits != _limits(port, Policy()) else "",
-        )
+    limits, described = _served(r, view, port)
     socket = said is not None and said.address.startswith("unix://")
     plan = ClusterPlan(
         name=names.inbound_cluster(number),
@@ -310,6 +295,26 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         keep_case=mesh.headers.keep_case,
     )
     return cluster(plan, replace(above(mesh.baseline, limits), outlier=None))
+
+
+def _served(r: Reader, view: View, port: InboundPort) -> tuple[Policy, Described]:
+    """What the policy of a port's host says of the application's side, and how the cluster is described."""
+    served = host_named(r, NameKey(view.namespace, port.hostname)) if port.hostname else None
+    found = host(r, served) if served is not None else None
+    bare = _limits(port, Policy())
+    if found is None:
+        return bare, Described(port=port.service_port)
+    near = special(r, view.namespace).seen_by(found.key.hostname)
+    policy = policy_for(r, PolicyKey(near, (), found.key))
+    limits = _limits(port, effective_policy(policy, "", port.service_port))
+    return limits, Described(
+        found.key.hostname,
+        found.name or found.key.hostname,
+        found.key.namespace,
+        port.service_port,
+        # An object that says nothing of limits leaves the cluster as it is.
+        config=_config_path(policy) if limits != bare else "",
+    )
 
 
 def _limits(port: InboundPort, said: Policy) -> Policy:
