@@ -2,8 +2,8 @@
 
 Istio's rules: the client's namespace is asked first, then the host's, then the root namespace; within a namespace the
 most specific host pattern wins, and objects for one pattern that are exported alike are merged, those that select the
-client first, then by age: the first general policy stands and subsets add up. Clients of the root namespace first take only what it keeps for itself, so
-that what it says to the whole mesh does not stand before what a host's owner says.
+client first, then by age: the first general policy stands and subsets add up. Clients of the root namespace first take
+only what it keeps for itself, so that what it says to the whole mesh does not stand before what a host's owner says.
 """
 
 from __future__ import annotations
