@@ -182,3 +182,21 @@ def test_limits_of_connections_to_the_application(more: list[Json], limits: tupl
     most = found.circuit_breakers.thresholds[0].max_connections.value
     config = found.metadata.filter_metadata["istio"].fields["config"].string_value
     assert (most if most < 100 else 0, config.rpartition("namespaces/")[2]) == limits
+
+
+def test_capitals_in_names_mean_nothing() -> None:
+    # Envoy refuses a route configuration in which names differ in nothing else.
+    to = {"http": [{"match": [prefix("/a")], "route": [{"destination": {"host": "API.example.com"}}]}]}
+    entry = {"resolution": "STATIC", "ports": [{"number": 80, "name": "http"}]}
+    entries = [networking("ServiceEntry", f"{at}", {**entry, "hosts": [f"{at}.Example.com"]}) for at in ("api", "more")]
+    entries.append(networking("ServiceEntry", "same", {**entry, "hosts": ["Api.Example.com"]}))
+    rules = networking("VirtualService", "web", {"hosts": ["Web.shop.svc.cluster.local"], **to})
+    limited = networking(
+        "Sidecar", "default", {"egress": [{"hosts": ["*/Api.example.com", "./web.shop.svc.cluster.local"]}]}
+    )
+    view = View("sidecar", "shop", (), addresses=("10.1.1.1",))
+    made = compiled(SERVICE, rules, *entries, limited, view=view)
+    routes = RouteConfiguration.FromString(made[ROUTE]["80"].body)
+    found = {one.name: one for one in routes.virtual_hosts}
+    assert list(found) == ["api.example.com:80", f"{WEB}:80", "allow_any"]
+    assert found[f"{WEB}:80"].routes[0].route.cluster == "outbound|80||api.example.com"

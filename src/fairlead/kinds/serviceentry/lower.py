@@ -35,7 +35,7 @@ def lower(_: Reader, obj: Object[ServiceEntry]) -> Iterator[Emission]:
     spec = obj.spec
     resolution = _RESOLUTIONS[spec.resolution]
     ports = tuple(_port(port) for port in spec.ports)
-    for at, hostname in enumerate(dict.fromkeys(spec.hosts)):
+    for at, hostname in enumerate(dict.fromkeys(host.lower() for host in spec.hosts)):
         key = HostKey(hostname, obj.ref.namespace)
         yield (
             HOSTS,
@@ -65,7 +65,7 @@ def _allocated(obj: Object[ServiceEntry], hostname: str) -> tuple[str, ...]:
     """The addresses that a host was given when the object was stored."""
     if obj.spec.addresses or not isinstance(obj.status, ServiceEntryStatus):
         return ()
-    return tuple(one.value for one in obj.status.addresses if one.host == hostname and is_ip(one.value))
+    return tuple(one.value for one in obj.status.addresses if one.host.lower() == hostname and is_ip(one.value))
 
 
 def _selector(spec: ServiceEntry) -> Pairs | None:
