@@ -376,7 +376,6 @@ def tunnel_cluster(_: Reader, key: Socket) -> Resource:
     return cluster(plan, Policy())
 
 
-@rule
 def tunnel_keys(r: Reader, view: View) -> tuple[Socket, ...]:
     """The ports that an explicitly captured application reaches by CONNECT, and that speak HTTP."""
     capture = view.capture
@@ -390,7 +389,6 @@ def tunnel_keys(r: Reader, view: View) -> tuple[Socket, ...]:
     )
 
 
-@rule
 def fixed_keys(r: Reader, view: View) -> tuple[FixedKey, ...]:
     """The clusters that a proxy has whatever hosts there are."""
     mode = view.capture.mode
@@ -402,7 +400,6 @@ def fixed_keys(r: Reader, view: View) -> tuple[FixedKey, ...]:
     return tuple(FixedKey(name, mode, view.capture.netns, view.capture.transparent) for name in wanted)
 
 
-@rule
 def inbound_keys(r: Reader, view: View) -> tuple[tuple[View, InboundPort], ...]:
     """The inbound clusters of a workload, one a port of the application."""
     if view.type != "sidecar":
