@@ -138,7 +138,8 @@ class Connection:
         self._http.local_settings = _SETTINGS
         self._http.initiate_connection()
         self._http.increment_flow_control_window(WINDOW)
-        self.flush()
+        # Not at once: the client's own beginning is mostly there already, and the answer to it goes out with this.
+        self._loop.call_soon(self.flush)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
