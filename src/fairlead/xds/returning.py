@@ -51,7 +51,7 @@ def returned(request: DeltaRequest, catalog: Mapping[str, Resource], *, named: b
         return None
     instead = dict(map(claimed, others))
     names = {*instead, *(claimed(entry)[0] for entry in lacking)}
-    if asked is not None and asked != catalog.keys():
+    if asked is not None and not (len(asked) == len(catalog) and asked.issuperset(catalog)):
         names |= asked.symmetric_difference(catalog)
         if len(names) * _SHARE > total:
             return None
