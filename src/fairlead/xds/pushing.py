@@ -20,8 +20,9 @@ PUSH_SECONDS = 0.0001
 
 MANY = 200
 """Clients; fewer come back as they like."""
-STARTING, RETURNING = 2.0, 0.003
-"""About the seconds that a control plane is away that is started anew, and those that one client's return costs it."""
+STARTING, RETURNING = 1.5, 0.002
+"""About the seconds that a control plane is away that is started anew, and those that one client's return costs it; a
+little less, because agents add a random part."""
 
 
 def comes_again(place: int, count: int) -> float | None:
