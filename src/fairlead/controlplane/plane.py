@@ -41,6 +41,7 @@ from fairlead.controlplane.explainroutes import Explanations
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fetching import KeyFetcher
 from fairlead.controlplane.fleet import Fleet
+from fairlead.controlplane.gatewaynames import GatewayNames
 from fairlead.controlplane.historyroutes import History
 from fairlead.controlplane.issuers import IssuerKeys
 from fairlead.controlplane.jwks import REFRESH, KeyKeeper
@@ -184,6 +185,7 @@ class ControlPlane:
         self.profiler = Profiler()
         self.fetcher = KeyFetcher(settings.jwks_blocked, settings.jwks_ca)
         self.keys = KeyKeeper(self.feed, self.store, self.fetcher.fetch, state.keys, settings.jwks_refresh)
+        self.gateway_names = GatewayNames(self.feed)
         self.traffic = TrafficLedger(state.traffic, self.proxies.caller)
         self.learning = Learning(self.feed, self.delivery, self.traffic)
         self.proxies.asked = self.learning.asked
@@ -239,6 +241,8 @@ class ControlPlane:
         memory.loaded()
         self._running += [self.profiler.stop, self.feed.stop, self.fetcher.close, self.keys.stop]
         self._running += [self.traffic.stop, self.fleet.stop, self.issuer_keys.stop]
+        self.gateway_names.start()
+        self._running.append(self.gateway_names.stop)
         await self.keys.start()
         self.proxies.programmed.start()
         self.proxies.enrolment.start()
@@ -267,7 +271,8 @@ class ControlPlane:
     def _findings(self) -> list[str]:
         mesh = self.model.engine.get(MESHES, MESH_KEY) or Mesh()
         domains = domain_findings(self.settings.trust_domain, mesh)
-        return [*forecast(self)[1], *domains, *self.proxies.enrolment.findings(), *self.fleet.findings()]
+        running = (self.proxies.enrolment.findings(), self.fleet.findings(), self.gateway_names.findings())
+        return [*forecast(self)[1], *domains, *(said for one in running for said in one)]
 
     @property
     def server_ends(self) -> datetime | None:
