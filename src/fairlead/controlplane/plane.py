@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -37,6 +38,7 @@ from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.describing import Descriptions
 from fairlead.controlplane.effectroutes import Effects
 from fairlead.controlplane.endpointnews import EndpointNews
+from fairlead.controlplane.environment import Environment
 from fairlead.controlplane.explainroutes import Explanations
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fetching import KeyFetcher
@@ -242,6 +244,7 @@ class ControlPlane:
         self._running += [self.profiler.stop, self.feed.stop, self.fetcher.close, self.keys.stop]
         self._running += [self.traffic.stop, self.fleet.stop, self.issuer_keys.stop]
         self.gateway_names.start()
+        Environment(self.feed, os.environ).start()
         self._running.append(self.gateway_names.stop)
         await self.keys.start()
         self.proxies.programmed.start()

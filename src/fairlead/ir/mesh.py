@@ -15,6 +15,7 @@ from fairlead.ir.locality import LocalityLb
 from fairlead.ir.network import Network
 from fairlead.ir.observability import Observability
 from fairlead.ir.traffic import Policy, RetryPolicy, TcpKeepalive
+from fairlead.model.diagnostic import Origin
 from fairlead.model.launch import ProxySettings
 
 MESH_KEY = "mesh"
@@ -40,9 +41,11 @@ class Mesh(msgspec.Struct, frozen=True):
     `baseline` has connection pools and outlier detection for hosts whose policies do not say
     them; `inbound_stat_name` and `outbound_stat_name` are patterns of names in statistics, "" for the clusters' own.
     `listener_log` has listeners log connections for which there is no filter chain.
-    `discovery` chooses the namespaces at which the mesh looks; without any it looks at all.
+    `discovery` chooses the namespaces at which the mesh looks; without any it looks at all. `origin` is the object that
+    has the settings, None where nobody has said any.
     """
 
+    origin: Origin | None = None
     root_namespace: str = "istio-system"
     trust_domain: str = "cluster.local"
     trust_domain_aliases: tuple[str, ...] = ()

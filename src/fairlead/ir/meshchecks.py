@@ -10,7 +10,13 @@ from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import is_cipher_suite, is_curve
 from fairlead.ir.localityrules import check_failover, check_locality
 from fairlead.ir.meshspec import CertificateData, HTTPRetry, MeshConfig, TLSConfig
-from fairlead.ir.observability import ignored_fields, is_served, observability_of, provider_problems
+from fairlead.ir.observability import (
+    ignored_fields,
+    is_served,
+    observability_of,
+    provider_problems,
+    without_use,
+)
 from fairlead.ir.pools import outlier_problems, pool_problems
 from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig
 from fairlead.ir.proxysettings import AT_START, duration_problems, is_certificates, start_problems, without_effect
@@ -81,6 +87,9 @@ _UNUSED_MESH = {
 }
 """Why settings have no effect, or what to use."""
 _REMEDY = "Remove it, or expect nothing of it."
+_PROVIDER_FIELDS = {
+    "serviceAttributeEnrichment": "Names of services in traces are those of defaultConfig.tracingServiceName.",
+}
 
 
 def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator[Problem]:
@@ -234,9 +243,11 @@ def _providers(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
         for field, wrong in provider_problems(provider):
             yield Problem(path.child(*field.split(".")), wrong, remedy="Name a host of the mesh and its port.")
         for field in ignored_fields(provider):
-            yield Problem(path.child(*field.split(".")), f"{field} has no effect", Severity.WARNING, _REMEDY, "FL0100")
+            remedy = _PROVIDER_FIELDS.get(field.rpartition(".")[2], _REMEDY)
+            yield Problem(path.child(*field.split(".")), f"{field} has no effect", Severity.WARNING, remedy, "FL0100")
         if len(chosen) == 1 and authorizer is None and not is_served(provider):
-            yield Problem(path / chosen[0], f"{chosen[0]} has no effect", Severity.WARNING, _REMEDY, "FL0100")
+            wrong, remedy = without_use(chosen[0])
+            yield Problem(path / chosen[0], wrong, Severity.WARNING, remedy, "FL0100")
 
 
 def _without_effect(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:

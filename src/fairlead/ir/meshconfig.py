@@ -45,7 +45,8 @@ from fairlead.model.yaml import YAMLError, parse_documents
 CONFIGMAP_NAMESPACE = "istio-system"
 CONFIGMAP_NAME = "istio"
 CONFIGMAP_KEY = "mesh"
-_DATA = ROOT.child("data", CONFIGMAP_KEY)
+MESH_DATA = ROOT.child("data", CONFIGMAP_KEY)
+"""Where in the ConfigMap the settings stand."""
 
 _INGRESS_SERVICE = "istio-ingressgateway"
 
@@ -108,7 +109,7 @@ def configmap_problems(namespace: str, name: str, data: Mapping[str, str]) -> It
         line = f" (line {position.line} of the value)" if position else ""
         field = f"{problem.path}: " if problem.path else ""
         message = f"{field}{problem.message}{line}"
-        yield msgspec.structs.replace(problem, path=_DATA, message=message)
+        yield msgspec.structs.replace(problem, path=MESH_DATA, message=message)
 
 
 def mesh_of(config: MeshConfig) -> Mesh:

@@ -109,6 +109,21 @@ class HttpService(Spec, frozen=True):
     headers: tuple[dict[str, Any], ...] = ()
 
 
+class DynatraceService(Backend, frozen=True):
+    """Where Dynatrace's sampler asks how much to trace."""
+
+    http: HttpService | None = None
+
+
+class DynatraceSampler(Spec, frozen=True):
+    """Dynatrace's adaptive sampling: an environment of it says how much is traced."""
+
+    tenant: Annotated[str, Meta(description="The environment.")] = ""
+    cluster_id: Annotated[int, Meta(ge=-2147483648, le=2147483647, description="The cluster in it.")] = 0
+    root_spans_per_minute: Annotated[int, Meta(ge=0, description="As long as nothing else is known; 0: 1,000.")] = 0
+    http_service: DynatraceService | None = None
+
+
 class OpenTelemetry(Backend, frozen=True):
     """An OTLP receiver of traces."""
 
@@ -116,7 +131,7 @@ class OpenTelemetry(Backend, frozen=True):
     http: HttpService | None = None
     grpc: dict[str, Any] | None = None
     resource_detectors: dict[str, Any] | None = None
-    dynatrace_sampler: dict[str, Any] | None = None
+    dynatrace_sampler: DynatraceSampler | None = None
     service_attribute_enrichment: str = ""
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from fairlead.inc import Reader
 from fairlead.ir.discovery import NamespaceSelector
 from fairlead.ir.kind import Emission
 from fairlead.ir.mesh import MESH_KEY, MESHES
-from fairlead.ir.meshconfig import mesh_of_configmap
+from fairlead.ir.meshconfig import MESH_DATA, mesh_of_configmap
 from fairlead.kinds.configmap.spec import ConfigMapSpec
+from fairlead.model.diagnostic import Origin
 from fairlead.model.object import Object
 
 
@@ -17,7 +20,7 @@ def lower(_: Reader, obj: Object[ConfigMapSpec]) -> Iterator[Emission]:
     """The mesh's settings, if this is the ConfigMap that holds them."""
     mesh = mesh_of_configmap(obj.ref.namespace, obj.ref.name, obj.spec.data)
     if mesh is not None:
-        yield MESHES, MESH_KEY, mesh
+        yield MESHES, MESH_KEY, replace(mesh, origin=Origin(obj.ref, MESH_DATA))
 
 
 def discovery_selectors(obj: Object[ConfigMapSpec]) -> tuple[NamespaceSelector, ...] | None:
