@@ -9,14 +9,13 @@ import pytest
 from lowering import check, inputs, read
 
 from fairlead.compiler.model import MeshModel
-from fairlead.compiler.standing import workload_standing
 from fairlead.compiler.registry import registry
+from fairlead.compiler.standing import workload_standing
 from fairlead.compiler.telemetry import merged_logs, merged_metrics, merged_tracing
 from fairlead.envoy.resource import LISTENER
 from fairlead.envoy.stats import MetricChange
-from fairlead.ir.observability import Observability
+from fairlead.ir.observability import VARIABLES, Observability
 from fairlead.ir.telemetry import TELEMETRY, Mode, TelemetryPolicy
-from fairlead.ir.observability import VARIABLES
 from fairlead.ir.view import View
 from fairlead.model.cel import check as check_cel
 from fairlead.model.cel import without_string

@@ -16,7 +16,7 @@ from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import HOSTS_NEAR, Host
 from fairlead.ir.locality import NETWORK, REGION, SUBZONE, ZONE, LocalityLb, locality_covers
-from fairlead.ir.traffic import TRAFFIC_POLICIES_NEAR, Policy, TrafficPolicy
+from fairlead.ir.traffic import TRAFFIC_POLICIES_NEAR, Policy, TrafficPolicy, policies_in
 from fairlead.ir.view import Client, View
 
 
@@ -132,8 +132,5 @@ def _has_effect(setting: LocalityLb, near: Near, said: Policy) -> bool:
 
 
 def _settings_of(policy: TrafficPolicy) -> list[LocalityLb]:
-    said = [policy.policy, *(one.policy for one in policy.ports)]
-    for subset in policy.subsets:
-        said += [subset.policy, *(one.policy for one in subset.ports)]
-    balancers = (one.load_balancer for one in said)
+    balancers = (one.load_balancer for one in policies_in(policy))
     return [one.locality for one in balancers if one is not None and one.locality is not None]

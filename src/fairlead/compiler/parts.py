@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from fairlead.compiler.clients import caller, client, seen_as
 from fairlead.compiler.clusters import (
     ClusterKey,
+    Way,
     endpoints_key,
     fixed_cluster,
     fixed_keys,
@@ -89,7 +90,9 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
     if view.workload_name:
         # Nothing but the clusters of others, and where its peers are, depends on which workload it is.
         view = replace(view, workload_name="", knows_peers=False)
-    outside = Outside(seen_as(r, caller(r, view)), view.capture.mode in ("explicit", "none"), near_of(r, view.client))
+    by_name = "name" if view.capture.mode in ("explicit", "none") else ""
+    way: Way = "gateway" if view.type == "router" else by_name
+    outside = Outside(seen_as(r, caller(r, view)), way, near_of(r, view.client))
     found = [
         Layer(CLUSTER, own_clusters, view),
         *_of_others(outside, known),

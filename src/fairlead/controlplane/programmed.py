@@ -24,8 +24,9 @@ from fairlead.compiler.credentials import secret_keys
 from fairlead.compiler.model import MeshModel
 from fairlead.controlplane.conditions import Outcome, condition_of, set_condition
 from fairlead.controlplane.feed import Pass
-from fairlead.envoy.names import CA_SUFFIX, CREDENTIAL_PREFIX
+from fairlead.envoy.names import CA_SUFFIX
 from fairlead.envoy.resource import CLUSTER, LISTENER, SECRET
+from fairlead.ir.credential import resource_name
 from fairlead.ir.view import View
 from fairlead.model.ref import Ref
 from fairlead.store.errors import StoreError
@@ -214,7 +215,7 @@ class Programmed:
         """The policies on which a refused resource depends."""
         if event.type_url == SECRET:
             # Secrets have no status: it is said on the Gateways that name it.
-            name = event.name.removeprefix(CREDENTIAL_PREFIX).removesuffix(CA_SUFFIX)
+            name = event.name.removesuffix(CA_SUFFIX)
             inputs = (key for _, key in self._model.engine.why(secret_keys, view))
             return [ref for ref in inputs if isinstance(ref, Ref) and is_policy(ref) and self._names(ref, name)]
         found = self._model.publisher.origins(view, event.type_url, event.name)
@@ -226,7 +227,7 @@ class Programmed:
         for server in servers:
             tls = cast("dict[str, Any]", server.get("tls") or {})
             named = (tls.get("credentialName"), tls.get("caCertCredentialName"), *(tls.get("credentialNames") or ()))
-            if credential in named:
+            if credential in [resource_name(one) for one in named if one]:
                 return True
         return False
 
