@@ -6,6 +6,8 @@ from hashlib import blake2b
 
 import msgspec
 
+from fairlead.envoy.pack import framed
+
 _PREFIX = "type.googleapis.com/"
 LISTENER = _PREFIX + "envoy.config.listener.v3.Listener"
 ROUTE = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
@@ -38,7 +40,7 @@ class Resource:
     are joined when they are asked for. Immutable.
     """
 
-    __slots__ = ("_whole", "framing", "name", "pieces", "size", "type_url", "version")
+    __slots__ = ("_claim", "_whole", "framing", "name", "pieces", "size", "type_url", "version")
 
     def __init__(
         self, type_url: str, name: str, version: str, body: bytes = b"", pieces: tuple[Piece, ...] = ()
@@ -52,6 +54,7 @@ class Resource:
         self.framing: tuple[bytes, bytes] | None = None
         """What a sender puts around the bytes, kept here for the next one who needs it."""
         self._whole = body
+        self._claim: bytes | None = None
 
     @staticmethod
     def of(type_url: str, name: str, body: bytes) -> Resource:
@@ -75,6 +78,17 @@ class Resource:
         """The serialised message. Empty where only the version is known."""
         return b"".join([piece.body for piece in self.pieces]) if self.pieces else self._whole
 
+    @property
+    def claim(self) -> bytes:
+        """What a client says that has this: name and version as an entry of `initial_resource_versions`."""
+        return framed(1, self.name.encode()) + framed(2, self.version.encode())
+
+    def kept_claim(self) -> bytes:
+        """`claim`, made once."""
+        if self._claim is None:
+            self._claim = self.claim
+        return self._claim
+
     def __eq__(self, other: object) -> bool:
         """The same name and version; one of which only the version is known differs from one with bytes."""
         if self is other:
@@ -93,6 +107,48 @@ class Resource:
 
     def __repr__(self) -> str:
         return f"Resource({self.type_url.rpartition('.')[2]} {self.name} {self.version}, {self.size} B)"
+
+
+_FEW = 16
+
+
+class Rows(dict[str, Resource]):
+    """Resources of one type by name, which change by `put` and `drop` alone.
+
+    Knows what clients say that have all of them, so that many clients can be compared with it (`xds.returning`).
+    """
+
+    __slots__ = ("_claims",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._claims: set[bytes] | None = None
+
+    def put(self, resource: Resource) -> None:
+        """Take a resource in, in place of one of the same name."""
+        if self._claims is not None:
+            self._leave(resource.name)
+            self._claims.add(resource.kept_claim())
+        self[resource.name] = resource
+
+    def drop(self, name: str) -> Resource | None:
+        """Let a resource go; what was there."""
+        if self._claims is not None:
+            self._leave(name)
+        return self.pop(name, None)
+
+    def _leave(self, name: str) -> None:
+        old = self.get(name)
+        if old is not None and self._claims is not None:
+            self._claims.discard(old.claim)
+
+    def claims(self) -> tuple[set[bytes], ...]:
+        """The claims of all of them, in one set or several; not to be changed."""
+        if self._claims is None:
+            if len(self) <= _FEW:
+                return ({one.claim for one in self.values()},)
+            self._claims = {one.kept_claim() for one in self.values()}
+        return (self._claims,)
 
 
 def apart(old: Resource | None, new: Resource | None) -> tuple[bytes | None, bytes | None]:

@@ -5,13 +5,10 @@ Pure. The order among types is decided in `fairlead.xds.session`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
-from hashlib import blake2b
-
-import msgspec
 
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, SECRET, Resource
+from fairlead.xds.flight import Due, Flight, Trial, named_in, set_version
 from fairlead.xds.held import FEW, Before, Wanted
 from fairlead.xds.ledger import Nack, TypeLedger
 from fairlead.xds.messages import (
@@ -26,6 +23,7 @@ from fairlead.xds.messages import (
     Response,
     SotwRequest,
 )
+from fairlead.xds.returning import Returned, returned
 
 NAMED = frozenset({ENDPOINT, ROUTE, SECRET, EXTENSION})
 """Types whose first request without names asks for nothing; for all others it asks for everything."""
@@ -40,56 +38,6 @@ PATCHED_FROM = 1024
 """Bytes; smaller resources are always sent whole."""
 
 Named = Mapping[str, Resource]
-
-
-class Due(msgspec.Struct, frozen=True):
-    """What a client lacks: resources to add or replace, names to remove, names to answer as not existing."""
-
-    adds: tuple[Resource, ...] = ()
-    removes: tuple[str, ...] = ()
-    absent: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.adds or self.removes or self.absent)
-
-
-class Trial(msgspec.Struct, frozen=True):
-    """Part of a refused response (names and versions), to be sent by itself.
-
-    If exactly this is accepted, those in `blame` were the bad ones.
-    """
-
-    names: Mapping[str, str]
-    blame: tuple[tuple[str, Nack], ...] = ()
-
-
-class Flight(msgspec.Struct, frozen=True):
-    """The response that waits for its answer."""
-
-    nonce: str
-    version: str
-    sent: Mapping[str, Resource]
-    removed: tuple[str, ...]
-    absent: tuple[str, ...]
-    introduces: bool
-    blame: tuple[tuple[str, Nack], ...] = ()
-
-
-def set_version(resources: Iterable[Resource]) -> str:
-    """The version of a set of resources, in any order: equal sets have equal versions, on any control plane."""
-    digest = blake2b(digest_size=8)
-    for line in sorted(f"{resource.name}\0{resource.version}\n" for resource in resources):
-        digest.update(line.encode())
-    return digest.hexdigest()
-
-
-def named_in(message: str, names: Iterable[str]) -> set[str]:
-    """Those of `names` that Envoy's message puts at the head of a complaint.
-
-    Envoy answers a CDS or LDS update with `Error adding/updating cluster(s) NAME: REASON, NAME: REASON`.
-    """
-    heads = {match.group(1) for match in re.finditer(r"(?:^|\s)(\S+):(?=\s|$)", message)}
-    return {name for name in names if name in heads or (" " in name and f"{name}: " in message)}
 
 
 class Channel:
@@ -166,6 +114,21 @@ class Channel:
             raise ProtocolError(f"more than {MAX_NAMES} names of {self.type_url} on one stream")
         if len(request.initial_versions) > MAX_NAMES:
             raise ProtocolError(f"more than {MAX_NAMES} versions of {self.type_url} on one stream")
+        found = returned(request, catalog, named=self.type_url in NAMED) if first and not unsure else None
+        if found is not None:
+            self._return(found, catalog, wildcard=not request.subscribe)
+        else:
+            self._take(request, catalog, unsure, first=first)
+        for name in request.unsubscribe:
+            self._unsubscribe(name)
+        if self.wildcard and request.subscribe:
+            lacking = tuple(name for name in request.subscribe if name != WILDCARD and name not in catalog)
+            events += [Lacking(self.type_url, lacking)] if lacking else []
+        self._compact(catalog)
+        return events
+
+    def _take(self, request: DeltaRequest, catalog: Named, unsure: Iterable[str], *, first: bool) -> None:
+        """Take what a request asks for and says name by name."""
         if first and not request.subscribe and self.type_url not in NAMED:
             self._all(catalog)
         for name in request.subscribe:
@@ -183,13 +146,14 @@ class Channel:
             self.unsure.update(name for name in unsure if self.subscribed(name))
             self._remember({**request.initial_versions, **dict.fromkeys(self.unsure, "")}, catalog)
             self.owed = self.wildcard and not request.initial_versions
-        for name in request.unsubscribe:
-            self._unsubscribe(name)
-        if self.wildcard and request.subscribe:
-            lacking = tuple(name for name in request.subscribe if name != WILDCARD and name not in catalog)
-            events += [Lacking(self.type_url, lacking)] if lacking else []
-        self._compact(catalog)
-        return events
+
+    def _return(self, found: Returned, catalog: Named, *, wildcard: bool) -> None:
+        """Take a client that has what the catalog has, with few exceptions."""
+        self.wildcard = wildcard
+        self.ledger.acked.follow_but(catalog, found.held)
+        if not wildcard:
+            self.names.follow_but(catalog, found.wanted)
+        self.dirty, self._force = found.due, found.forced
 
     def receive_sotw(
         self,

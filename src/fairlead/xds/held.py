@@ -108,6 +108,10 @@ class Held:
         if len(rows) * 4 <= len(self._rows):
             self._base, self._rows = catalog, rows
 
+    def follow_but(self, catalog: Named, exceptions: dict[str, Resource | None]) -> None:
+        """The client has what the catalog has, but for these."""
+        self._base, self._rows = catalog, exceptions
+
     def moved(self, catalog: Named, before: Before) -> None:
         """The catalog has changed (and is perhaps another mapping now): the client still has what was there before."""
         if self._base is None:
@@ -178,6 +182,10 @@ class Wanted:
         rows.update((name, False) for name in catalog if name not in self._rows)
         if len(rows) * 4 <= len(self._rows):
             self._base, self._rows = catalog, rows
+
+    def follow_but(self, catalog: Named, exceptions: dict[str, bool]) -> None:
+        """It asks for what the catalog has, but for these, and for those that are true."""
+        self._base, self._rows = catalog, exceptions
 
     def moved(self, catalog: Named, before: Before) -> None:
         """The catalog has changed: what the client asked for has not."""
