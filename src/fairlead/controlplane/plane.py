@@ -45,6 +45,7 @@ from fairlead.controlplane.fetching import KeyFetcher
 from fairlead.controlplane.fleet import Fleet
 from fairlead.controlplane.gatewaynames import GatewayNames
 from fairlead.controlplane.historyroutes import History
+from fairlead.controlplane.ingressstatus import IngressStatus
 from fairlead.controlplane.issuers import IssuerKeys
 from fairlead.controlplane.jwks import REFRESH, KeyKeeper
 from fairlead.controlplane.learning import Learning
@@ -188,6 +189,7 @@ class ControlPlane:
         self.fetcher = KeyFetcher(settings.jwks_blocked, settings.jwks_ca)
         self.keys = KeyKeeper(self.feed, self.store, self.fetcher.fetch, state.keys, settings.jwks_refresh)
         self.gateway_names = GatewayNames(self.feed)
+        self.ingresses = IngressStatus(self.store, self.feed, lambda: (one.view for one in self.proxies.known()))
         self.traffic = TrafficLedger(state.traffic, self.proxies.caller)
         self.learning = Learning(self.feed, self.delivery, self.traffic)
         self.proxies.asked = self.learning.asked
@@ -245,7 +247,8 @@ class ControlPlane:
         self._running += [self.traffic.stop, self.fleet.stop, self.issuer_keys.stop]
         self.gateway_names.start()
         Environment(self.feed, os.environ).start()
-        self._running.append(self.gateway_names.stop)
+        self.ingresses.start()
+        self._running += [self.gateway_names.stop, self.ingresses.stop]
         await self.keys.start()
         self.proxies.programmed.start()
         self.proxies.enrolment.start()
@@ -263,10 +266,11 @@ class ControlPlane:
         return found
 
     async def _tidy(self, xds: Server) -> None:
-        """After a storm of proxies has passed, see to the memory that it took."""
+        """See to what proxies leave behind that come and go: where gateways are, the memory that a storm took."""
         seen = xds.admission.admitted
         while True:
             await asyncio.sleep(_TIDY_SECONDS)
+            self.ingresses.changed()  # gateways may have come or gone
             if xds.admission.admitted - seen >= _STORM and not xds.admission.waiting:
                 seen = xds.admission.admitted
                 memory.grown()

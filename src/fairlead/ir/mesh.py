@@ -37,7 +37,8 @@ class Mesh(msgspec.Struct, frozen=True):
     known to call. `gateway_client_cert` is what gateways do with X-Forwarded-Client-Cert (Envoy's words), "" for
     SANITIZE_SET; `gateway_proxy_protocol` has them expect the PROXY protocol. `http3` has HTTPS servers of gateways
     listen for QUIC, too. `ingress_mode` is which Ingresses are served, `ingress_class` the class in their
-    annotation, and `ingress_gateway` the value of the label `istio` of the gateways that serve them.
+    annotation, `ingress_gateway` the value of the label `istio` of the gateways that serve them, and `ingress_service`
+    the Service by which clients reach these.
     `baseline` has connection pools and outlier detection for hosts whose policies do not say
     them; `inbound_stat_name` and `outbound_stat_name` are patterns of names in statistics, "" for the clusters' own.
     `listener_log` has listeners log connections for which there is no filter chain.
@@ -85,6 +86,7 @@ class Mesh(msgspec.Struct, frozen=True):
     ingress_mode: Literal["UNSPECIFIED", "OFF", "DEFAULT", "STRICT"] = "STRICT"
     ingress_class: str = "istio"
     ingress_gateway: str = "ingressgateway"
+    ingress_service: str = "istio-ingressgateway"
     headers: ProxyHeaders = ProxyHeaders()
     baseline: Policy = Policy()
     inbound_stat_name: str = ""

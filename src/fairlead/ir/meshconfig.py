@@ -16,6 +16,7 @@ from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import usable, usable_curves
 from fairlead.ir.discovery import LabelCondition, NamespaceSelector
 from fairlead.ir.headers import proxy_headers
+from fairlead.ir.ingress import gateway_label
 from fairlead.ir.locality import LocalityLb
 from fairlead.ir.localityspec import by_locality, by_zone
 from fairlead.ir.mesh import Mesh, TlsLimits
@@ -46,8 +47,6 @@ CONFIGMAP_NAME = "istio"
 CONFIGMAP_KEY = "mesh"
 MESH_DATA = ROOT.child("data", CONFIGMAP_KEY)
 """Where in the ConfigMap the settings stand."""
-
-_INGRESS_SERVICE = "istio-ingressgateway"
 
 
 class MeshReading(NamedTuple):
@@ -157,22 +156,14 @@ def mesh_of(config: MeshConfig) -> Mesh:
         scope=config.fairlead.scope if config.fairlead else "all",
         ingress_mode=config.ingress_controller_mode,
         ingress_class=config.ingress_class or default.ingress_class,
-        ingress_gateway=ingress_gateway(config),
+        ingress_gateway=gateway_label(config.ingress_selector, config.ingress_service),
+        ingress_service=config.ingress_service or default.ingress_service,
         headers=proxy_headers(proxy.proxy_headers),
         baseline=_baseline(config.default_traffic_policy),
         inbound_stat_name=config.inbound_cluster_stat_name,
         outbound_stat_name=config.outbound_cluster_stat_name,
         discovery=tuple(_namespaces(one) for one in config.discovery_selectors),
     )
-
-
-def ingress_gateway(config: MeshConfig) -> str:
-    """The label `istio` of the gateways that serve Ingress: ingressSelector, else the name of ingressService.
-
-    Istio's `getIngressGatewaySelector`: the name of its own default service stands for its own default label.
-    """
-    service = "" if config.ingress_service == _INGRESS_SERVICE else config.ingress_service
-    return config.ingress_selector or service or Mesh().ingress_gateway
 
 
 def _tls(config: TLSConfig | None) -> TlsLimits:
