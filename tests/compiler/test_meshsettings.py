@@ -345,3 +345,32 @@ def test_a_load_balancers_name_is_the_way_into_a_network() -> None:
     with model.engine.transaction():
         model.engine.put(GATEWAY_ADDRESSES, "lb.example", ("192.0.2.8",))
     assert _dialled(model, NEAR) == {"10.1.0.1:8080", "192.0.2.7:15443", "192.0.2.8:15443"}
+
+
+TWO_CLUSTERS = """
+{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: web-1, namespace: shop},
+ spec: {address: 10.2.0.1, labels: {app: web, topology.istio.io/cluster: second}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "cluster", "dialled"),
+    [
+        ("", "second", {"10.1.0.1:8080", "10.2.0.1:8080"}),
+        (
+            "{settings: {clusterLocal: true}, hosts: ['*.other.svc.cluster.local']}",
+            "second",
+            {"10.1.0.1:8080", "10.2.0.1:8080"},
+        ),
+        ("{settings: {clusterLocal: true}, hosts: ['*.shop.svc.cluster.local']}", "second", {"10.2.0.1:8080"}),
+        ("{settings: {clusterLocal: true}, hosts: ['*.shop.svc.cluster.local']}", "Kubernetes", {"10.1.0.1:8080"}),
+        (
+            "{settings: {clusterLocal: true}, hosts: ['*']}, {hosts: [web.shop.svc.cluster.local]}",
+            "second",
+            {"10.1.0.1:8080", "10.2.0.1:8080"},
+        ),
+    ],
+)
+def test_cluster_local_hosts_are_called_in_their_own_cluster(said: str, cluster: str, dialled: set[str]) -> None:
+    model = mesh_of(f"{{serviceSettings: [{said}]}}", TWO_CLUSTERS)
+    assert _dialled(model, replace(OUT, cluster_id=cluster)) == dialled

@@ -223,7 +223,8 @@ def named_endpoints_key(r: Reader, key: ClusterKey) -> EndpointsKey | None:
     found = endpoints_key(r, key)
     if found is None:
         return None
-    within = Placing(Near(network=key.near.network if key.near is not None else ""), within=True)
+    near = found.placing.near if found.placing is not None else Near()
+    within = Placing(Near(network=near.network, cluster=near.cluster), within=True)
     return found._replace(placing=within, sni_dnat=True)
 
 

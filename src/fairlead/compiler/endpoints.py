@@ -104,6 +104,8 @@ def groups_of(r: Reader, key: EndpointsKey) -> tuple[Group, ...]:
     placing = key.placing
     ordered = placing is not None and placing.setting is not None and bool(placing.setting.priority)
     found = endpoints_of(r, key if ordered else key._replace(placing=None))
+    if placing is not None and placing.near.cluster:
+        found = tuple(one for one in found if one.cluster == placing.near.cluster)
     if placing is not None and networks(r, "").known:
         found = tuple(_across(r, found, placing))
     return placed((one for one in found if one.address), placing)
@@ -285,6 +287,7 @@ def _of_workload(r: Reader, workload: Workload, port: HostPort, wanted: tuple[st
         mtls=mtls,
         workload=peer.Workload.of(name, workload.key.namespace, dict(workload.labels), cluster_at(workload.labels)),
         network=network,
+        cluster=cluster_at(workload.labels),
         labels=seen_labels(wanted, workload.labels, workload.locality, network) if wanted else (),
     )
 
@@ -298,5 +301,6 @@ def _of_endpoint(r: Reader, endpoint: Endpoint, port: HostPort, wanted: tuple[st
         weight=max(endpoint.weight, 1),
         mtls=endpoint.mesh,
         network=network,
+        cluster=cluster_at(endpoint.labels),
         labels=seen_labels(wanted, endpoint.labels, endpoint.locality, network) if wanted else (),
     )

@@ -24,7 +24,14 @@ from fairlead.ir.proxystart import variable_problems
 from fairlead.model.diagnostic import Problem, Severity
 from fairlead.model.findings import doubtful
 from fairlead.model.path import ROOT, FieldPath
-from fairlead.model.syntax import export_problems, is_name_label, label_problems, port_problems, wrong_fqdn
+from fairlead.model.syntax import (
+    export_problems,
+    is_name_label,
+    label_problems,
+    port_problems,
+    wrong_fqdn,
+    wrong_wildcard_domain,
+)
 
 _EFFECTIVE = frozenset(
     (
@@ -64,6 +71,7 @@ _EFFECTIVE = frozenset(
         "protocol_detection_timeout",
         "proxy_http_port",
         "root_namespace",
+        "service_settings",
         "tcp_keepalive",
         "tls_defaults",
         "trust_domain",
@@ -80,8 +88,7 @@ _UNUSED_MESH = {
     "proxy_listen_port": "Outbound connections are redirected to 15001.",
     "compliance_policy": "Restrict TLS by meshMTLS and tlsDefaults.",
     "service_entry_visibility": "Limit who sees hosts by exportTo, or defaultServiceExportTo.",
-    "service_scope_configs": "It is for ambient mode, which there is not: limit who sees services by exportTo.",
-    "service_settings": "Instances are one set, whatever their cluster: choose some by a subset with their labels.",
+    "service_scope_configs": "It is for ambient mode, which there is not: keep calls in a cluster by serviceSettings.",
     "verify_certificate_at_client": "Servers are verified unless insecureSkipVerify says otherwise.",
     "hbone_idle_timeout": "There is no ambient mode.",
 }
@@ -117,6 +124,7 @@ def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator
         yield from pool_problems(path / "connectionPool", config.default_traffic_policy.connection_pool)
         yield from outlier_problems(path / "outlierDetection", config.default_traffic_policy.outlier_detection)
     yield from _root_problems(config, base)
+    yield from _service_problems(config, base)
     yield from _selector_problems(config, base)
     yield from _without_effect(config, base)
 
@@ -152,6 +160,17 @@ def _root_problems(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
                 said = f"{name} has no effect: the root is not trusted"
                 remedy = "Give the root as pem alone, if every peer may come from it."
                 yield Problem(path / name, said, Severity.WARNING, remedy, "FL0100")
+
+
+def _service_problems(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
+    """Hosts to which no host can be like (serviceSettings)."""
+    for at, one in enumerate(config.service_settings):
+        path = base.child("serviceSettings", at)
+        for number, host in enumerate(one.hosts):
+            if wrong := wrong_wildcard_domain(host):
+                yield Problem(path.child("hosts", number), wrong, remedy="Write a full name, or *.SUFFIX.")
+        if not one.hosts:
+            yield Problem(path / "hosts", "required: without hosts the settings are nobody's", code="FL0004")
 
 
 def _selector_problems(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:

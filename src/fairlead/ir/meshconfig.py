@@ -34,6 +34,7 @@ from fairlead.ir.pools import http_pool, outlier_detection, tcp_pool
 from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig, Topology
 from fairlead.ir.proxysettings import settings_of
 from fairlead.ir.traffic import Policy, RetryPolicy, TcpKeepalive
+from fairlead.ir.visibility import DOMAIN_SUFFIX
 from fairlead.model.decode import decode
 from fairlead.model.diagnostic import Position, Problem, Severity
 from fairlead.model.duration import parse_duration
@@ -162,6 +163,7 @@ def mesh_of(config: MeshConfig) -> Mesh:
         baseline=_baseline(config.default_traffic_policy),
         inbound_stat_name=config.inbound_cluster_stat_name,
         outbound_stat_name=config.outbound_cluster_stat_name,
+        cluster_local=_cluster_local(config),
         discovery=tuple(_namespaces(one) for one in config.discovery_selectors),
     )
 
@@ -190,6 +192,17 @@ def _start(config: MeshConfig, proxy: ProxyConfig) -> ProxySettings:
     roots = tuple(one.pem for one in config.ca_certificates if is_plain(one))
     merged = None if config.enable_prometheus_merge is not False else False
     return msgspec.structs.replace(settings_of(proxy), mesh_certificates=roots or None, merge_metrics=merged)
+
+
+def _cluster_local(config: MeshConfig) -> tuple[tuple[str, bool], ...]:
+    """Istio's defaults (what is Kubernetes' own) hold beside what is said."""
+    if not config.service_settings:
+        return ()
+    found = {f"*.kube-system.svc.{DOMAIN_SUFFIX}": True, f"kubernetes.default.svc.{DOMAIN_SUFFIX}": True}
+    for one in config.service_settings:
+        local = one.settings is not None and one.settings.cluster_local
+        found.update(dict.fromkeys(one.hosts, local))
+    return tuple(sorted(found.items()))
 
 
 def _baseline(said: DefaultTrafficPolicy | None) -> Policy:

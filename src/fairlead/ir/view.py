@@ -56,7 +56,7 @@ class View(msgspec.Struct, frozen=True, cache_hash=True):
     @property
     def client(self) -> Client:
         """The part of the view on which outbound routes, clusters and endpoints may depend."""
-        return Client(self.namespace, self.labels, self.network, self.locality)
+        return Client(self.namespace, self.labels, self.network, self.locality, self.cluster_id)
 
 
 class Client(msgspec.Struct, frozen=True, cache_hash=True):
@@ -66,6 +66,7 @@ class Client(msgspec.Struct, frozen=True, cache_hash=True):
     labels: Pairs = ()
     network: str = ""
     locality: str = ""
+    cluster: str = ""
 
 
 def pairs(labels: dict[str, str]) -> Pairs:
