@@ -23,8 +23,11 @@ from fairlead.compiler.model import MeshModel
 from fairlead.compiler.offline import load
 from fairlead.compiler.publish import Catalog
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from fairlead.ir.mesh import Mesh
 from fairlead.ir.network import GATEWAY_ADDRESSES
-from fairlead.ir.view import View
+from fairlead.ir.proxyown import METADATA
+from fairlead.ir.proxystart import effective, layers_of
+from fairlead.ir.view import View, view_of_node
 from fairlead.model.diagnostic import Severity
 from fairlead.model.launch import Capture
 from fairlead.model.yaml import parse_documents
@@ -374,3 +377,29 @@ TWO_CLUSTERS = """
 def test_cluster_local_hosts_are_called_in_their_own_cluster(said: str, cluster: str, dialled: set[str]) -> None:
     model = mesh_of(f"{{serviceSettings: [{said}]}}", TWO_CLUSTERS)
     assert _dialled(model, replace(OUT, cluster_id=cluster)) == dialled
+
+
+OWN = """
+gatewayTopology: {numTrustedProxies: 3, forwardClientCertDetails: SANITIZE, proxyProtocol: {}}
+proxyHeaders: {server: {value: own}}
+tracing: {sampling: 40, zipkin: {address: als.logs:9000}, customTags: {a: {literal: {value: b}}}}
+"""
+
+
+def test_a_workloads_own_settings_take_the_place_of_the_meshs() -> None:
+    """The annotation, by way of the start of a proxy and its node's metadata, in its listeners and in nobody else's."""
+    default = "{gatewayTopology: {numTrustedProxies: 1}, tracing: {sampling: 7, zipkin: {address: als.logs:9000}}}"
+    settings = f"{{enableTracing: true, defaultConfig: {default}}}"
+    start = effective(layers_of(Mesh(), (), "shop", {}), OWN)
+    node = {"NAMESPACE": "shop", "LABELS": {"app": "edge"}, METADATA: start.settings.own}
+    own = view_of_node("router~10.1.0.9~edge-0.shop~shop.svc.cluster.local", node)
+    model = mesh_of(settings)
+    mine, theirs = manager(model.compile(own), SERVED), manager(model.compile(EDGE), SERVED)
+    assert (mine.xff_num_trusted_hops, theirs.xff_num_trusted_hops) == (3, 1)
+    assert (mine.forward_client_cert_details, mine.server_name) == (Manager.SANITIZE, "own")
+    assert (mine.tracing.random_sampling.value, theirs.tracing.random_sampling.value) == (40, 7)
+    assert "a" in {one.tag for one in mine.tracing.custom_tags}
+    assert b"proxy_protocol" in model.compile(own)[LISTENER][SERVED].body
+    node = {"LABELS": {"app": "web"}, METADATA: {"proxyHeaders": {"requestId": {"disabled": True}}}}
+    sidecar = model.compile(view_of_node("sidecar~10.1.0.1~web-0.shop~shop.svc.cluster.local", node))
+    assert [manager(sidecar, name).generate_request_id.value for name in (INBOUND, OUTBOUND)] == [False, False]

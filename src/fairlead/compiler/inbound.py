@@ -19,6 +19,7 @@ from fairlead.compiler.hosts import settings
 from fairlead.compiler.inboundports import InboundPort, inbound_ports
 from fairlead.compiler.loggers import counts_grpc, listener_loggers, loggers, trace
 from fairlead.compiler.mtls import Mode, workload_mtls
+from fairlead.compiler.own import settings_of
 from fairlead.compiler.statnames import inbound_stat_name
 from fairlead.envoy import names
 from fairlead.envoy.hcm import Http, InboundRoute, connection_manager, inbound_stat_prefix
@@ -259,7 +260,7 @@ def _http(r: Reader, view: View, target: _Target, counted: tuple[AccessLog, ...]
         http2=port is not None and port.protocol.is_http2,
         trace=trace(r, scope),
     )
-    return [connection_manager(http, settings(r), (*loggers(r, scope), *counted))]
+    return [connection_manager(http, settings_of(r, scope.own), (*loggers(r, scope), *counted))]
 
 
 def _tcp(r: Reader, view: View, target: _Target, counted: tuple[AccessLog, ...] = ()) -> list[NetworkFilter]:
@@ -270,7 +271,7 @@ def _tcp(r: Reader, view: View, target: _Target, counted: tuple[AccessLog, ...] 
 
 
 def _scope(view: View, port: int, *, tcp: bool) -> FilterScope:
-    return FilterScope("inbound", view.namespace, view.labels, port, tcp)
+    return FilterScope("inbound", view.namespace, view.labels, port, tcp, own=view.own)
 
 
 __all__ = ["InboundPort", "inbound_listener", "inbound_ports"]

@@ -110,7 +110,7 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
         # Neither filters nor telemetry nor waiting change which routes a listener has.
         asked = None
         if calls is not None:
-            asked = calls._replace(labels=(), caller=replace(calls.caller, telemetry=(), on_demand=False))
+            asked = calls._replace(labels=(), caller=replace(calls.caller, telemetry=(), on_demand=False, own=None))
         routed = Routed(Client(who.namespace, who.labels), asked, http_proxy(r, view) is not None, explicit)
         found += [Layer(LISTENER, own_listeners, view), Layer(ROUTE, sidecar_routes, routed)]
     found.append(Layer(SECRET, own_secrets, view))

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from fairlead.compiler.hosts import NameKey, destination_name, host, host_named, settings
+from fairlead.compiler.own import settings_of
 from fairlead.compiler.scope import special
 from fairlead.envoy.accesslog import LogTarget
 from fairlead.envoy.stats import MetricChange
@@ -189,7 +190,7 @@ def trace(r: Reader, scope: FilterScope) -> Trace | None:
 
 
 def _tracing(r: Reader, scope: FilterScope, policies: tuple[TelemetryPolicy, ...]) -> tuple[Trace | None, list[Fault]]:
-    known = settings(r).observability
+    known = settings_of(r, scope.own).observability
     said = [one for policy in policies for one in policy.tracing if mode_of(scope) in one.modes]
     if not any(one.tracing for one in policies) and not known.default_tracing:
         if known.tracer is None:
@@ -225,7 +226,7 @@ def merged_tracing(said: Iterable[Tracing]) -> Tracing:
 def _usable(
     r: Reader, scope: FilterScope, name: str, tracer: Tracer, said: Tracing
 ) -> tuple[Trace | None, list[Fault]]:
-    known = settings(r).observability
+    known = settings_of(r, scope.own).observability
     grpc = tracer.kind == "skywalking" or (tracer.kind == "opentelemetry" and tracer.path is None)
     address = _reached(r, scope, name, tracer.address, grpc=grpc)
     if isinstance(address, Fault):
@@ -245,12 +246,12 @@ def _usable(
             sampler = msgspec.structs.replace(sampler, address=asked)
     made = Trace(
         tracer=msgspec.structs.replace(tracer, address=address, headers=headers, variables=(), sampler=sampler),
-        sampling=known.sampling if said.sampling is None else said.sampling,
-        tags=known.tags if said.tags is None else said.tags,
-        mesh_tags=known.mesh_tags if said.mesh_tags is None else said.mesh_tags,
+        sampling=known.proxy.sampling if said.sampling is None else said.sampling,
+        tags=known.proxy.tags if said.tags is None else said.tags,
+        mesh_tags=known.proxy.mesh_tags if said.mesh_tags is None else said.mesh_tags,
         by_request_id=said.by_request_id is not False,
         propagated=said.propagated is not False,
-        max_path_length=tracer.max_tag_length or known.max_path_length,
+        max_path_length=tracer.max_tag_length or known.proxy.max_path_length,
     )
     return made, faults
 

@@ -37,7 +37,7 @@ from fairlead.envoy.pack import pack, seconds
 from fairlead.envoy.peer import TRACE_TAGS
 from fairlead.ir.filters import Pairs
 from fairlead.ir.observability import Address, Sampler, Tracer
-from fairlead.ir.telemetry import Tag
+from fairlead.ir.tag import Tag
 
 _FIXED_SERVICE = "envoy"
 """Datadog's configuration needs a name; the agent says the workload's in Envoy's environment, which wins."""

@@ -19,6 +19,7 @@ from fairlead.ir.observability import (
 )
 from fairlead.ir.pools import outlier_problems, pool_problems
 from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig
+from fairlead.ir.proxyown import AT_ONCE
 from fairlead.ir.proxysettings import AT_START, duration_problems, is_certificates, start_problems, without_effect
 from fairlead.ir.proxystart import variable_problems
 from fairlead.model.diagnostic import Problem, Severity
@@ -79,7 +80,7 @@ _EFFECTIVE = frozenset(
         "zone_aware_lb_setting",
     )
 )
-_AT_ONCE = frozenset(("envoy_access_log_service", "gateway_topology", "proxy_headers", "tracing", "zipkin_address"))
+_AT_ONCE = AT_ONCE | {"envoy_access_log_service"}
 _UNUSED_MESH = {
     "ca": "Bring your own authority with `fairlead serve --ca-cert --ca-key`.",
     "certificates": "Deprecated by Istio: use Secrets.",

@@ -24,7 +24,7 @@ from fairlead.ir.providers import (
 )
 from fairlead.ir.proxyconfig import CustomTag, ProxyConfig, TracerAddress
 from fairlead.ir.proxyconfig import Tracing as ProxyTracing
-from fairlead.ir.telemetry import Tag
+from fairlead.ir.tag import Tag
 from fairlead.model.duration import is_duration, parse_duration
 
 VARIABLES: Table[str, str] = Table("variables")
@@ -100,6 +100,16 @@ class Logger(msgspec.Struct, frozen=True):
     """Further request headers, response headers and response trailers to log."""
 
 
+class ProxyTraces(msgspec.Struct, frozen=True):
+    """What ProxyConfig says of traces: where spans go if nobody else says, how many, and with what (percent)."""
+
+    tracer: Tracer | None = None
+    sampling: float = 1.0
+    tags: tuple[Tag, ...] = ()
+    mesh_tags: bool = True
+    max_path_length: int = 0
+
+
 class Observability(msgspec.Struct, frozen=True):
     """The mesh's tracers and loggers by name, and what holds where no Telemetry object says otherwise."""
 
@@ -112,14 +122,17 @@ class Observability(msgspec.Struct, frozen=True):
     default_tracing: tuple[str, ...] = ()
     default_metrics: tuple[str, ...] = (PROMETHEUS,)
     default_logging: tuple[str, ...] = ()
-    tracer: Tracer | None = None
-    """What `enableTracing` and `defaultConfig.tracing` ask for."""
-    sampling: float = 1.0
-    tags: tuple[Tag, ...] = ()
-    mesh_tags: bool = True
-    max_path_length: int = 0
+    tracing: bool = False
+    """`enableTracing`: whether the tracer of `proxy` is used."""
+    proxy: ProxyTraces = ProxyTraces()
+    """What `defaultConfig.tracing` says."""
     log_service: Address | None = None
     """The access log service of every proxy (`enableEnvoyAccessLogService`), beside what the others say."""
+
+    @property
+    def tracer(self) -> Tracer | None:
+        """Where spans go that no Telemetry object speaks of."""
+        return self.proxy.tracer if self.tracing else None
 
     def find_tracer(self, name: str) -> Tracer | None:
         """The tracer of a name; names are compared in any case, as in Istio."""
@@ -146,9 +159,6 @@ def observability_of(config: MeshConfig) -> Observability:
     loggers = [(one.name, made) for one in config.extension_providers if (made := _logger(one)) is not None]
     named = config.default_providers
     proxy = config.default_config or ProxyConfig()
-    said = proxy.tracing or ProxyTracing()
-    if said.zipkin is None and said.datadog is None and proxy.zipkin_address:
-        said = msgspec.structs.replace(said, zipkin=TracerAddress(address=proxy.zipkin_address))
     return Observability(
         tracers=tuple(tracers),
         loggers=tuple(loggers),
@@ -157,12 +167,23 @@ def observability_of(config: MeshConfig) -> Observability:
         default_tracing=named.tracing if named is not None else (),
         default_metrics=(named.metrics if named is not None else ()) or (PROMETHEUS,),
         default_logging=named.access_logging if named is not None else (),
-        tracer=_legacy(said) if config.enable_tracing else None,
+        tracing=config.enable_tracing,
+        proxy=proxy_traces(proxy),
+        log_service=_log_service(config, proxy),
+    )
+
+
+def proxy_traces(proxy: ProxyConfig) -> ProxyTraces:
+    """What valid settings of a proxy say of traces."""
+    said = proxy.tracing or ProxyTracing()
+    if said.zipkin is None and said.datadog is None and proxy.zipkin_address:
+        said = msgspec.structs.replace(said, zipkin=TracerAddress(address=proxy.zipkin_address))
+    return ProxyTraces(
+        tracer=_legacy(said),
         sampling=said.sampling,
         tags=tuple(sorted((_tag(name, tag) for name, tag in said.custom_tags.items()), key=lambda one: one.name)),
         mesh_tags=said.enable_istio_tags is not False,
         max_path_length=said.max_path_tag_length,
-        log_service=_log_service(config, proxy),
     )
 
 

@@ -49,18 +49,14 @@ REASONS = {
     "discovery_refresh_delay": "Changes are pushed.",
     "envoy_metrics_service_address": "Use envoyMetricsService.",
     "envoy_access_log_service": "Say it in MeshConfig's defaultConfig, for all proxies.",
-    "gateway_topology": "Say it in MeshConfig's defaultConfig, for all gateways.",
     "hold_application_until_proxy_starts": "An application is never started before its proxy has its configuration.",
     "image": "Agents start the Envoy that is installed with them.",
     "interception_mode": "A Process says it by `capture`.",
     "parent_shutdown_duration": "Envoy is not restarted while it runs.",
     "private_key_provider": "The installed Envoy has no such extension: keys are used by the processor.",
     "proxy_admin_port": "Envoy's admin interface is a Unix socket that only the agent's user can open.",
-    "proxy_headers": "Say it in MeshConfig's defaultConfig, for all proxies.",
     "proxy_bootstrap_template_path": "Change the bootstrap by an EnvoyFilter with applyTo: BOOTSTRAP.",
     "sds": "Keys and certificates always come by SDS.",
-    "tracing": "Have a Telemetry object choose the workload.",
-    "zipkin_address": "Have a Telemetry object choose the workload.",
     "stat_name_length": "Envoy's names of statistics have no limit any more.",
 }
 """Why fields have no effect, or what to use."""
