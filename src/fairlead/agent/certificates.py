@@ -147,7 +147,7 @@ class Certificates:
         self._config = config
         self._client = client
         self._clock = clock
-        self._directory = Path(config.directory)
+        self.directory = Path(config.directory)
         self._wanted = identity.spiffe_id(config)
         self._listeners: list[Callable[[Identity], None]] = []
         self._ready = asyncio.Event()
@@ -174,17 +174,17 @@ class Certificates:
 
     async def trust(self, bundle: bytes) -> None:
         """Trust these roots (PEM) and no others from now on. Raises OSError or IdentityError."""
-        await asyncio.to_thread(identity.save_bundle, self._directory, bundle)
+        await asyncio.to_thread(identity.save_bundle, self.directory, bundle)
         self._bundle = bundle
         if self.current is not None:
             fresh = msgspec.structs.replace(self.current, roots=bundle)
-            await asyncio.to_thread(identity.save, self._directory, fresh)
+            await asyncio.to_thread(identity.save, self.directory, fresh)
             self._use(fresh)
 
     async def run(self) -> None:
         """Load, fetch and renew until cancelled."""
-        self._bundle = await asyncio.to_thread(identity.load_bundle, self._directory)
-        kept = await asyncio.to_thread(identity.load, self._directory, self._wanted)
+        self._bundle = await asyncio.to_thread(identity.load_bundle, self.directory)
+        kept = await asyncio.to_thread(identity.load, self.directory, self._wanted)
         if kept is not None and kept.valid(self._clock()):
             log.info("using the certificate on disk, valid for another %d s", kept.not_after - self._clock())
             self._use(kept)
@@ -226,7 +226,7 @@ class Certificates:
         answer = await self._client.sign(request, current)
         trusted = await asyncio.to_thread(self._trusted)
         fresh = identity.accept(key, self._wanted, answer, trusted)
-        await asyncio.to_thread(identity.save, self._directory, fresh)
+        await asyncio.to_thread(identity.save, self.directory, fresh)
         return fresh
 
     def _trusted(self) -> bytes:

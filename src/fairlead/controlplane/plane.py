@@ -32,6 +32,7 @@ from fairlead.controlplane.allocation import Allocation
 from fairlead.controlplane.analysisroutes import Analyses, analysis_routes
 from fairlead.controlplane.aside import Aside
 from fairlead.controlplane.authorityroutes import authority_routes, domain_findings, forecast
+from fairlead.controlplane.bundles import Bundles
 from fairlead.controlplane.checkroutes import check_routes
 from fairlead.controlplane.chronicle import Chronicle
 from fairlead.controlplane.delivery import Delivery
@@ -196,6 +197,7 @@ class ControlPlane:
         self.fleet = Fleet(state.ca / "fleet.json", lambda: self.authority, self.proxies.nodes, self.traffic)
         self.fleet.ended = self.proxies.enrolment.ended
         self.plaintext = self.fleet.plaintext
+        self.bundles = Bundles(self.feed, self.fetcher.bundle, self.fleet.trust, state.bundles)
         self.issuer_keys = IssuerKeys(settings.join_issuers, self.fetcher.fetch, settings.jwks_refresh)
         self._certificates: _ServerCertificates | None = None
         self._running: list[Callable[[], Any]] = []
@@ -248,7 +250,8 @@ class ControlPlane:
         self.gateway_names.start()
         Environment(self.feed, os.environ).start()
         self.ingresses.start()
-        self._running += [self.gateway_names.stop, self.ingresses.stop]
+        self.bundles.start()
+        self._running += [self.gateway_names.stop, self.ingresses.stop, self.bundles.stop]
         await self.keys.start()
         self.proxies.programmed.start()
         self.proxies.enrolment.start()
@@ -278,8 +281,8 @@ class ControlPlane:
     def _findings(self) -> list[str]:
         mesh = self.model.engine.get(MESHES, MESH_KEY) or Mesh()
         domains = domain_findings(self.settings.trust_domain, mesh)
-        running = (self.proxies.enrolment.findings(), self.fleet.findings(), self.gateway_names.findings())
-        return [*forecast(self)[1], *domains, *(said for one in running for said in one)]
+        running = (self.proxies.enrolment, self.fleet, self.gateway_names, self.bundles)
+        return [*forecast(self)[1], *domains, *(said for one in running for said in one.findings())]
 
     @property
     def server_ends(self) -> datetime | None:

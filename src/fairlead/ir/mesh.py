@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from fairlead.inc import Table
+from fairlead.ir.anchors import TrustAnchor
 from fairlead.ir.authz import Authorizer
 from fairlead.ir.discovery import NamespaceSelector
 from fairlead.ir.filters import Pairs
@@ -42,7 +43,8 @@ class Mesh(msgspec.Struct, frozen=True):
     `baseline` has connection pools and outlier detection for hosts whose policies do not say
     them; `inbound_stat_name` and `outbound_stat_name` are patterns of names in statistics, "" for the clusters' own.
     `listener_log` has listeners log connections for which there is no filter chain.
-    `cluster_local` says of patterns of hosts whether their clients call instances of their own cluster only.
+    `anchors` are further roots of peers. `cluster_local` says of patterns of hosts whether their clients call instances
+    of their own cluster only.
     `discovery` chooses the namespaces at which the mesh looks; without any it looks at all. `origin` is the object that
     has the settings, None where nobody has said any.
     """
@@ -93,6 +95,7 @@ class Mesh(msgspec.Struct, frozen=True):
     inbound_stat_name: str = ""
     outbound_stat_name: str = ""
     discovery: tuple[NamespaceSelector, ...] = ()
+    anchors: tuple[TrustAnchor, ...] = ()
     cluster_local: tuple[tuple[str, bool], ...] = ()
 
 

@@ -144,8 +144,13 @@ def _tls_problems(path: FieldPath, config: TLSConfig | None) -> Iterator[Problem
 
 
 def is_plain(one: CertificateData) -> bool:
-    """Whether a further root is one that every peer may come from: others than those are not trusted here."""
-    return bool(one.pem) and not (one.cert_signers or one.trust_domains)
+    """Whether a further root is one that every peer may come from, and that is known when a proxy starts."""
+    return bool(one.pem) and is_usable(one) and not one.trust_domains
+
+
+def is_usable(one: CertificateData) -> bool:
+    """Whether a further root is trusted: there are no signers here for which only some would be."""
+    return bool(one.pem or one.spiffe_bundle_url) and not one.cert_signers
 
 
 def _root_problems(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
@@ -155,12 +160,18 @@ def _root_problems(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
         if one.pem and not is_certificates(one.pem):
             remedy = "Give the text from BEGIN to END CERTIFICATE."
             yield Problem(path / "pem", "not a certificate in PEM", remedy=remedy)
-        limits = (("certSigners", one.cert_signers), ("trustDomains", one.trust_domains))
-        for name, value in (*limits, ("spiffeBundleUrl", one.spiffe_bundle_url)):
-            if value:
-                said = f"{name} has no effect: the root is not trusted"
-                remedy = "Give the root as pem alone, if every peer may come from it."
-                yield Problem(path / name, said, Severity.WARNING, remedy, "FL0100")
+        if bool(one.pem) == bool(one.spiffe_bundle_url):
+            yield Problem(path, "exactly one of pem and spiffeBundleUrl is needed", remedy="Give one of them.")
+        elif one.spiffe_bundle_url and not one.spiffe_bundle_url.startswith("https://"):
+            said = f"{one.spiffe_bundle_url!r} is not an https URL: whoever is in between could give roots"
+            yield Problem(path / "spiffeBundleUrl", said, remedy="Use https.")
+        for number, domain in enumerate(one.trust_domains):
+            if wrong_fqdn(domain):
+                yield Problem(path.child("trustDomains", number), f"{domain!r} is not a trust domain")
+        if one.cert_signers:
+            said = "certSigners has no effect: the root is not trusted"
+            remedy = "There are no signers beside the mesh's authority: remove certSigners, or the root."
+            yield Problem(path / "certSigners", said, Severity.WARNING, remedy, "FL0100")
 
 
 def _service_problems(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from fairlead.ir.anchors import TrustAnchor
 from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import usable, usable_curves
 from fairlead.ir.discovery import LabelCondition, NamespaceSelector
@@ -20,7 +21,7 @@ from fairlead.ir.ingress import gateway_label
 from fairlead.ir.locality import LocalityLb
 from fairlead.ir.localityspec import by_locality, by_zone
 from fairlead.ir.mesh import Mesh, TlsLimits
-from fairlead.ir.meshchecks import is_plain, mesh_config_problems
+from fairlead.ir.meshchecks import is_plain, is_usable, mesh_config_problems
 from fairlead.ir.meshnetworks import NETWORKS_KEY, read_networks
 from fairlead.ir.meshspec import (
     DefaultTrafficPolicy,
@@ -163,6 +164,11 @@ def mesh_of(config: MeshConfig) -> Mesh:
         baseline=_baseline(config.default_traffic_policy),
         inbound_stat_name=config.inbound_cluster_stat_name,
         outbound_stat_name=config.outbound_cluster_stat_name,
+        anchors=tuple(
+            TrustAnchor(one.pem, one.spiffe_bundle_url, one.trust_domains)
+            for one in config.ca_certificates
+            if is_usable(one)
+        ),
         cluster_local=_cluster_local(config),
         discovery=tuple(_namespaces(one) for one in config.discovery_selectors),
     )

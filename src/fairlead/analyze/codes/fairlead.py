@@ -164,6 +164,7 @@ _RUNNING = (
     Code("FL2602", "RotationHeld", ERROR, "Proxies are not far enough for the next step of a rotation."),
     Code("FL2603", "JoinIssuers", ERROR, "The file of issuers whose tokens may join cannot be used."),
     Code("FL2604", "TrustDomainDiffers", ERROR, "Identities are issued in another trust domain than MeshConfig says."),
+    Code("FL2605", "BundleUnreached", WARNING, "A SPIFFE bundle with roots of peers cannot be fetched."),
     Code("FL2802", "Unreadable", ERROR, "A file is not there, cannot be read, or is no YAML."),
     Code("FL2901", "GatewayUnknown", WARNING, "The DNS name of a network's gateway cannot be looked up."),
     Code("FL3600", "NoUrl", ERROR, "A test's `to` is no URL that can be understood."),
