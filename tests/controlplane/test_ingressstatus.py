@@ -69,7 +69,7 @@ async def _follow(directory: Path) -> None:
         found = [{"hostname": "lb.example"}, {"ip": "192.0.2.7"}, {"ip": "192.0.2.8"}]
         await until(lambda: shown() == found, "the Service's addresses")
         assert shown("other") is None
-        put(document("IngressClass", "mesh", {"controller": "another"}))
+        put(document("IngressClass", "mesh", {"controller": "example.com/other"}))
         await until(lambda: shown() is None, "it is not served any more")
     finally:
         ingresses.stop()
