@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 
 import msgspec
 
 from fairlead.envoy.resource import Resource
 from fairlead.xds.ledger import Nack
+from fairlead.xds.messages import NO_BASES
+
+PATCHED_FROM = 1024
+"""Bytes; smaller resources are always sent whole."""
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -60,3 +64,14 @@ def named_in(message: str, names: Iterable[str]) -> set[str]:
     """
     heads = {match.group(1) for match in re.finditer(r"(?:^|\s)(\S+):(?=\s|$)", message)}
     return {name for name in names if name in heads or (" " in name and f"{name}: " in message)}
+
+
+def bases_of(adds: Iterable[Resource], held: Callable[[str], Resource | None]) -> Mapping[str, Resource]:
+    """What a client has of the large ones among these, by name: only the difference need be sent."""
+    found: dict[str, Resource] = {}
+    for resource in adds:
+        if resource.size >= PATCHED_FROM:
+            has = held(resource.name)
+            if has is not None and has.size >= PATCHED_FROM:
+                found[resource.name] = has
+    return found or NO_BASES
