@@ -16,6 +16,8 @@ from fairlead.ir.providers import (
     ExtensionProvider,
     FileLog,
     GrpcLog,
+    GrpcService,
+    Header,
     HttpService,
     LogFormat,
     OpenTelemetry,
@@ -295,7 +297,7 @@ def _zipkin(said: Zipkin) -> Tracer:
         _address(said),
         path=said.path or "/api/v2/spans",
         headers=_headers(said.headers),
-        variables=_headers(said.headers, "envName"),
+        variables=_variables(said.headers),
         timeout=_seconds(said.timeout),
         short_ids=said.enable_64bit_trace_id,
         with_w3c=said.trace_context_option == _CONTEXTS[1],
@@ -305,16 +307,16 @@ def _zipkin(said: Zipkin) -> Tracer:
 
 def _opentelemetry(said: OpenTelemetry) -> Tracer:
     http = said.http
-    grpc = said.grpc or {}
-    timeout = http.timeout if http is not None else str(grpc.get("timeout") or "")
+    grpc = said.grpc or GrpcService()
+    timeout = http.timeout if http is not None else grpc.timeout
     sampler = _sampler(said) if said.dynatrace_sampler is not None else None
-    headers = http.headers if http is not None else tuple(grpc.get("initialMetadata") or ())
+    headers = http.headers if http is not None else grpc.initial_metadata
     return Tracer(
         "opentelemetry",
         _address(said),
         path=(http.path or "/") if http is not None else None,
         headers=_headers(headers),
-        variables=_headers(headers, "envName"),
+        variables=_variables(headers),
         timeout=_seconds(timeout),
         detectors=tuple(sorted(said.resource_detectors or {})),
         sampler=sampler,
@@ -334,7 +336,7 @@ def _sampler(said: OpenTelemetry) -> Sampler:
             _address(own),
             own.http.path or Sampler("", 0).path,
             _headers(own.http.headers),
-            _headers(own.http.headers, "envName"),
+            _variables(own.http.headers),
             _seconds(own.http.timeout),
         )
     return Sampler(
@@ -342,13 +344,17 @@ def _sampler(said: OpenTelemetry) -> Sampler:
         wanted.cluster_id,
         wanted.root_spans_per_minute,
         headers=_headers(http.headers),
-        variables=_headers(http.headers, "envName"),
+        variables=_variables(http.headers),
         timeout=_seconds(http.timeout),
     )
 
 
-def _headers(said: tuple[dict[str, Any], ...], source: str = "value") -> Pairs:
-    return tuple((str(one["name"]), str(one[source])) for one in said if one.get("name") and source in one)
+def _headers(said: tuple[Header, ...]) -> Pairs:
+    return tuple((one.name, one.value) for one in said if one.name and one.value is not None)
+
+
+def _variables(said: tuple[Header, ...]) -> Pairs:
+    return tuple((one.name, one.env_name) for one in said if one.name and one.env_name)
 
 
 def _seconds(text: str) -> float:
