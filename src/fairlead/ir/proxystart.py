@@ -17,7 +17,7 @@ import msgspec
 from fairlead.inc import Table
 from fairlead.ir.filters import Pairs
 from fairlead.ir.mesh import Mesh
-from fairlead.ir.proxyconfig import ProxyConfig
+from fairlead.ir.proxyconfig import ProxyConfig, ProxyHeadersSpec
 from fairlead.ir.proxyown import AT_ONCE, said_of
 from fairlead.ir.proxysettings import AT_START, settings_of, start_problems, without_effect
 from fairlead.ir.view import pairs, selects
@@ -156,9 +156,12 @@ def annotation_problems(annotations: Mapping[str, str], path: FieldPath) -> Iter
 
 def _shared(config: ProxyConfig) -> Iterator[Problem]:
     """Headers that stand in routes and clusters, which workloads share: one of them cannot have them otherwise."""
-    said = config.proxy_headers
-    for name in ("attempt_count", "x_forwarded_host", "preserve_http1_header_case") if said is not None else ():
-        if getattr(said, name) is not None:
-            encoded = dict(zip(said.__struct_fields__, said.__struct_encode_fields__, strict=True))[name]
+    said = config.proxy_headers or ProxyHeadersSpec()
+    for name, value in (
+        ("attemptCount", said.attempt_count),
+        ("xForwardedHost", said.x_forwarded_host),
+        ("preserveHttp1HeaderCase", said.preserve_http1_header_case),
+    ):
+        if value is not None:
             remedy = "Say it in MeshConfig's defaultConfig, for all proxies."
-            yield no_effect(ROOT.child("proxyHeaders", encoded), remedy)
+            yield no_effect(ROOT.child("proxyHeaders", name), remedy)
