@@ -17,7 +17,7 @@ from fairlead.compiler.mtls import workload_mtls
 from fairlead.compiler.policies import patterns
 from fairlead.compiler.routes_hosts import route_sets_for
 from fairlead.compiler.sidecars import SidecarKey, sidecar_for
-from fairlead.compiler.telemetry import provider_faults
+from fairlead.compiler.telemetry import WorkloadKey, applying, provider_faults
 from fairlead.inc import Reader, rule
 from fairlead.ir.attachment import attaches
 from fairlead.ir.authn import REQUEST_POLICIES_BY_NAMESPACE
@@ -125,7 +125,8 @@ def _authorization(r: Reader, view: View) -> Iterator[Applies]:
 
 def _additions(r: Reader, view: View) -> Iterator[Applies]:
     for direction in _DIRECTIONS[view.type]:
-        for fault in provider_faults(r, FilterScope(direction, view.namespace, view.labels)):
+        telemetry = applying(r, WorkloadKey(view.namespace, view.labels))
+        for fault in provider_faults(r, FilterScope(direction, view.namespace, view.labels, telemetry=telemetry)):
             yield Applies("Telemetry", f"NOT USED: {fault.wrong}. {fault.remedy}")
     for namespace in _speaking(r, view):
         for _, one in r.rows(TELEMETRY_BY_NAMESPACE, namespace):
