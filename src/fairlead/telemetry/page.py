@@ -92,7 +92,7 @@ def _count(sums: _Sums, mine: str, name: bytes, labels: bytes, rest: bytes) -> N
         return
     rest = rest[counted.end() :]
     omitted = _OMITTED.match(rest)
-    gone = _UNTOLD | (_names_in(omitted[1]) if omitted is not None else frozenset())
+    gone = _UNTOLD | _names_in(omitted[1] if omitted is not None else b"")
     more = rest[omitted.end() :] if omitted is not None else rest
     sums.add(name, _rewritten(mine, labels, gone), more, int(counted[1 + MESSAGES[name.decode()]]))
 
