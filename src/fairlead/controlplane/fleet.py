@@ -267,7 +267,8 @@ class Fleet:
             self._bundle = (pem, bundle_id(pem))
         stale = report.bundle != self._bundle[1]
         renew = authority.issuer_id not in (report.issuer, report.asked)
-        anchors = self.anchors if report.anchors != anchors_id(self.anchors) else None
+        takes = report.anchors is not None and report.anchors != anchors_id(self.anchors)
+        anchors = self.anchors if takes else None
         if not stale and not renew and anchors is None:
             return None
         within = len(self._known) / _RENEWALS_A_SECOND if renew else 0.0

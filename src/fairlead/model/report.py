@@ -66,7 +66,7 @@ class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     how many seconds the answer may be held. `ending`: the proxy goes, and is not waited for any more. `problem`: why
     changes of its bootstrap are left out. `open`: the listeners that have connections, if the last answer asked.
     `time`: what the clock of the agent's host says as it sends this (Unix seconds). `anchors` is the id of the further
-    roots that it has.
+    roots that it has, "" for none, None where it takes none.
     """
 
     proxy: str
@@ -81,7 +81,7 @@ class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     problem: str = ""
     open: tuple[OpenConnections, ...] | None = None
     time: float = 0
-    anchors: str = ""
+    anchors: str | None = None
 
 
 class ReportAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
