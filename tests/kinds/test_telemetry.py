@@ -71,7 +71,11 @@ def test_metrics() -> None:
     some = f"{{metrics: [{{overrides: [{{{what}}}]}}]}}"
     assert changes() == ()
     assert changes(off) is None
-    assert changes(off, "{metrics: [{overrides: [{match: {metric: REQUEST_SIZE}, disabled: false}]}]}") is not None
+    assert changes(off, "{metrics: [{providers: [{name: prometheus}]}]}") is None
+    assert changes(off, "{metrics: [{overrides: [{match: {metric: ALL_METRICS}}]}]}") == (MetricChange("ALL_METRICS"),)
+    tagged = "{metrics: [{overrides: [{match: {metric: REQUEST_SIZE}, tagOverrides: {a: {operation: REMOVE}}}]}]}"
+    assert changes(off, tagged) == (MetricChange("REQUEST_SIZE", tags=(("a", None),)),)
+    assert changes(tagged, off) is None
     assert changes(some) == (MetricChange("REQUEST_SIZE", disabled=True, tags=(("a", "b.c"),)),)
     assert changes(some, mode="SERVER") == ()
     assert changes("{metrics: [{providers: [{name: stackdriver}]}]}") is None

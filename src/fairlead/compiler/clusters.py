@@ -49,7 +49,7 @@ from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.sidecar import Endpoint
-from fairlead.ir.traffic import Policy, Subset, TrafficPolicy
+from fairlead.ir.traffic import Policy, Subset, TrafficPolicy, effective_policy
 from fairlead.ir.view import View
 from fairlead.model.launch import Capture, CaptureMode
 
@@ -259,6 +259,8 @@ def _plan(
         keepalive=mesh.tcp_keepalive,
         stat_name=outbound_stat_name(r, found, key.port, key.subset),
         keep_case=mesh.headers.keep_case,
+        # Of a Service's headless ports the client dials the target itself.
+        dialled_port=port.target if isinstance(port.target, int) and not found.kubernetes else 0,
     )
 
 
@@ -278,13 +280,7 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
             discovery, endpoints = "STATIC", (LbEndpoint("", "127.0.0.1", number),)
     else:
         discovery, endpoints = "STATIC", (LbEndpoint("", view.capture.app_address, number),)
-    served = host_named(r, NameKey(view.namespace, port.hostname)) if port.hostname else None
-    found = host(r, served) if served is not None else None
-    described = Described(port=port.service_port)
-    if found is not None:
-        described = Described(
-            found.key.hostname, found.name or found.key.hostname, found.key.namespace, port.service_port
-        )
+    limits, described = _served(r, view, port)
     socket = said is not None and said.address.startswith("unix://")
     plan = ClusterPlan(
         name=names.inbound_cluster(number),
@@ -298,8 +294,40 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         stat_name=inbound_stat_name(r, view.namespace, port),
         keep_case=mesh.headers.keep_case,
     )
-    own = Policy(tcp=port.tcp, http=port.http)
-    return cluster(plan, replace(above(mesh.baseline, own), outlier=None))
+    return cluster(plan, replace(above(mesh.baseline, limits), outlier=None))
+
+
+def _served(r: Reader, view: View, port: InboundPort) -> tuple[Policy, Described]:
+    """What the policy of a port's host says of the application's side, and how the cluster is described."""
+    served = host_named(r, NameKey(view.namespace, port.hostname)) if port.hostname else None
+    found = host(r, served) if served is not None else None
+    bare = _limits(port, Policy())
+    if found is None:
+        return bare, Described(port=port.service_port)
+    near = special(r, view.namespace).seen_by(found.key.hostname)
+    policy = policy_for(r, PolicyKey(near, (), found.key))
+    limits = _limits(port, effective_policy(policy, "", port.service_port))
+    return limits, Described(
+        found.key.hostname,
+        found.name or found.key.hostname,
+        found.key.namespace,
+        port.service_port,
+        # An object that says nothing of limits leaves the cluster as it is.
+        config=_config_path(policy) if limits != bare else "",
+    )
+
+
+def _limits(port: InboundPort, said: Policy) -> Policy:
+    """Limits of connections to the application: those of its host's policy, unless its Sidecar says some.
+
+    As in Istio nothing else of the policy is for the application's own side.
+    """
+    pooled = port.tcp is not None or port.http is not None
+    tcp, http = (port.tcp, port.http) if pooled else (said.tcp, said.http)
+    # Which HTTP the application speaks its port says.
+    return Policy(
+        tcp=tcp, http=replace(http, h2_upgrade="") if http is not None else None, retry_budget=said.retry_budget
+    )
 
 
 def _ingress_endpoint(view: View, said: Endpoint) -> LbEndpoint:
@@ -348,7 +376,6 @@ def tunnel_cluster(_: Reader, key: Socket) -> Resource:
     return cluster(plan, Policy())
 
 
-@rule
 def tunnel_keys(r: Reader, view: View) -> tuple[Socket, ...]:
     """The ports that an explicitly captured application reaches by CONNECT, and that speak HTTP."""
     capture = view.capture
@@ -362,7 +389,6 @@ def tunnel_keys(r: Reader, view: View) -> tuple[Socket, ...]:
     )
 
 
-@rule
 def fixed_keys(r: Reader, view: View) -> tuple[FixedKey, ...]:
     """The clusters that a proxy has whatever hosts there are."""
     mode = view.capture.mode
@@ -374,7 +400,6 @@ def fixed_keys(r: Reader, view: View) -> tuple[FixedKey, ...]:
     return tuple(FixedKey(name, mode, view.capture.netns, view.capture.transparent) for name in wanted)
 
 
-@rule
 def inbound_keys(r: Reader, view: View) -> tuple[tuple[View, InboundPort], ...]:
     """The inbound clusters of a workload, one a port of the application."""
     if view.type != "sidecar":

@@ -31,8 +31,11 @@ from fairlead.ir.workload import (
     Workload,
     WorkloadKey,
 )
+from fairlead.model.diagnostic import Diagnostic, Severity
+from fairlead.model.syntax import is_ip
 
 _NO_PORT = 1
+_BY_NAME = (Resolution.DNS_LB, Resolution.DNS_ROUND_ROBIN)
 
 
 class EndpointsKey(NamedTuple):
@@ -187,12 +190,21 @@ def target_port(port: HostPort, ports: tuple[tuple[str, int], ...]) -> int:
 
 
 def _workloads(r: Reader, found: Host) -> Iterator[Workload]:
+    """The workloads that a host chooses: those with a name or a socket for an address where names are looked up."""
     if found.selector is None:
         return
     for at in selected(r, SelectionKey(found.key.namespace, found.selector)):
         workload = r.get(WORKLOADS, at)
-        if workload is not None:
+        if workload is not None and (found.resolution in _BY_NAME or is_ip(workload.address)):
             yield workload
+        elif workload is not None:
+            r.report(_unusable(workload, found))
+
+
+def _unusable(workload: Workload, found: Host) -> Diagnostic:
+    message = f"{found.key.hostname} chooses this workload, but its address {workload.address} is no IP address"
+    remedy = "Give it one, or choose it by a ServiceEntry with resolution: DNS."
+    return Diagnostic("FL0313", Severity.WARNING, f"{message}: no call goes there", workload.origin, remedy)
 
 
 def _across(r: Reader, endpoints: Iterable[LbEndpoint], placing: Placing) -> Iterator[LbEndpoint]:

@@ -141,11 +141,10 @@ def merged_metrics(
         for override in one.overrides:
             if mode not in override.modes:
                 continue
-            if override.metric == EVERY and override.disabled is not None:
-                off = override.disabled
-            elif override.disabled is False:
-                off = False
-            _change(changes, override)
+            # As in Istio whatever is said later of any metric has all of them counted again.
+            off = override.metric == EVERY and override.disabled is True
+            if not off:
+                _change(changes, override)
     return None if off else tuple(changes[name] for name in sorted(changes))
 
 
@@ -219,7 +218,8 @@ def _of(r: Reader, namespace: str) -> list[TelemetryPolicy]:
 
 
 def _policies(r: Reader, scope: FilterScope) -> tuple[TelemetryPolicy, ...]:
-    keys = scope.telemetry if scope.direction == "outbound" else applying(r, WorkloadKey(scope.namespace, scope.labels))
+    gateway = scope.direction == "gateway"
+    keys = applying(r, WorkloadKey(scope.namespace, scope.labels)) if gateway else scope.telemetry
     return tuple(found for key in keys if (found := r.get(TELEMETRY, key)) is not None)
 
 

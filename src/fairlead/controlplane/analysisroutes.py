@@ -26,7 +26,6 @@ from fairlead.analyze.report import in_order, is_served, joined, of_diagnostic
 from fairlead.analyze.suppression import of_objects, suppress
 from fairlead.analyze.witness import Confirming
 from fairlead.controlplane.aside import Found as Answered
-from fairlead.controlplane.aside import Unanswered
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.operations import administrators, answered, refused
 from fairlead.controlplane.whyroutes import Differing, Walks
@@ -231,10 +230,8 @@ def analysis_routes(analyses: Analyses) -> list[BaseRoute]:
     async def ask(request: Request) -> Response:
         try:
             asked = msgspec.json.decode(await request.body() or b"{}", type=Asked)
-            return answered(await analyses.answer(asked))
+            return await answered(request, analyses.answer(asked))
         except (msgspec.MsgspecError, ValueError, StoreError) as error:
             return refused(400, str(error))
-        except Unanswered as error:
-            return refused(503, str(error))
 
     return [Route("/fairlead/v1/analysis", administrators(ask), methods=["POST"])]

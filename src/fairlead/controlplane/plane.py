@@ -229,6 +229,7 @@ class ControlPlane:
             certificates.pair,
             [service.handler("token", by_token(self.tokens, settings.trust_domain, foreign=foreign))],
         )
+        memory.loading()
         self.feed.start()
         self.learning.start()
         endpoints = EndpointNews(self.model.engine, self.chronicle.timeline.number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 
 import msgspec
@@ -30,6 +31,12 @@ class Piece(msgspec.Struct, frozen=True):
     def of(body: bytes) -> Piece:
         """A piece with its hash computed."""
         return Piece(body, blake2b(body, digest_size=16).digest())
+
+    @staticmethod
+    @lru_cache(1024)
+    def shared(body: bytes) -> Piece:
+        """A piece that is found in many resources: one object for all of them."""
+        return Piece.of(body)
 
 
 class Resource:
@@ -71,6 +78,14 @@ class Resource:
         digest = blake2b(digest_size=8)
         for piece in pieces:
             digest.update(piece.digest)
+        return Resource(type_url, name, digest.hexdigest(), b"", pieces)
+
+    @staticmethod
+    def cut(type_url: str, name: str, pieces: tuple[Piece, ...]) -> Resource:
+        """A resource of these pieces whose version is that of its bytes, wherever they are cut."""
+        digest = blake2b(digest_size=8)
+        for piece in pieces:
+            digest.update(piece.body)
         return Resource(type_url, name, digest.hexdigest(), b"", pieces)
 
     @property

@@ -63,6 +63,8 @@ class Engine:
         self.revision = 0
         self.runs: Counter[str] = Counter()
         """Evaluations, by the name of the rule or derivation."""
+        self.followed: list[Node] | None = None
+        """Whoever wants to know what has been evaluated puts a list here, and takes from it."""
         self.reused = 0
         """Values that were asked for from outside and still stood."""
         self.spared = 0
@@ -380,6 +382,8 @@ class Engine:
         reader = Reader(self, node, limit)
         node.state = RUNNING
         self.runs[node.run_by.name] += 1
+        if self.followed is not None:
+            self.followed.append(node)
         failure: Failure | None = None
         value: object = MISSING
         try:

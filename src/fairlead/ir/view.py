@@ -8,6 +8,7 @@ import msgspec
 
 from fairlead.ir.filters import Pairs
 from fairlead.ir.learned import OnDemand
+from fairlead.model.entry import locality_said
 from fairlead.model.launch import AppPort, Capture
 from fairlead.model.nodeid import NodeId
 
@@ -90,16 +91,17 @@ def view_of_node(node_id: str, metadata: dict[str, Any]) -> View:
         "mode": "redirect" if kind == "sidecar" else "none",
         "transparent": kind == "sidecar" and metadata.get("INTERCEPTION_MODE") == "TPROXY",
     }
-    labels = cast("dict[str, Any]", metadata.get("LABELS") or {})
+    said = cast("dict[str, Any]", metadata.get("LABELS") or {})
+    labels = {key: str(value) for key, value in said.items()}
     on_demand = str(metadata.get("FAIRLEAD_ON_DEMAND") or "")
     return View(
         type=cast("Literal['sidecar', 'router']", kind),
         namespace=str(metadata.get("NAMESPACE") or node.namespace),
-        labels=pairs({key: str(value) for key, value in labels.items()}),
+        labels=pairs(labels),
         service_account=str(metadata.get("SERVICE_ACCOUNT") or "default"),
         addresses=tuple(one for one in raw_ips.split(",") if one),
         network=str(metadata.get("NETWORK") or ""),
-        locality=str(metadata.get("LOCALITY") or ""),
+        locality=locality_said(labels) or str(metadata.get("LOCALITY") or ""),
         cluster_id=str(metadata.get("CLUSTER_ID") or "Kubernetes"),
         workload_name=str(metadata.get("WORKLOAD_NAME") or ""),
         capture=msgspec.convert(capture, Capture, strict=False),

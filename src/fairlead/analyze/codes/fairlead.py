@@ -117,6 +117,14 @@ _COMPILED = (
         "A port of a host cannot be told from one of another host at the same address.",
         "Give one of them another port or an address of its own.",
     ),
+    Code(
+        "FL0313",
+        "WorkloadWithoutAddress",
+        WARNING,
+        "A Service, or a ServiceEntry without DNS, chooses a workload whose address is a name or a socket: no call "
+        "goes there.",
+        "Give the workload an IP address, or choose it by a ServiceEntry with resolution: DNS.",
+    ),
     Code("FL0312", "RuleRepeated", WARNING, "A TLS or TCP rule repeats one that is in force.", "Remove one of them."),
     Code(
         "FL0401",

@@ -41,7 +41,7 @@ def lower(_: Reader, obj: Object[api.GatewaySpec]) -> Iterable[Emission]:
                 port_name=server.port.name,
                 name=server.name,
                 bind="" if server.bind == _EVERYWHERE else server.bind,
-                hosts=server.hosts,
+                hosts=tuple(host.lower() for host in server.hosts),
                 tls=_tls(server.tls, protocol),
             )
         )
