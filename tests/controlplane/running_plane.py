@@ -183,9 +183,7 @@ class Proxy:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def subscribe(self, type_url: str, *names: str) -> None:
-        await self._write(
-            discovery_pb2.DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=list(names))
-        )
+        await self._write(discovery_pb2.DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=list(names)))
 
     async def healthy(self, healthy: bool, message: str = "") -> None:
         request = discovery_pb2.DeltaDiscoveryRequest(type_url=HEALTH)
