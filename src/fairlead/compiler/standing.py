@@ -213,4 +213,5 @@ def _members(r: Reader, key: HostAs) -> Iterator[Applies]:
             continue
         mode = workload_mtls(r, (at.namespace, one.labels)).mode if one.mesh else "no sidecar"
         well = "" if one.healthy else ", NOT HEALTHY: gets no requests"
-        yield Applies("Endpoints", f"{one.address}, {one.service_account}, mTLS {mode}{well}", one.origin.ref)
+        account = f"{one.service_account}, " if one.service_account else ""
+        yield Applies("Endpoints", f"{one.address}, {account}mTLS {mode}{well}", one.origin.ref)
