@@ -37,8 +37,9 @@ from fairlead.store.errors import Gone, StoreError
 from fairlead.store.store import Store
 
 Json = dict[str, Any]
-_SLICE, _RULES = 300, 30
-"""Documents, and rules, between two turns of the loop: some 5 ms, so that proxies do not wait for a first analysis."""
+_SLICE, _LOOKS = 300, 15
+"""Documents taken over, and looked at by the analyzers, between two turns of the loop: some 5 ms, so that proxies do
+not wait for a first analysis."""
 _MOST_WALKS = 50
 """Requests that are walked for one report."""
 _WRITTEN = frozenset(("managedFields", "resourceVersion", "generation", "uid", "selfLink"))
@@ -144,7 +145,7 @@ class Analyses:
             for ref in part:
                 del self._pending[ref]
             yield
-        while not analysis.settle(_RULES):
+        while not analysis.settle(_LOOKS):
             yield
 
     def _current(self) -> Analysis:
