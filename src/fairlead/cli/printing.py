@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
@@ -176,6 +175,9 @@ def complain(said: object, *, warning: bool = False) -> None:
     """A line on standard error: red for errors, yellow for warnings, on a terminal; broken at blanks there."""
     busy.hide()
     width = columns(err=True)
+    # Few commands complain: only those import it.
+    import textwrap
+
     lines = textwrap.wrap(str(said), width, break_long_words=False, break_on_hyphens=False) if width else [str(said)]
     for one in lines or [""]:
         click.secho(one, err=True, fg="yellow" if warning else "red")
