@@ -54,6 +54,7 @@ class Agent:
         self._certificates.on_change(self._secrets.update)
         self._relay = RelayServer(config.xds_address, self._certificates, directory / "config")
         self._proxy = Proxy(config)
+        self._proxy.reader = self._relay.complaints.line
         traffic = Traffic(lambda: self._proxy.workload, self._proxy.admin)
         self._reporter = Reporter(
             node_id(config),

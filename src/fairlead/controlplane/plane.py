@@ -50,6 +50,7 @@ from fairlead.controlplane.operations import operations
 from fairlead.controlplane.places import Places
 from fairlead.controlplane.profiling import Profiler
 from fairlead.controlplane.proxies import Proxies
+from fairlead.controlplane.refusals import Refusals
 from fairlead.controlplane.startroutes import start_routes
 from fairlead.controlplane.state import Endpoints, StateDirectory
 from fairlead.controlplane.strictness import Strictness
@@ -336,6 +337,7 @@ class ControlPlane:
                 *traffic_routes(self.proxies, self.fleet, self.traffic),
                 *Explanations(self.store, self.feed, self.delivery, self.proxies, aside, places).routes(),
                 *places.routes(),
+                *Refusals(self.feed, self.proxies, aside, places).routes(),
                 *Names(self.store, self.model, self.proxies).routes(),
                 *check_routes(self.store, self.state.store, self.feed, self._findings, self.fleet.skews),
                 *effects.routes(),

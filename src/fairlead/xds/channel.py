@@ -12,6 +12,7 @@ from hashlib import blake2b
 import msgspec
 
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, SECRET, Resource
+from fairlead.xds.complaint import reason
 from fairlead.xds.held import FEW, Before, Wanted
 from fairlead.xds.ledger import Nack, TypeLedger
 from fairlead.xds.messages import (
@@ -34,7 +35,6 @@ WHOLE = frozenset({CLUSTER, LISTENER})
 """Types of which a state-of-the-world response carries everything: what is absent is removed."""
 
 MAX_NAMES = 200_000
-MAX_MESSAGE = 4096
 RESPONSE_BYTES = 16 << 20
 PATCHED_FROM = 1024
 """Bytes; smaller resources are always sent whole."""
@@ -438,7 +438,7 @@ class Channel:
         else:
             self.dirty.update(flight.sent)
             self.ledger.landed(None)
-            return self._refused(flight, error[:MAX_MESSAGE])
+            return self._refused(flight, reason(error))
         self.ledger.landed(flight.version)
         return self._accepted(flight)
 

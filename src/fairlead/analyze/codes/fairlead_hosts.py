@@ -17,8 +17,7 @@ HOSTS: tuple[Code, ...] = (
         "ConfigurationRefused",
         ERROR,
         "Envoy refuses a resource that it is sent, and keeps the last one that it took.",
-        "Correct the object behind it: `fairlead proxy-status NAME` has Envoy's reason, the object's condition"
-        " Programmed, too.",
+        "Correct the field; `fairlead proxy-status` says when all proxies have taken it.",
     ),
     Code(
         "FL3732",

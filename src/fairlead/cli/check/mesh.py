@@ -118,6 +118,7 @@ def proxies(client: Client) -> Iterator[Finding]:
         return
     yield made.well("connected", str(found["total"]))
     said = list(hostside.of_proxies(hostfacts.proxies(client), __version__))
+    said += hostside.of_refusals(hostfacts.refusals(client)) if found["refused"] else ()
     yield made.judged("in sync", said, ["FL3732"], f"{found['behind']} on the way" if found["behind"] else "all")
     yield made.judged("listen", said, ["FL3730"], "")
     yield made.judged("accept what they are sent", said, ["FL3731"], "")
