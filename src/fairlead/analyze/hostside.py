@@ -76,6 +76,18 @@ class ReplicaFacts(msgspec.Struct, frozen=True):
     names: str = ""
 
 
+class AgentFacts(msgspec.Struct, frozen=True):
+    """What an agent says is wrong, "" what is well: why its certificate (which ends at `ends`, Unix seconds) could not
+    be renewed, why calls do not reach the proxy, why names are not resolved.
+    """
+
+    ref: Ref
+    certificate: str = ""
+    ends: float = 0
+    capture: str = ""
+    names: str = ""
+
+
 class EndpointFacts(msgspec.Struct, frozen=True):
     """An endpoint that was dialled, and why nobody answered ("" if somebody did)."""
 
@@ -162,6 +174,21 @@ def of_trust(lagging: Iterable[tuple[Ref, str]]) -> Iterator[Finding]:
     """Workloads that do not trust what the mesh trusts, and why that is known."""
     for ref, said in lagging:
         yield _found("FL3737", ref, f"{_name(ref)}: {said}")
+
+
+def of_agents(agents: Iterable[AgentFacts], now: float) -> Iterator[Finding]:
+    """What agents say of themselves and of their workloads."""
+    for one in agents:
+        name = _name(one.ref)
+        if one.certificate:
+            code = "FL3736" if one.ends > now else "FL3735"
+            left = f"ends in {one.ends - now:.0f} s" if one.ends > now else f"ended {now - one.ends:.0f} s ago"
+            said = f"the certificate of {name} {left} and could not be renewed: {one.certificate}"
+            yield _found(code, one.ref, said)
+        if one.capture:
+            yield _found("FL3738", one.ref, f"the capture rules of {name}: {one.capture}")
+        if one.names:
+            yield _found("FL3739", one.ref, f"inside of {name}: {one.names}")
 
 
 def of_endings(endings: Iterable[tuple[Ref, float]], now: float, most: float = 3600) -> Iterator[Finding]:

@@ -21,7 +21,16 @@ import msgspec
 from fairlead import __version__
 from fairlead.analyze import hostside
 from fairlead.analyze.finding import Finding
-from fairlead.analyze.hostside import Clock, EndpointFacts, Leaf, ProcessFacts, ProxyFacts, RefusalFacts, ReplicaFacts
+from fairlead.analyze.hostside import (
+    AgentFacts,
+    Clock,
+    EndpointFacts,
+    Leaf,
+    ProcessFacts,
+    ProxyFacts,
+    RefusalFacts,
+    ReplicaFacts,
+)
 from fairlead.cli.client import PATIENCE, Client
 from fairlead.model.diagnostic import Origin, Position
 from fairlead.model.path import path_of
@@ -48,7 +57,10 @@ def findings(client: Client, state: Path, block: str, now: Now = time.time) -> l
     found += hostside.of_proxies(proxies(client), __version__)
     trust = client.request("GET", "/fairlead/v1/ca").document
     found += hostside.of_trust(lagging(trust))
-    found += hostside.of_endings(endings(trust), now())
+    ailing = agents(client, {f"{one.name}.{one.namespace}" for one in records(state)})
+    found += hostside.of_agents(ailing, now())
+    unrenewed = {one.ref for one in ailing if one.certificate}
+    found += hostside.of_endings([one for one in endings(trust) if one[0] not in unrenewed], now())
     found += hostside.of_processes(processes(client))
     found += hostside.of_endpoints(endpoints(client)[0])
     found += hostside.of_replicas(replicas(state, block, a_service(client)), now())
@@ -67,7 +79,22 @@ def ask_clocks(client: Client, now: Now) -> tuple[list[Clock], Json]:
     found: Json = client.request("GET", "/fairlead/v1/check").document
     took = time.monotonic() - begun
     own = Clock(Ref("", "Node", "", socket.gethostname()), sent + took / 2 - found["time"], took)
-    return [own, *(Clock(workload(one["proxy"]), one["seconds"]) for one in found["clocks"])], found
+    told = client.request("GET", "/fairlead/v1/agents").document["clocks"]
+    return [own, *(Clock(workload(one["proxy"]), one["seconds"]) for one in told)], found
+
+
+def agents(client: Client, here: Collection[str] = ()) -> list[AgentFacts]:
+    """What agents say is wrong; of what runs `here` (NAME.NAMESPACE), where rules and names are looked at, less."""
+    return [
+        AgentFacts(
+            workload(one["proxy"]),
+            one["certificate"],
+            datetime.fromisoformat(one["ends"]).timestamp() if one["ends"] else 0.0,
+            "" if one["proxy"] in here else one["capture"],
+            "" if one["proxy"] in here else one["names"],
+        )
+        for one in client.request("GET", "/fairlead/v1/agents").document["ailing"]
+    ]
 
 
 def proxies(client: Client) -> list[ProxyFacts]:

@@ -56,8 +56,11 @@ def proxy_status(
     fairlead proxy-status --slow
     fairlead proxy-status --release
 
-    Exit status: 0 if every proxy is in sync, 1 if one has refused something, if a push is held, or if there is no such
-    proxy.
+    Below the table stands what proxies refuse, with Envoy's reason and the fields behind it, and what agents say is
+    wrong: a certificate that cannot be renewed, capture that does not work.
+
+    Exit status: 0 if every proxy is in sync, 1 if one has refused something, if a push is held, if an agent says that
+    something is wrong, or if there is no such proxy.
     """
     from fairlead.cli.connecting import connected
 
@@ -80,6 +83,7 @@ def proxy_status(
         if not whole:
             query = {**asked, "slow": "", "state": "held", "brief": "true"}
             held = _listed(client, query, _COMPLAINTS)[0] if counts["held"] else []
+        ailing = _ailing(client, namespace, found if proxy is not None else None)
         refusals = _refusals(client, namespace, found if proxy is not None else None) if counts["refused"] else []
     _join(found, refusals)
     if output:
@@ -90,7 +94,7 @@ def proxy_status(
         _slow(found, counts)
     else:
         _table(found, counts)
-    _complaints(held, refusals)
+    _complaints(held, refusals, ailing)
 
 
 def _release(client: Client, proxy: str | None) -> None:
@@ -193,6 +197,22 @@ def _refusals(client: Client, namespace: str, of: list[dict[str, Any]] | None) -
     return out
 
 
+def _ailing(client: Client, namespace: str, of: list[dict[str, Any]] | None) -> list[str]:
+    """What agents say is wrong with their hosts and workloads."""
+    import time
+
+    from fairlead.analyze import hostside
+    from fairlead.cli import hostfacts
+
+    found = [
+        one
+        for one in hostfacts.agents(client)
+        if one.ref.namespace == (namespace or one.ref.namespace)
+        and (of is None or any((each["namespace"], each["name"]) == (one.ref.namespace, one.ref.name) for each in of))
+    ]
+    return [f"{one.message} [{one.code}]" for one in hostside.of_agents(found, time.time())]
+
+
 def _called(one: dict[str, Any]) -> str:
     return f"{one['name']}.{one['namespace']}"
 
@@ -208,7 +228,7 @@ def _join(found: list[dict[str, Any]], refusals: list[dict[str, Any]]) -> None:
                     entry["because"] = behind
 
 
-def _complaints(held: list[dict[str, Any]], refusals: list[dict[str, Any]]) -> None:
+def _complaints(held: list[dict[str, Any]], refusals: list[dict[str, Any]], ailing: list[str]) -> None:
     """Say what is wrong, and end with 1 if anything is."""
     held = [one for one in held if one["held"]]
     for one in held:
@@ -221,7 +241,9 @@ def _complaints(held: list[dict[str, Any]], refusals: list[dict[str, Any]]) -> N
             complain(f"  because of {_named(at)}")
     if len(refusals) > _COMPLAINTS:
         complain(f"and {len(refusals) - _COMPLAINTS} more are refused; `fairlead proxy-status -o json` has all")
-    if held or refusals:
+    for said in ailing[:_COMPLAINTS]:
+        complain(said)
+    if held or refusals or ailing:
         sys.exit(1)
 
 

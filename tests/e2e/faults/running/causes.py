@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
 import signal
 import socket
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import msgspec
+import pytest
+
+from fairlead.agent import identity
+from fairlead.agent.bootstrap import PROBE_ADDRESS, PROBE_PORT, node_id
+from fairlead.agent.certificates import channel
+from fairlead.model.launch import Capture
+from fairlead.model.report import METHOD, AgentReport, Ailments
+from fairlead.node.capture.namespace import Namespaces
 from tests.e2e.faults.running.case import Running
 from tests.e2e.faults.running.live import EDIT, Live
+from tests.e2e.mesh import eventually
 
 Cause = Callable[[Live, Running], AbstractContextManager[None]]
 
@@ -53,6 +68,83 @@ def proxy_stands_still(live: Live, fault: Running) -> Iterator[None]:
             yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def _reporting(live: Live, report: Callable[[AgentReport], AgentReport]) -> Iterator[None]:
+    """What web's agent reports is this; the agent itself goes on, so it is said again and again."""
+    workload = live.mesh.workloads["web"]
+    current = identity.load(workload.directory, identity.spiffe_id(workload.config))
+    assert current is not None
+    right = AgentReport(node_id(workload.config), not_after=current.not_after)
+
+    async def send(until: Callable[[], bool]) -> None:
+        async with channel(workload.config.xds_address, current.roots, current) as link:
+            call = link.unary_unary(METHOD)
+            while not until():
+                await call(msgspec.json.encode(report(msgspec.structs.replace(right, time=time.time()))))
+                await asyncio.sleep(0.2)
+            await call(msgspec.json.encode(msgspec.structs.replace(right, time=time.time())))
+
+    over = threading.Event()
+    sending = threading.Thread(target=lambda: asyncio.run(send(over.is_set)))
+    sending.start()
+    try:
+        yield
+    finally:
+        over.set()
+        sending.join()
+
+
+def clock_skew(live: Live, _: Running) -> AbstractContextManager[None]:
+    """An agent reports a clock that is ten minutes late."""
+    return _reporting(live, lambda one: msgspec.structs.replace(one, time=one.time - 600))
+
+
+def certificate_not_renewed(live: Live, _: Running) -> AbstractContextManager[None]:
+    """An agent reports that it cannot renew its certificate, which has half an hour left."""
+    said = Ailments(certificate="[Errno 28] No space left on device: identity.pem")
+    return _reporting(live, lambda one: msgspec.structs.replace(one, ailments=said, not_after=one.time + 1800))
+
+
+@contextlib.contextmanager
+def capture_rules_gone(live: Live, _: Running) -> Iterator[None]:
+    """A workload runs in a network namespace, and somebody removes the rules in it."""
+    mesh = live.mesh
+    namespaces = Namespaces(mesh.directory, str(mesh.block.network))
+    refused = asyncio.run(namespaces.refused())
+    if refused:
+        pytest.skip(f"no network namespaces here: {refused}")
+    name = namespaces.name("shop", "ledger-0")
+    asyncio.run(namespaces.create(name))
+    workload = mesh.add(
+        "ledger-0", namespace="shop", labels={"app": "ledger"}, capture=Capture("netns", netns=namespaces.path(name))
+    )
+    # Its application has no proxy to dial, so that it cannot be asked for marks.
+    del mesh.workloads["ledger-0"]
+    try:
+        mesh.start(workload)
+        eventually(lambda: workload.stat(_PROBED) > 0, "the agent tries whether the proxy is reached")
+        assert not mesh.plane.api.request("GET", "/fairlead/v1/agents")["ailing"]
+        subprocess.run([sys.executable, "-c", _FLUSH, name], check=True, timeout=30)
+        yield
+    finally:
+        if workload.process is not None:
+            workload.process.popen.send_signal(signal.SIGINT)  # the second one makes it end without draining
+        workload.stop(signal.SIGINT)
+        mesh.plane.api.delete(workload.entry())
+        asyncio.run(namespaces.remove(name))
+
+
+_PROBED = f"listener.{PROBE_ADDRESS}_{PROBE_PORT}.downstream_cx_total"
+_FLUSH = """
+import sys
+from pyroute2 import netns
+from pyroute2.nftables.main import NFTables
+netns.setns(sys.argv[1])
+with NFTables() as nft:
+    nft.table("del", name="fairlead")
+"""
 
 
 @contextlib.contextmanager

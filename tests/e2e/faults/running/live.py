@@ -76,7 +76,7 @@ class Live:
         output = _USER.sub("ann@desk: fairlead ", output)
         output = _COUNTS.sub("33 objects,", output)
         output = _OPEN.sub(r"\1: no connection is open now", output)
-        output = _SECONDS.sub(r"\1 2 s", _AGES.sub("2s", output))
+        output = _SECONDS.sub(r"\1 20 s", _AGES.sub("2s", output))
         return "\n".join(_aligned(line.rstrip() for line in output.splitlines())).strip()
 
     def _blamed(self, output: str) -> str:
