@@ -3,10 +3,14 @@ PY ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: setup dev demo test lint bench bench-scale clean lock
+.PHONY: setup dev bytecode demo test lint bench bench-scale clean lock
 
-setup: .venv/.installed
-dev: .venv/.dev
+setup: bytecode
+dev: .venv/.dev bytecode
+
+# An editable install compiles nothing: under PYTHONDONTWRITEBYTECODE every command would compile all its modules again.
+bytecode: .venv/.installed
+	@$(BIN)/python -m compileall -q src
 
 .venv/bin/python:
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -30,6 +30,7 @@ from fairlead.model.identity import Identity
 from fairlead.store.store import Store
 
 _BATCH = 2000
+_PROGRAM = "from fairlead.cli.main import main; main()"
 
 
 def _now() -> datetime:
@@ -85,8 +86,10 @@ def certificates(state: Path, identities: Iterable[tuple[str, str]], path: Path)
 class Plane:
     """A running control plane."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, program: str = _PROGRAM) -> None:
+        """`program` is the Python that runs the command line, where it is to be measured from inside."""
         self.state = state
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         self._clients: dict[int, Client] = {}
         """By thread: each has a connection of its own."""
@@ -98,8 +101,7 @@ class Plane:
         begun = time.monotonic()
         found = self.state / "endpoints.json"
         found.unlink(missing_ok=True)
-        program = "from fairlead.cli.main import main; main()"
-        command = [sys.executable, "-c", program, "serve", "--state", str(self.state), *self._ports]
+        command = [sys.executable, "-c", self._program, "serve", "--state", str(self.state), *self._ports]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         while not found.exists():

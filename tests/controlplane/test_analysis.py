@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from fairlead.ca.identity import Identity
 from fairlead.cli.analyze import analyze
 from fairlead.controlplane.analysisroutes import Analyses, Asked
+from fairlead.controlplane.aside import Aside
 from fairlead.controlplane.whyroutes import Walks
 from fairlead.model.report import AgentReport, bundle_id
 
@@ -86,16 +87,18 @@ def test_the_first_analysis_is_made_in_steps_and_the_next_costs_what_changed(tmp
 async def _steps(tmp_path: Path) -> None:
     async with world(tmp_path / "state") as made:
         await made.apply(*BASICS, *(service(f"s{at}") for at in range(40)))
-        walks = Walks(made.plane.store, made.plane.feed, made.plane.delivery, made.plane.proxies, lambda one, _: one)
+        plane = made.plane
+        aside = Aside(plane.feed.flush)
+        walks = Walks(plane.store, plane.feed, plane.delivery, plane.proxies, lambda one, _: one, aside)
         analyses = Analyses(made.plane.store, made.plane.feed, walks, lambda: 0.0)
         next(analyses.steps())
         # Whoever asked did not wait: the next one goes on.
-        first = await analyses.answer(Asked())
+        first = (await analyses.answer(Asked())).document
         assert first["objects"] >= 43
         assert list(analyses.steps()) == []
         await made.apply(service("s7", selector={"app": "nobody"}))
         assert len(list(analyses.steps())) <= 2
-        assert (await analyses.answer(Asked()))["objects"] == first["objects"]
+        assert (await analyses.answer(Asked())).document["objects"] == first["objects"]
 
 
 def test_clocks_and_trust_that_agents_report_are_findings(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.controlplane.aside import Answer, Aside, Unanswered
+from fairlead.controlplane.aside import Answer, Aside, Found, Inquiry, Unanswered
 from tests.controlplane.running_plane import until
 
 
@@ -17,13 +17,13 @@ def test_the_loop_goes_on_and_nothing_is_changed_here(tmp_path: Path) -> None:
     sign, held = tmp_path / "sign", ["before"]
     settled: list[str] = []
 
-    def work() -> Answer:
+    def work(_: Inquiry) -> Answer:
         while not sign.exists():
             time.sleep(0.01)
         held.append("in the copy")
         return Answer(200, {"process": os.getpid(), "held": held, "settled": settled})
 
-    async def run() -> Answer:
+    async def run() -> Found:
         asked = asyncio.create_task(Aside(lambda: settled.append("settled")).ask(work))
         await until(lambda: settled, "a copy")
         sign.touch()  # this is done by the loop while the answer is worked on
@@ -36,7 +36,7 @@ def test_the_loop_goes_on_and_nothing_is_changed_here(tmp_path: Path) -> None:
 
 
 def test_a_defect_is_logged_and_said(caplog: pytest.LogCaptureFixture) -> None:
-    def work() -> Answer:
+    def work(_: Inquiry) -> Answer:
         raise RuntimeError("broken")
 
     with pytest.raises(Unanswered, match="a defect: the log"):
@@ -45,7 +45,7 @@ def test_a_defect_is_logged_and_said(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_what_takes_too_long_ends() -> None:
-    def work() -> Answer:
+    def work(_: Inquiry) -> Answer:
         while True:
             time.sleep(0.01)
 
@@ -56,7 +56,7 @@ def test_what_takes_too_long_ends() -> None:
 def test_whoever_asks_may_go(tmp_path: Path) -> None:
     begun = tmp_path / "begun"
 
-    def work() -> Answer:
+    def work(_: Inquiry) -> Answer:
         begun.write_text(str(os.getpid()))
         while True:
             time.sleep(0.01)
@@ -77,7 +77,7 @@ def test_files_of_the_original_are_closed(tmp_path: Path) -> None:
     with (tmp_path / "open").open("w") as file:
         number = file.fileno()
 
-        def work() -> Answer:
+        def work(_: Inquiry) -> Answer:
             try:
                 os.fstat(number)
             except OSError:
@@ -90,6 +90,6 @@ def test_files_of_the_original_are_closed(tmp_path: Path) -> None:
 
 def test_long_answers_arrive_whole_or_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "x" * 300_000
-    assert asyncio.run(Aside(lambda: None).ask(lambda: Answer(200, {"text": text}))).document == {"text": text}
+    assert asyncio.run(Aside(lambda: None).ask(lambda _: Answer(200, {"text": text}))).document == {"text": text}
     monkeypatch.setattr("fairlead.controlplane.aside._LARGEST", 1000)
-    assert asyncio.run(Aside(lambda: None).ask(lambda: Answer(200, {"text": text}))).status == 413
+    assert asyncio.run(Aside(lambda: None).ask(lambda _: Answer(200, {"text": text}))).status == 413

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -28,7 +30,9 @@ def filled(rows: int, length: int) -> Engine:
 
 @pytest.mark.parametrize(("rows", "length"), [(1, 10), (50, 10), (5000, 10), (500, 1000)])
 def test_the_estimate_is_near_what_rows_hold(rows: int, length: int) -> None:
-    found = Footprint(filled(rows, length)).sizes()["texts"]
+    footprint = Footprint(filled(rows, length))
+    asyncio.run(footprint.refresh())
+    found = footprint.sizes()["texts"]
     # A row is its text, a tuple around it, its key, and the engine's cell.
     assert rows * 8 * length <= found <= rows * (8 * length + 400)
 
@@ -46,10 +50,13 @@ def test_it_is_made_anew_only_after_a_while() -> None:
     now = 0.0
     engine = filled(10, 1)
     footprint = Footprint(engine, lambda: now)
+    asyncio.run(footprint.refresh())
     first = footprint.sizes()["texts"]
     with engine.transaction():
         for number in range(10, 20):
             engine.put(TEXTS, number, ("x" * 8,))
+    asyncio.run(footprint.refresh())
     assert footprint.sizes()["texts"] == first
     now = KEPT_SECONDS
+    asyncio.run(footprint.refresh())
     assert footprint.sizes()["texts"] > 1.5 * first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 
 import fairlead.controlplane.programmed as programmed_module
 from fairlead.cli.proxystatus import proxy_status
+from fairlead.controlplane.aside import Answer, Aside
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from fairlead.model.ref import Ref
 
@@ -317,10 +319,16 @@ def test_what_is_supposed_reaches_no_proxy_and_proxies_hear_what_is_applied_afte
                     "spec": {"egress": [{"hosts": ["none/*"]}]},
                 }
                 hidden = Ref("networking.istio.io", "Sidecar", "shop", "nothing")
-                with feed.supposing({ref: None}) as differing:
-                    assert any(CART in one.get(CLUSTER, {}) for one in differing.values())
-                with feed.supposing({hidden: scoped}) as differing:
-                    assert any(CART in one.get(CLUSTER, {}) for one in differing.values())
+
+                def lost(supposed: dict[Ref, dict[str, Any] | None]) -> Callable[[object], Answer]:
+                    def work(_: object) -> Answer:
+                        differing = feed.becoming(supposed).values()
+                        return Answer(200, {"lost": any(CART in one.get(CLUSTER, {}) for one in differing)})
+
+                    return work
+
+                for supposed in ({ref: None}, {hidden: scoped}):
+                    assert (await Aside(feed.flush).ask(lost(supposed))).document == {"lost": True}
                 await quiet(made, web)
                 assert CART in web.have[CLUSTER]
                 await made.apply(service("till"))

@@ -9,9 +9,11 @@ import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from google.protobuf.wrappers_pb2 import BoolValue
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,6 +110,30 @@ def test_every_patch_of_the_golden_takes_effect() -> None:
         (
             '{configPatches: [{applyTo: CLUSTER, match: {proxy: {proxyVersion: "("}}, patch: {operation: REMOVE}}]}',
             ("spec.configPatches[0].match.proxy.proxyVersion", "FL0001", True),
+        ),
+        *(
+            (
+                f"{{configPatches: [{{applyTo: {to}, match: {{listener: {{filterChain: {{filter: {match}}}}}}}, "
+                "patch: {operation: REMOVE}}]}",
+                (f"spec.configPatches[0].match.listener.filterChain.filter{field}", code, is_error),
+            )
+            for to, match, field, code, is_error in (
+                ("NETWORK_FILTER", "{}", ".name", "FL0004", True),
+                ("HTTP_FILTER", "{name: random, subFilter: {name: a}}", ".name", "FL0001", True),
+                (
+                    "HTTP_FILTER",
+                    "{name: envoy.filters.network.http_connection_manager, subFilter: {}}",
+                    ".subFilter.name",
+                    "FL0004",
+                    True,
+                ),
+                ("FILTER_CHAIN", "{name: a}", "", "FL0103", False),
+                ("NETWORK_FILTER", "{name: envoy.tcp_proxy}", ".name", "FL0103", False),
+            )
+        ),
+        (
+            "{configPatches: [{applyTo: HTTP_FILTER, patch: {operation: INSERT_FIRST, value: {}}}]}",
+            ("spec.configPatches[0].patch.value.typed_config", "FL0103", False),
         ),
         (
             "{configPatches: [{applyTo: CLUSTER, match: {waypoint: {}}, patch: {operation: REMOVE}}]}",
@@ -207,6 +233,96 @@ def test_inbound_routes_are_patched_in_the_listener() -> None:
         if one.name.endswith("http_connection_manager") and chain.filter_chain_match.destination_port.value == 8080
     ]
     assert found and all(one.seconds == 7 for one in found)
+
+
+ROUTES = "routeConfiguration: {name: '9080', vhost: {name: 'reviews.default.svc.cluster.local:9080'%s}}"
+TEAPOT = "name: tea, match: {path: /tea}, direct_response: {status: 418}"
+RBAC = "'@type': type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC"
+TLS = "'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+MANAGER = "listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager}}}"
+REVIEWS = SERVICE.replace("spec:", "spec:\n  selector: {app: client}").replace("9080}", "9080, targetPort: 8080}")
+
+
+def change(to: str, operation: str, match: str = "", value: str = "") -> str:
+    """One patch."""
+    said = f", value: {{{value}}}" if value else ""
+    return f"{{applyTo: {to}, match: {{{match}}}, patch: {{operation: {operation}{said}}}}}"
+
+
+def patched(*patches: str) -> dict[str, Any]:
+    """What a sidecar gets with these patches of one object: the messages by name."""
+    model = made("{configPatches: [" + ", ".join(patches) + "]}")
+    load(model, parse_documents(REVIEWS, "test.yaml"))
+    found = model.compile(VIEW)
+    messages = {CLUSTER: Cluster, LISTENER: Listener, ROUTE: RouteConfiguration}
+    return {name: kind.FromString(one.body) for url, kind in messages.items() for name, one in found[url].items()}
+
+
+def first_filters(listener: Listener, port: int) -> list[Filter]:
+    """The first network filters of a port's chains."""
+    chains = (one for one in listener.filter_chains if one.filter_chain_match.destination_port.value == port)
+    return [one.filters[0] for one in chains]
+
+
+def test_ports_of_listeners_are_not_those_of_their_chains() -> None:
+    match = "listener: {portNumber: 8080}"
+    added = change("NETWORK_FILTER", "INSERT_FIRST", match, f"name: mine, typed_config: {{{RBAC}}}")
+    # A filter stands in the chains of the port, whatever the listener's own port is; the listener itself stays.
+    listener = patched(change("LISTENER", "REMOVE", match), added)["virtualInbound"]
+    assert {one.name for one in first_filters(listener, 8080)} == {"mine"}
+    assert "mine" not in {one.name for one in first_filters(listener, 0)}
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        change("NETWORK_FILTER", "REMOVE"),
+        change("HTTP_FILTER", "REMOVE", MANAGER),
+        change("LISTENER_FILTER", "REMOVE"),
+        change("HTTP_FILTER", "MERGE", value="name: other"),
+    ],
+)
+def test_what_names_no_filter_changes_none(patch: str) -> None:
+    assert patched(patch) == patched()
+
+
+def test_filters_are_added_and_removed_before_they_are_merged() -> None:
+    at = "context: SIDECAR_INBOUND, listener: {portNumber: 8080%s}"
+    named = at % ", filterChain: {filter: {name: mine}}"
+    merged = change("NETWORK_FILTER", "MERGE", named, f"typed_config: {{{RBAC}, stat_prefix: told}}")
+    added = change("NETWORK_FILTER", "INSERT_FIRST", at % "", f"name: mine, typed_config: {{{RBAC}}}")
+    found = first_filters(patched(merged, added)["virtualInbound"], 8080)
+    assert found and all(b"told" in one.typed_config.value for one in found)
+
+
+def test_routes_are_changed_and_removed_before_others_are_added() -> None:
+    added = change("HTTP_ROUTE", "ADD", ROUTES % "", TEAPOT)
+    removed = change("HTTP_ROUTE", "REMOVE", ROUTES % "")
+    nowhere = change("HTTP_ROUTE", "INSERT_FIRST", ROUTES % ", route: {name: nobody}", TEAPOT)
+    hosts = {one.name: one for one in patched(added, removed, nowhere)["9080"].virtual_hosts}
+    assert [one.name for one in hosts["reviews.default.svc.cluster.local:9080"].routes] == ["tea"]
+
+
+def test_virtual_hosts_are_replaced() -> None:
+    replaced = change("VIRTUAL_HOST", "REPLACE", ROUTES % "", "name: mine, domains: [mine.test]")
+    hosts = [one.name for one in patched(replaced)["9080"].virtual_hosts]
+    assert "mine" in hosts and "reviews.default.svc.cluster.local:9080" not in hosts
+
+
+def test_clusters_by_service_and_socket() -> None:
+    match = "context: %s, cluster: {service: reviews.default.svc.cluster.local}"
+    socket = f"transport_socket: {{name: envoy.transport_sockets.tls, typed_config: {{{TLS}, sni: mine}}}}"
+    found = patched(
+        change("CLUSTER", "MERGE", match % "SIDECAR_INBOUND", "connect_timeout: 3s"),
+        change("CLUSTER", "MERGE", match % "SIDECAR_OUTBOUND", socket),
+        change("CLUSTER", "INSERT_FIRST", value="name: mine, connect_timeout: 1s"),
+    )
+    assert (found["inbound|8080||"].connect_timeout.seconds, found["mine"].connect_timeout.seconds) == (3, 1)
+    cluster = found["outbound|9080||reviews.default.svc.cluster.local"]
+    # Beside those between which endpoints choose Envoy would refuse another socket.
+    assert not cluster.HasField("transport_socket")
+    tls = UpstreamTlsContext.FromString(cluster.transport_socket_matches[0].transport_socket.typed_config.value)
+    assert tls.sni == "mine" and tls.common_tls_context.alpn_protocols
 
 
 def test_merge() -> None:

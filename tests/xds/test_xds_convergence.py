@@ -13,14 +13,27 @@ from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from fairlead.xds.channel import Channel
 from fairlead.xds.messages import Response
 from fairlead.xds.session import Session
+from fairlead.xds.step import Together
 
 NAMES = range(4)
+Changes = dict[str, dict[str, Resource | None]]
+
+
+def changes(old: dict[str, dict[str, Resource]], new: dict[str, dict[str, Resource]]) -> Changes:
+    """Names of which the two have not the same, with what the old one has."""
+    return {
+        item: {
+            name: old[item].get(name) for name in {*old[item], *new[item]} if old[item].get(name) != new[item].get(name)
+        }
+        for item in TYPES
+    }
 
 
 class Link:
     """A proxy and its session, with messages under way."""
 
-    def __init__(self, *, delta: bool, live: bool) -> None:
+    def __init__(self, *, delta: bool, live: bool, together: Together | None = None) -> None:
+        self.together = together
         self.proxy = Proxy(delta=delta)
         self.delta = delta
         self.live = live
@@ -29,15 +42,8 @@ class Link:
         self.session: Session | None = None
         self.lost: set[tuple[str, str]] = set()
 
-    def publish(self, catalog: dict[str, dict[str, Resource]]) -> None:
-        changed = {
-            item: {
-                name: self.catalog[item].get(name)
-                for name in {*self.catalog[item], *catalog[item]}
-                if self.catalog[item].get(name) != catalog[item].get(name)
-            }
-            for item in TYPES
-        }
+    def publish(self, catalog: dict[str, dict[str, Resource]], changed: Changes | None = None) -> None:
+        changed = changed or changes(self.catalog, catalog)
         if any(is_bad(one) for item in (LISTENER, ROUTE) for one in catalog[item].values()):
             # What is refused leaves its last good version in place, which may need a cluster that goes now.
             held = self.catalog[CLUSTER].keys() | self.proxy.running[CLUSTER].keys()
@@ -67,7 +73,7 @@ class Link:
                 if not self.delta or proxy.versions[item].get(name) != resource.version
             }
         self.down = []
-        self.session = Session(self.catalog, delta=self.delta, previous=previous)
+        self.session = Session(self.catalog, delta=self.delta, previous=previous, together=self.together)
         for request in self.proxy.connect():
             self.session.receive(request)
 
@@ -119,11 +125,11 @@ def catalogs(draw: st.DrawFn) -> dict[str, dict[str, Resource]]:
     some_routes = st.sets(st.sampled_from(sorted(routes)), max_size=2) if routes else st.just(set[str]())
     listeners = {f"l{i}": (draw(some), draw(some_routes)) for i in NAMES if draw(st.booleans())}
     return {
-        CLUSTER: {name: make(CLUSTER, name, *body()) for name in clusters},
-        ENDPOINT: {name: make(ENDPOINT, name, *body()) for name in clusters if draw(st.integers(0, 5))},
-        ROUTE: {name: make(ROUTE, name, *body(), *(f"c:{c}" for c in refs)) for name, refs in routes.items()},
+        CLUSTER: {name: make(CLUSTER, name, *body()) for name in sorted(clusters)},
+        ENDPOINT: {name: make(ENDPOINT, name, *body()) for name in sorted(clusters) if draw(st.integers(0, 5))},
+        ROUTE: {name: make(ROUTE, name, *body(), *(f"c:{c}" for c in sorted(refs))) for name, refs in routes.items()},
         LISTENER: {
-            name: make(LISTENER, name, *body(), *(f"c:{c}" for c in refs), *(f"r:{r}" for r in its))
+            name: make(LISTENER, name, *body(), *(f"c:{c}" for c in sorted(refs)), *(f"r:{r}" for r in sorted(its)))
             for name, (refs, its) in listeners.items()
         },
     }
@@ -143,12 +149,49 @@ steps = st.lists(
 )
 
 
+company = st.lists(st.tuples(st.integers(0, 2), steps), min_size=2, max_size=6)
+
+
+@given(few=st.sampled_from((0, 16)), first=catalogs(), script=company, alone=st.booleans())
+@settings(max_examples=100, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_proxies_in_step_converge_each_at_its_own_pace(few: int, first, script, alone: bool) -> None:
+    """What one refuses, loses or answers late is nothing to the others, however much they have in common."""
+    together = Together()
+    links = [Link(delta=True, live=True, together=together) for _ in range(3)]
+    if not alone:
+        # The first two are given the same mappings, the third has its own.
+        links[1].catalog = links[0].catalog
+
+    def publish(catalog: dict[str, dict[str, Resource]]) -> None:
+        changed = changes(links[0].catalog, catalog)
+        for link in links:
+            link.publish(catalog, changed)
+
+    with patch.object(Channel, "few", few):
+        publish(first)
+        for link in links:
+            link.connect(remember=False)
+            link.settle()
+        for who, actions in script:
+            for action, value in actions:
+                if action == "publish":
+                    publish(value)
+                    for link in links:
+                        link.pump()
+                else:
+                    act(links[who], action, value)
+        for link in links:
+            link.settle()
+            assert not link.proxy.problems, link.proxy.problems
+            check_end(link)
+
+
 @given(delta=st.booleans(), live=st.booleans(), few=st.sampled_from((0, 16)), first=catalogs(), script=steps)
 @settings(max_examples=500, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_proxy_converges_and_never_runs_ahead(delta: bool, live: bool, few: int, first, script) -> None:
     """However little a session remembers: with `few` 0 it keeps differences from the catalog as soon as it can."""
     with patch.object(Channel, "few", few):
-        converge(Link(delta=delta, live=live), first, script)
+        converge(Link(delta=delta, live=live, together=Together()), first, script)
 
 
 def converge(link: Link, first: dict[str, dict[str, Resource]], script: list[tuple[str, Any]]) -> None:
@@ -157,23 +200,30 @@ def converge(link: Link, first: dict[str, dict[str, Resource]], script: list[tup
     for action, value in script:
         if action == "publish":
             link.publish(value)
-        elif action == "down":
-            for _ in range(value):
-                link.deliver_down()
-        elif action == "up":
-            link.deliver_up(value)
-        elif action == "settle":
-            link.settle()
-        elif action == "drop":
-            event("reconnect")
-            link.connect(remember=value)
+            link.pump()
+            assert not link.proxy.problems, link.proxy.problems
         else:
-            link.proxy.decode_errors = value
-        link.pump()
-        assert not link.proxy.problems, link.proxy.problems
+            act(link, action, value)
     link.settle()
     assert not link.proxy.problems, link.proxy.problems
     check_end(link)
+
+
+def act(link: Link, action: str, value: Any) -> None:
+    if action == "down":
+        for _ in range(value):
+            link.deliver_down()
+    elif action == "up":
+        link.deliver_up(value)
+    elif action == "settle":
+        link.settle()
+    elif action == "drop":
+        event("reconnect")
+        link.connect(remember=value)
+    else:
+        link.proxy.decode_errors = value
+    link.pump()
+    assert not link.proxy.problems, link.proxy.problems
 
 
 def check_end(link: Link) -> None:

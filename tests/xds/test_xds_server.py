@@ -23,8 +23,9 @@ from fairlead.ca.identity import Identity
 from fairlead.ca.service import METHOD as CREATE
 from fairlead.ca.service import CertificateService, by_certificate
 from fairlead.envoy.resource import CLUSTER, Resource
+from fairlead.xds.claim import Refused
 from fairlead.xds.messages import HEALTH, Acked, Catalog, Event, Health
-from fairlead.xds.server import SERVICE, Connection, Refused, Server, Wake
+from fairlead.xds.server import SERVICE, Connection, Server, Wake
 from fairlead.xds.wire import Node
 
 WHO = Identity("cluster.local", "shop", "cart")

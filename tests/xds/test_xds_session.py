@@ -6,7 +6,7 @@ import pytest
 from xds_proxy_model import make
 
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
-from fairlead.xds.channel import named_in, set_version
+from fairlead.xds.flight import named_in, set_version
 from fairlead.xds.ledger import Entry, Nack, SyncState
 from fairlead.xds.messages import (
     HEALTH,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import msgspec
 
-from fairlead.analyze.analysis import Found
-from fairlead.analyze.codes import CODES
 from fairlead.analyze.finding import CLAIM, Probe, Witness
-from fairlead.model.diagnostic import Origin, Severity
+from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import Ref
 from fairlead.simulate.arrival import NobodyError
 from fairlead.simulate.mesh import Mesh
@@ -36,13 +33,6 @@ class Confirming:
         if (ref, probe) not in self._known:
             self._known[(ref, probe)] = self._walk(ref, probe) if self._left > 0 else None
         return self._known[(ref, probe)]
-
-    def ahead(self, found: Iterable[Found]) -> Iterator[None]:
-        """Walk what will be asked for by a report about these findings; yields after each request."""
-        for one in found:
-            if one.finding.severity is Severity.ERROR and CODES[one.finding.code].traffic and one.probe is not None:
-                self.confirm(one.ref, one.probe)
-                yield
 
     def _walk(self, ref: Ref, probe: Probe) -> Witness | None:
         self._left -= 1

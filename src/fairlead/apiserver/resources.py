@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -182,6 +183,10 @@ class Resources:
         return lambda document: self._admission.converted(kind, document, version)
 
     async def _list(self, call: Call, kind: Kind[Any]) -> Response:
+        # In a thread: there may be ten thousand of them, and proxies wait for the loop.
+        return await asyncio.to_thread(self._all, call, kind)
+
+    def _all(self, call: Call, kind: Kind[Any]) -> Response:
         query = call.request.query_params
         limit = asked.number(call.request, "limit", 0)
         start = asked.page(query["continue"]) if query.get("continue") else None

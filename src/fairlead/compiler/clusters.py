@@ -348,7 +348,6 @@ def tunnel_cluster(_: Reader, key: Socket) -> Resource:
     return cluster(plan, Policy())
 
 
-@rule
 def tunnel_keys(r: Reader, view: View) -> tuple[Socket, ...]:
     """The ports that an explicitly captured application reaches by CONNECT, and that speak HTTP."""
     capture = view.capture
@@ -362,7 +361,6 @@ def tunnel_keys(r: Reader, view: View) -> tuple[Socket, ...]:
     )
 
 
-@rule
 def fixed_keys(r: Reader, view: View) -> tuple[FixedKey, ...]:
     """The clusters that a proxy has whatever hosts there are."""
     mode = view.capture.mode
@@ -374,7 +372,6 @@ def fixed_keys(r: Reader, view: View) -> tuple[FixedKey, ...]:
     return tuple(FixedKey(name, mode, view.capture.netns, view.capture.transparent) for name in wanted)
 
 
-@rule
 def inbound_keys(r: Reader, view: View) -> tuple[tuple[View, InboundPort], ...]:
     """The inbound clusters of a workload, one a port of the application."""
     if view.type != "sidecar":

@@ -1,8 +1,9 @@
 """Routing rules that leave the rest to other objects (VirtualService `delegate`), put together.
 
 Istio's rules: a delegate is an object without hosts. Its rules take the place of the one that names it, each under the
-conditions of both; what the delegate leaves open stays as the root says. A pair of conditions that no request can meet
-is left out. A delegate must be shown to the root's namespace, and delegates no further.
+conditions of both; what the delegate leaves open stays as the root says. A rule with a condition that is not narrower
+than some condition of the root is left out as a whole. A delegate must be shown to the root's namespace, and delegates
+no further.
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ def _matches(root: tuple[HttpMatch, ...], leaf: tuple[HttpMatch, ...]) -> tuple[
     """The conditions under which both hold; () for all requests, None for none."""
     if not root or not leaf:
         return root or leaf
-    both = tuple(_both(one, other) for one in root for other in leaf if not _excluded(one, other))
-    return both or None
+    narrowed = [[_both(one, other) for one in root if not _excluded(one, other)] for other in leaf]
+    return tuple(one for found in narrowed for one in found) if all(narrowed) else None
 
 
 def _both(root: HttpMatch, leaf: HttpMatch) -> HttpMatch:
@@ -115,11 +116,11 @@ def _excluded(root: HttpMatch, leaf: HttpMatch) -> bool:
     )
     if any(_conflict(*pair) for pair in strings):
         return True
-    if root.uri is not None and leaf.uri is not None and root.ignore_uri_case != leaf.ignore_uri_case:
+    if root.ignore_uri_case != leaf.ignore_uri_case:
         return True
     if root.port and leaf.port and root.port != leaf.port:
         return True
-    if root.source_namespace and leaf.source_namespace and root.source_namespace != leaf.source_namespace:
+    if root.source_namespace and root.source_namespace != leaf.source_namespace:
         return True
     labels = dict(root.source_labels)
     if any(labels.get(name, value) != value for name, value in leaf.source_labels):
@@ -134,13 +135,12 @@ def _shared(root: Conditions, leaf: Conditions) -> Iterator[tuple[StringMatch | 
 
 def _conflict(root: StringMatch | None, leaf: StringMatch | None) -> bool:
     """Whether the leaf's comparison is not a narrower one than the root's."""
-    if root is None or leaf is None or root == leaf or root.kind == "present":
+    if root is None or leaf is None:
         return False
-    if "regex" in (root.kind, leaf.kind) or leaf.kind == "present":
-        return True
-    if root.kind == "exact":
-        return leaf != root
-    return not leaf.value.startswith(root.value)
+    if root.kind == "prefix" and leaf.kind in ("prefix", "exact"):
+        return not leaf.value.startswith(root.value)
+    # Which expressions are narrower than others nobody can say; those of presence count as such, too.
+    return root.kind != "exact" or leaf != root
 
 
 def _without(said: HttpRule, why: str, remedy: str) -> Diagnostic:

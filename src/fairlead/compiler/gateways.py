@@ -2,8 +2,9 @@
 
 Istio's rules: a Gateway binds to every proxy whose labels its selector covers, in any namespace; the oldest binds
 first. One that names services (as those do that stand for Gateways of the Gateway API) binds to the proxies behind
-these instead, and only to ports that these services have. Servers on one port and address merge if all are plain HTTP,
-or if all use TLS with distinct SNI hosts; any other server on a taken port is left out, and a diagnostic says so.
+these instead, and only to ports that these services have. Servers on one port and address merge if all are plain HTTP
+of any version, or if all use TLS with distinct SNI hosts; any other server on a taken port is left out, and a
+diagnostic says so.
 """
 
 from __future__ import annotations
@@ -225,7 +226,7 @@ def _conflict(taken: list[BoundServer], bound: BoundServer) -> str:
         return ""
     first = taken[0]
     if not is_tls(first.server):
-        if first.server.protocol is bound.server.protocol and bound.server.protocol.is_http:
+        if first.server.protocol.is_http and bound.server.protocol.is_http:
             return ""
         return f"port {bound.server.port} already serves {first.server.protocol} of {first.server.origin.ref}"
     if not is_tls(bound.server):

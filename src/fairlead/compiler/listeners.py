@@ -6,7 +6,8 @@ are a view's own.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Hashable, Iterator
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -14,7 +15,8 @@ from fairlead.compiler.clients import caller, seen_as
 from fairlead.compiler.filters import FilterKey, filters
 from fairlead.compiler.gatewaylisteners import gateway_listener, gateway_listener_names
 from fairlead.compiler.hosts import settings
-from fairlead.compiler.inbound import inbound_listener, ingress_address, ingress_listener, own_ingress
+from fairlead.compiler.inbound import inbound_listener, ingress_listener, own_ingress
+from fairlead.compiler.labels import filter_labels
 from fairlead.compiler.outbound import (
     At,
     OutboundKey,
@@ -25,23 +27,14 @@ from fairlead.compiler.outbound import (
     virtual_outbound,
 )
 from fairlead.compiler.outboundports import Caller
-from fairlead.compiler.reduced import filter_labels
 from fairlead.compiler.serving import stands_at
 from fairlead.compiler.sidecars import binds_itself, on_port, on_socket
 from fairlead.compiler.telemetry import WorkloadKey, applying
 from fairlead.envoy import names
-from fairlead.envoy.resource import Resource
-from fairlead.inc import Reader, rule
+from fairlead.inc import Reader, Rule, rule
 from fairlead.ir.filters import FilterScope, Pairs
 from fairlead.ir.kind import Stage
 from fairlead.ir.view import View
-
-
-class ListenerKey(NamedTuple):
-    """A view's own listener, by name."""
-
-    view: View
-    name: str
 
 
 class Calls(NamedTuple):
@@ -58,41 +51,23 @@ class Calls(NamedTuple):
     netns: str = ""
 
 
-@rule
-def own_listener_names(r: Reader, view: View) -> tuple[str, ...]:
-    """The names of the listeners that lead to the workload, or that depend on its network namespace."""
+def own_listener_keys(r: Reader, view: View) -> Iterator[tuple[Rule[Any, Any], Hashable]]:
+    """The listeners that lead to the workload, or that depend on its network namespace: what makes each, and its key.
+
+    What comes out may be None.
+    """
     if view.type == "router":
-        return gateway_listener_names(r, view)
-    found: list[str] = []
+        yield from ((gateway_listener, (view, name)) for name in gateway_listener_names(r, view))
+        return
     proxy = http_proxy(r, view)
     if proxy is not None:
-        found.append(names.listener(*proxy))
+        wanted = _filtered(r, calls_of(r, view), At(caller_of(r, view), *proxy))
+        yield http_proxy_listener, (wanted, view.capture.netns)
     if _is_redirected(view):
-        found.append(names.VIRTUAL_OUTBOUND)
-    if inbound_listener(r, view) is not None:
-        found.append(names.VIRTUAL_INBOUND)
-    found.extend(names.listener(ingress_address(view, one), one.port) for one in own_ingress(r, view))
-    return tuple(dict.fromkeys(found))
-
-
-@rule
-def own_listener(r: Reader, key: ListenerKey) -> Resource | None:
-    """One of a view's own listeners, or None if it has none of this name."""
-    view, name = key
-    if view.type == "router":
-        return gateway_listener(r, (view, name))
-    if name == names.VIRTUAL_INBOUND:
-        return inbound_listener(r, view)
-    if name == names.VIRTUAL_OUTBOUND:
-        return _virtual_outbound(r, view) if _is_redirected(view) else None
-    for one in own_ingress(r, view):
-        if name == names.listener(ingress_address(view, one), one.port):
-            return ingress_listener(r, (view, one))
-    proxy = http_proxy(r, view)
-    if proxy is None or name != names.listener(*proxy):
-        return None
-    wanted = _filtered(r, calls_of(r, view), At(caller_of(r, view), *proxy))
-    return http_proxy_listener(r, (wanted, view.capture.netns))
+        yield virtual_outbound, _virtual_key(r, view)
+    if view.capture.mode != "none":
+        yield inbound_listener, view
+    yield from ((ingress_listener, (view, one)) for one in own_ingress(r, view))
 
 
 @rule
@@ -140,10 +115,10 @@ def http_proxy(r: Reader, view: View) -> tuple[str, int] | None:
     return ("127.0.0.1", port) if port and _is_redirected(view) else None
 
 
-def _virtual_outbound(r: Reader, view: View) -> Resource:
+def _virtual_key(r: Reader, view: View) -> VirtualKey:
     calls = calls_of(r, view)
     added = filters(r, FilterKey(Stage.HTTP_FILTERS, _scope(calls, names.OUTBOUND_PORT, tcp=False)))
-    return virtual_outbound(r, VirtualKey(calls.caller, view.capture.netns, added))
+    return VirtualKey(calls.caller, view.capture.netns, added)
 
 
 def _on(r: Reader, calls: Calls, socket: tuple[str, int]) -> Caller:

@@ -34,14 +34,12 @@ from fairlead.compiler.gatewaylisteners import gateway_route_names
 from fairlead.compiler.gateways import GatewaysKey, joins_networks
 from fairlead.compiler.listeners import (
     Calls,
-    ListenerKey,
     calls_of,
     http_proxy,
     is_captured,
     outbound_listeners,
     outbound_routes,
-    own_listener,
-    own_listener_names,
+    own_listener_keys,
 )
 from fairlead.compiler.nametable import name_table, name_table_keys
 from fairlead.compiler.near import near_of
@@ -110,7 +108,8 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
             asked = calls._replace(labels=(), caller=replace(calls.caller, telemetry=(), on_demand=False))
         routed = Routed(Client(who.namespace, who.labels), asked, http_proxy(r, view) is not None, explicit)
         found += [Layer(LISTENER, own_listeners, view), Layer(ROUTE, sidecar_routes, routed)]
-    found.append(Layer(SECRET, own_secrets, view))
+    if view.type == "router":
+        found.append(Layer(SECRET, own_secrets, view))
     workload = WorkloadKey(view.namespace, view.labels)
     if extension_keys(r, workload):
         found.append(Layer(EXTENSION, fetched_extensions, workload))
@@ -274,7 +273,7 @@ def called_listeners(r: Reader, calls: Calls) -> tuple[Part, ...]:
 @rule
 def own_listeners(r: Reader, view: View) -> tuple[Part, ...]:
     """A view's own listeners."""
-    return tuple(Part(own_listener, ListenerKey(view, name)) for name in own_listener_names(r, view))
+    return tuple(dict.fromkeys(Part(made_by, key) for made_by, key in own_listener_keys(r, view)))
 
 
 @rule

@@ -1,8 +1,9 @@
 """Which traffic policy a client uses for a host.
 
 Istio's rules: the client's namespace is asked first, then the host's, then the root namespace; within a namespace the
-most specific host pattern wins, and objects for one pattern are merged, oldest first: the first general policy stands
-and subsets add up.
+most specific host pattern wins, and objects for one pattern that are exported alike are merged, oldest first: the first
+general policy stands and subsets add up. Clients of the root namespace first take only what it keeps for itself, so
+that what it says to the whole mesh does not stand before what a host's owner says.
 """
 
 from __future__ import annotations
@@ -41,12 +42,13 @@ class PolicyKey(NamedTuple):
 @rule
 def policy_for(r: Reader, key: PolicyKey) -> TrafficPolicy | None:
     """The merged policy for a host, or None where nobody says anything."""
-    asked: dict[str, None] = dict.fromkeys((key.client_namespace, key.host.namespace, settings(r).root_namespace))
-    for namespace in asked:
+    root = settings(r).root_namespace
+    asked = [(key.client_namespace, key.client_namespace == root), (key.host.namespace, False), (root, False)]
+    for namespace, private in dict.fromkeys(asked):
         for pattern in patterns(key.host.hostname):
-            found = list(_policies(r, key, namespace, pattern))
+            found = _policies(r, key, namespace, pattern, private=private)
             if found:
-                return _merge(found)
+                return _merge(_alike(found))
     return None
 
 
@@ -88,7 +90,8 @@ def above(baseline: Policy, said: Policy) -> Policy:
     )
 
 
-def _policies(r: Reader, key: PolicyKey, namespace: str, pattern: str) -> Iterator[TrafficPolicy]:
+def _policies(r: Reader, key: PolicyKey, namespace: str, pattern: str, *, private: bool) -> list[TrafficPolicy]:
+    """What a namespace says of a pattern to the client, oldest first; `private`: only what it says to nobody else."""
     default = settings(r).default_policy_export_to
     rows: list[TrafficPolicy] = []
     for at in r.find(TRAFFIC_POLICIES_BY_HOST, pattern):
@@ -97,14 +100,34 @@ def _policies(r: Reader, key: PolicyKey, namespace: str, pattern: str) -> Iterat
         found = r.get(TRAFFIC_POLICIES, at)
         if (
             found is not None
+            and (not private or _exports(found.export_to or default, namespace) == {namespace})
             and is_visible(found.export_to or default, namespace, key.client_namespace)
             and (
                 not found.selector or (namespace == key.client_namespace and selects(found.selector, key.client_labels))
             )
         ):
             rows.append(found)
-    # A policy that names these very clients stands before one for everybody.
-    yield from sorted(rows, key=lambda one: (not one.selector, one.created, one.key))
+    return sorted(rows, key=lambda one: (one.created, one.key))
+
+
+def _exports(export_to: tuple[str, ...], namespace: str) -> set[str]:
+    return {namespace if one == "." else one for one in export_to}
+
+
+def _alike(found: list[TrafficPolicy]) -> list[TrafficPolicy]:
+    """The policy that stands, with the younger ones that are merged into it.
+
+    One that names these very clients stands before one for everybody; others must be exported to the same namespaces.
+    """
+    at = next((at for at, one in enumerate(found) if one.selector), 0)
+    first = found[at]
+    exports = _exports(first.export_to, first.key.namespace)
+    return [
+        one
+        for one in found[at:]
+        if _exports(one.export_to, one.key.namespace) == exports
+        and (one.selector == first.selector or not one.selector or not first.selector)
+    ]
 
 
 def _merge(found: list[TrafficPolicy]) -> TrafficPolicy:

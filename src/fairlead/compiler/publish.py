@@ -9,7 +9,7 @@ import msgspec
 
 from fairlead.compiler.parts import TYPE_OF, Layer, Part, layers
 from fairlead.compiler.reduced import reduced
-from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, NAME_TABLE, ROUTE, SECRET, Resource
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, NAME_TABLE, ROUTE, SECRET, Resource, Rows
 from fairlead.inc import Engine, Failure, Rule
 from fairlead.ir.view import View
 
@@ -48,7 +48,7 @@ class _HeldLayer:
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
         self.members: tuple[Part, ...] = ()
-        self.resources: dict[str, Resource] = {}
+        self.resources = Rows()
         self.groups: dict[_Group, None] = {}
 
 
@@ -69,7 +69,7 @@ class _Stack(Mapping[str, Resource]):
 
     __slots__ = ("_rows",)
 
-    def __init__(self, rows: tuple[dict[str, Resource], ...]) -> None:
+    def __init__(self, rows: tuple[Rows, ...]) -> None:
         self._rows = rows
 
     def __getitem__(self, name: str) -> Resource:
@@ -98,6 +98,10 @@ class _Stack(Mapping[str, Resource]):
 
     def __contains__(self, name: object) -> bool:
         return any(name in one for one in self._rows)
+
+    def claims(self) -> tuple[set[bytes], ...]:
+        """What clients say that have the layers' resources; see `Rows`."""
+        return tuple(found for one in self._rows for found in one.claims())
 
 
 Moved = dict[str, Resource | None]
@@ -403,10 +407,10 @@ class Publisher:
     def _place(layer: _HeldLayer, old: Resource | None, new: Resource | None, names: Moved) -> None:
         rows = layer.resources
         if old is not None and (new is None or new.name != old.name):
-            names.setdefault(old.name, rows.pop(old.name, None))
+            names.setdefault(old.name, rows.drop(old.name))
         if new is not None and rows.get(new.name) != new:
             names.setdefault(new.name, rows.get(new.name))
-            rows[new.name] = new
+            rows.put(new)
 
 
 def _told(own: _Own, grouped: dict[_Group, Changes], moved: dict[_HeldLayer, Moved]) -> dict[View, Changes]:

@@ -13,30 +13,19 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from fairlead.compiler.labels import is_asked_for
 from fairlead.compiler.near import matters, near_of, own_network
 from fairlead.compiler.ondemand import asks
 from fairlead.compiler.serving import telling_addresses
 from fairlead.compiler.sidecars import SidecarKey, sidecar
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
-from fairlead.ir.selecting import FILTERING, PATCHES_ASKING, PROXY_VERSION, SELECTING, Label
+from fairlead.ir.selecting import PATCHES_ASKING, PROXY_VERSION
 from fairlead.ir.view import View
 from fairlead.model.launch import Capture
 
 _OWN_ADDRESS = ("netns", "explicit")
 """Ways of capture in which inbound listeners stand at the workload's own address."""
-
-
-@rule
-def is_asked_for(r: Reader, label: Label) -> bool:
-    """Whether some object asks for proxies with this label."""
-    return any(r.has(index, label) for index in SELECTING)
-
-
-@rule
-def is_filtered_by(r: Reader, label: Label) -> bool:
-    """Whether some object that makes filters asks for proxies with this label."""
-    return any(r.has(index, label) for index in FILTERING)
 
 
 @rule
@@ -99,8 +88,3 @@ def _interception(capture: Capture) -> str:
     if capture.mode not in ("redirect", "netns"):
         return "NONE"
     return "TPROXY" if capture.transparent else "REDIRECT"
-
-
-def filter_labels(r: Reader, labels: Pairs) -> Pairs:
-    """Those labels on which filters may depend."""
-    return tuple(pair for pair in labels if is_filtered_by(r, pair))

@@ -219,7 +219,8 @@ def _of(r: Reader, namespace: str) -> list[TelemetryPolicy]:
 
 
 def _policies(r: Reader, scope: FilterScope) -> tuple[TelemetryPolicy, ...]:
-    keys = scope.telemetry if scope.direction == "outbound" else applying(r, WorkloadKey(scope.namespace, scope.labels))
+    gateway = scope.direction == "gateway"
+    keys = applying(r, WorkloadKey(scope.namespace, scope.labels)) if gateway else scope.telemetry
     return tuple(found for key in keys if (found := r.get(TELEMETRY, key)) is not None)
 
 

@@ -21,9 +21,10 @@ class Allocation:
         self._network = network
         self._holders: Counter[str] = Counter()
         self._held: dict[Ref, tuple[str, ...]] = {}
-        documents, _ = store.snapshot()
-        for ref, document in documents.items():
-            self._note(ref, document)
+        for kind in kinds.kinds:
+            for document in store.list(kind.group, kind.kind) if kind.addresses is not None else ():
+                meta = document["metadata"]
+                self._note(kind.ref(str(meta.get("namespace") or ""), str(meta["name"])), document)
         store.subscribe(self._changed)
 
     def allocate(self, document: dict[str, Any], store: Store) -> dict[str, Any]:

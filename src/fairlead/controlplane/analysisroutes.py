@@ -3,13 +3,13 @@
 The body may have `with` (documents, as if they were applied; of kinds that are not served, too), `at` (a revision, as
 things stood then) and `only` (names of analyzers). The answer has `findings`: with documents those about them, and
 those that are there because of them; else all. The analysis is made when it is first asked for and kept current
-afterwards, by the changes between two questions.
+afterwards, by the changes between two questions; what is asked of it then is worked on in a copy of the process.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -25,10 +25,12 @@ from fairlead.analyze.finding import Finding, of_ref, placed
 from fairlead.analyze.report import in_order, is_served, joined, of_diagnostic
 from fairlead.analyze.suppression import of_objects, suppress
 from fairlead.analyze.witness import Confirming
+from fairlead.controlplane.aside import Found as Answered
+from fairlead.controlplane.aside import Unanswered
 from fairlead.controlplane.feed import Feed
-from fairlead.controlplane.operations import administrators, refused
+from fairlead.controlplane.operations import administrators, answered, refused
 from fairlead.controlplane.whyroutes import Differing, Walks
-from fairlead.model.diagnostic import Diagnostic, Position, Severity
+from fairlead.model.diagnostic import Diagnostic, Origin, Severity
 from fairlead.model.path import FieldPath, path_of
 from fairlead.model.ref import Ref
 from fairlead.simulate.mesh import Mesh
@@ -36,8 +38,8 @@ from fairlead.store.errors import Gone, StoreError
 from fairlead.store.store import Store
 
 Json = dict[str, Any]
-_SLICE = 300
-"""Documents, or rules, between two turns of the loop: some 10 ms, so that proxies do not wait for a first analysis."""
+_SLICE, _RULES = 300, 30
+"""Documents, and rules, between two turns of the loop: some 5 ms, so that proxies do not wait for a first analysis."""
 _MOST_WALKS = 50
 """Requests that are walked for one report."""
 _WRITTEN = frozenset(("managedFields", "resourceVersion", "generation", "uid", "selfLink"))
@@ -61,9 +63,7 @@ class Analyses:
         feed: Feed,
         walks: Walks,
         now: Callable[[], float],
-        places: Callable[[Ref, FieldPath], Position | None] = lambda _ref, _path: None,
     ) -> None:
-        self._places = places
         self._store = store
         self._feed = feed
         self._walks = walks
@@ -74,22 +74,28 @@ class Analyses:
         self._revision = 0
         self._turns = asyncio.Lock()
 
-    async def answer(self, asked: Asked) -> Json:
-        """The report, JSON-shaped. Raises ValueError and StoreError with messages for people."""
+    async def answer(self, asked: Asked) -> Answered:
+        """The report. Raises ValueError, StoreError and Unanswered with messages for people."""
         unknown = set(asked.only) - {one.name for one in analyzers()}
         if unknown:
             raise ValueError(f"no analyzer {', '.join(sorted(unknown))}")
         async with self._turns:
+            # In a thread: the first time it is all that is stored.
+            self._pending.update(await asyncio.to_thread(self._changed))
             for _ in self.steps():
                 await asyncio.sleep(0)
             analysis = self._current()
             valid, refused_ = self._read(asked.more)
-            given: Differing = {reference(one): one for one in asked.more}
-            found, proxies, supposed = await self._walks.sliced(
-                asked.at, valid, partial(self._confirmed, asked, analysis, given)
-            )
+            return await self._walks.on(asked.at, valid, partial(self._report, asked, analysis, refused_))
+
+    def _report(
+        self, asked: Asked, analysis: Analysis, refused_: list[Finding], mesh: Mesh, differing: Differing
+    ) -> Json:
+        """The report over a mesh in which something differs from now. Made in a copy of the process."""
+        given: Differing = {reference(one): one for one in asked.more}
+        supposed: Differing = {**differing, **given}
+        found = [*self._confirmed(asked, analysis, given, mesh, supposed), *refused_]
         everything = {ref: one for ref, one in {**self._documents, **supposed}.items() if one is not None}
-        found.extend(refused_)
         if not given and not asked.only and asked.at is None:
             found.extend(self._invalid())
         about = {ref: one for ref, one in everything.items() if not given or ref in given}
@@ -97,18 +103,17 @@ class Analyses:
         return {
             "revision": asked.at if asked.at is not None else self._revision,
             "objects": len(everything),
-            "proxies": proxies,
+            "proxies": len(mesh.workloads.names()),
             "suppressed": hidden,
-            "findings": [msgspec.to_builtins(self._placed(one, supposed)) for one in in_order(left)],
+            "findings": [msgspec.to_builtins(_placed(one, mesh)) for one in in_order(left)],
         }
 
     def _confirmed(
-        self, asked: Asked, analysis: Analysis, given: Differing, mesh: Mesh, differing: Differing
-    ) -> Generator[None, None, tuple[list[Finding], int, Differing]]:
-        """The findings, the number of workloads, and what was supposed; a witness is walked in each step."""
+        self, asked: Asked, analysis: Analysis, given: Differing, mesh: Mesh, supposed: Differing
+    ) -> list[Finding]:
+        """The findings, of which those that claim that traffic goes wrong have a witness."""
         codes = _codes(asked.only)
         base = set(analysis.found()) if given else set[Found]()
-        supposed: Differing = {**differing, **given}
         said = [
             one
             for one in self._supposed(analysis, supposed)
@@ -116,18 +121,7 @@ class Analyses:
         ]
         diagnostics = [] if asked.only else mesh.model.diagnostics()
         about_given = [one for one in diagnostics if not given or one.origin.ref in given]
-        proxies = len(mesh.workloads.names())
-        confirming = Confirming(mesh, _MOST_WALKS)
-        for _ in confirming.ahead(said):
-            yield
-        return [finding for _, _, finding in joined(said, about_given, confirming)], proxies, supposed
-
-    def _placed(self, one: Finding, supposed: Mapping[Ref, Json | None]) -> Finding:
-        """A finding with its file and line, if it was applied from one; what is supposed stands elsewhere."""
-        ref = Ref(one.group, one.kind, one.namespace, one.name)
-        if one.line or ref in supposed:
-            return one
-        return placed(one, self._places(ref, path_of(one.field) if one.field else FieldPath()))
+        return [finding for _, _, finding in joined(said, about_given, Confirming(mesh, _MOST_WALKS))]
 
     def _supposed(self, analysis: Analysis, documents: dict[Ref, Json | None]) -> list[Found]:
         """The findings with these documents; afterwards the analysis is as before."""
@@ -151,7 +145,7 @@ class Analyses:
             for ref in part:
                 del self._pending[ref]
             yield
-        while not analysis.settle(_SLICE):
+        while not analysis.settle(_RULES):
             yield
 
     def _current(self) -> Analysis:
@@ -212,6 +206,15 @@ class Analyses:
         ]
 
 
+def _placed(one: Finding, mesh: Mesh) -> Finding:
+    """A finding with its file and line, if it was applied from one; what is supposed stands elsewhere."""
+    if one.line:
+        return one
+    ref = Ref(one.group, one.kind, one.namespace, one.name)
+    path = path_of(one.field) if one.field else FieldPath()
+    return placed(one, mesh.origins.position(Origin(ref, path)))
+
+
 def _codes(only: tuple[str, ...]) -> frozenset[str]:
     """The codes of analyzers; of all without names. A failure is always told."""
     return frozenset(("IST0001", *(code for one in analyzers() if not only or one.name in only for code in one.codes)))
@@ -228,9 +231,10 @@ def analysis_routes(analyses: Analyses) -> list[BaseRoute]:
     async def ask(request: Request) -> Response:
         try:
             asked = msgspec.json.decode(await request.body() or b"{}", type=Asked)
-            found = await analyses.answer(asked)
+            return answered(await analyses.answer(asked))
         except (msgspec.MsgspecError, ValueError, StoreError) as error:
             return refused(400, str(error))
-        return Response(msgspec.json.encode(found), media_type="application/json")
+        except Unanswered as error:
+            return refused(503, str(error))
 
     return [Route("/fairlead/v1/analysis", administrators(ask), methods=["POST"])]

@@ -22,9 +22,10 @@ from starlette.routing import BaseRoute, Route
 from fairlead.ca.authority import Authority, AuthorityError, Supplied
 from fairlead.ca.registry import TokenRegistry
 from fairlead.ca.rotation import ORDER, Ending, RotationRefused, endings
+from fairlead.controlplane.aside import Answer, Aside, Inquiry, Unanswered
 from fairlead.controlplane.fleet import Lagging
 from fairlead.controlplane.mtlsreport import mtls_report
-from fairlead.controlplane.operations import administrators, refused
+from fairlead.controlplane.operations import administrators, answered, refused
 from fairlead.ir.mesh import Mesh
 from fairlead.model.report import bundle_id
 from fairlead.store.store import timestamp
@@ -161,7 +162,7 @@ def _start(plane: ControlPlane, body: bytes) -> str:
         return plane.rotation.start(Supplied(files["cert"], files["key"], files["root"], chain))
 
 
-def authority_routes(plane: ControlPlane) -> list[BaseRoute]:
+def authority_routes(plane: ControlPlane, aside: Aside) -> list[BaseRoute]:
     """The routes."""
 
     async def status(_: Request) -> Response:
@@ -184,7 +185,14 @@ def authority_routes(plane: ControlPlane) -> list[BaseRoute]:
         workload = request.query_params.get("workload", "")
         if request.method == "DELETE":
             return JSONResponse({"forgotten": plane.plaintext.clear(workload)})
-        return JSONResponse(mtls_report(plane.feed.model, plane.proxies, plane.plaintext, workload))
+
+        def work(_: Inquiry) -> Answer:
+            return Answer(200, mtls_report(plane.feed.model, plane.proxies, plane.plaintext, workload))
+
+        try:
+            return answered(await aside.ask(work))
+        except Unanswered as error:
+            return refused(503, str(error))
 
     return [
         Route("/fairlead/v1/ca", administrators(status)),

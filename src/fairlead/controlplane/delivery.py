@@ -15,7 +15,8 @@ from fairlead.envoy.resource import CLUSTER, Resource
 from fairlead.ir.view import View, view_of_node
 from fairlead.model.identity import Identity
 from fairlead.model.nodeid import called
-from fairlead.xds.server import Refused, Subscription, Wake
+from fairlead.xds.claim import Refused
+from fairlead.xds.server import Subscription, Wake
 from fairlead.xds.wire import Node
 
 _log = logging.getLogger(__name__)
@@ -30,19 +31,15 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class _Subscribed:
+    """A proxy's subscription. What it is given is found out once for all proxies of a view, and told here."""
+
     def __init__(self, delivery: Delivery, view: View, name: str, wake: Wake) -> None:
         self._delivery = delivery
         self.view = view
         self.name = name
         self.wake = wake
-
-    @property
-    def catalog(self) -> Mapping[str, Mapping[str, Resource]]:
-        return self._delivery.served(self.view)
-
-    @property
-    def version(self) -> str:
-        return str(self._delivery.feed.revision)
+        self.catalog = delivery.served(view)
+        self.version = str(delivery.feed.revision)
 
     def close(self) -> None:
         self._delivery.close(self)
@@ -170,11 +167,15 @@ class Delivery:
 
     def _let_go(self, view: View) -> None:
         del self.held[view]
-        for subscribed in self._subscribed.get(view, ()):
-            subscribed.wake(None)
+        self._wake(view, None)
 
-    def _wake(self, view: View, names: Changes) -> None:
-        for subscribed in self._subscribed.get(view, ()):
+    def _wake(self, view: View, names: Changes | None) -> None:
+        members = self._subscribed.get(view)
+        if not members:
+            return
+        catalog, version = self.served(view), str(self.feed.revision)
+        for subscribed in members:
+            subscribed.catalog, subscribed.version = catalog, version
             subscribed.wake(names)
 
 

@@ -1,25 +1,27 @@
 """GET `/fairlead/v1/describe`: an object or a proxy, what applies to it and why, how it stands. Administrators only.
 
 `?group=&kind=&namespace=&name=` names an object, `kind=Proxy` a connected one; `at` is a revision.
+`/fairlead/v1/proxies/NAME.NAMESPACE` gives what the control plane has for a proxy, with `/at/REV` what it had then. All
+is worked on in copies of the process (`aside`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from fairlead.compiler.standing import Applies, HostAs, host_standing, workload_standing
 from fairlead.controlplane import past
+from fairlead.controlplane.aside import Answer, Aside, Inquiry, Unanswered
 from fairlead.controlplane.delivery import view_of
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.historyroutes import ref_of
-from fairlead.controlplane.operations import administrators, refused, shown_catalog
+from fairlead.controlplane.operations import administrators, answered, refused, shown_catalog
 from fairlead.controlplane.proxies import Proxies
 from fairlead.controlplane.proxylist import Known
 from fairlead.ir.gateway import GATEWAYS, GATEWAYS_BY_OBJECT
@@ -41,7 +43,8 @@ _RECENT = 5
 class Descriptions:
     """The route and what it needs."""
 
-    def __init__(self, store: Store, feed: Feed, proxies: Proxies) -> None:
+    def __init__(self, store: Store, feed: Feed, proxies: Proxies, aside: Aside) -> None:
+        self._aside = aside
         self._store = store
         self._feed = feed
         self._proxies = proxies
@@ -50,54 +53,73 @@ class Descriptions:
         """The route."""
         return [
             Route("/fairlead/v1/describe", administrators(self._describe)),
+            Route("/fairlead/v1/proxies/{name}", administrators(self._catalog)),
             Route("/fairlead/v1/proxies/{name}/at/{revision:int}", administrators(self._catalog)),
         ]
 
     async def _catalog(self, request: Request) -> Response:
-        """What a connected proxy would have been given at a revision."""
-        name = request.path_params["name"]
+        """What a connected proxy has, or would have been given at a revision."""
+        name, at = request.path_params["name"], request.path_params.get("revision")
         connection = self._proxies.connection(name)
         if connection is None:
             return refused(404, self._proxies.missing(name))
-        try:
-            before = await asyncio.to_thread(self._store.then, request.path_params["revision"])
-            with self._feed.supposing(before):
-                found = self._feed.model.publisher.catalog(view_of(connection.node))
-                rows = {url: {at: one.body for at, one in sorted(kept.items())} for url, kept in found.items()}
-        except Gone as error:
-            return refused(410, f"{error} [FL3902]")
-        except ValueError as error:
-            return refused(422, f"what was stored then cannot be read any more: {error} [FL3812]")
-        return Response(msgspec.json.encode(shown_catalog(rows)), media_type="application/json")
+
+        def work(_: Inquiry) -> Answer:
+            if at is None:
+                return Answer(200, shown_catalog(self._proxies.catalog(connection)))
+            found = self._feed.model.publisher.catalog(view_of(connection.node))
+            rows = {url: {one: kept.body for one, kept in sorted(listed.items())} for url, listed in found.items()}
+            return Answer(200, shown_catalog(rows))
+
+        return await self._answered(at, work)
 
     async def _describe(self, request: Request) -> Response:
         try:
             ref = ref_of(request.query_params)
-            at = int(request.query_params.get("at", "0"))
-            if not at:
-                found = self._found(ref, None)
-            else:
-                before = await asyncio.to_thread(self._store.then, at)
-                with self._feed.supposing(before):
-                    found = self._found(ref, at)
+            at = int(request.query_params.get("at", "0")) or None
+            document, history = await asyncio.to_thread(self._stored, ref, at)
         except Gone as error:
             return refused(410, f"{error} [FL3902]")
         except ValueError as error:
             return refused(400, str(error))
-        if found is None:
-            if ref.kind == PROXY:
-                return refused(404, self._proxies.missing(f"{ref.name}.{ref.namespace}"))
+        if ref.kind != PROXY and document is None:
             return refused(404, past.missing(self._store, ref, at))
-        return Response(msgspec.json.encode(found), media_type="application/json")
 
-    def _found(self, ref: Ref, at: int | None) -> Json | None:
+        def work(_: Inquiry) -> Answer:
+            known = self._behind(ref, document)
+            if document is None and not known:
+                return Answer(404, refusal=self._proxies.missing(f"{ref.name}.{ref.namespace}"))
+            return Answer(200, {**self._told(ref, document, known), "history": history})
+
+        return await self._answered(at, work)
+
+    def _stored(self, ref: Ref, at: int | None) -> tuple[Json | None, list[Json]]:
+        """The object, and the last changes of it: read before, since a copy of the process may not ask the store."""
         if ref.kind == PROXY:
-            known = [one for one in self._proxies.known() if _is_called(one, ref)]
-            return self._told(ref, None, known, at) if known else None
+            return None, []
         document = self._store.get(ref) if at is None else self._store.get_at(ref, at)
-        return None if document is None else self._told(ref, document, self._behind(ref, document), at)
+        return document, past.commits(self._store, _recent(ref, at)) if document is not None else []
 
-    def _told(self, ref: Ref, document: Json | None, known: list[Known], at: int | None) -> Json:
+    async def _answered(self, at: int | None, work: Callable[[Inquiry], Answer]) -> Response:
+        """What `work` says in a copy of the process, as things stood at a revision (None: now)."""
+        try:
+            before = await asyncio.to_thread(self._store.then, at) if at is not None else {}
+        except Gone as error:
+            return refused(410, f"{error} [FL3902]")
+
+        def then(inquiry: Inquiry) -> Answer:
+            try:
+                self._feed.becoming(before)
+            except ValueError as error:
+                return Answer(422, refusal=f"what was stored then cannot be read any more: {error} [FL3812]")
+            return work(inquiry)
+
+        try:
+            return answered(await self._aside.ask(then))
+        except Unanswered as error:
+            return refused(503, str(error))
+
+    def _told(self, ref: Ref, document: Json | None, known: list[Known]) -> Json:
         sections: dict[str, list[Json]] = {}
 
         def add(found: Iterable[Applies]) -> None:
@@ -124,19 +146,20 @@ class Descriptions:
             "proxyCount": len(proxies),
             "sections": [{"title": name, "rows": rows[:_MOST], "count": len(rows)} for name, rows in sections.items()],
             "findings": [str(one) for one in model.diagnostics() if one.origin.ref == ref],
-            "history": past.commits(self._store, _recent(ref, at)) if document is not None else [],
         }
 
-    def _behind(self, ref: Ref, document: Json) -> list[Known]:
+    def _behind(self, ref: Ref, document: Json | None) -> list[Known]:
         """The connected proxies of an object: its own, or those to which it applies."""
         listed = list(self._proxies.known())
         match ref.kind:
+            case "Proxy":
+                return [one for one in listed if _is_called(one, ref)]
             case "Process":
                 return [
                     one for one in listed if one.namespace == ref.namespace and one.name.rpartition("-")[0] == ref.name
                 ]
             case "WorkloadEntry":
-                address = str(cast("Json", document.get("spec") or {}).get("address") or "")
+                address = str(cast("Json", (document or {}).get("spec") or {}).get("address") or "")
                 return [
                     one
                     for one in listed

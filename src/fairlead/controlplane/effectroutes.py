@@ -6,6 +6,7 @@ compiled in a copy of the process (`aside`); how many connections would drain is
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -72,10 +73,11 @@ class Effects:
 
         `backwards` tells what taking that back does. Raises ValueError where one cannot be read, and Unanswered.
         """
-        found = await self._aside.ask(lambda: self._told(changed, full=full, backwards=backwards))
+        found = await self._aside.ask(lambda _: self._told(changed, full=full, backwards=backwards))
         if found.refusal:
             raise ValueError(found.refusal)
-        return counted(found.document, await self._connections(draining(found.document)))
+        document = found.document
+        return counted(document, await self._connections(draining(document)))
 
     def routes(self) -> list[BaseRoute]:
         """The route."""
@@ -84,7 +86,7 @@ class Effects:
     async def _effect(self, request: Request) -> Response:
         try:
             asked = msgspec.json.decode(await request.body(), type=Supposed)
-            changed = self._changed(asked)
+            changed = await self._changed(asked)
             return JSONResponse(await self.of(changed, full=asked.full, backwards=asked.against > 0))
         except msgspec.DecodeError as error:
             return refused(400, f"{error} [FL3810]")
@@ -95,12 +97,12 @@ class Effects:
         except Unanswered as error:
             return refused(503, str(error))
 
-    def _changed(self, asked: Supposed) -> dict[Ref, Json | None]:
+    async def _changed(self, asked: Supposed) -> dict[Ref, Json | None]:
         """The documents that would be other ones. Raises ValueError and Gone."""
         if asked.against:
             if asked.documents or asked.deleted:
                 raise ValueError("compare with a revision, or suppose a change, not both")
-            return self._store.then(asked.against)
+            return await asyncio.to_thread(self._store.then, asked.against)
         changed: dict[Ref, Json | None] = {}
         for one in asked.deleted:
             changed[Ref(one.group, one.kind, one.namespace, one.name)] = None

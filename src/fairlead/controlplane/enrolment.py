@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from fairlead.compiler.registry import Registry
 from fairlead.controlplane.conditions import Outcome, set_condition, with_condition
-from fairlead.model.group import METADATA, GroupSpec, entry_document, owned_group
+from fairlead.model.group import GROUP_ANNOTATION, METADATA, GroupSpec, entry_document, owned_group
 from fairlead.model.identity import Identity
 from fairlead.model.ref import NamespacedName, Ref
 from fairlead.model.syntax import is_ip
@@ -90,7 +90,7 @@ class Enrolment:
 
     def recall(self) -> None:
         """Know the members whose entries are stored; those that do not come back lose them."""
-        for document in self._store.list(_API_GROUP, _ENTRY):
+        for document in self._store.mentioning(_API_GROUP, _ENTRY, GROUP_ANNOTATION):
             group, meta = owned_group(document), document["metadata"]
             if not group:
                 continue

@@ -7,18 +7,19 @@ that depend on an object or a field (`effect.affected`).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from fairlead.controlplane.aside import Answer, Aside, Unanswered
+from fairlead.controlplane.aside import Answer, Aside, Inquiry, Unanswered
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
-from fairlead.controlplane.operations import administrators, refused
-from fairlead.controlplane.places import Places
+from fairlead.controlplane.operations import administrators, answered, refused
+from fairlead.controlplane.places import Places, Positions
 from fairlead.controlplane.proxies import Proxies
 from fairlead.effect.affected import affected
 from fairlead.envoy.settings import PathError
@@ -77,25 +78,23 @@ class Explanations:
     async def _answered(self, at: str, work: Callable[[], Json]) -> Response:
         """What `work` says in a copy of the process, as things stood at a revision or stand now."""
         try:
-            was = self._store.then(int(at)) if at else {}
+            revision = int(at) if at else None
+            was = await asyncio.to_thread(self._store.then, revision) if revision is not None else {}
         except Gone as error:
             return refused(410, f"{error} [FL3811]")
         except ValueError as error:
             return refused(400, f"{error} [FL3810]")
 
-        def answer() -> Answer:
+        def answer(inquiry: Inquiry) -> Answer:
             try:
                 self._feed.becoming(was)
-                return Answer(200, {"revision": self._feed.revision, **work()})
+                return Answer(200, Positions(inquiry).put_in({"revision": self._feed.revision, **work()}))
             except PathError as error:
                 return Answer(404, refusal=f"{error} [FL3813]")
             except ValueError as error:
                 return Answer(422, refusal=f"{error} [FL3812]")
 
         try:
-            found = await self._aside.ask(answer)
+            return answered(await self._aside.ask(answer, lambda ref: self._places.place(ref, revision)))
         except Unanswered as error:
             return refused(503, str(error))
-        if found.refusal:
-            return refused(found.status, found.refusal)
-        return JSONResponse(self._places.put_in(found.document, int(at) if at else None))

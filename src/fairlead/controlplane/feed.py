@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
-from contextlib import contextmanager
-from operator import is_not
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -144,29 +142,6 @@ class Feed:
         changed, deleted = self._readable(documents)
         self.model.apply(changed, deleted)
         return self.model.publisher.refresh()
-
-    @contextmanager
-    def supposing(self, documents: Mapping[Ref, dict[str, Any] | None]) -> Generator[dict[View, Changes]]:
-        """The mesh as if these documents were stored (None: deleted); see `MeshModel.supposing`.
-
-        What is pending is compiled and told first. Nothing may be awaited inside: streams must not see it. Raises
-        ValueError where a document cannot be read.
-        """
-        self.flush()
-        changed, deleted = self._readable(documents)
-        publisher = self.model.publisher
-        before = {view: tuple(publisher.catalog(view).values()) for view in publisher.views}
-        try:
-            with self.model.supposing(changed, deleted) as differing:
-                yield differing
-        finally:
-            now = {view: tuple(publisher.catalog(view).values()) for view in publisher.views}
-            moved = {view for view, rows in before.items() if any(map(is_not, rows, now[view]))}
-            if moved:
-                # They are as before, but in other mappings: whoever follows them must look there.
-                made = Pass({view: {} for view in moved}, {}, time.monotonic())
-                for listener in self._listeners:
-                    listener(made)
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:

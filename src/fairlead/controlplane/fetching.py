@@ -8,13 +8,15 @@ import socket
 import ssl
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urljoin, urlsplit
-
-import aiohttp
 
 from fairlead.ir.authn import DISCOVERY
 from fairlead.ir.jwks import published_keys
+
+if TYPE_CHECKING:
+    # Imported when keys are fetched: most control planes never do, and it would be a seventh of what a start imports.
+    import aiohttp
 
 MAX_BYTES = 1 << 20
 MAX_REDIRECTS = 3
@@ -84,6 +86,8 @@ class KeyFetcher:
         raise FetchError(f"more than {MAX_REDIRECTS} redirects")
 
     async def _ask(self, uri: str) -> str | _Redirect:
+        import aiohttp
+
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=self._tls, force_close=True, socket_factory=self._socket)
             self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
@@ -136,6 +140,8 @@ def _described(text: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
+    import aiohttp
+
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, _Blocked):

@@ -7,9 +7,10 @@ there is, and what a table of small equal values holds is less than is said. It 
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -31,19 +32,27 @@ class Footprint:
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
         self._clock = clock
-        self._made: tuple[float, dict[str, int]] | None = None
+        self._made: float | None = None
+        self._sizes: dict[str, int] = {}
 
     def sizes(self) -> Mapping[str, int]:
-        """Bytes by the name of the table or rule; at most `KEPT_SECONDS` old."""
+        """Bytes by the name of the table or rule, as the last estimate has them."""
+        return self._sizes
+
+    async def refresh(self) -> None:
+        """Estimate anew where the last one is too old, one table or rule after the other; the loop goes on between."""
         now = self._clock()
-        if self._made is None or now - self._made[0] >= KEPT_SECONDS:
-            self._made = (now, estimated(self._engine))
-        return self._made[1]
+        if self._made is None or now - self._made >= KEPT_SECONDS:
+            self._made = now
+            found: dict[str, int] = {}
+            for name, size in estimates(self._engine):
+                found[name] = found.get(name, 0) + size
+                await asyncio.sleep(0)
+            self._sizes = found
 
 
-def estimated(engine: Engine) -> dict[str, int]:
-    """Bytes by the name of the table or rule, as things are now."""
-    found: dict[str, int] = {}
+def estimates(engine: Engine) -> Iterator[tuple[str, int]]:
+    """Bytes of each table and rule, by its name. What is held may change between two of them."""
     for name, count, chosen in engine.samples(SAMPLES):
         seen: set[int] = set()
         size = 0
@@ -52,8 +61,7 @@ def estimated(engine: Engine) -> dict[str, int]:
             size += sys.getsizeof(cell) + sum(map(sys.getsizeof, cell.containers()))
             size += deep_size(key, seen) + deep_size(value, seen)
         if chosen:
-            found[name] = found.get(name, 0) + size * count // len(chosen)
-    return found
+            yield name, size * count // len(chosen)
 
 
 def deep_size(value: object, seen: set[int]) -> int:

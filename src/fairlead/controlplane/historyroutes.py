@@ -165,7 +165,10 @@ class History:
             if bool(asked.to) == bool(asked.undo) or (asked.undo and asked.object):
                 raise ValueError("give a revision to restore, or one to undo")
             ref = ref_of(asked.object) if asked.object else None
-            plan = past.taken_back(self._store, asked.undo) if asked.undo else past.restored(self._store, asked.to, ref)
+            if asked.undo:
+                plan = await asyncio.to_thread(past.taken_back, self._store, asked.undo)
+            else:
+                plan = await asyncio.to_thread(past.restored, self._store, asked.to, ref)
         except (msgspec.DecodeError, ValueError) as error:
             return refused(400, str(error))
         except Gone as error:
@@ -186,7 +189,7 @@ class History:
         )
         try:
             effect = await self._effects.of(plan.documents)
-            return JSONResponse(self._done(plan, write, effect))
+            return await self._done(plan, write, effect)
         except Refusal as error:
             return JSONResponse(error.status(), error.code)
         except ValueError as error:
@@ -194,18 +197,25 @@ class History:
         except Unanswered as error:
             return refused(503, str(error))
 
-    def _done(self, plan: past.Plan, write: Write, effect: Json) -> Json:
+    async def _done(self, plan: past.Plan, write: Write, effect: Json) -> Response:
         """Restore, or only judge it; what it does to objects and proxies."""
-        before = {ref: self._store.get(ref) for ref in plan.documents}
+        before = await asyncio.to_thread(lambda: {ref: self._store.get(ref) for ref in plan.documents})
         revision = self._store.revision
         warnings = self._admission.restore(plan.documents, write) if plan.documents else []
-        changes = [past.described(ref, before[ref], plan.documents[ref]) for ref in sorted(plan.documents)]
-        return {
-            "dryRun": write.dry_run,
-            "revision": self._store.revision if self._store.revision != revision else 0,
-            "changes": changes,
-            "undone": past.listed(plan.undone),
-            "conflicts": plan.conflicts,
-            "warnings": warnings,
-            "effect": effect,
-        }
+        made = self._store.revision
+
+        def body() -> bytes:
+            changes = [past.described(ref, before[ref], plan.documents[ref]) for ref in sorted(plan.documents)]
+            return msgspec.json.encode(
+                {
+                    "dryRun": write.dry_run,
+                    "revision": made if made != revision else 0,
+                    "changes": changes,
+                    "undone": past.listed(plan.undone),
+                    "conflicts": plan.conflicts,
+                    "warnings": warnings,
+                    "effect": effect,
+                }
+            )
+
+        return Response(await asyncio.to_thread(body), media_type="application/json")

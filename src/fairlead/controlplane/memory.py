@@ -13,10 +13,15 @@ import gc
 _THRESHOLDS = (20_000, 20, 20)
 
 
+def loading() -> None:
+    """All that is made from now on stays, so that looking for garbage among it again and again would only cost time."""
+    gc.disable()
+
+
 def loaded() -> None:
     """Everything that is stored has been compiled: it stays."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(*_THRESHOLDS)
     give_back()
 

@@ -1,11 +1,10 @@
 """Routes beside the Kubernetes API: what proxies run. Administrators only.
 
-`/fairlead/v1/proxies` lists them, with parameters a part of them (`proxylist.Asked`);
-`/fairlead/v1/proxies/NAME.NAMESPACE` gives what the control plane has for one. `/fairlead/v1/diagnostics` has the
-findings, and the pushes that are held; POST `/fairlead/v1/release` sends those, with `?proxy=NAME.NAMESPACE` only those
-of one proxy and the ones like it. `/metrics` is the control plane's own Prometheus page, `/fairlead/v1/memory` tells
-what is held. POST `/fairlead/v1/profile` begins a sampling profile (`?seconds=` and `?rate=`), GET has it when it is
-done (202 until then), and once.
+`/fairlead/v1/proxies` lists them, with parameters a part of them (`proxylist.Asked`). `/fairlead/v1/diagnostics` has
+the findings, and the pushes that are held; POST `/fairlead/v1/release` sends those, with `?proxy=NAME.NAMESPACE` only
+those of one proxy and the ones like it. `/metrics` is the control plane's own Prometheus page, `/fairlead/v1/memory`
+tells what is held. POST `/fairlead/v1/profile` begins a sampling profile (`?seconds=` and `?rate=`), GET has it when
+it is done (202 until then), and once.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from fairlead.apiserver.app import user_of
+from fairlead.controlplane.aside import Answer, Aside, Found, Unanswered
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.footprint import Footprint
@@ -39,6 +39,7 @@ def operations(
     xds: Callable[[], Server | None],
     profiler: Profiler,
     findings: Callable[[], list[str]],
+    aside: Aside,
 ) -> list[BaseRoute]:
     """The routes. `xds` gives the server of the streams, once there is one, `findings` those beside the model's."""
 
@@ -49,16 +50,13 @@ def operations(
             wanted = asked(request.query_params)
         except ValueError as error:
             return refused(400, str(error))
-        return Response(
-            msgspec.json.encode({"revision": feed.revision, **proxies.page(wanted)}), media_type="application/json"
-        )
-
-    async def one(request: Request) -> Response:
-        name = request.path_params["name"]
-        connection = proxies.connection(name)
-        if connection is None:
-            return refused(404, proxies.missing(name))
-        return JSONResponse(shown_catalog(proxies.catalog(connection)))
+        if wanted.few:
+            page = msgspec.json.encode({"revision": feed.revision, **proxies.page(wanted)})
+            return Response(page, media_type="application/json")
+        try:
+            return answered(await aside.ask(lambda _: Answer(200, {"revision": feed.revision, **proxies.page(wanted)})))
+        except Unanswered as error:
+            return refused(503, str(error))
 
     async def diagnostics(request: Request) -> Response:
         invalid = {ref: "; ".join(one.message for one in problems) for ref, problems in feed.invalid.items()}
@@ -80,9 +78,11 @@ def operations(
         return JSONResponse({"released": delivery.release(request.query_params.get("proxy", ""))})
 
     async def metrics(_: Request) -> Response:
+        await footprint.refresh()
         return Response(page(feed, proxies, xds(), footprint), headers={"content-type": CONTENT_TYPE})
 
     async def memory(_: Request) -> Response:
+        await footprint.refresh()
         return JSONResponse(held(feed, proxies, xds(), footprint))
 
     return [
@@ -90,7 +90,6 @@ def operations(
         Route("/fairlead/v1/memory", administrators(memory)),
         Route("/metrics", administrators(metrics)),
         Route("/fairlead/v1/proxies", administrators(listing)),
-        Route("/fairlead/v1/proxies/{name}", administrators(one)),
         Route("/fairlead/v1/diagnostics", administrators(diagnostics)),
         Route("/fairlead/v1/release", administrators(release), methods=["POST"]),
     ]
@@ -143,6 +142,13 @@ def refused(code: int, message: str) -> Response:
     return JSONResponse(
         {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}, code
     )
+
+
+def answered(found: Found) -> Response:
+    """What a client gets of an answer that was worked on beside the loop."""
+    if found.refusal:
+        return refused(found.status, found.refusal)
+    return Response(found.body, found.status, media_type="application/json")
 
 
 def shown_catalog(catalog: Mapping[str, Mapping[str, bytes]]) -> dict[str, list[dict[str, str]]]:

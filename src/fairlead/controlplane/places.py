@@ -6,6 +6,7 @@ spec is the one that was applied; after an edit by other means nothing is said, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import msgspec
@@ -13,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from fairlead.controlplane.aside import Inquiry
 from fairlead.controlplane.operations import administrators, refused
 from fairlead.model.diagnostic import Origin, Position
 from fairlead.model.manifest import Manifest
@@ -71,29 +73,70 @@ class Places:
 
     def of(self, ref: Ref, path: FieldPath, at: int | None = None) -> Position | None:
         """Where a field stands; of the object as it was at a revision, if that is asked for. Raises Gone."""
+        place = self.place(ref, at)
+        return None if place is None else Placed(place).position(path)
+
+    def place(self, ref: Ref, at: int | None = None) -> Place | None:
+        """Where an object stands, if that is still so of what is stored, or was stored at a revision. Raises Gone."""
         place = self._store.place(ref)
         if place is None:
             return None
         document = self._store.get(ref) if at is None else self._store.get_at(ref, at)
         meta: Json = (document or {}).get("metadata") or {}
-        if (meta.get("uid"), meta.get("generation")) != (place.uid, place.generation):
-            return None
-        marks = {mark: (line, column) for mark, line, column in place.marks}
-        return Manifest({}, place.file, marks).position(path)
+        return place if (meta.get("uid"), meta.get("generation")) == (place.uid, place.generation) else None
 
-    def put_in(self, answer: Any, at: int | None = None) -> Any:
-        """An answer (JSON-shaped) in which every origin, an object with a field, has its position, too."""
-        if isinstance(answer, list):
-            return [self.put_in(one, at) for one in cast("list[Any]", answer)]
-        if not isinstance(answer, dict):
-            return answer
-        held = {key: self.put_in(value, at) for key, value in cast("Json", answer).items()}
-        if isinstance(held.get("object"), dict) and isinstance(held.get("field"), str):
-            ref = Ref(**{name: str(held["object"].get(name, "")) for name in Ref._fields})
-            found = self.of(ref, path_of(held["field"]) if held["field"] else FieldPath(), at)
+
+class Placed:
+    """The positions of one object's fields."""
+
+    def __init__(self, place: Place) -> None:
+        self._manifest = Manifest({}, place.file, {mark: (line, column) for mark, line, column in place.marks})
+
+    def position(self, path: FieldPath) -> Position | None:
+        """Where a field stands, or what holds it."""
+        return self._manifest.position(path)
+
+
+class Positions:
+    """Positions in a copy of the process, which inquires of each object once."""
+
+    def __init__(self, inquiry: Inquiry) -> None:
+        self._inquiry = inquiry
+        self._known: dict[Ref, Placed | None] = {}
+
+    def __call__(self, ref: Ref, path: FieldPath) -> Position | None:
+        """Where a field of an object stands, if that is known."""
+        self._learn([ref])
+        placed = self._known[ref]
+        return None if placed is None else placed.position(path)
+
+    def put_in(self, answer: Json) -> Json:
+        """An answer (JSON-shaped) in which every origin, an object with a field, gets its position, too."""
+        origins = list(_origins(answer))
+        refs = [Ref(**{name: str(one["object"].get(name, "")) for name in Ref._fields}) for one in origins]
+        self._learn(refs)
+        for ref, one in zip(refs, origins, strict=True):
+            found = self(ref, path_of(one["field"]) if one["field"] else FieldPath())
             if found is not None:
-                held["position"] = str(found)
-        return held
+                one["position"] = str(found)
+        return answer
+
+    def _learn(self, refs: Iterable[Ref]) -> None:
+        lacking = [ref for ref in dict.fromkeys(refs) if ref not in self._known]
+        for ref, place in zip(lacking, self._inquiry(lacking) if lacking else (), strict=True):
+            self._known[ref] = None if place is None else Placed(place)
+
+
+def _origins(answer: object) -> Iterator[Json]:
+    if isinstance(answer, list):
+        for one in cast("list[object]", answer):
+            yield from _origins(one)
+    elif isinstance(answer, dict):
+        held = cast("Json", answer)
+        for one in held.values():
+            yield from _origins(one)
+        if isinstance(held.get("object"), dict) and isinstance(held.get("field"), str):
+            yield held
 
 
 def _kept(one: Applied) -> Place:

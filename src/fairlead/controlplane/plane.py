@@ -231,6 +231,7 @@ class ControlPlane:
             certificates.pair,
             [service.handler("token", by_token(self.tokens, settings.trust_domain, foreign=foreign))],
         )
+        memory.loading()
         self.feed.start()
         self.learning.start()
         endpoints = EndpointNews(self.model.engine, self.chronicle.timeline.number)
@@ -315,11 +316,11 @@ class ControlPlane:
     def _api(self, certificates: _ServerCertificates) -> ApiServer:
         allocation = Allocation(self.store, self.model.kinds, self.settings.service_range)
         places = self.places
-        walks = Walks(self.store, self.feed, self.delivery, self.proxies, allocation.allocate, position=places.position)
+        aside = Aside(self.feed.flush)
+        walks = Walks(self.store, self.feed, self.delivery, self.proxies, allocation.allocate, aside, places.place)
         strictness = Strictness(self.model, self.proxies, self.plaintext)
         admission = Admission(self.store, self.model.kinds, allocate=allocation.allocate, advise=strictness.advise)
         key_file, cert_file = self._write_certificate(certificates)
-        aside = Aside(self.feed.flush)
         effects = Effects(self.store, self.feed, self.delivery, self.proxies, aside, self.fleet)
         return ApiServer(
             admission,
@@ -330,12 +331,14 @@ class ControlPlane:
             port=self.settings.api_port,
             token_issuer=self._issue,
             routes=[
-                *operations(self.proxies, self.feed, self.delivery, lambda: self.xds, self.profiler, self._findings),
-                *authority_routes(self),
+                *operations(
+                    self.proxies, self.feed, self.delivery, lambda: self.xds, self.profiler, self._findings, aside
+                ),
+                *authority_routes(self, aside),
                 *start_routes(self.model),
                 *why_routes(walks),
-                *analysis_routes(Analyses(self.store, self.feed, walks, time.time, places.of)),
-                *traffic_routes(self.proxies, self.fleet, self.traffic),
+                *analysis_routes(Analyses(self.store, self.feed, walks, time.time)),
+                *traffic_routes(self.proxies, self.fleet, self.traffic, aside),
                 *Explanations(self.store, self.feed, self.delivery, self.proxies, aside, places).routes(),
                 *places.routes(),
                 *agent_routes(self.fleet),
@@ -343,7 +346,7 @@ class ControlPlane:
                 *Names(self.store, self.model, self.proxies).routes(),
                 *check_routes(self.store, self.state.store, self.feed, self._findings),
                 *effects.routes(),
-                *Descriptions(self.store, self.feed, self.proxies).routes(),
+                *Descriptions(self.store, self.feed, self.proxies, aside).routes(),
                 *History(self.store, effects, admission, self.chronicle.timeline, places.of).routes(),
             ],
         )

@@ -21,6 +21,8 @@ TITLES = {"CDS": CLUSTER, "LDS": LISTENER, "EDS": ENDPOINT, "RDS": ROUTE, "SDS":
 STATES = ("refused", "held", "behind")
 MOST_NAMES = 20
 """So many resources are named of each type that is not in sync."""
+_MOST_BRIEF, _MOST_WHOLE = 500, 20
+"""Of so many proxies the loop tells at once: some 10 ms."""
 
 
 class Known:
@@ -59,6 +61,11 @@ class Asked(msgspec.Struct, frozen=True):
     limit: int = 0
     after: str = ""
     brief: bool = False
+
+    @property
+    def few(self) -> bool:
+        """Whether that is quickly told: of each proxy little, or little of them."""
+        return 0 < self.limit <= (_MOST_BRIEF if self.brief else _MOST_WHOLE)
 
 
 def asked(query: Mapping[str, str]) -> Asked:

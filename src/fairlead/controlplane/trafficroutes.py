@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from fairlead.controlplane.aside import Answer, Aside, Inquiry, Unanswered
 from fairlead.controlplane.fleet import Fleet
-from fairlead.controlplane.operations import administrators
+from fairlead.controlplane.operations import administrators, answered, refused
 from fairlead.controlplane.proxies import Proxies
 from fairlead.controlplane.traffic import Calls, TrafficLedger
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def traffic_routes(proxies: Proxies, fleet: Fleet, ledger: TrafficLedger) -> list[BaseRoute]:
+def traffic_routes(proxies: Proxies, fleet: Fleet, ledger: TrafficLedger, aside: Aside) -> list[BaseRoute]:
     """`?namespace=` and `?workload=` (NAME or NAME.NAMESPACE) choose; `?refresh=true` has agents report now."""
 
     async def traffic(request: Request) -> Response:
@@ -33,9 +34,15 @@ def traffic_routes(proxies: Proxies, fleet: Fleet, ledger: TrafficLedger) -> lis
 
         if query.get("refresh") == "true":
             await fleet.recall(wanted)
-        visible = proxies.visible()
-        calls = [_told(one, visible) for one in ledger.calls(namespace, workload)]
-        return Response(msgspec.json.encode({"calls": calls}), media_type="application/json")
+
+        def work(_: Inquiry) -> Answer:
+            visible = proxies.visible()
+            return Answer(200, {"calls": [_told(one, visible) for one in ledger.calls(namespace, workload)]})
+
+        try:
+            return answered(await aside.ask(work))
+        except Unanswered as error:
+            return refused(503, str(error))
 
     return [Route("/fairlead/v1/traffic", administrators(traffic))]
 

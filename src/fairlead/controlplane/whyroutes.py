@@ -9,41 +9,34 @@ none). The answer is a walk (see `simulate.answering`).
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from fairlead.controlplane.aside import Answer, Aside, Found, Inquiry, Unanswered
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.liveworkloads import LiveWorkloads
-from fairlead.controlplane.operations import administrators, refused
+from fairlead.controlplane.operations import administrators, answered, refused
+from fairlead.controlplane.places import Positions
 from fairlead.controlplane.proxies import Proxies
 from fairlead.model.diagnostic import Origin, Position
 from fairlead.model.ref import Ref
-from fairlead.simulate.answering import answering, caller_of
+from fairlead.simulate.answering import answer, caller_of
 from fairlead.simulate.arrival import NobodyError
 from fairlead.simulate.mesh import Mesh
-from fairlead.simulate.origins import Positions
 from fairlead.simulate.request import Request
-from fairlead.simulate.world import World
+from fairlead.store.change import Place
 from fairlead.store.errors import StoreError
 from fairlead.store.store import Store
 
 Json = dict[str, Any]
 Allocate = Callable[[Json, Store], Json]
 Differing = dict[Ref, Json | None]
-T = TypeVar("T")
-Steps = Generator[None, None, T]
-"""Work on a mesh that yields where it may pause."""
-_SLICE = 0.02
-"""Seconds after which walks pause for the loop: with what one more of them takes it stays well below 50 ms."""
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"caller": "from", "more": "with"}):
@@ -58,7 +51,7 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={
 
 
 class Walks:
-    """Walks through the mesh as it is, as it was, or as it would be."""
+    """Walks through the mesh as it is, as it was, or as it would be, in copies of the process."""
 
     def __init__(
         self,
@@ -67,73 +60,54 @@ class Walks:
         delivery: Delivery,
         proxies: Proxies,
         allocate: Allocate,
-        clock: Callable[[], float] = time.perf_counter,
-        position: Positions = lambda _: None,
+        aside: Aside,
+        place: Callable[[Ref], Place | None] = lambda _: None,
     ) -> None:
         self._store = store
         self._feed = feed
         self._delivery = delivery
         self._proxies = proxies
         self._allocate = allocate
-        self._clock = clock
-        self._position = position
-        self._world = World()
-        self._turns = asyncio.Lock()
+        self._aside = aside
+        self._place = place
 
-    async def answer(self, asked: Question) -> Json:
-        """The walk, JSON-shaped. Raises ValueError, NobodyError and StoreError with messages for people."""
+    async def answer(self, asked: Question) -> Found:
+        """The walk. Raises ValueError, StoreError and Unanswered with messages for people."""
 
-        def steps(mesh: Mesh, _: Differing) -> Steps[Json]:
+        def work(mesh: Mesh, _: Differing) -> Json:
             caller = caller_of(mesh, asked.caller)
-            return answering(mesh, caller, asked.request, fixes=asked.changes, endpoint=asked.endpoint)
+            return answer(mesh, caller, asked.request, fixes=asked.changes, endpoint=asked.endpoint)
 
-        return await self.sliced(asked.at, asked.more, steps)
+        return await self.on(asked.at, asked.more, work)
 
-    async def sliced(self, at: int | None, more: tuple[Json, ...], work: Callable[[Mesh, Differing], Steps[T]]) -> T:
+    async def on(self, at: int | None, more: tuple[Json, ...], work: Callable[[Mesh, Differing], Json]) -> Found:
         """What comes of work on the mesh as it stood at a revision (None: now) and as if documents were applied.
 
-        `work` gets the mesh and what differs in it from now. It is done in slices, between which the loop is free and
-        the mesh is as it is; then what is supposed is supposed anew, over what has changed meanwhile. Raises ValueError
-        and StoreError with messages for people, and what the work raises.
+        `work` gets the mesh and what differs in it from now; what it refuses with ValueError or NobodyError is said.
+        Raises ValueError, StoreError and Unanswered.
         """
-        async with self._turns:
-            enter = partial(self._entered, at, self._as_if(more))
-            mesh: Mesh | None = None
-            steps: Steps[T] | None = None
-            while True:
-                with enter(mesh) as (mesh, documents):
-                    steps = work(mesh, documents) if steps is None else steps
-                    end = self._clock() + _SLICE
-                    try:
-                        next(steps)
-                        while self._clock() < end:
-                            next(steps)
-                    except StopIteration as ended:
-                        return ended.value
-                await asyncio.sleep(0)
+        then = {} if at is None else await asyncio.to_thread(self._store.then, at)
+        documents = {**then, **self._as_if(more)}
 
-    @contextmanager
-    def _entered(self, at: int | None, more: Differing, mesh: Mesh | None) -> Generator[tuple[Mesh, Differing]]:
-        """The mesh with what is supposed in it, and that. Nothing may be awaited inside."""
-        documents = {**({} if at is None else self._store.then(at)), **more}
-        # Also where nothing is supposed: changes that might help are tried inside, and streams follow the catalogs.
-        with self._feed.supposing(documents):
-            mesh = mesh or self._mesh(documents)
+        def made(inquiry: Inquiry) -> Answer:
             try:
-                yield mesh, documents
-            finally:
-                mesh.close()
+                self._feed.becoming(documents)
+                return Answer(200, work(self._mesh(documents, Positions(inquiry)), documents))
+            except (ValueError, NobodyError) as error:
+                return Answer(400, refusal=str(error))
 
-    def _mesh(self, documents: Mapping[Ref, Json | None]) -> Mesh:
+        return await self._aside.ask(made, self._place)
+
+    def _mesh(self, documents: Mapping[Ref, Json | None], positions: Positions) -> Mesh:
         model = self._feed.model
         # What is held back from proxies is not what they have; but of what would be, nothing is held back.
         served = model.publisher.catalog if documents else self._delivery.served
 
         def position(origin: Origin) -> Position | None:
             # What is supposed stands elsewhere than what is stored.
-            return None if origin.ref in documents else self._position(origin)
+            return None if origin.ref in documents else positions(origin.ref, origin.path)
 
-        mesh = Mesh(model, LiveWorkloads((), ""), position, served=served, world=self._world)
+        mesh = Mesh(model, LiveWorkloads((), ""), position, served=served)
         mesh.workloads = LiveWorkloads(self._proxies.known(), mesh.settings.trust_domain)
         return mesh
 
@@ -167,9 +141,10 @@ def why_routes(walks: Walks) -> list[BaseRoute]:
     async def ask(request: HttpRequest) -> Response:
         try:
             asked = msgspec.json.decode(await request.body(), type=Question)
-            found = await walks.answer(asked)
-        except (msgspec.MsgspecError, ValueError, NobodyError, StoreError) as error:
+            return answered(await walks.answer(asked))
+        except (msgspec.MsgspecError, ValueError, StoreError) as error:
             return refused(400, str(error))
-        return Response(msgspec.json.encode(found), media_type="application/json")
+        except Unanswered as error:
+            return refused(503, str(error))
 
     return [Route("/fairlead/v1/why", administrators(ask), methods=["POST"])]

@@ -48,6 +48,7 @@ from fairlead.ir.mesh import Mesh
 
 Role = Literal["outbound", "inbound", "gateway"]
 
+CONNECTION_MANAGER = "envoy.filters.network.http_connection_manager"
 CORS_FILTER = "envoy.filters.http.cors"
 FAULT_FILTER = "envoy.filters.http.fault"
 """Names under which virtual hosts and routes configure these filters (`typed_per_filter_config`)."""
@@ -101,6 +102,32 @@ class Http(msgspec.Struct, frozen=True):
 
 def connection_manager(http: Http, mesh: Mesh, access_logs: Iterable[AccessLog] = ()) -> NetworkFilter:
     """The terminal network filter that speaks HTTP. `access_logs` are appended in the given order."""
+    made = _manager(http, mesh, access_logs)
+    if isinstance(http.routes, InboundRoute):
+        made.route_config.CopyFrom(inbound_routes(http.routes))
+    elif isinstance(http.routes, UnknownRoute):
+        only = VirtualHost(name=http.routes.name, domains=["*"], routes=[http.routes.route])
+        made.route_config.name = http.routes.name
+        made.route_config.virtual_hosts.append(only)
+        made.route_config.validate_clusters.CopyFrom(_FALSE)
+    else:
+        made.rds.CopyFrom(_over_ads(http.routes))
+    return NetworkFilter(name=CONNECTION_MANAGER, typed_config=pack(made))
+
+
+def around_routes(http: Http, mesh: Mesh, access_logs: Iterable[AccessLog] = ()) -> tuple[bytes, bytes]:
+    """The serialised manager but for its routes (field 4): what stands before and after them. `http.routes` is unused.
+
+    Fields are serialised in the order of their numbers.
+    """
+    made = _manager(http, mesh, access_logs)
+    whole = made.SerializeToString(deterministic=True)
+    first = HttpConnectionManager(codec_type=made.codec_type, stat_prefix=made.stat_prefix).SerializeToString()
+    return first, whole[len(first) :]
+
+
+def _manager(http: Http, mesh: Mesh, access_logs: Iterable[AccessLog]) -> HttpConnectionManager:
+    """All of a manager but its routes."""
     made = HttpConnectionManager(
         codec_type=HttpConnectionManager.AUTO,
         stat_prefix=http.stat_prefix,
@@ -113,15 +140,6 @@ def connection_manager(http: Http, mesh: Mesh, access_logs: Iterable[AccessLog] 
     )
     _normalize(made, mesh)
     _identify(made, http.role, mesh)
-    if isinstance(http.routes, InboundRoute):
-        made.route_config.CopyFrom(inbound_routes(http.routes))
-    elif isinstance(http.routes, UnknownRoute):
-        only = VirtualHost(name=http.routes.name, domains=["*"], routes=[http.routes.route])
-        made.route_config.name = http.routes.name
-        made.route_config.virtual_hosts.append(only)
-        made.route_config.validate_clusters.CopyFrom(_FALSE)
-    else:
-        made.rds.CopyFrom(_over_ads(http.routes))
     if http.trace is not None:
         traced(made, http.trace, gateway=http.role == "gateway")
     if http.http3:
@@ -132,7 +150,7 @@ def connection_manager(http: Http, mesh: Mesh, access_logs: Iterable[AccessLog] 
     if http.proxy:
         made.http_protocol_options.allow_absolute_url.value = True
         made.upgrade_configs.add(upgrade_type="CONNECT")
-    return NetworkFilter(name="envoy.filters.network.http_connection_manager", typed_config=pack(made))
+    return made
 
 
 def inbound_routes(route: InboundRoute) -> RouteConfiguration:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import ip_network
 from typing import Literal
 
@@ -31,7 +32,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 from fairlead.envoy import resource
 from fairlead.envoy.endpoint import socket_address
 from fairlead.envoy.pack import pack, seconds
-from fairlead.envoy.resource import Resource
+from fairlead.envoy.resource import Piece, Resource
 from fairlead.envoy.tls import quic_socket, transport_socket
 
 PLAINTEXT_HTTP = ("http/1.1", "h2c")
@@ -178,6 +179,36 @@ def build(
     access_logs: Iterable[AccessLog] = (),
 ) -> Resource:
     """The listener as a resource."""
+    made = _listener(shape, chains, inspectors, access_logs)
+    if default is not None:
+        made.default_filter_chain.CopyFrom(default)
+    return Resource.of(resource.LISTENER, shape.name, made.SerializeToString(deterministic=True))
+
+
+def assemble(
+    shape: Shape, chains: Iterable[Piece], matches: Sequence[Match], access_logs: Iterable[AccessLog]
+) -> Resource:
+    """The listener of chains that are serialised and framed (field 3), in pieces which it shares with others.
+
+    Its inspectors are those that `matches` need. Its bytes are those that `build` makes.
+    """
+    logs = tuple([one.SerializeToString(deterministic=True) for one in access_logs])
+    first, last = _around(shape, tuple(matches), logs)
+    return Resource.cut(resource.LISTENER, shape.name, (first, *chains, last))
+
+
+@lru_cache(512)
+def _around(shape: Shape, matches: tuple[Match, ...], access_logs: tuple[bytes, ...]) -> tuple[Piece, Piece]:
+    """What stands before and after the chains of a listener: fields are serialised in the order of their numbers."""
+    made = _listener(shape, (), inspectors(matches), map(AccessLog.FromString, access_logs))
+    whole = made.SerializeToString(deterministic=True)
+    first = Listener(name=made.name, address=made.address).SerializeToString(deterministic=True)
+    return Piece.shared(first), Piece.shared(whole[len(first) :])
+
+
+def _listener(
+    shape: Shape, chains: Sequence[FilterChain], inspectors: Sequence[ListenerFilter], access_logs: Iterable[AccessLog]
+) -> Listener:
     made = Listener(
         name=shape.name,
         address=_address(shape.socket),
@@ -188,8 +219,6 @@ def build(
         continue_on_listener_filters_timeout=shape.continue_on_timeout,
         access_log=access_logs,
     )
-    if default is not None:
-        made.default_filter_chain.CopyFrom(default)
     if not shape.bound:
         made.bind_to_port.CopyFrom(BoolValue(value=False))
     if shape.hands_off:
@@ -207,7 +236,7 @@ def build(
     if shape.quic:
         made.address.socket_address.protocol = SocketAddress.UDP
         made.udp_listener_config.quic_options.SetInParent()
-    return Resource.of(resource.LISTENER, shape.name, made.SerializeToString(deterministic=True))
+    return made
 
 
 def _address(socket: Socket) -> Address:

@@ -28,7 +28,12 @@ def seconds(value: float) -> Duration:
 
 def framed(field: int, body: bytes) -> bytes:
     """A message, string or bytes field, or one element of it, on the wire: tag, length, bytes."""
-    return _varint(field << 3 | _LENGTH_DELIMITED) + _varint(len(body)) + body
+    return opened(field, len(body)) + body
+
+
+def opened(field: int, length: int) -> bytes:
+    """What stands before so many bytes of such a field."""
+    return _varint(field << 3 | _LENGTH_DELIMITED) + _varint(length)
 
 
 def _varint(value: int) -> bytes:

@@ -57,9 +57,20 @@ def merge_into(target: Message, patch: Patch) -> None:
     merge(target, value_of(patch), replace_lists=patch.operation == "MERGE_AND_REPLACE_LIST")
 
 
+def in_passes(patches: Iterable[Patch]) -> list[Patch]:
+    """Patches of filters in the order in which Istio applies them: what adds or removes filters, then what merges."""
+    wanted = list(patches)
+    return [one for one in wanted if one.operation not in MERGES] + [one for one in wanted if one.operation in MERGES]
+
+
 def is_named(name: str, wanted: str) -> bool:
     """Whether a filter has the name that a patch says; old names of Envoy's filters count, and "" is any."""
-    return not wanted or name == wanted or name == _OLD_NAMES.get(wanted)
+    return not wanted or name in (wanted, current_name(wanted))
+
+
+def current_name(name: str) -> str:
+    """The name that Envoy uses today for a filter."""
+    return _OLD_NAMES.get(name, name)
 
 
 def edit(
@@ -72,8 +83,8 @@ def edit(
 ) -> tuple[list[M], bool]:
     """The list after one patch, and whether that took effect.
 
-    `constrained` says that the patch names an item: without one, "before" is the start and "after" the end. `place` is
-    where ADD puts things.
+    `constrained` says that the patch names an item: without one, "before" is the start, "after" the end, and nothing is
+    replaced. `place` is where ADD puts things.
     """
     out = list(items)
     found = [at for at, one in enumerate(out) if matches(one)]
@@ -110,17 +121,36 @@ def put(target: Any, items: Iterable[Message]) -> None:
 
 def patched_cluster(body: bytes, patches: Patches, role: str) -> bytes | None:
     """A serialised cluster after the patches, or None if they remove it."""
-    cluster: Cluster | None = None
-    name = _cluster_name(body)
+    cluster = Cluster.FromString(body)
+    name, hosts = cluster.name, _hosts(cluster)
+    changed = False
     for patch in patches.of("CLUSTER", cluster_context(name, role)):
-        if patch.operation not in (*MERGES, "REMOVE") or not _is_cluster(name, patch):
+        if patch.operation not in (*MERGES, "REMOVE") or not _is_cluster(name, hosts, patch):
             continue
         patches.took(patch)
         if patch.operation == "REMOVE":
             return None
-        cluster = cluster or Cluster.FromString(body)
-        merge_into(cluster, patch)
-    return body if cluster is None else cluster.SerializeToString(deterministic=True)
+        _merge_cluster(cluster, patch)
+        changed = True
+    return cluster.SerializeToString(deterministic=True) if changed else body
+
+
+def _merge_cluster(cluster: Cluster, patch: Patch) -> None:
+    """Merge a cluster; a transport socket goes into that of its name, since Envoy takes no second one beside matches.
+
+    Where a cluster chooses by the endpoint between sockets, none of which has the name, the patch's has no place.
+    """
+    change: Cluster = value_of(patch)
+    replace_lists = patch.operation == "MERGE_AND_REPLACE_LIST"
+    if change.HasField("transport_socket"):
+        choices = [one.transport_socket for one in cluster.transport_socket_matches] or [cluster.transport_socket]
+        same = next((one for one in choices if one.name == change.transport_socket.name), None)
+        if same is not None:
+            merge(same, change.transport_socket, replace_lists=replace_lists)
+        elif not cluster.transport_socket_matches:
+            cluster.transport_socket.CopyFrom(change.transport_socket)
+        change.ClearField("transport_socket")
+    merge(cluster, change, replace_lists=replace_lists)
 
 
 def cluster_context(name: str, role: str) -> Context:
@@ -130,17 +160,22 @@ def cluster_context(name: str, role: str) -> Context:
     return "SIDECAR_INBOUND" if name.startswith(("inbound|", "Inbound")) else "SIDECAR_OUTBOUND"
 
 
-def _cluster_name(body: bytes) -> str:
-    return Cluster.FromString(body).name
+def _hosts(cluster: Cluster) -> tuple[str, ...]:
+    """The hosts behind a cluster; the name of an inbound one has none, so that its metadata tells."""
+    host = cluster.name.rpartition("|")[2]
+    if host or "|" not in cluster.name:
+        return (host,)
+    told = cluster.metadata.filter_metadata["istio"].fields["services"].list_value.values
+    return tuple(one.struct_value.fields["host"].string_value for one in told)
 
 
-def _is_cluster(name: str, patch: Patch) -> bool:
+def _is_cluster(name: str, hosts: tuple[str, ...], patch: Patch) -> bool:
     wanted = patch.cluster
     if wanted.name:
         return wanted.name == name
-    _, port, subset, host = name.split("|", 3) if name.count("|") >= 3 else ("", "", "", "")
+    _, port, subset, _ = name.split("|", 3) if name.count("|") >= 3 else ("", "", "", "")
     return (
         (not wanted.port or str(wanted.port) == port)
         and (not wanted.subset or wanted.subset == subset)
-        and (not wanted.service or wanted.service == host)
+        and (not wanted.service or wanted.service in hosts)
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -14,7 +13,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 
 from fairlead.envoy import names
 from fairlead.envoy.pack import pack
-from fairlead.envoy.patching import MERGES, Patches, edit, is_named, merge_into, put, value_of
+from fairlead.envoy.patching import MERGES, Patches, edit, in_passes, is_named, merge_into, put, value_of
 from fairlead.envoy.patchroutes import RouteSite, patch_routes
 from fairlead.ir.patch import Context, Patch
 
@@ -22,6 +21,7 @@ _HTTP = "envoy.filters.network.http_connection_manager"
 _ROUTER = "envoy.filters.http.router"
 _AUTHN = ("envoy.filters.http.jwt_authn", "istio_authn")
 _AUTHZ = (*_AUTHN, "envoy.filters.http.rbac", "envoy.filters.http.ext_authz")
+_VIRTUAL = (names.VIRTUAL_INBOUND, names.VIRTUAL_OUTBOUND)
 _STATS = ("envoy.filters.http.grpc_stats",)
 
 
@@ -31,8 +31,6 @@ def patched_listener(body: bytes, patches: Patches, role: str) -> bytes | None:
     context = listener_context(listener.name, role)
     for patch in patches.of("LISTENER", context):
         if patch.operation not in (*MERGES, "REMOVE") or not _is_listener(listener, patch):
-            continue
-        if patch.operation in MERGES and not _has_chain(listener, patch):
             continue
         patches.took(patch)
         if patch.operation == "REMOVE":
@@ -51,10 +49,10 @@ def listener_context(name: str, role: str) -> Context:
 
 
 def _listener_filters(listener: Listener, patches: Patches, context: Context) -> None:
-    for patch in patches.of("LISTENER_FILTER", context):
-        if not _is_listener(listener, patch):
-            continue
+    for patch in in_passes(patches.of("LISTENER_FILTER", context)):
         wanted = patch.listener.listener_filter
+        if not _is_listener(listener, patch) or _removes_all(patch, wanted):
+            continue
         made, took = edit(
             listener.listener_filters,
             patch,
@@ -94,7 +92,7 @@ def _patched_chain(listener: Listener, chain: FilterChain, patches: Patches, con
             if patch.operation == "REMOVE":
                 return False
             merge_into(chain, patch)
-    for patch in patches.of("NETWORK_FILTER", context):
+    for patch in in_passes(patches.of("NETWORK_FILTER", context)):
         if is_here(patch):
             _network_filter(chain, patch, patches)
     for one in chain.filters:
@@ -105,6 +103,8 @@ def _patched_chain(listener: Listener, chain: FilterChain, patches: Patches, con
 
 def _network_filter(chain: FilterChain, patch: Patch, patches: Patches) -> None:
     wanted = patch.listener.chain.filter
+    if _removes_all(patch, wanted):
+        return
     made, took = edit(
         chain.filters, patch, lambda one: is_named(one.name, wanted), constrained=bool(wanted), place=_before_terminal
     )
@@ -122,10 +122,12 @@ def _before_terminal(items: list[Filter]) -> int:
 def _manager(holder: Filter, is_here: Callable[[Patch], bool], patches: Patches, context: Context) -> None:
     manager = HttpConnectionManager.FromString(holder.typed_config.value)
     before = holder.typed_config.value
-    for patch in patches.of("HTTP_FILTER", context):
+    for patch in in_passes(patches.of("HTTP_FILTER", context)):
         if not is_here(patch) or not is_named(holder.name, patch.listener.chain.filter):
             continue
         wanted = patch.listener.chain.sub_filter
+        if _removes_all(patch, wanted) or (patch.operation in MERGES and not wanted):
+            continue
         made, took = edit(
             manager.http_filters,
             patch,
@@ -162,23 +164,21 @@ def _is_listener(listener: Listener, patch: Patch) -> bool:
     wanted = patch.listener
     if wanted.name and wanted.name != listener.name:
         return False
-    # Ports of the inbound listener are those of its filter chains.
-    if not wanted.port or listener.name == names.VIRTUAL_INBOUND:
+    # What stands in the virtual listeners is told apart by the ports of their filter chains.
+    if not wanted.port or (patch.apply_to != "LISTENER" and listener.name in _VIRTUAL):
         return True
     return listener.address.socket_address.port_value == wanted.port
 
 
-def _has_chain(listener: Listener, patch: Patch) -> bool:
-    chains: list[Any] = [*listener.filter_chains]
-    if listener.HasField("default_filter_chain"):
-        chains.append(listener.default_filter_chain)
-    return not chains or any(_is_chain(listener, one, patch) for one in chains)
+def _removes_all(patch: Patch, wanted: str) -> bool:
+    """Whether a patch would remove filters without naming any: as in Istio it removes none."""
+    return patch.operation == "REMOVE" and not wanted
 
 
 def _is_chain(listener: Listener, chain: FilterChain, patch: Patch) -> bool:
     wanted, match = patch.listener.chain, chain.filter_chain_match
     port = match.destination_port.value
-    if listener.name == names.VIRTUAL_INBOUND and patch.listener.port and patch.listener.port != port:
+    if listener.name in _VIRTUAL and patch.listener.port and patch.listener.port != port:
         return False
     return (
         (not wanted.name or wanted.name == chain.name)
@@ -186,5 +186,4 @@ def _is_chain(listener: Listener, chain: FilterChain, patch: Patch) -> bool:
         and (not wanted.transport_protocol or wanted.transport_protocol == match.transport_protocol)
         and set(wanted.application_protocols) <= set(match.application_protocols)
         and (not wanted.destination_port or wanted.destination_port == port)
-        and (not wanted.filter or any(is_named(one.name, wanted.filter) for one in chain.filters))
     )

@@ -11,6 +11,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from fairlead.envoy.patching import MERGES, Patches, edit, merge_into, put, value_of
 from fairlead.ir.patch import Context, Patch
 
+_CHANGING = (*MERGES, "REMOVE")
 _ACTIONS = {"ROUTE": "route", "REDIRECT": "redirect", "DIRECT_RESPONSE": "direct_response"}
 
 
@@ -82,20 +83,27 @@ def _is_host(host: VirtualHost, patch: Patch) -> bool:
 
 def _patched_host(host: VirtualHost, wanted: list[Patch], patches: Patches) -> bool:
     for patch in wanted:
-        if patch.operation in (*MERGES, "REMOVE") and _is_host(host, patch):
+        if patch.operation in (*MERGES, "REMOVE", "REPLACE") and _is_host(host, patch):
             patches.took(patch)
             if patch.operation == "REMOVE":
                 return False
-            merge_into(host, patch)
+            if patch.operation == "REPLACE":
+                host.CopyFrom(value_of(patch))
+            else:
+                merge_into(host, patch)
     return True
 
 
 def _host_routes(host: VirtualHost, wanted: list[Patch], patches: Patches) -> None:
-    for patch in wanted:
+    # Routes that are added are no concern of what changes or removes some, as in Istio.
+    changing = [one for one in wanted if one.operation in _CHANGING]
+    for patch in (*changing, *(one for one in wanted if one.operation not in _CHANGING)):
         if not _is_host(host, patch):
             continue
         match = patch.routes
         constrained = bool(match.route) or match.action != "ANY"
+        if patch.operation == "INSERT_FIRST" and not any(_is_route(one, patch) for one in host.routes) and constrained:
+            continue
         made, took = edit(host.routes, patch, lambda one, patch=patch: _is_route(one, patch), constrained=constrained)
         if took:
             patches.took(patch)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 
 import msgspec
+
+from fairlead.envoy.pack import framed
 
 _PREFIX = "type.googleapis.com/"
 LISTENER = _PREFIX + "envoy.config.listener.v3.Listener"
@@ -29,6 +32,12 @@ class Piece(msgspec.Struct, frozen=True):
         """A piece with its hash computed."""
         return Piece(body, blake2b(body, digest_size=16).digest())
 
+    @staticmethod
+    @lru_cache(1024)
+    def shared(body: bytes) -> Piece:
+        """A piece that is found in many resources: one object for all of them."""
+        return Piece.of(body)
+
 
 class Resource:
     """One named xDS resource: the serialised message (without the Any around it) and a hash that names it.
@@ -38,7 +47,7 @@ class Resource:
     are joined when they are asked for. Immutable.
     """
 
-    __slots__ = ("_whole", "framing", "name", "pieces", "size", "type_url", "version")
+    __slots__ = ("_claim", "_whole", "framing", "name", "pieces", "size", "type_url", "version")
 
     def __init__(
         self, type_url: str, name: str, version: str, body: bytes = b"", pieces: tuple[Piece, ...] = ()
@@ -52,6 +61,7 @@ class Resource:
         self.framing: tuple[bytes, bytes] | None = None
         """What a sender puts around the bytes, kept here for the next one who needs it."""
         self._whole = body
+        self._claim: bytes | None = None
 
     @staticmethod
     def of(type_url: str, name: str, body: bytes) -> Resource:
@@ -70,10 +80,29 @@ class Resource:
             digest.update(piece.digest)
         return Resource(type_url, name, digest.hexdigest(), b"", pieces)
 
+    @staticmethod
+    def cut(type_url: str, name: str, pieces: tuple[Piece, ...]) -> Resource:
+        """A resource of these pieces whose version is that of its bytes, wherever they are cut."""
+        digest = blake2b(digest_size=8)
+        for piece in pieces:
+            digest.update(piece.body)
+        return Resource(type_url, name, digest.hexdigest(), b"", pieces)
+
     @property
     def body(self) -> bytes:
         """The serialised message. Empty where only the version is known."""
         return b"".join([piece.body for piece in self.pieces]) if self.pieces else self._whole
+
+    @property
+    def claim(self) -> bytes:
+        """What a client says that has this: name and version as an entry of `initial_resource_versions`."""
+        return framed(1, self.name.encode()) + framed(2, self.version.encode())
+
+    def kept_claim(self) -> bytes:
+        """`claim`, made once."""
+        if self._claim is None:
+            self._claim = self.claim
+        return self._claim
 
     def __eq__(self, other: object) -> bool:
         """The same name and version; one of which only the version is known differs from one with bytes."""
@@ -93,6 +122,48 @@ class Resource:
 
     def __repr__(self) -> str:
         return f"Resource({self.type_url.rpartition('.')[2]} {self.name} {self.version}, {self.size} B)"
+
+
+_FEW = 16
+
+
+class Rows(dict[str, Resource]):
+    """Resources of one type by name, which change by `put` and `drop` alone.
+
+    Knows what clients say that have all of them, so that many clients can be compared with it (`xds.returning`).
+    """
+
+    __slots__ = ("_claims",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._claims: set[bytes] | None = None
+
+    def put(self, resource: Resource) -> None:
+        """Take a resource in, in place of one of the same name."""
+        if self._claims is not None:
+            self._leave(resource.name)
+            self._claims.add(resource.kept_claim())
+        self[resource.name] = resource
+
+    def drop(self, name: str) -> Resource | None:
+        """Let a resource go; what was there."""
+        if self._claims is not None:
+            self._leave(name)
+        return self.pop(name, None)
+
+    def _leave(self, name: str) -> None:
+        old = self.get(name)
+        if old is not None and self._claims is not None:
+            self._claims.discard(old.claim)
+
+    def claims(self) -> tuple[set[bytes], ...]:
+        """The claims of all of them, in one set or several; not to be changed."""
+        if self._claims is None:
+            if len(self) <= _FEW:
+                return ({one.claim for one in self.values()},)
+            self._claims = {one.kept_claim() for one in self.values()}
+        return (self._claims,)
 
 
 def apart(old: Resource | None, new: Resource | None) -> tuple[bytes | None, bytes | None]:

@@ -8,7 +8,7 @@ from msgspec import json
 
 from fairlead.ir.extension import Selector, Wasm
 from fairlead.ir.view import pairs
-from fairlead.model.wasm import ModuleFields, TrafficSelector, module_path, module_url
+from fairlead.model.wasm import Module, TrafficSelector, module_path, module_url
 
 
 def phase_of(phase: str) -> Literal["", "AUTHN", "AUTHZ", "STATS"]:
@@ -27,7 +27,7 @@ def traffic_of(match: tuple[TrafficSelector, ...]) -> tuple[Selector, ...]:
     )
 
 
-def wasm_of(said: ModuleFields) -> Wasm:
+def wasm_of(said: Module) -> Wasm:
     """The module that an object names."""
     env = said.vm_config.env if said.vm_config is not None else ()
     return Wasm(
@@ -37,7 +37,7 @@ def wasm_of(said: ModuleFields) -> Wasm:
         root=said.plugin_name,
         config="" if said.plugin_config is None else json.encode(said.plugin_config, order="sorted").decode(),
         network=said.type == "NETWORK",
-        on_failure=cast("Literal['FAIL_CLOSE', 'FAIL_OPEN', 'FAIL_RELOAD']", said.fail_strategy),
+        on_failure=said.fail_strategy,
         environment=pairs({one.name: one.value for one in env if one.value_from == "INLINE"}),
         host_environment=tuple(sorted(one.name for one in env if one.value_from == "HOST")),
         sha256=said.sha256,
@@ -46,7 +46,7 @@ def wasm_of(said: ModuleFields) -> Wasm:
     )
 
 
-def _always(said: ModuleFields) -> bool:
+def _always(said: Module) -> bool:
     """As Istio: where nothing is said, only a tag that moves by its nature is asked for again."""
     if said.image_pull_policy in ("", "UNSPECIFIED_POLICY"):
         url = module_url(said.url)

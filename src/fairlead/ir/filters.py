@@ -30,8 +30,8 @@ class Phase(IntEnum):
 class FilterScope(msgspec.Struct, frozen=True):
     """The filter chain that fragments are asked for.
 
-    `labels` are the workload's labels as sorted pairs; `port` is the port that the chain serves (0: any).
-    `telemetry` names the Telemetry objects for callers, of whose labels only some are known here.
+    `labels` are the workload's labels as sorted pairs, or those at which filters look; `port` is the port that the
+    chain serves (0: any). `telemetry` names the Telemetry objects for sidecars, whose other labels are not known here.
     """
 
     direction: Literal["inbound", "outbound", "gateway"]

@@ -16,7 +16,8 @@ from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import usable, usable_curves
 from fairlead.ir.discovery import LabelCondition, NamespaceSelector
 from fairlead.ir.headers import proxy_headers
-from fairlead.ir.locality import Distribution, LocalityLb
+from fairlead.ir.locality import LocalityLb
+from fairlead.ir.localityspec import by_locality, by_zone
 from fairlead.ir.mesh import Mesh, TlsLimits
 from fairlead.ir.meshchecks import is_plain, mesh_config_problems
 from fairlead.ir.meshnetworks import NETWORKS_KEY, read_networks
@@ -24,10 +25,8 @@ from fairlead.ir.meshspec import (
     DefaultTrafficPolicy,
     HTTPRetry,
     LabelSelector,
-    LocalitySetting,
     MeshConfig,
     TLSConfig,
-    ZoneAwareSetting,
 )
 from fairlead.ir.observability import observability_of
 from fairlead.ir.pools import http_pool, outlier_detection, tcp_pool
@@ -137,7 +136,7 @@ def mesh_of(config: MeshConfig) -> Mesh:
         default_service_export_to=config.default_service_export_to or default.default_service_export_to,
         default_route_export_to=config.default_virtual_service_export_to or default.default_route_export_to,
         default_policy_export_to=config.default_destination_rule_export_to or default.default_policy_export_to,
-        locality=_zones(config.zone_aware_lb_setting) or _locality(config.locality_lb_setting),
+        locality=by_zone(config.zone_aware_lb_setting) or by_locality(config.locality_lb_setting) or LocalityLb(),
         listener_log=not config.disable_envoy_listener_log,
         proxy_concurrency=proxy.concurrency,
         proxy_environment=tuple(sorted(proxy.proxy_metadata.items())),
@@ -192,30 +191,6 @@ def _keepalive(settings: KeepaliveSettings | None) -> TcpKeepalive | None:
     if settings is None:
         return None
     return TcpKeepalive(settings.probes, _seconds(settings.time, 0), _seconds(settings.interval, 0))
-
-
-def _locality(setting: LocalitySetting | None) -> LocalityLb:
-    if setting is None:
-        return LocalityLb()
-    return LocalityLb(
-        enabled=setting.enabled is not False,
-        distribute=tuple(Distribution(one.from_, tuple(sorted(one.to.items()))) for one in setting.distribute),
-        failover=tuple((one.from_, one.to) for one in setting.failover),
-        priority=setting.failover_priority,
-    )
-
-
-def _zones(setting: ZoneAwareSetting | None) -> LocalityLb | None:
-    if setting is None:
-        return None
-    return LocalityLb(
-        enabled=setting.enabled is not False,
-        failover=tuple((one.from_, one.to) for one in setting.failover),
-        priority=setting.failover_priority,
-        forced=True,
-        zone_aware=True,
-        minimum=setting.min_cluster_size,
-    )
 
 
 def _start(config: MeshConfig, proxy: ProxyConfig) -> ProxySettings:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from fairlead.ir.localityspec import LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting
 from fairlead.ir.poolspec import ConnectionPoolSettings, OutlierDetection
 from fairlead.ir.providers import ExtensionProvider
 from fairlead.ir.proxyconfig import Duration, KeepaliveSettings, ProxyConfig, TLSSettings
@@ -50,41 +51,6 @@ class CertificateData(Spec, frozen=True):
     spiffe_bundle_url: str = ""
     cert_signers: tuple[str, ...] = ()
     trust_domains: tuple[str, ...] = ()
-
-
-class Distribute(Spec, frozen=True):
-    """Shares of traffic by locality."""
-
-    from_: str = msgspec.field(default="", name="from")
-    to: dict[str, int] = {}
-
-
-class Failover(Spec, frozen=True):
-    """Where traffic of a region goes if it has no healthy endpoint."""
-
-    from_: str = msgspec.field(default="", name="from")
-    to: str = ""
-
-
-class LocalitySetting(Spec, frozen=True):
-    """Load balancing by locality (LocalityLoadBalancerSetting)."""
-
-    distribute: tuple[Distribute, ...] = ()
-    failover: tuple[Failover, ...] = ()
-    failover_priority: tuple[str, ...] = ()
-    enabled: Annotated[bool | None, Meta(description="Default: true.")] = None
-
-
-class ZoneAwareSetting(Spec, frozen=True):
-    """Calls stay in the caller's zone as far as its share of the instances goes (ZoneAwareLoadBalancerSetting)."""
-
-    enabled: Annotated[bool | None, Meta(description="Default: true.")] = None
-    failover: Annotated[tuple[Failover, ...], Meta(description="Which region takes over.")] = ()
-    failover_priority: Annotated[tuple[str, ...], Meta(description="Labels that order endpoints.")] = ()
-    min_cluster_size: Annotated[
-        Annotated[int, Meta(ge=0, le=4294967295)] | None,
-        Meta(description="With fewer endpoints the zone does not matter."),
-    ] = None
 
 
 class Certificate(Spec, frozen=True):
@@ -241,9 +207,12 @@ class MeshConfig(Spec, frozen=True):
     root_namespace: Annotated[
         str, Meta(description="Namespace whose policies hold for the whole mesh; default istio-system.")
     ] = ""
-    locality_lb_setting: Annotated[LocalitySetting | None, Meta(description="Load balancing by locality.")] = None
+    locality_lb_setting: Annotated[
+        LocalityLoadBalancerSetting | None, Meta(description="Load balancing by locality.")
+    ] = None
     zone_aware_lb_setting: Annotated[
-        ZoneAwareSetting | None, Meta(description="Zone-aware load balancing, instead of localityLbSetting.")
+        ZoneAwareLoadBalancerSetting | None,
+        Meta(description="Zone-aware load balancing, instead of localityLbSetting."),
     ] = None
     dns_refresh_rate: Annotated[Duration, Meta(description="How often DNS hosts are looked up; default 60s.")] = ""
     h2_upgrade_policy: Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from msgspec import Meta
@@ -54,29 +54,43 @@ class VmConfig(Spec, frozen=True):
     env: Annotated[tuple[EnvVar, ...], Meta(description="Its environment.")] = ()
 
 
-class ModuleFields(Protocol):
-    """What says which module to run, in either kind."""
+class Module(Spec, frozen=True):
+    """A Wasm module, and how it is run: what either kind says of it."""
 
-    @property
-    def url(self) -> str: ...
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def image_pull_policy(self) -> str: ...
-    @property
-    def image_pull_secret(self) -> str: ...
-    @property
-    def verification_key(self) -> str: ...
-    @property
-    def plugin_config(self) -> dict[str, Any] | None: ...
-    @property
-    def plugin_name(self) -> str: ...
-    @property
-    def type(self) -> str: ...
-    @property
-    def fail_strategy(self) -> str: ...
-    @property
-    def vm_config(self) -> VmConfig | None: ...
+    url: Annotated[
+        str, Meta(description="The module: file:///PATH, http(s)://, or oci:// (also without a scheme).")
+    ] = ""
+    sha256: Annotated[
+        str, Meta(description="Checksum of the file or of what is fetched; of an OCI image its digest.")
+    ] = ""
+    image_pull_policy: Annotated[
+        Literal["", "UNSPECIFIED_POLICY", "IfNotPresent", "Always"],
+        Meta(description="When to ask for the module again; tag latest: Always."),
+    ] = ""
+    image_pull_secret: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=253,
+            description="Secret of type kubernetes.io/dockerconfigjson in the same namespace, for the registry.",
+        ),
+    ] = ""
+    verification_key: Annotated[str, Meta(description="Not used by Istio either.")] = ""
+    plugin_config: Annotated[dict[str, Any] | None, Meta(description="The module's configuration, given as JSON.")] = (
+        None
+    )
+    plugin_name: Annotated[
+        str, Meta(min_length=1, max_length=256, description="Name of the plugin in the module (its root id).")
+    ] = ""
+    type: Annotated[
+        Literal["UNSPECIFIED_PLUGIN_TYPE", "HTTP", "NETWORK"],
+        Meta(description="HTTP filters see requests, NETWORK filters bytes of TCP connections."),
+    ] = "HTTP"
+    fail_strategy: Annotated[
+        Literal["FAIL_CLOSE", "FAIL_OPEN", "FAIL_RELOAD"],
+        Meta(description="What happens where the module does not load or run."),
+    ] = "FAIL_CLOSE"
+    vm_config: Annotated[VmConfig | None, Meta(description="The machine that runs the module.")] = None
 
 
 def module_path(url: str) -> str:
@@ -90,7 +104,7 @@ def module_url(url: str) -> str:
     return url if "://" in url else f"oci://{url}"
 
 
-def module_problems(said: ModuleFields, path: FieldPath) -> Iterator[Problem]:
+def module_problems(said: Module, path: FieldPath) -> Iterator[Problem]:
     """Istio's validation of a module, and what of it has no effect here."""
     wrong = tuple(_url(said.url, path / "url"))
     yield from wrong
@@ -108,7 +122,7 @@ def module_problems(said: ModuleFields, path: FieldPath) -> Iterator[Problem]:
             yield forbidden(where.child(at, "value"), "value may only be set when valueFrom is INLINE", "Remove it.")
 
 
-def _fetching_problems(said: ModuleFields, path: FieldPath) -> Iterator[Problem]:
+def _fetching_problems(said: Module, path: FieldPath) -> Iterator[Problem]:
     if said.sha256 and not _SHA.match(said.sha256):
         yield invalid(path / "sha256", "sha256 field must match [a-f0-9]{64} pattern", "Give it in lower case.")
     for name, value in (

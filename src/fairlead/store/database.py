@@ -207,6 +207,12 @@ class Database:
         )
         return [row[0] for row in self.run(statement)]
 
+    def all_lives(self) -> Iterator[Row]:
+        """(group, kind, namespace, name, document) of all current objects, in order."""
+        return iter(
+            self.run("SELECT grp, kind, namespace, name, document FROM live ORDER BY grp, kind, namespace, name")
+        )
+
     def past(self, group: str, kind: str, namespace: str | None, at: int) -> list[Row]:
         """Like `lives`, as it was at a revision."""
         return self.run(_AT, (group, kind, at, namespace, namespace)).fetchall()

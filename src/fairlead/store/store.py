@@ -213,10 +213,19 @@ class Store:
                 rows, revision = self._database.past(group, kind, namespace, at), at
         return Listing([_decode(row[2]) for row in rows], revision)
 
+    def mentioning(self, group: str, kind: str, text: str) -> Documents:
+        """The current documents of a kind in whose JSON this text stands: others are not decoded."""
+        with self._lock:
+            rows = self._database.lives(group, kind, None)
+        sought = text.encode()
+        return [_decode(row[2]) for row in rows if sought in row[2]]
+
     def snapshot(self, at: int | None = None) -> tuple[dict[Ref, Json], int]:
         """Everything, now or at a revision, and that revision. Raises Gone."""
         with self._lock:
-            revision = self._revision if at is None else at
+            if at is None:
+                return {Ref(*row[:4]): _decode(row[4]) for row in self._database.all_lives()}, self._revision
+            revision = at
             out: dict[Ref, Json] = {}
             for group, kind in self._database.kinds():
                 self._check(revision)

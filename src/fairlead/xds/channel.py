@@ -5,15 +5,11 @@ Pure. The order among types is decided in `fairlead.xds.session`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
-from hashlib import blake2b
-
-import msgspec
 
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, SECRET, Resource
 from fairlead.xds.complaint import reason
-from fairlead.xds.held import FEW, Before, Wanted
+from fairlead.xds.flight import Due, Flight, Trial, bases_of, named_in, set_version
 from fairlead.xds.ledger import Nack, TypeLedger
 from fairlead.xds.messages import (
     NO_BASES,
@@ -27,6 +23,9 @@ from fairlead.xds.messages import (
     Response,
     SotwRequest,
 )
+from fairlead.xds.returning import Returned, returned
+from fairlead.xds.standing import Named, Standing
+from fairlead.xds.step import Step
 
 NAMED = frozenset({ENDPOINT, ROUTE, SECRET, EXTENSION})
 """Types whose first request without names asks for nothing; for all others it asks for everything."""
@@ -36,123 +35,25 @@ WHOLE = frozenset({CLUSTER, LISTENER})
 
 MAX_NAMES = 200_000
 RESPONSE_BYTES = 16 << 20
-PATCHED_FROM = 1024
-"""Bytes; smaller resources are always sent whole."""
-
-Named = Mapping[str, Resource]
 
 
-class Due(msgspec.Struct, frozen=True):
-    """What a client lacks: resources to add or replace, names to remove, names to answer as not existing."""
+class Channel(Standing):
+    """The conversation about one type. `delta` tells the protocol, `patches` whether the client takes differences.
 
-    adds: tuple[Resource, ...] = ()
-    removes: tuple[str, ...] = ()
-    absent: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.adds or self.removes or self.absent)
-
-
-class Trial(msgspec.Struct, frozen=True):
-    """Part of a refused response (names and versions), to be sent by itself.
-
-    If exactly this is accepted, those in `blame` were the bad ones.
+    `start` is where clients stand that lack nothing, if there may be others with whom this one is in step.
     """
 
-    names: Mapping[str, str]
-    blame: tuple[tuple[str, Nack], ...] = ()
-
-
-class Flight(msgspec.Struct, frozen=True):
-    """The response that waits for its answer."""
-
-    nonce: str
-    version: str
-    sent: Mapping[str, Resource]
-    removed: tuple[str, ...]
-    absent: tuple[str, ...]
-    introduces: bool
-    blame: tuple[tuple[str, Nack], ...] = ()
-
-
-def set_version(resources: Iterable[Resource]) -> str:
-    """The version of a set of resources, in any order: equal sets have equal versions, on any control plane."""
-    digest = blake2b(digest_size=8)
-    for line in sorted(f"{resource.name}\0{resource.version}\n" for resource in resources):
-        digest.update(line.encode())
-    return digest.hexdigest()
-
-
-def named_in(message: str, names: Iterable[str]) -> set[str]:
-    """Those of `names` that Envoy's message puts at the head of a complaint.
-
-    Envoy answers a CDS or LDS update with `Error adding/updating cluster(s) NAME: REASON, NAME: REASON`.
-    """
-    heads = {match.group(1) for match in re.finditer(r"(?:^|\s)(\S+):(?=\s|$)", message)}
-    return {name for name in names if name in heads or (" " in name and f"{name}: " in message)}
-
-
-class Channel:
-    """The conversation about one type. `delta` tells the protocol, `patches` whether the client takes differences."""
-
-    few = FEW
-    """Up to so many resources are remembered one by one."""
-
-    def __init__(self, type_url: str, *, delta: bool, patches: bool = False) -> None:
+    def __init__(self, type_url: str, *, delta: bool, patches: bool = False, start: Step | None = None) -> None:
+        super().__init__(start)
         self.type_url = type_url
         self.delta = delta
         self.patches = patches
         self.whole = not delta and type_url in WHOLE
-        self.wildcard = False
-        self.names = Wanted()
-        self.ledger = TypeLedger()
-        self.flight: Flight | None = None
         self.requested = False
         self._named_once = False
         self._last_nonce: str | None = None
-        self.owed = False
-        """Whether the next response goes out even if there is nothing in it."""
-        self.dirty: set[str] = set()
-        """Names that may have to be sent."""
-        self._force: set[str] = set()
-        self._trials: list[Trial] = []
-        self._tried = 0
-        self.unsure: set[str] = set()
-        """Sent in a refused response, so perhaps taken over, but not yet acknowledged by themselves."""
 
-    # Subscriptions.
-
-    def subscribed(self, name: str) -> bool:
-        """Whether the client wants this resource."""
-        return self.wildcard or name in self.names
-
-    def follows_only(self, catalog: Named) -> bool:
-        """Whether what the client holds and asked for is not told by another mapping than this."""
-        return self.ledger.acked.follows_only(catalog) and self.names.follows_only(catalog)
-
-    def moved(self, catalog: Named, before: Before) -> None:
-        """The catalog has changed, and is perhaps another mapping now."""
-        self.names.moved(catalog, before)
-        self.ledger.acked.moved(catalog, before)
-        if self.wildcard:
-            self.dirty.update(before)
-            return
-        self.dirty.update([name for name in before if name in self.names or name in self.ledger.acked])
-
-    def look_again(self) -> None:
-        """Compare everything that the client has with what it should have."""
-        self.dirty.update(self.ledger.acked)
-
-    @property
-    def quiet(self) -> bool:
-        """Whether nothing can be due or in flight: there is nothing to look at."""
-        return not (self.flight or self.dirty or self.owed)
-
-    def resend(self, names: Iterable[str]) -> None:
-        """Send these again although the client has them (an updated cluster warms until its endpoints come anew)."""
-        again = [name for name in names if self.subscribed(name)]
-        self._force.update(again)
-        self.dirty.update(again)
+    # Requests.
 
     def receive_delta(self, request: DeltaRequest, catalog: Named, unsure: Iterable[str] = ()) -> list[Event]:
         """Take a delta request: an answer to the response in flight, changed subscriptions, or both.
@@ -160,12 +61,34 @@ class Channel:
         `unsure` is left over from the proxy's last stream. Envoy runs the good part of a response that it refused,
         but does not name it in `initial_resource_versions`.
         """
+        self.catalog = catalog
+        if self.step is not None:
+            said = self.acknowledged(self.step, request, catalog)
+            if said is not None:
+                return said
+            self.leave()
         events = self._answer(request.nonce, request.error, catalog)
         first, self.requested = not self.requested, True
         if request.subscribe and len(self.names) + len(request.subscribe) > MAX_NAMES:
             raise ProtocolError(f"more than {MAX_NAMES} names of {self.type_url} on one stream")
         if len(request.initial_versions) > MAX_NAMES:
             raise ProtocolError(f"more than {MAX_NAMES} versions of {self.type_url} on one stream")
+        found = returned(request, catalog, named=self.type_url in NAMED) if first and not unsure else None
+        if found is not None:
+            self._return(found, catalog, wildcard=not request.subscribe)
+        else:
+            self._take(request, catalog, unsure, first=first)
+        for name in request.unsubscribe:
+            self._unsubscribe(name)
+        if self.wildcard and request.subscribe:
+            lacking = tuple(name for name in request.subscribe if name != WILDCARD and name not in catalog)
+            events += [Lacking(self.type_url, lacking)] if lacking else []
+        self._compact(catalog)
+        self.join()
+        return events
+
+    def _take(self, request: DeltaRequest, catalog: Named, unsure: Iterable[str], *, first: bool) -> None:
+        """Take what a request asks for and says name by name."""
         if first and not request.subscribe and self.type_url not in NAMED:
             self._all(catalog)
         for name in request.subscribe:
@@ -183,13 +106,14 @@ class Channel:
             self.unsure.update(name for name in unsure if self.subscribed(name))
             self._remember({**request.initial_versions, **dict.fromkeys(self.unsure, "")}, catalog)
             self.owed = self.wildcard and not request.initial_versions
-        for name in request.unsubscribe:
-            self._unsubscribe(name)
-        if self.wildcard and request.subscribe:
-            lacking = tuple(name for name in request.subscribe if name != WILDCARD and name not in catalog)
-            events += [Lacking(self.type_url, lacking)] if lacking else []
-        self._compact(catalog)
-        return events
+
+    def _return(self, found: Returned, catalog: Named, *, wildcard: bool) -> None:
+        """Take a client that has what the catalog has, with few exceptions."""
+        self.wildcard = wildcard
+        self.ledger.acked.follow_but(catalog, found.held)
+        if not wildcard:
+            self.names.follow_but(catalog, found.wanted)
+        self.dirty, self._force = found.due, found.forced
 
     def receive_sotw(
         self,
@@ -202,6 +126,7 @@ class Channel:
 
         `previous` and `unsure` are left over from the proxy's last stream.
         """
+        self.catalog = catalog
         if request.nonce and self._last_nonce is not None and request.nonce != self._last_nonce:
             return []
         if len(request.names) > MAX_NAMES:
@@ -231,17 +156,6 @@ class Channel:
                 self.owed = self.owed or bool(self.unsure)
         self._compact(catalog)
         return events
-
-    def _compact(self, catalog: Named) -> None:
-        """Remember only differences from the catalog once that is less. Tried again only after a good deal more."""
-        held = self.ledger.acked
-        if self.flight is not None or held.follows or held.exceptions <= self._tried:
-            return
-        self._tried = held.exceptions + held.exceptions // 4
-        held.follow(catalog, self.few)
-        self.names.follow(catalog, self.few)
-        # A set that was large once stays large, even when it is empty.
-        self.dirty, self._force, self.unsure = set(self.dirty), set(self._force), set(self.unsure)
 
     def _all(self, catalog: Named) -> None:
         self.wildcard = True
@@ -302,6 +216,8 @@ class Channel:
 
     def due(self, catalog: Named) -> Due:
         """What the client lacks, without what is in quarantine. Looks only at names that may have changed."""
+        if self.dirty:
+            self.leave()
         adds: list[Resource] = []
         removes: list[str] = []
         absent: list[str] = []
@@ -355,6 +271,9 @@ class Channel:
             return True
         if not self.dirty:
             return False
+        introduces = None if self.step is None else self.step.introduces(catalog)
+        if introduces is not None:
+            return introduces
         due = self.due(catalog)
         return bool(due.absent) or any(self._is_new(resource.name) for resource in due.adds)
 
@@ -371,6 +290,12 @@ class Channel:
         """The next response, which is then in flight; None if there is none to send now."""
         if self.flight is not None or self.quiet:
             return None
+        plan = None if self.step is None else self.step.plan(catalog, version)
+        if plan is not None:
+            self._stand(plan.after)
+            if self.flight is not None:
+                self.ledger.sent(version, self.flight.sent, ())
+            return plan.response
         due = self.due(catalog)
         adds, blame = self._next_adds(due.adds)
         testing = bool(self._trials) or len(adds) < len(due.adds)
@@ -389,7 +314,7 @@ class Channel:
         gone = (*removes, *absent)
         sent = {resource.name: resource for resource in adds}
         introduces = bool(absent) or any(self._is_new(name) for name in sent)
-        bases = self._bases(adds) if self.patches else NO_BASES
+        bases = bases_of(adds, self._surely_held) if self.patches else NO_BASES
         self.flight = Flight(nonce, version, sent, gone, absent, introduces, blame)
         self._last_nonce = nonce
         # What is in flight is looked at again when the answer comes.
@@ -398,15 +323,8 @@ class Channel:
         self.ledger.sent(version, sent, gone)
         return Response(self.type_url, nonce, version, resources, gone if self.delta else (), bases)
 
-    def _bases(self, adds: tuple[Resource, ...]) -> Mapping[str, Resource]:
-        """What the client surely has of the large resources: only the difference need be sent."""
-        found: dict[str, Resource] = {}
-        for resource in adds:
-            if resource.size >= PATCHED_FROM and resource.name not in self.unsure:
-                held = self.ledger.acked.get(resource.name)
-                if held is not None and held.size >= PATCHED_FROM:
-                    found[resource.name] = held
-        return found or NO_BASES
+    def _surely_held(self, name: str) -> Resource | None:
+        return None if name in self.unsure else self.ledger.acked.get(name)
 
     def _next_adds(self, adds: tuple[Resource, ...]) -> tuple[tuple[Resource, ...], tuple[tuple[str, Nack], ...]]:
         while self._trials:

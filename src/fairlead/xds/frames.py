@@ -17,7 +17,11 @@ FIRST_WINDOW = 1 << 14
 """Bytes that a client may send on a new stream before they are read."""
 HEAD = 9
 DATA, WINDOW_UPDATE = 0, 8
+STREAM = 0x7FFF_FFFF
+"""The bits of a stream's number; the highest bit means nothing."""
 _HEAD = Struct(">BHBBL")
+unpack_head = _HEAD.unpack_from
+"""The head that begins there, as it stands: two parts of its length, kind, flags, stream."""
 _UPDATE = Struct(">BHBBLL")
 
 
@@ -33,7 +37,7 @@ class Head(NamedTuple):
 def head_at(data: bytes, at: int) -> Head:
     """The head that begins there; nine bytes of it must be there."""
     high, low, kind, flags, stream = _HEAD.unpack_from(data, at)
-    return Head(high << 16 | low, kind, flags, stream & 0x7FFF_FFFF)
+    return Head(high << 16 | low, kind, flags, stream & STREAM)
 
 
 def data_head(stream: int, length: int) -> bytes:

@@ -36,9 +36,10 @@ class Held:
         """Whether only differences from the catalog are kept."""
         return self._base is not None
 
-    def follows_only(self, catalog: Named) -> bool:
-        """Whether no other mapping than this is followed."""
-        return self._base is None or self._base is catalog
+    @property
+    def level(self) -> bool:
+        """Whether there is no exception from a catalog that is followed."""
+        return self._base is None or not self._rows
 
     @property
     def exceptions(self) -> int:
@@ -108,6 +109,25 @@ class Held:
         if len(rows) * 4 <= len(self._rows):
             self._base, self._rows = catalog, rows
 
+    def follow_but(self, catalog: Named, exceptions: dict[str, Resource | None]) -> None:
+        """The client has what the catalog has, but for these."""
+        self._base, self._rows = catalog, exceptions
+
+    def rebase(self, catalog: Named) -> None:
+        """The catalog is another mapping of the same."""
+        if self._base is not None:
+            self._base = catalog
+
+    def share(self, exceptions: dict[str, Resource | None]) -> None:
+        """Where a catalog is followed, these are the exceptions. They are those of others too, until `part`."""
+        if self._base is not None:
+            self._rows = exceptions
+
+    def part(self) -> None:
+        """From now on the exceptions are its own."""
+        if self._base is not None:
+            self._rows = dict(self._rows)
+
     def moved(self, catalog: Named, before: Before) -> None:
         """The catalog has changed (and is perhaps another mapping now): the client still has what was there before."""
         if self._base is None:
@@ -147,9 +167,24 @@ class Wanted:
     def __bool__(self) -> bool:
         return bool(self._rows) or bool(self._base)
 
-    def follows_only(self, catalog: Named) -> bool:
-        """Whether no other mapping than this is followed."""
-        return self._base is None or self._base is catalog
+    @property
+    def follows(self) -> bool:
+        """Whether only differences from the catalog are kept."""
+        return self._base is not None
+
+    @property
+    def nothing(self) -> bool:
+        """Whether it asks for no name, and has not to be asked about any."""
+        return self._base is None and not self._rows
+
+    def apart(self, names: Mapping[str, object]) -> bool:
+        """Whether none of these names is an exception."""
+        return not self._rows or self._rows.keys().isdisjoint(names)
+
+    def rebase(self, catalog: Named) -> None:
+        """The catalog is another mapping of the same."""
+        if self._base is not None:
+            self._base = catalog
 
     def add(self, name: str) -> None:
         """It asks for this."""
@@ -178,6 +213,10 @@ class Wanted:
         rows.update((name, False) for name in catalog if name not in self._rows)
         if len(rows) * 4 <= len(self._rows):
             self._base, self._rows = catalog, rows
+
+    def follow_but(self, catalog: Named, exceptions: dict[str, bool]) -> None:
+        """It asks for what the catalog has, but for these, and for those that are true."""
+        self._base, self._rows = catalog, exceptions
 
     def moved(self, catalog: Named, before: Before) -> None:
         """The catalog has changed: what the client asked for has not."""

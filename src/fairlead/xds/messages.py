@@ -23,6 +23,15 @@ Where a catalog's mappings change in place, each name with what was there before
 NO_BASES: Mapping[str, Resource] = {}
 
 
+class Shared:
+    """Where a sender keeps the bytes of a response that many clients are sent."""
+
+    __slots__ = ("message",)
+
+    def __init__(self) -> None:
+        self.message: bytes | None = None
+
+
 class DeltaRequest(msgspec.Struct, frozen=True):
     """DeltaDiscoveryRequest without its node. `error` is None for an acknowledgement."""
 
@@ -48,7 +57,8 @@ class Response(msgspec.Struct, frozen=True):
     """A response of either protocol; `removed` is for delta only.
 
     `version` is the system version (delta) or the version that the client echoes (state of the world). Of resources in
-    `bases` the client has that state: the difference from it may be sent.
+    `bases` the client has that state: the difference from it may be sent. `shared` is there where others are sent this
+    very response.
     """
 
     type_url: str
@@ -57,6 +67,7 @@ class Response(msgspec.Struct, frozen=True):
     resources: tuple[Resource, ...]
     removed: tuple[str, ...] = ()
     bases: Mapping[str, Resource] = NO_BASES
+    shared: Shared | None = None
 
 
 class Acked(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ The name of an endpoint set is the name of its cluster, as in Istio.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import cast
 
 import msgspec
@@ -37,6 +37,7 @@ from fairlead.xds.messages import (
     Response,
     SotwRequest,
 )
+from fairlead.xds.step import Together
 
 MAX_TYPES = 64
 _NOTHING: Mapping[str, Resource] = {}
@@ -64,7 +65,7 @@ class Session:
     """One stream. `delta` tells the protocol; `version` names the catalog in responses (delta's system version).
 
     `previous` is what the last stream of the same proxy left, if that is known; `patches` tells that the client takes
-    differences of resources (`fairlead.xds.patch`).
+    differences of resources (`fairlead.xds.patch`). Sessions of one `together` are in step as far as they can be.
     """
 
     def __init__(
@@ -75,8 +76,10 @@ class Session:
         version: str = "",
         previous: Residue | None = None,
         patches: bool = False,
+        together: Together | None = None,
     ) -> None:
         self.delta = delta
+        self._together = together if delta else None
         self._patches = patches and delta
         self._catalog = catalog
         self._version = version
@@ -95,8 +98,9 @@ class Session:
         if channel is None:
             if not request.type_url or len(self._channels) >= MAX_TYPES:
                 raise ProtocolError(f"a request without a type, or more than {MAX_TYPES} types on one stream")
+            start = None if self._together is None else self._together.start(request.type_url, patches=self._patches)
             channel = self._channels[request.type_url] = Channel(
-                request.type_url, delta=self.delta, patches=self._patches
+                request.type_url, delta=self.delta, patches=self._patches, start=start
             )
             self._order = self._in_order()
         first = not channel.requested
@@ -120,20 +124,21 @@ class Session:
         """
         before, self._catalog = self._catalog, catalog
         self._version = version or self._version
-        for type_url, channel in self._channels.items():
-            old, now = before.get(type_url, _NOTHING), catalog.get(type_url, _NOTHING)
-            if changed is None:
-                channel.moved(now, {name: old.get(name) for name in {**old, **now}})
-                channel.look_again()
-                continue
-            names = changed.get(type_url)
-            if not names:
-                # Told of every change to each of thousands of sessions: mostly a type has neither changed nor moved.
-                if not channel.follows_only(now):
-                    channel.moved(now, {})
-                continue
-            before_names = cast("Before", names) if isinstance(names, Mapping) else {one: old.get(one) for one in names}
-            channel.moved(now, before_names)
+        for channel in self._order:
+            # Told of every change to each of thousands of sessions: mostly a type has neither changed nor moved.
+            type_url = channel.type_url
+            names = None if changed is None else changed.get(type_url)
+            now = catalog.get(type_url, _NOTHING)
+            if names and type(names) is dict:
+                channel.moved(now, cast("Before", names))
+            elif names or changed is None:
+                old = before.get(type_url, _NOTHING)
+                channel.leave()
+                channel.moved(now, {one: old.get(one) for one in names or {**old, **now}})
+                if changed is None:
+                    channel.look_again()
+            elif channel.catalog is not now:
+                channel.moved(now, {})
 
     def next(self) -> Response | None:
         """The next response to send, or None if there is nothing to send until something comes in."""
@@ -155,7 +160,7 @@ class Session:
             if response is not None:
                 self._nonces += 1
                 if channel.type_url == CLUSTER and channel.flight is not None:
-                    self._rewarm(channel.flight.sent)
+                    self._rewarm(channel.flight.sent, shared=channel.step is not None)
                 return response
         return None
 
@@ -201,10 +206,12 @@ class Session:
         channel = self._channels.get(type_url)
         return channel is None or channel.idle(self._named(type_url))
 
-    def _rewarm(self, clusters: Iterable[str]) -> None:
+    def _rewarm(self, clusters: Mapping[str, Resource], *, shared: bool) -> None:
         endpoints = self._channels.get(ENDPOINT)
         if endpoints is None:
             self._early_clusters.update(clusters)
+        elif shared:
+            endpoints.resend_sent(clusters)
         else:
             endpoints.resend(clusters)
 

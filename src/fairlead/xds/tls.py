@@ -55,7 +55,18 @@ class Secured:
     None makes it the server's side.
     """
 
-    __slots__ = ("_backlog", "_buffer", "_closing", "_descriptor", "_inner", "_loop", "_serves", "_socket", "_waiting")
+    __slots__ = (
+        "_backlog",
+        "_buffer",
+        "_closing",
+        "_descriptor",
+        "_inner",
+        "_loop",
+        "_serves",
+        "_size",
+        "_socket",
+        "_waiting",
+    )
 
     def __init__(
         self,
@@ -81,6 +92,7 @@ class Secured:
         self._descriptor = self._socket.fileno()
         self._inner = inner
         self._buffer = buffer
+        self._size = len(buffer)
         self._serves = name is None
         self._backlog: deque[memoryview] | None = None
         """Records that the socket had no room for. OpenSSL wants the first of them again, as it was."""
@@ -128,7 +140,8 @@ class Secured:
 
     def _read(self) -> None:
         for _ in range(TURN):
-            count = self._socket.recv_into(self._buffer)
+            # With the number of bytes, which would be found out anew each time.
+            count = self._socket.recv_into(self._buffer, self._size)
             if not count:
                 self.close()
                 return
@@ -166,12 +179,16 @@ class Secured:
         """Encrypt and send, in order. What the socket has no room for waits here, and the writer is told to pause."""
         if self._closing:
             return
-        view = memoryview(data)
-        records = deque(view[start : start + RECORD] for start in range(0, len(data), RECORD))
         if self._backlog is not None:
-            self._backlog += records
+            self._backlog += _records(data)
             return
+        records: deque[memoryview] | None = None
         try:
+            # Most of what is said is one record.
+            sent = self._socket.send(data) if len(data) <= RECORD else 0
+            if sent == len(data):
+                return
+            records = _records(data[sent:])
             while records:
                 sent = self._socket.send(records[0])
                 if sent < len(records[0]):
@@ -179,7 +196,7 @@ class Secured:
                 else:
                     records.popleft()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            self._backlog = records
+            self._backlog = _records(data) if records is None else records
             self._loop.add_writer(self._descriptor, self._writable)
             self._inner.pause_writing()
         except OSError:
@@ -231,3 +248,9 @@ class Secured:
                 return
         # Not at once: whoever closes is in the middle of something.
         self._loop.call_soon(self._inner.connection_lost)
+
+
+def _records(data: bytes) -> deque[memoryview]:
+    """Bytes as they go into TLS records."""
+    view = memoryview(data)
+    return deque(view[start : start + RECORD] for start in range(0, len(data), RECORD))

@@ -34,7 +34,7 @@ from h2.exceptions import ProtocolError as Http2Error
 from h2.settings import SettingCodes, Settings
 
 from fairlead.xds.call import Call, Open, Peer
-from fairlead.xds.frames import CHUNK, DATA, FIRST_WINDOW, HEAD, PREFACE, data_head, head_at, window_update
+from fairlead.xds.frames import CHUNK, DATA, FIRST_WINDOW, HEAD, PREFACE, STREAM, data_head, unpack_head, window_update
 from fairlead.xds.tls import Secured
 
 WINDOW = 1 << 20
@@ -154,8 +154,9 @@ class Connection:
             self.flush()
             self.cut()
             return
-        for call in [call for call in self._calls.values() if call.pending()]:
-            self.drain(call)
+        for call in tuple(self._calls.values()):
+            if call.pending():
+                self.drain(call)
         self._reading = False
         self._write()
 
@@ -194,7 +195,8 @@ class Connection:
             self._control(data[:PREFACE])
             at = PREFACE
         while end - at >= HEAD:
-            length, kind, flags, stream = head_at(data, at)
+            high, low, kind, flags, stream = unpack_head(data, at)
+            length = high << 16 | low
             stop = at + HEAD + length
             if length > CHUNK:
                 # The library would wait for all of it before it refused it.
@@ -202,7 +204,7 @@ class Connection:
                 raise Http2Error(f"a frame of {length} bytes")
             if stop > end:
                 break
-            call = self._calls.get(stream) if kind == DATA and not flags else None
+            call = self._calls.get(stream & STREAM) if kind == DATA and not flags else None
             if call is not None:
                 self._pass(call, data[at + HEAD : stop])
             else:
@@ -284,9 +286,19 @@ class Connection:
 
     def small(self, call: Call, size: int, parts: Sequence[bytes]) -> bool:
         """Hand on a message of so many bytes in one frame; False if it does not fit into one, or there is no room."""
-        if not self.writable or size > min(CHUNK, self._room(call)):
+        http = self._http
+        stream = http.streams.get(call.stream)
+        if (
+            not self.writable
+            or stream is None
+            or size > CHUNK
+            or size > http.outbound_flow_control_window
+            or size > stream.outbound_flow_control_window
+        ):
             return False
-        self._put(call, size, parts)
+        http.outbound_flow_control_window -= size
+        stream.outbound_flow_control_window -= size
+        self._out += (http.data_to_send(), data_head(call.stream, size), *parts)
         return True
 
     def _room(self, call: Call) -> int:
@@ -354,9 +366,10 @@ class Connection:
             self._write()
 
     def _write(self) -> None:
-        self._out.append(self._http.data_to_send())
-        data = b"".join(self._out)
-        self._out.clear()
+        out = self._out
+        out.append(self._http.data_to_send())
+        data = b"".join(out)
+        out.clear()
         if data and self._secured is not None:
             self._secured.write(data)
 

@@ -20,6 +20,7 @@ from fairlead.envoy.resource import Resource
 from fairlead.model.nodeid import NodeId, called
 from fairlead.xds.messages import DeltaRequest, ProtocolError, Response, SotwRequest
 from fairlead.xds.patch import PATCH, between
+from fairlead.xds.requests import parsed, versions
 
 _ONE, _TWO, _THREE, _FOUR, _FIVE, _SIX = (bytes([number << 3 | 2]) for number in range(1, 7))
 MAX_NODE_BYTES = 1 << 20
@@ -169,17 +170,14 @@ def decode_delta(data: bytes) -> tuple[DeltaRequest, Node | None]:
 
 
 def _read_delta(data: bytes) -> tuple[DeltaRequest, Node | None]:
-    try:
-        message = discovery_pb2.DeltaDiscoveryRequest.FromString(data)
-    except DecodeError as error:
-        raise ProtocolError("the request is not a DeltaDiscoveryRequest") from error
+    message = parsed(data)
     request = DeltaRequest(
         message.type_url,
-        tuple(message.resource_names_subscribe),
-        tuple(message.resource_names_unsubscribe),
-        dict(message.initial_resource_versions),
-        message.response_nonce,
-        message.error_detail.message if message.HasField("error_detail") else None,
+        tuple(message.subscribe),
+        tuple(message.unsubscribe),
+        versions(message.held),
+        message.nonce,
+        message.error.message if message.HasField("error") else None,
     )
     return request, _node(message.node) if message.HasField("node") else None
 

@@ -8,7 +8,7 @@ from fairlead.inc import Reader
 from fairlead.ir import traffic as ir
 from fairlead.ir.filters import Pairs
 from fairlead.ir.kind import Emission
-from fairlead.ir.locality import Distribution, LocalityLb
+from fairlead.ir.localityspec import by_locality, by_zone
 from fairlead.ir.pools import http_pool, outlier_detection, tcp_pool
 from fairlead.ir.visibility import DOMAIN_SUFFIX, full_name
 from fairlead.kinds.destinationrule import spec as api
@@ -117,32 +117,8 @@ def _balancer(settings: api.LoadBalancerSettings | None) -> ir.LoadBalancer | No
         warmup=_seconds(warmup.duration if warmup else settings.warmup_duration_secs) or 0,
         warmup_minimum_percent=(warmup.minimum_percent or 0) if warmup else 0,
         warmup_aggression=(warmup.aggression or 0) if warmup else 0,
-        locality=_locality(settings.locality_lb_setting) or _zones(settings.zone_aware_lb_setting),
+        locality=by_locality(settings.locality_lb_setting) or by_zone(settings.zone_aware_lb_setting),
         utilization=_utilization(settings.backend_utilization),
-    )
-
-
-def _locality(setting: api.LocalityLoadBalancerSetting | None) -> LocalityLb | None:
-    if setting is None:
-        return None
-    return LocalityLb(
-        enabled=setting.enabled is not False,
-        distribute=tuple(Distribution(one.from_, tuple(sorted(one.to.items()))) for one in setting.distribute),
-        failover=tuple((one.from_, one.to) for one in setting.failover),
-        priority=setting.failover_priority,
-    )
-
-
-def _zones(setting: api.ZoneAwareLoadBalancerSetting | None) -> LocalityLb | None:
-    if setting is None:
-        return None
-    return LocalityLb(
-        enabled=setting.enabled is not False,
-        failover=tuple((one.from_, one.to) for one in setting.failover),
-        priority=setting.failover_priority,
-        forced=True,
-        zone_aware=True,
-        minimum=setting.min_cluster_size,
     )
 
 

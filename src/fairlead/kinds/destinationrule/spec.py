@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, field
+from msgspec import Meta
 
+from fairlead.ir.localityspec import LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting
 from fairlead.ir.poolspec import ConnectionPoolSettings, OutlierDetection, Uint32
 from fairlead.model.object import Spec
 
@@ -54,44 +55,6 @@ class ConsistentHashLB(Spec, frozen=True):
     ring_hash: Annotated[RingHash | None, Meta(description="Ring hashing, the default.")] = None
     maglev: Annotated[Maglev | None, Meta(description="Maglev hashing.")] = None
     minimum_ring_size: Annotated[int, Meta(ge=0, description="Deprecated: use ringHash.")] = 0
-
-
-class Distribute(Spec, frozen=True):
-    """Shares of traffic from one locality to others."""
-
-    from_: Annotated[str, Meta(description="region/zone/subzone of the client, * at the end.")] = field(
-        default="", name="from"
-    )
-    to: Annotated[dict[str, Uint32], Meta(description="Localities and their percentages; 100 in sum.")] = {}
-
-
-class Failover(Spec, frozen=True):
-    """The region that takes over."""
-
-    from_: Annotated[str, Meta(description="Region of the client.")] = field(default="", name="from")
-    to: Annotated[str, Meta(description="Region that takes over.")] = ""
-
-
-class LocalityLoadBalancerSetting(Spec, frozen=True):
-    """Load balancing between localities."""
-
-    distribute: Annotated[tuple[Distribute, ...], Meta(description="Explicit shares.")] = ()
-    failover: Annotated[tuple[Failover, ...], Meta(description="Which region takes over.")] = ()
-    failover_priority: Annotated[
-        tuple[str, ...], Meta(description="Labels (or label=value) that order endpoints by closeness.")
-    ] = ()
-    enabled: Annotated[bool | None, Meta(description="Overrides the mesh's setting.")] = None
-
-
-class ZoneAwareLoadBalancerSetting(Spec, frozen=True):
-    """Stay in the client's zone as far as its capacity goes."""
-
-    enabled: Annotated[bool | None, Meta(description="Overrides the mesh's setting.")] = None
-    failover: Annotated[tuple[Failover, ...], Meta(description="Which region takes over.")] = ()
-    failover_priority: Annotated[tuple[str, ...], Meta(description="Labels that order endpoints.")] = ()
-    min_cluster_size: Annotated[Uint32 | None, Meta(description="With fewer endpoints the zone does not matter.")] = (
-        None
-    )
 
 
 class BackendUtilizationLB(Spec, frozen=True):

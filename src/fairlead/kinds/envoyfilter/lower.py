@@ -12,6 +12,8 @@ from fairlead.ir.attachment import targets_of
 from fairlead.ir.kind import Emission
 from fairlead.ir.view import pairs
 from fairlead.kinds.envoyfilter.spec import (
+    INSERTS,
+    UNORDERED,
     ClusterMatch,
     ConfigPatch,
     EnvoyFilter,
@@ -62,7 +64,7 @@ def _patch(said: ConfigPatch, origin: Origin) -> ir.Patch | None:
     has_value = change.value is not None and change.operation != "REMOVE"
     return ir.Patch(
         apply_to=said.apply_to,
-        operation=change.operation,
+        operation=_operation(said.apply_to, change.operation),
         origin=origin,
         value=parse(VALUES[said.apply_to], change.value) if has_value and change.value is not None else b"",
         context=match.context,
@@ -73,6 +75,11 @@ def _patch(said: ConfigPatch, origin: Origin) -> ir.Patch | None:
         cluster=_cluster(match.cluster or ClusterMatch()),
         filter_class="" if change.filter_class == "UNSPECIFIED" else change.filter_class,
     )
+
+
+def _operation(apply_to: ir.ApplyTo, said: ir.Operation) -> ir.Operation:
+    """What has no order is added, wherever it is to be inserted."""
+    return "ADD" if said in INSERTS and apply_to in UNORDERED else said
 
 
 def _listener(said: ListenerMatch) -> ir.ListenerMatch:

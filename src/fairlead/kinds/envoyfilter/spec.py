@@ -9,6 +9,10 @@ from msgspec import Meta
 from fairlead.model.object import Spec
 from fairlead.model.target import TargetReference
 
+INSERTS = ("INSERT_BEFORE", "INSERT_AFTER", "INSERT_FIRST")
+UNORDERED = ("LISTENER", "FILTER_CHAIN", "ROUTE_CONFIGURATION", "VIRTUAL_HOST", "CLUSTER")
+"""What has no order, so that to insert it is to add it."""
+
 Port = Annotated[int, Meta(ge=0, le=4294967295)]
 
 

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fairlead.envoy.messages import UnreadableError, parse
+from fairlead.envoy.patching import current_name
 from fairlead.envoy.patchvalue import VALUES
 from fairlead.ir.patch import ApplyTo
-from fairlead.kinds.envoyfilter.spec import ConfigPatch, EnvoyFilter, ListenerMatch, ObjectMatch, Patch
+from fairlead.kinds.envoyfilter.spec import (
+    INSERTS,
+    UNORDERED,
+    ConfigPatch,
+    EnvoyFilter,
+    FilterMatch,
+    ListenerMatch,
+    ObjectMatch,
+    Patch,
+)
 from fairlead.model.diagnostic import Problem
 from fairlead.model.findings import doubtful, forbidden, invalid, no_effect, required
 from fairlead.model.object import Object
@@ -27,7 +37,7 @@ _POSSIBLE = {
     "NETWORK_FILTER": ("MERGE", "MERGE_AND_REPLACE_LIST", "ADD", "REMOVE", *_RELATIVE),
     "HTTP_FILTER": ("MERGE", "MERGE_AND_REPLACE_LIST", "ADD", "REMOVE", *_RELATIVE),
     "ROUTE_CONFIGURATION": ("MERGE", "MERGE_AND_REPLACE_LIST"),
-    "VIRTUAL_HOST": ("MERGE", "MERGE_AND_REPLACE_LIST", "ADD", "REMOVE"),
+    "VIRTUAL_HOST": ("MERGE", "MERGE_AND_REPLACE_LIST", "ADD", "REMOVE", "REPLACE"),
     "HTTP_ROUTE": ("MERGE", "MERGE_AND_REPLACE_LIST", "ADD", "REMOVE", "INSERT_BEFORE", "INSERT_AFTER", "INSERT_FIRST"),
     "CLUSTER": ("MERGE", "MERGE_AND_REPLACE_LIST", "ADD", "REMOVE"),
     "EXTENSION_CONFIG": ("ADD",),
@@ -80,7 +90,9 @@ def _operation(apply_to: str, said: Patch, path: FieldPath) -> Iterator[Problem]
     where = path / "operation"
     if said.operation not in possible:
         remedy = f"With applyTo {apply_to} these are possible: {', '.join(possible)}."
-        if apply_to in ("ROUTE_CONFIGURATION", "FILTER_CHAIN", "HTTP_ROUTE", "CLUSTER", "VIRTUAL_HOST", "LISTENER"):
+        if said.operation in INSERTS and apply_to in UNORDERED and "ADD" in possible:
+            yield doubtful(where, f"operation {said.operation} is the same as ADD on a {apply_to}", "Use ADD.")
+        elif apply_to in ("ROUTE_CONFIGURATION", "FILTER_CHAIN", "HTTP_ROUTE", "CLUSTER", "VIRTUAL_HOST", "LISTENER"):
             yield doubtful(where, f"operation {said.operation} has no effect on a {apply_to}", remedy)
         else:
             yield invalid(where, f"operation {said.operation} is not possible with applyTo {apply_to}", remedy)
@@ -97,9 +109,10 @@ def _value(apply_to: ApplyTo, said: Patch, path: FieldPath) -> Iterator[Problem]
         yield doubtful(path, "a value does not count with REMOVE", "Remove it.")
     if apply_to in _NAMED and said.operation not in ("MERGE", "MERGE_AND_REPLACE_LIST", "REMOVE"):
         if not said.value.get("name"):
-            yield required(path / "name", "missing filter name", "Name the filter.")
+            yield doubtful(path / "name", "Envoy takes no filter without a name", "Name the filter.")
         if apply_to != "LISTENER_FILTER" and not set(_CONFIGURED) & set(said.value):
-            yield required(path / "typed_config", "missing typed_config", "Give the filter's configuration.")
+            wrong = "Envoy takes no filter without configuration"
+            yield doubtful(path / "typed_config", wrong, "Give the filter's configuration.")
     try:
         parse(VALUES[apply_to], said.value)
     except UnreadableError as error:
@@ -149,13 +162,25 @@ def _listener(said: ConfigPatch, match: ObjectMatch, listener: ListenerMatch, pa
     if chain.filter is None:
         return
     where = path.child("filterChain", "filter")
-    if said.apply_to in ("LISTENER", "LISTENER_FILTER"):
+    if said.apply_to in ("LISTENER", "FILTER_CHAIN", "LISTENER_FILTER"):
         yield doubtful(where, f"a filter does not count with applyTo {said.apply_to}", "Remove it.")
-    if chain.filter.sub_filter is not None and said.apply_to != "HTTP_FILTER":
+    yield from _filter(said, chain.filter, where)
+
+
+def _filter(said: ConfigPatch, match: FilterMatch, path: FieldPath) -> Iterator[Problem]:
+    sub_filter = match.sub_filter
+    if not match.name:
+        yield required(path / "name", "the filter match has no name to match on", "Name the network filter.")
+    elif sub_filter is not None and said.apply_to != "HTTP_FILTER":
         wrong = "subfilter match can be used with applyTo HTTP_FILTER only"
-        yield invalid(where / "subFilter", wrong, "Remove it.")
-    if chain.filter.sub_filter is not None and not chain.filter.name:
-        yield doubtful(where / "name", "the network filter of a subFilter should be named", f"Use {_MANAGER}.")
+        yield invalid(path / "subFilter", wrong, "Remove it.")
+    elif sub_filter is not None and current_name(match.name) != _MANAGER:
+        yield invalid(path / "name", "only a connection manager has sub filters", f"Use {_MANAGER}.")
+    elif sub_filter is not None and not sub_filter.name:
+        yield required(path.child("subFilter", "name"), "the sub filter match has no name to match on", "Name it.")
+    for where, name in ((path, match.name), (path / "subFilter", sub_filter.name if sub_filter is not None else "")):
+        if current_name(name) != name:
+            yield doubtful(where / "name", f"{name} is an old name of the filter", f"Use {current_name(name)}.")
 
 
 _MANAGER = "envoy.filters.network.http_connection_manager"
