@@ -22,6 +22,7 @@ from fairlead.controlplane.proxies import Proxies
 from fairlead.controlplane.proxylist import TITLES, Known
 from fairlead.envoy.settings import PathError
 from fairlead.ir.view import View
+from fairlead.model.path import path_of
 from fairlead.model.ref import Ref
 from fairlead.provenance.refused import culprits
 
@@ -62,7 +63,7 @@ class Refusals:
         lacking = [(at, one) for at, one in found.items() if at not in self._behind][:MOST_STUDIED]
         if lacking:
             try:
-                answer = await self._aside.ask(lambda: self._studied(lacking))
+                answer = await self._aside.ask(lambda _: self._studied(lacking))
             except Unanswered as error:
                 return refused(503, str(error))
             self._behind.update(zip((at for at, _ in lacking), answer.document["behind"], strict=True))
@@ -73,11 +74,15 @@ class Refusals:
                 "name": at[1],
                 "error": one.error,
                 "proxies": list(one.proxies),
-                "behind": self._behind.get(at, []),
+                "behind": [self._placed(each) for each in self._behind.get(at, [])],
             }
             for at, one in found.items()
         ]
-        return JSONResponse(self._places.put_in({"refusals": told}))
+        return JSONResponse({"refusals": told})
+
+    def _placed(self, origin: Json) -> Json:
+        found = self._places.of(Ref(**origin["object"]), path_of(origin["field"]))
+        return origin if found is None else {**origin, "position": str(found)}
 
     def _found(self) -> dict[Version, Refusal]:
         found: dict[Version, Refusal] = {}

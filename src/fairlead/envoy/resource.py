@@ -170,8 +170,9 @@ def apart(old: Resource | None, new: Resource | None) -> tuple[bytes | None, byt
     """The serialised fields in which two versions of a resource differ (None: there is none).
 
     Pieces that both have, in the same order, are left out: what remains is as different as the whole, and mostly small.
+    Only the pieces of routes are whole fields, that can be read without the others.
     """
-    if old is None or new is None or not (old.pieces and new.pieces):
+    if old is None or new is None or not (old.pieces and new.pieces) or ROUTE not in (old.type_url, new.type_url):
         return (None if old is None else old.body), (None if new is None else new.body)
     had, has = {one.digest for one in old.pieces}, {one.digest for one in new.pieces}
     if [one.digest for one in old.pieces if one.digest in has] == [

@@ -10,24 +10,18 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from fairlead.agent import identity
-from fairlead.agent.bootstrap import PROBE_ADDRESS, PROBE_PORT, node_id
-from fairlead.agent.certificates import channel
+from fairlead.agent.bootstrap import PROBE_ADDRESS, PROBE_PORT
 from fairlead.model.launch import Capture
-from fairlead.model.report import METHOD, AgentReport, Ailments
 from fairlead.node.capture.namespace import Namespaces
 from tests.e2e.faults.running.case import Running
 from tests.e2e.faults.running.live import EDIT, Live
-from tests.e2e.mesh import eventually
+from tests.e2e.mesh import environment, eventually
 
 Cause = Callable[[Live, Running], AbstractContextManager[None]]
 
@@ -71,40 +65,25 @@ def proxy_stands_still(live: Live, fault: Running) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _reporting(live: Live, report: Callable[[AgentReport], AgentReport]) -> Iterator[None]:
-    """What web's agent reports is this; the agent itself goes on, so it is said again and again."""
-    workload = live.mesh.workloads["web"]
-    current = identity.load(workload.directory, identity.spiffe_id(workload.config))
-    assert current is not None
-    right = AgentReport(node_id(workload.config), not_after=current.not_after)
-
-    async def send(until: Callable[[], bool]) -> None:
-        async with channel(workload.config.xds_address, current.roots, current) as link:
-            call = link.unary_unary(METHOD)
-            while not until():
-                await call(msgspec.json.encode(report(msgspec.structs.replace(right, time=time.time()))))
-                await asyncio.sleep(0.2)
-            await call(msgspec.json.encode(msgspec.structs.replace(right, time=time.time())))
-
-    over = threading.Event()
-    sending = threading.Thread(target=lambda: asyncio.run(send(over.is_set)))
-    sending.start()
-    try:
+def _reporting(live: Live, **wrong: object) -> Iterator[None]:
+    """What web's agent reports is this."""
+    config = live.mesh.workloads["web"].directory / "agent.json"
+    command = [sys.executable, "-m", "tests.e2e.faults.running.reporting", str(config), json.dumps(wrong)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment()) as reporting:
         yield
-    finally:
-        over.set()
-        sending.join()
+        assert reporting.stdin is not None
+        reporting.stdin.close()
+        assert reporting.wait(20) == 0
 
 
 def clock_skew(live: Live, _: Running) -> AbstractContextManager[None]:
     """An agent reports a clock that is ten minutes late."""
-    return _reporting(live, lambda one: msgspec.structs.replace(one, time=one.time - 600))
+    return _reporting(live, late=600)
 
 
 def certificate_not_renewed(live: Live, _: Running) -> AbstractContextManager[None]:
     """An agent reports that it cannot renew its certificate, which has half an hour left."""
-    said = Ailments(certificate="[Errno 28] No space left on device: identity.pem")
-    return _reporting(live, lambda one: msgspec.structs.replace(one, ailments=said, not_after=one.time + 1800))
+    return _reporting(live, unrenewed="[Errno 28] No space left on device: identity.pem", left=1800)
 
 
 @contextlib.contextmanager
