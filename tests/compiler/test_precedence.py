@@ -16,6 +16,7 @@ from fairlead.compiler.publish import Catalog
 from fairlead.envoy.resource import CLUSTER, LISTENER, ROUTE
 from fairlead.ir.view import View
 from fairlead.model.diagnostic import Severity
+from fairlead.model.launch import Capture
 from fairlead.model.manifest import Manifest
 
 Json = dict[str, Any]
@@ -80,7 +81,7 @@ MINE = {"workloadSelector": {"matchLabels": {"app": "me"}}}
             "shop",
             [rule("shop", 1, 1, **subset("a")), rule("shop", 2, 2, **subset("b"), **MINE)],
             2,
-            ["b"],
+            ["a", "b"],
             id="for-these-clients",
         ),
         pytest.param(
@@ -88,7 +89,7 @@ MINE = {"workloadSelector": {"matchLabels": {"app": "me"}}}
             [rule("shop", 1, **subset("a"), **MINE), rule("shop", 2, 2, **subset("b"))],
             2,
             ["a", "b"],
-            id="for-these-clients-with-younger-ones",
+            id="for-these-clients-without-limits",
         ),
     ],
 )
@@ -153,3 +154,49 @@ def test_plain_http_servers_of_any_version_share_a_port() -> None:
     assert [len(Listener.FromString(one.body).filter_chains) for one in found[LISTENER].values()] == [1]
     routes = RouteConfiguration.FromString(found[ROUTE]["http.8080"].body)
     assert sorted(one.name for one in routes.virtual_hosts) == ["one.test:8080", "three.test:8080", "two.test:8080"]
+
+
+@pytest.mark.parametrize(
+    ("more", "limits"),
+    [
+        ([], (0, "")),
+        ([rule("shop", 1, 7)], (7, "shop/destination-rule/dr1")),
+        ([rule("shop", 1, 0, trafficPolicy={"tls": {"mode": "ISTIO_MUTUAL"}})], (0, "")),
+        (
+            [
+                rule("shop", 1, 7),
+                networking(
+                    "Sidecar",
+                    "s",
+                    {"inboundConnectionPool": {"tcp": {"maxConnections": 8}}, "egress": [{"hosts": ["*/*"]}]},
+                ),
+            ],
+            (8, ""),
+        ),
+    ],
+)
+def test_limits_of_connections_to_the_application(more: list[Json], limits: tuple[int, str]) -> None:
+    service = {**SERVICE, "spec": {**SERVICE["spec"], "selector": {"app": "me"}}}
+    view = View("sidecar", "shop", (("app", "me"),), addresses=("10.1.1.1",), capture=Capture("redirect"))
+    found = Cluster.FromString(compiled(service, *more, view=view)[CLUSTER]["inbound|80||"].body)
+    most = found.circuit_breakers.thresholds[0].max_connections.value
+    config = found.metadata.filter_metadata["istio"].fields["config"].string_value
+    assert (most if most < 100 else 0, config.rpartition("namespaces/")[2]) == limits
+
+
+def test_capitals_in_names_mean_nothing() -> None:
+    # Envoy refuses a route configuration in which names differ in nothing else.
+    to = {"http": [{"match": [prefix("/a")], "route": [{"destination": {"host": "API.example.com"}}]}]}
+    entry = {"resolution": "STATIC", "ports": [{"number": 80, "name": "http"}]}
+    entries = [networking("ServiceEntry", f"{at}", {**entry, "hosts": [f"{at}.Example.com"]}) for at in ("api", "more")]
+    entries.append(networking("ServiceEntry", "same", {**entry, "hosts": ["Api.Example.com"]}))
+    rules = networking("VirtualService", "web", {"hosts": ["Web.shop.svc.cluster.local"], **to})
+    limited = networking(
+        "Sidecar", "default", {"egress": [{"hosts": ["*/Api.example.com", "./web.shop.svc.cluster.local"]}]}
+    )
+    view = View("sidecar", "shop", (), addresses=("10.1.1.1",))
+    made = compiled(SERVICE, rules, *entries, limited, view=view)
+    routes = RouteConfiguration.FromString(made[ROUTE]["80"].body)
+    found = {one.name: one for one in routes.virtual_hosts}
+    assert list(found) == ["api.example.com:80", f"{WEB}:80", "allow_any"]
+    assert found[f"{WEB}:80"].routes[0].route.cluster == "outbound|80||api.example.com"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from lowering import check, engine, inputs, read
 
 from fairlead.compiler import offline
@@ -18,6 +19,7 @@ from fairlead.ir.protocol import Protocol
 from fairlead.ir.view import View
 from fairlead.kinds.service.allocate import allocate
 from fairlead.model.launch import Capture
+from fairlead.model.manifest import Manifest
 from fairlead.model.yaml import parse_documents
 
 
@@ -134,3 +136,52 @@ def test_one_number_for_udp_and_tcp() -> None:
     model.apply(found)
     view = View("sidecar", "default", addresses=("10.0.0.2",), capture=Capture("redirect"))
     assert "outbound|53||dns.default.svc.cluster.local" in model.compile(view)[CLUSTER]
+
+
+def networking(kind: str, name: str, spec: dict[str, Any], **meta: Any) -> dict[str, Any]:
+    named = {"name": name, "namespace": "shop", **meta}
+    return {"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": named, "spec": spec}
+
+
+def test_workloads_with_names_for_addresses_are_for_hosts_that_are_looked_up() -> None:
+    labels = {"app": "w"}
+    model = MeshModel()
+    ports = [{"number": 80, "name": "http", "protocol": "HTTP"}]
+    common = {"location": "MESH_INTERNAL", "ports": ports, "workloadSelector": {"labels": labels}}
+    documents = [
+        networking("WorkloadEntry", "named", {"address": "vm.example.com"}, labels=labels),
+        networking(
+            "WorkloadEntry", "placed", {"address": "10.0.0.3", "labels": {"istio-locality": "r.z.s"}}, labels=labels
+        ),
+        networking("ServiceEntry", "static", {"hosts": ["static.test"], "resolution": "STATIC", **common}),
+        networking("ServiceEntry", "dns", {"hosts": ["dns.test"], "resolution": "DNS", **common}),
+        document("web", clusterIP="10.96.1.1", selector=labels, ports=[{"name": "http", "port": 80}]),
+    ]
+    assert offline.load(model, [Manifest(one) for one in documents]) == []
+    found = {
+        name: [
+            (one.address, one.locality)
+            for one in model.engine.call(endpoints_of, EndpointsKey(HostKey(name, "shop"), 80))
+        ]
+        for name in ("static.test", "dns.test", "web.shop.svc.cluster.local")
+    }
+    placed, named = ("10.0.0.3", "r/z/s"), ("vm.example.com", "")
+    # Envoy refuses all endpoints that it gets with a name among them.
+    assert found == {"static.test": [placed], "dns.test": [named, placed], "web.shop.svc.cluster.local": [placed]}
+    with model.opened(View("sidecar", "shop", ())):
+        assert {str(one.origin.ref.name) for one in model.diagnostics() if one.code == "FL0313"} == {"named"}
+
+
+def test_the_target_port_of_a_host_that_is_dialled_by_address_and_its_closeness() -> None:
+    entry = networking(
+        "ServiceEntry",
+        "far",
+        {"hosts": ["far.test"], "ports": [{"number": 80, "name": "http", "protocol": "HTTP", "targetPort": 8080}]},
+        annotations={"networking.istio.io/traffic-distribution": "PreferClose"},
+    )
+    model = MeshModel()
+    assert offline.load(model, [Manifest(entry)]) == []
+    body = model.compile(View("sidecar", "shop", ()))[CLUSTER]["outbound|80||far.test"].body
+    assert Cluster.FromString(body).original_dst_lb_config.upstream_port_override.value == 8080
+    [(_, host)] = model.engine.items(HOSTS)
+    assert host.locality is not None and host.locality.forced

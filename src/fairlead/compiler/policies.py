@@ -1,9 +1,9 @@
 """Which traffic policy a client uses for a host.
 
 Istio's rules: the client's namespace is asked first, then the host's, then the root namespace; within a namespace the
-most specific host pattern wins, and objects for one pattern that are exported alike are merged, oldest first: the first
-general policy stands and subsets add up. Clients of the root namespace first take only what it keeps for itself, so
-that what it says to the whole mesh does not stand before what a host's owner says.
+most specific host pattern wins, and objects for one pattern that are exported alike are merged, those that select the
+client first, then by age: the first general policy stands and subsets add up. Clients of the root namespace first take
+only what it keeps for itself, so that what it says to the whole mesh does not stand before what a host's owner says.
 """
 
 from __future__ import annotations
@@ -91,7 +91,10 @@ def above(baseline: Policy, said: Policy) -> Policy:
 
 
 def _policies(r: Reader, key: PolicyKey, namespace: str, pattern: str, *, private: bool) -> list[TrafficPolicy]:
-    """What a namespace says of a pattern to the client, oldest first; `private`: only what it says to nobody else."""
+    """What a namespace says of a pattern to the client; `private`: only what it says to nobody else.
+
+    Those that name these very clients stand before those for everybody, older before younger.
+    """
     default = settings(r).default_policy_export_to
     rows: list[TrafficPolicy] = []
     for at in r.find(TRAFFIC_POLICIES_BY_HOST, pattern):
@@ -107,7 +110,7 @@ def _policies(r: Reader, key: PolicyKey, namespace: str, pattern: str, *, privat
             )
         ):
             rows.append(found)
-    return sorted(rows, key=lambda one: (one.created, one.key))
+    return sorted(rows, key=lambda one: (not one.selector, one.created, one.key))
 
 
 def _exports(export_to: tuple[str, ...], namespace: str) -> set[str]:
@@ -115,18 +118,13 @@ def _exports(export_to: tuple[str, ...], namespace: str) -> set[str]:
 
 
 def _alike(found: list[TrafficPolicy]) -> list[TrafficPolicy]:
-    """The policy that stands, with the younger ones that are merged into it.
-
-    One that names these very clients stands before one for everybody; others must be exported to the same namespaces.
-    """
-    at = next((at for at, one in enumerate(found) if one.selector), 0)
-    first = found[at]
+    """The policy that stands, with those merged into it: exported alike, for the same clients or for everybody."""
+    first = found[0]
     exports = _exports(first.export_to, first.key.namespace)
     return [
         one
-        for one in found[at:]
-        if _exports(one.export_to, one.key.namespace) == exports
-        and (one.selector == first.selector or not one.selector or not first.selector)
+        for one in found
+        if _exports(one.export_to, one.key.namespace) == exports and one.selector in (first.selector, ())
     ]
 
 

@@ -66,7 +66,8 @@ class ClusterPlan(msgspec.Struct, frozen=True):
     ("": Envoy's own). `groups` are the endpoints as this caller prefers them, None where it has no preference;
     `by_locality` has the weights of localities count; `zones` says whether Envoy minds them itself. `stat_name` is its
     name in statistics where that is another one.
-    `keep_case` writes HTTP/1.1 headers as the client has written them.
+    `keep_case` writes HTTP/1.1 headers as the client has written them. `dialled_port` takes the place of the port that
+    the client dialled, where its address is dialled (0: none does).
     """
 
     name: str
@@ -84,6 +85,7 @@ class ClusterPlan(msgspec.Struct, frozen=True):
     zones: LocalityLb | None = None
     stat_name: str = ""
     keep_case: bool = False
+    dialled_port: int = 0
 
 
 def duration(seconds: float) -> Duration:
@@ -146,6 +148,8 @@ def _discovery(message: cluster_pb2.Cluster, plan: ClusterPlan) -> None:
         message.eds_cluster_config.eds_config.resource_api_version = config_source_pb2.ApiVersion.V3
     elif plan.discovery == "ORIGINAL_DST":
         message.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
+        if plan.dialled_port:
+            message.original_dst_lb_config.upstream_port_override.value = plan.dialled_port
     else:
         message.load_assignment.CopyFrom(
             assignment(plan.name, by_locality(plan.endpoints) if plan.groups is None else plan.groups)

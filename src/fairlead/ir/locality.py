@@ -46,6 +46,23 @@ class LocalityLb(msgspec.Struct, frozen=True):
         return tuple(one.partition("=")[0] for one in self.priority)
 
 
+TRAFFIC_DISTRIBUTION = "networking.istio.io/traffic-distribution"
+"""The annotation of Services and ServiceEntries by which close endpoints are preferred."""
+_ZONES = (NETWORK, REGION, ZONE, SUBZONE)
+CLOSENESS = {
+    "PreferClose": _ZONES,
+    "PreferSameZone": _ZONES,
+    "PreferSameNode": (*_ZONES, "kubernetes.io/hostname"),
+}
+"""The labels in which an endpoint should equal the client, by what a service says (Istio's order)."""
+
+
+def closeness(said: str) -> LocalityLb | None:
+    """How close endpoints are preferred, None if they are not. Istio needs no outlier detection for this."""
+    labels = CLOSENESS.get(said)
+    return LocalityLb(priority=labels, forced=True) if labels else None
+
+
 def locality_covers(pattern: str, locality: str) -> bool:
     """Whether a pattern (`region/zone/*`, `region`, `*`) covers a locality; what it leaves out at its end is any."""
     wanted, found = pattern.split("/"), locality.split("/")

@@ -33,11 +33,11 @@ def concerned(export_to: tuple[str, ...], namespace: str) -> Iterator[str]:
 def full_name(host: str, namespace: str, suffix: str) -> str:
     """A host as objects name it, fully qualified: a name without dots is a service of the object's namespace.
 
-    Wildcards and addresses (IPv6 has no dots) stay as they are.
+    Wildcards and addresses (IPv6 has no dots) stay as they are. Capitals mean nothing in names.
     """
     if "." in host or ":" in host or host.startswith("*") or not host:
-        return host
-    return f"{host}.{namespace}.svc.{suffix}"
+        return host.lower()
+    return f"{host.lower()}.{namespace}.svc.{suffix}"
 
 
 def host_matches(pattern: str, host: str) -> bool:

@@ -29,6 +29,16 @@ def accepts_mesh_mtls(labels: Mapping[str, str], service_account: str) -> bool:
     return labels[TLS_MODE] == "istio" if TLS_MODE in labels else bool(service_account)
 
 
+LOCALITY = "istio-locality"
+"""The label that tells where an instance is, with dots in place of slashes (`REGION.ZONE.SUBZONE`)."""
+
+
+def locality_said(labels: Mapping[str, str]) -> str:
+    """The locality that labels tell, "" if they tell none; as in Istio dots stay where there are slashes."""
+    said = labels.get(LOCALITY, "")
+    return said if "/" in said else said.replace(".", "/")
+
+
 class EntrySpec(Spec, frozen=True):
     """Where one instance of a service is reached."""
 

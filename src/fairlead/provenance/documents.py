@@ -11,6 +11,7 @@ from fairlead.compiler.registry import Registry
 from fairlead.ir.kind import Kind
 from fairlead.model.object import Object
 from fairlead.model.path import FieldPath
+from fairlead.model.syntax import is_ip
 
 Json = dict[str, Any]
 _ASIDE = ("apiVersion", "kind", "metadata", "status")
@@ -81,6 +82,8 @@ def altered(data: Json, path: FieldPath) -> list[Json]:
         others: list[Any] = [not value]
     elif isinstance(value, int | float):
         others = [value + 1, value - 1]
+    elif isinstance(value, str) and is_ip(value):
+        others = [value[:-1] + ("2" if value[-1] != "2" else "3"), f"{value}2"]
     elif isinstance(value, str) and value:
         others = [f"{value}x", f"x{value}"]
     else:

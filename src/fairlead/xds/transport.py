@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import cast
 from urllib.parse import quote
 
@@ -53,8 +54,20 @@ _SETTINGS = Settings(
     },
 )
 """Of all connections: they never change, so one description (7 KB) serves all."""
+_SETTINGS_FRAME, _ACK = 4, 1
 _RESPONSE = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 _INT = {code: cast("tuple[int, str]", code.value)[0] for code in grpc.StatusCode}
+
+
+@lru_cache(64)
+def _settings(values: tuple[tuple[int, int], ...]) -> Settings:
+    """Settings of clients, which must not be changed."""
+    return _own(values)
+
+
+def _own(values: Iterable[tuple[int, int]]) -> Settings:
+    """Settings that may change. A client may have some of which the library knows nothing."""
+    return Settings(client=True, initial_values=cast("dict[SettingCodes, int]", dict(values)))
 
 
 class Connections(dict["Connection", None]):
@@ -97,6 +110,7 @@ class Connection:
         "_rest",
         "_secured",
         "_seen",
+        "_speaks",
         "heard",
         "peer",
         "pinged",
@@ -120,6 +134,8 @@ class Connection:
         self._eaten = 0
         """Bytes that passed the library by, and that the client has not been allowed to send again."""
         self._out: list[bytes] = []
+        self._speaks = False
+        """Whether the library may have something to send."""
         self.writable = True
         self.heard = self._loop.time()
         """When the client was last heard of, on the loop's clock."""
@@ -136,9 +152,11 @@ class Connection:
         self._seen[self] = None
         # Set anew and not updated: what is updated counts only from the client's acknowledgement on.
         self._http.local_settings = _SETTINGS
+        self._speaks = True
         self._http.initiate_connection()
         self._http.increment_flow_control_window(WINDOW)
-        self.flush()
+        # Not at once: the client's own beginning is mostly there already, and the answer to it goes out with this.
+        self._loop.call_soon(self.flush)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
@@ -200,6 +218,7 @@ class Connection:
             stop = at + HEAD + length
             if length > CHUNK:
                 # The library would wait for all of it before it refused it.
+                self._speaks = True
                 self._http.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
                 raise Http2Error(f"a frame of {length} bytes")
             if stop > end:
@@ -207,6 +226,8 @@ class Connection:
             call = self._calls.get(stream & STREAM) if kind == DATA and not flags else None
             if call is not None:
                 self._pass(call, data[at + HEAD : stop])
+            elif kind == _SETTINGS_FRAME and not flags & _ACK:
+                self._settle(data[at:stop])
             else:
                 self._control(data[at:stop])
             at = stop
@@ -214,8 +235,12 @@ class Connection:
 
     def _control(self, data: bytes) -> None:
         """What is the library's business."""
+        self._speaks = True
         for event in self._http.receive_data(data):
+            # What is done about an event may have sent what the library had to say so far.
+            self._speaks = True
             self._take(event)
+        self._speaks = True
 
     def _pass(self, call: Call, data: bytes) -> None:
         """A plain DATA frame of an open stream: no business of the library."""
@@ -229,6 +254,13 @@ class Connection:
             self._out.append(window_update(call.stream, call.eaten))
             call.eaten = 0
         self._read(call, data)
+
+    def _settle(self, frame: bytes) -> None:
+        """Take the client's settings. Clients that are alike have the same, mostly for ever, in one description."""
+        http = self._http
+        http.remote_settings = _own(http.remote_settings.items())
+        self._control(frame)
+        http.remote_settings = _settings(tuple(sorted(http.remote_settings.items())))
 
     def _take(self, event: Event) -> None:
         if isinstance(event, DataReceived):
@@ -262,6 +294,7 @@ class Connection:
         stream, size = event.stream_id or 0, event.flow_controlled_length or 0
         self._read(self._calls.get(stream), bytes(event.data or b""))
         if size:
+            self._speaks = True
             self._http.acknowledge_received_data(size, stream)
 
     def _read(self, call: Call | None, data: bytes) -> None:
@@ -276,6 +309,7 @@ class Connection:
     def admit(self, call: Call) -> None:
         """A call is held no longer."""
         call.window = WINDOW
+        self._speaks = True
         # A connection that is being closed lets nobody send more.
         with contextlib.suppress(Http2Error):
             self._http.increment_flow_control_window(WINDOW, call.stream)
@@ -298,7 +332,7 @@ class Connection:
             return False
         http.outbound_flow_control_window -= size
         stream.outbound_flow_control_window -= size
-        self._out += (http.data_to_send(), data_head(call.stream, size), *parts)
+        self._out += (self._said(), data_head(call.stream, size), *parts)
         return True
 
     def _room(self, call: Call) -> int:
@@ -313,7 +347,7 @@ class Connection:
         http = self._http
         http.outbound_flow_control_window -= size
         http.streams[call.stream].outbound_flow_control_window -= size
-        self._out += (http.data_to_send(), data_head(call.stream, size), *parts)
+        self._out += (self._said(), data_head(call.stream, size), *parts)
 
     def drain(self, call: Call) -> None:
         """Hand on what the client's windows and the socket allow, little at a time."""
@@ -343,6 +377,7 @@ class Connection:
         trailers = [("grpc-status", str(_INT[code])), *metadata]
         if details:
             trailers.append(("grpc-message", quote(details[:2048], safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")))
+        self._speaks = True
         try:
             self._http.send_headers(stream, trailers, end_stream=True)
             # The client may still be sending: it is told that nobody reads.
@@ -365,9 +400,16 @@ class Connection:
         if not self._reading:
             self._write()
 
+    def _said(self) -> bytes:
+        """What the library has to send."""
+        if not self._speaks:
+            return b""
+        self._speaks = False
+        return self._http.data_to_send()
+
     def _write(self) -> None:
         out = self._out
-        out.append(self._http.data_to_send())
+        out.append(self._said())
         data = b"".join(out)
         out.clear()
         if data and self._secured is not None:
@@ -382,14 +424,14 @@ class Connection:
 
     def ping(self) -> None:
         """Ask for a sign of life."""
-        self.pinged = True
+        self.pinged = self._speaks = True
         self._http.ping(b"fairlead")
         self.flush()
 
     def leave(self) -> None:
         """Tell the client to go elsewhere (GOAWAY); calls may end."""
         if not self._going:
-            self._going = True
+            self._going = self._speaks = True
             try:
                 self._http.close_connection()
             except Http2Error:

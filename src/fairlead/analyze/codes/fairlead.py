@@ -117,6 +117,14 @@ _COMPILED = (
         "A port of a host cannot be told from one of another host at the same address.",
         "Give one of them another port or an address of its own.",
     ),
+    Code(
+        "FL0313",
+        "WorkloadWithoutAddress",
+        WARNING,
+        "A Service, or a ServiceEntry without DNS, chooses a workload whose address is a name or a socket: no call "
+        "goes there.",
+        "Give the workload an IP address, or choose it by a ServiceEntry with resolution: DNS.",
+    ),
     Code("FL0312", "RuleRepeated", WARNING, "A TLS or TCP rule repeats one that is in force.", "Remove one of them."),
     Code(
         "FL0401",
@@ -150,6 +158,7 @@ _COMPILED = (
     Code("FL2610", "PlaintextCallers", WARNING, "A STRICT policy would cut off callers that were seen in plaintext."),
     Code("FL2611", "PolicyLeftOut", WARNING, "Another PeerAuthentication of the same level is in force."),
     Code("FL2801", "TelemetryUnusable", WARNING, "A provider of telemetry cannot be used.", "The finding says why."),
+    Code("FL2900", "NoWayThere", WARNING, "An instance has no address, and no gateway of its network leads to it."),
     Code("FL3300", "ProxySettings", ERROR, "The settings with which a proxy starts cannot be read."),
     Code("FL3302", "NoServiceAccount", WARNING, "Members of a WorkloadGroup have no identity of their own."),
     Code("FL3400", "PullSecret", WARNING, "The Secret with which a Wasm module is fetched is missing or unusable."),
@@ -163,7 +172,9 @@ _RUNNING = (
     Code("FL2602", "RotationHeld", ERROR, "Proxies are not far enough for the next step of a rotation."),
     Code("FL2603", "JoinIssuers", ERROR, "The file of issuers whose tokens may join cannot be used."),
     Code("FL2604", "TrustDomainDiffers", ERROR, "Identities are issued in another trust domain than MeshConfig says."),
+    Code("FL2605", "BundleUnreached", WARNING, "A SPIFFE bundle with roots of peers cannot be fetched."),
     Code("FL2802", "Unreadable", ERROR, "A file is not there, cannot be read, or is no YAML."),
+    Code("FL2901", "GatewayUnknown", WARNING, "The DNS name of a network's gateway cannot be looked up."),
     Code("FL3600", "NoUrl", ERROR, "A test's `to` is no URL that can be understood."),
     Code("FL3601", "NothingExpected", ERROR, "A test lacks a caller or what is expected, or says both in two ways."),
     Code("FL3602", "NoCaller", ERROR, "A test's caller is not written as `fairlead why --from` takes it."),

@@ -33,6 +33,8 @@ def lower(_: Reader, obj: Object[api.GatewaySpec]) -> Iterable[Emission]:
         if server.port is None:
             continue
         protocol = parse_protocol(server.port.protocol)
+        if protocol is Protocol.UDP:
+            continue
         servers.append(
             ir.GatewayServer(
                 origin=Origin(obj.ref, SPEC.child("servers", at)),
@@ -41,7 +43,7 @@ def lower(_: Reader, obj: Object[api.GatewaySpec]) -> Iterable[Emission]:
                 port_name=server.port.name,
                 name=server.name,
                 bind="" if server.bind == _EVERYWHERE else server.bind,
-                hosts=server.hosts,
+                hosts=tuple(host.lower() for host in server.hosts),
                 tls=_tls(server.tls, protocol),
             )
         )

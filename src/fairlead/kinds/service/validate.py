@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from fairlead.ir.locality import NETWORK
-from fairlead.kinds.service.closeness import CLOSENESS
+from fairlead.ir.locality import CLOSENESS, NETWORK
 from fairlead.kinds.service.lower import EXPORT_TO, export_to
 from fairlead.kinds.service.spec import HEADLESS, Service, ServicePort
 from fairlead.model.diagnostic import Problem, Severity

@@ -65,7 +65,7 @@ def _hosts(document: Json) -> list[str]:
         return []
     hosts = spec.get("hosts")
     listed = cast("list[object]", hosts) if isinstance(hosts, list) else []
-    return list(dict.fromkeys(one for one in listed if isinstance(one, str) and "*" not in one))
+    return list(dict.fromkeys(one.lower() for one in listed if isinstance(one, str) and "*" not in one))
 
 
 def _held(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -73,7 +73,7 @@ def _held(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for one in cast("list[object]", listed) if isinstance(listed, list) else ():
         if isinstance(one, Mapping):
             entry = cast("Mapping[str, object]", one)
-            yield str(entry.get("host", "")), str(entry.get("value", ""))
+            yield str(entry.get("host", "")).lower(), str(entry.get("value", ""))
 
 
 def _choose(claim: str, used: Collection[str], given: Collection[str]) -> str:

@@ -8,13 +8,14 @@ from fairlead.inc import Reader
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import HOSTS, Host, HostKey, HostPort, Resolution
 from fairlead.ir.kind import Emission
+from fairlead.ir.locality import TRAFFIC_DISTRIBUTION, closeness
 from fairlead.ir.protocol import Protocol, parse_protocol
 from fairlead.ir.view import pairs
 from fairlead.ir.workload import ENDPOINTS, Endpoint, EndpointKey
 from fairlead.kinds.serviceentry.spec import ServiceEntry, ServicePort
 from fairlead.kinds.serviceentry.status import ServiceEntryStatus
 from fairlead.model.diagnostic import Origin
-from fairlead.model.entry import EntrySpec, accepts_mesh_mtls
+from fairlead.model.entry import EntrySpec, accepts_mesh_mtls, locality_said
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC
 from fairlead.model.ref import Ref
@@ -34,7 +35,7 @@ def lower(_: Reader, obj: Object[ServiceEntry]) -> Iterator[Emission]:
     spec = obj.spec
     resolution = _RESOLUTIONS[spec.resolution]
     ports = tuple(_port(port) for port in spec.ports)
-    for at, hostname in enumerate(dict.fromkeys(spec.hosts)):
+    for at, hostname in enumerate(dict.fromkeys(host.lower() for host in spec.hosts)):
         key = HostKey(hostname, obj.ref.namespace)
         yield (
             HOSTS,
@@ -54,6 +55,7 @@ def lower(_: Reader, obj: Object[ServiceEntry]) -> Iterator[Emission]:
                 subject_alt_names=spec.subject_alt_names,
                 kubernetes=False,
                 allocated=_allocated(obj, hostname),
+                locality=closeness(obj.meta.annotations.get(TRAFFIC_DISTRIBUTION, "")),
             ),
         )
         yield from _endpoints(obj.ref, spec, key)
@@ -63,7 +65,7 @@ def _allocated(obj: Object[ServiceEntry], hostname: str) -> tuple[str, ...]:
     """The addresses that a host was given when the object was stored."""
     if obj.spec.addresses or not isinstance(obj.status, ServiceEntryStatus):
         return ()
-    return tuple(one.value for one in obj.status.addresses if one.host == hostname and is_ip(one.value))
+    return tuple(one.value for one in obj.status.addresses if one.host.lower() == hostname and is_ip(one.value))
 
 
 def _selector(spec: ServiceEntry) -> Pairs | None:
@@ -83,7 +85,7 @@ def _endpoints(ref: Ref, spec: ServiceEntry, key: HostKey) -> Iterator[Emission]
         yield ENDPOINTS, at, Endpoint(at, Origin(ref, SPEC / "hosts"), key.hostname, serves=_numbers(spec))
         return
     for position, entry in enumerate(entries):
-        if entry.address:
+        if entry.address or entry.network:
             at = EndpointKey(key, position, ref.name)
             yield ENDPOINTS, at, _endpoint(at, Origin(ref, SPEC.child("endpoints", position)), entry, spec)
 
@@ -101,7 +103,7 @@ def _endpoint(key: EndpointKey, origin: Origin, entry: EntrySpec, spec: ServiceE
         service_account=entry.service_account,
         ports=tuple(sorted(entry.ports.items())),
         network=entry.network,
-        locality=entry.locality,
+        locality=entry.locality or locality_said(entry.labels),
         weight=entry.weight,
         mesh=spec.location == "MESH_INTERNAL" and accepts_mesh_mtls(entry.labels, entry.service_account),
         serves=_numbers(spec),

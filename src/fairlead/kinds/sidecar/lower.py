@@ -43,7 +43,7 @@ def lower(_: Reader, obj: Object[api.SidecarSpec]) -> Iterable[Emission]:
 def imported(text: str) -> ir.Import:
     """`NAMESPACE/HOST` of an egress listener."""
     namespace, _, host = text.partition("/")
-    return ir.Import(namespace, host)
+    return ir.Import(namespace, host.lower())
 
 
 def _egress(obj: Object[api.SidecarSpec]) -> Iterator[ir.EgressListener]:

@@ -10,7 +10,7 @@ from fairlead.ir.view import pairs
 from fairlead.ir.workload import WORKLOADS, Workload, WorkloadKey
 from fairlead.kinds.workloadentry.spec import HEALTHY, EntryStatus, WorkloadEntry
 from fairlead.model.diagnostic import Origin
-from fairlead.model.entry import accepts_mesh_mtls
+from fairlead.model.entry import accepts_mesh_mtls, locality_said
 from fairlead.model.object import Object
 
 HEALTH_CHECKS = "proxy.istio.io/health-checks-enabled"
@@ -20,13 +20,8 @@ WORKLOAD_NAME = "service.istio.io/workload-name"
 
 
 def lower(_: Reader, obj: Object[WorkloadEntry]) -> Iterator[Emission]:
-    """One workload. An entry without an address (reached through its network's gateways) makes none.
-
-    Its labels are those of `spec` and of the metadata, which win (as in Istio).
-    """
+    """One workload. Its labels are those of `spec` and of the metadata, which win (as in Istio)."""
     spec = obj.spec
-    if not spec.address:
-        return
     labels = {**spec.labels, **obj.meta.labels}
     key = WorkloadKey(obj.ref.kind, obj.ref.namespace, obj.ref.name)
     yield (
@@ -40,7 +35,7 @@ def lower(_: Reader, obj: Object[WorkloadEntry]) -> Iterator[Emission]:
             service_account=spec.service_account,
             ports=tuple(sorted(spec.ports.items())),
             network=spec.network,
-            locality=spec.locality,
+            locality=spec.locality or locality_said(labels),
             weight=spec.weight,
             healthy=_healthy(obj),
             workload_name=labels.get(WORKLOAD_NAME) or obj.ref.name,
