@@ -80,9 +80,12 @@ class Pushing:
 
     def add(self, stream: Pushed) -> None:
         """The catalog has changed: this stream may have something to send."""
-        self._again.pop(stream, None)
+        # Once for each of thousands of streams that a change concerns.
+        if self._again:
+            self._again.pop(stream, None)
         self._fresh[stream] = None
-        self._schedule()
+        if not self._scheduled:
+            self._schedule()
 
     def answered(self, stream: Pushed) -> None:
         """The client has answered, and there is more for it: served now, or after those who wait already."""
