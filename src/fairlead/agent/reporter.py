@@ -1,4 +1,5 @@
-"""Reports to the control plane: the roots that Envoy trusts, who signed the certificate, who called in plaintext.
+"""Reports to the control plane: the roots that Envoy trusts, who signed the certificate, who called in plaintext, and
+what is wrong.
 
 The answer brings new roots, the wish to renew, and the question how many connections are open. It runs beside the
 configuration stream, on the same connection.
@@ -16,6 +17,7 @@ import grpc
 import grpc.aio
 import msgspec
 
+from fairlead.agent import identity
 from fairlead.agent.certificates import Certificates
 from fairlead.agent.identity import Identity
 from fairlead.agent.sds import SecretServer
@@ -24,6 +26,7 @@ from fairlead.model.report import (
     HOLD_SECONDS,
     METHOD,
     AgentReport,
+    Ailments,
     CalledService,
     OpenConnections,
     PlaintextCaller,
@@ -61,6 +64,7 @@ class Reporter:
         traffic: Traffic | None = None,
         problem: Callable[[], str] = str,
         connections: Callable[[], Awaitable[tuple[OpenConnections, ...] | None]] | None = None,
+        ailments: Callable[[], Ailments] = Ailments,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._proxy = proxy
@@ -69,6 +73,7 @@ class Reporter:
         self._secrets = secrets
         self._traffic = traffic
         self._connections = connections
+        self._ailments = ailments
         self._clock = clock
         self._count = False
         self.callers: Callers | None = None
@@ -122,6 +127,8 @@ class Reporter:
             problem=self._problem(),
             open=await self._open(),
             time=self._clock(),
+            ailments=self._ailments(),
+            anchors=self._secrets.anchors_id,
         )
         if found:
             # Not held: whether they arrived must be known before anything interrupts this.
@@ -166,6 +173,10 @@ class Reporter:
         if answer.bundle:
             await self._certificates.trust(answer.bundle.encode())
             log.info("trusting %s from now on", bundle_id(answer.bundle))
+        if answer.anchors is not None:
+            await asyncio.to_thread(identity.save_anchors, self._certificates.directory, answer.anchors)
+            self._secrets.trust(answer.anchors)
+            log.info("further roots: %s", ", ".join(one or "for everybody" for one in answer.anchors) or "none")
         self._count = answer.count
         self._asked = answer.renew_from or self._asked
         if answer.renew_from and answer.renew_from != current.issuer:

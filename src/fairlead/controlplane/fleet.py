@@ -25,7 +25,17 @@ from fairlead.controlplane.plaintext import Entry, PlaintextLedger
 from fairlead.controlplane.traffic import TrafficLedger
 from fairlead.model.identity import Identity
 from fairlead.model.nodeid import NodeId, called
-from fairlead.model.report import HOLD_SECONDS, MAX_CALLED, SERVICE, AgentReport, ReportAnswer, bundle_id
+from fairlead.model.report import (
+    HOLD_SECONDS,
+    MAX_AILMENT,
+    MAX_CALLED,
+    SERVICE,
+    AgentReport,
+    Ailments,
+    ReportAnswer,
+    anchors_id,
+    bundle_id,
+)
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[AgentReport, ReportAnswer]
@@ -37,6 +47,7 @@ BOOTSTRAP_REFUSED = "FL2403"
 _RENEWALS_A_SECOND = 100
 """How fast a fleet is asked to renew: half of what the certificate service grants."""
 _SAVE_SECONDS = 2.0
+_WELL = Ailments()
 
 
 class _Saved(msgspec.Struct, frozen=True):
@@ -61,6 +72,14 @@ class Lagging(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Ailing(msgspec.Struct, frozen=True):
+    """A proxy (NAME.NAMESPACE) with which something is wrong, and when its certificate ends (Unix seconds)."""
+
+    proxy: str
+    said: Ailments
+    not_after: float
+
+
 class Fleet:
     """Reports by node id. `authority` gives the present authority, `live` the node ids of connected proxies."""
 
@@ -79,6 +98,7 @@ class Fleet:
         self._recalled: set[str] = set()
         self._problems: dict[str, str] = {}
         self._skews: dict[str, float] = {}
+        self._ailing: dict[str, Ailments] = {}
         self.ended: Callable[[str, Identity], None] = lambda _node, _identity: None
         """Told of the proxies (node ids) that say goodbye, and who says so."""
         self._clock = clock
@@ -90,6 +110,8 @@ class Fleet:
         self._dirty = False
         self._saving: asyncio.Task[None] | None = None
         self._bundle = ("", "")
+        self.anchors: dict[str, str] = {}
+        """The further roots that proxies are to trust, by trust domain."""
 
     # Questions.
 
@@ -139,6 +161,16 @@ class Fleet:
         found = [(called(node), skew) for node, skew in self._skews.items() if node in live]
         return sorted(found, key=lambda one: (-abs(one[1]), one[0]))[:most]
 
+    def ailing(self) -> list[Ailing]:
+        """What connected proxies say is wrong with their hosts or workloads, in the order of names."""
+        live = set(self._live())
+        found = [
+            Ailing(called(node), said, self._known[node].not_after)
+            for node, said in self._ailing.items()
+            if node in live and node in self._known
+        ]
+        return sorted(found, key=lambda one: one.proxy)
+
     def count(self) -> int:
         """How many proxies are known."""
         return len(self._known)
@@ -155,6 +187,12 @@ class Fleet:
         """The authority changed: remember whom to wait for, and answer who waits."""
         self._save()
         self._wake()
+
+    def trust(self, anchors: dict[str, str]) -> None:
+        """Have every proxy trust these further roots, by trust domain, and no others."""
+        if anchors != self.anchors:
+            self.anchors = anchors
+            self._wake()
 
     async def recall(self, wanted: Callable[[str], bool], seconds: float = 3.0) -> None:
         """Have the agents of these proxies (node ids) report now; returns when they have, or after so long."""
@@ -231,6 +269,9 @@ class Fleet:
         self._skews.pop(report.proxy, None)
         if report.time and report.proxy in self._known:
             self._skews[report.proxy] = report.time - self._clock()
+        self._ailing.pop(report.proxy, None)
+        if report.ailments != _WELL and report.proxy in self._known:
+            self._ailing[report.proxy] = _shortened(report.ailments)
         self._problems.pop(report.proxy, None)
         if report.problem and report.proxy in self._known:
             self._problems[report.proxy] = report.problem[:1000]
@@ -251,10 +292,12 @@ class Fleet:
             self._bundle = (pem, bundle_id(pem))
         stale = report.bundle != self._bundle[1]
         renew = authority.issuer_id not in (report.issuer, report.asked)
-        if not stale and not renew:
+        takes = report.anchors is not None and report.anchors != anchors_id(self.anchors)
+        anchors = self.anchors if takes else None
+        if not stale and not renew and anchors is None:
             return None
         within = len(self._known) / _RENEWALS_A_SECOND if renew else 0.0
-        return ReportAnswer(pem if stale else "", authority.issuer_id if renew else "", within)
+        return ReportAnswer(pem if stale else "", authority.issuer_id if renew else "", within, anchors=anchors)
 
     async def _save_later(self) -> None:
         await asyncio.sleep(_SAVE_SECONDS)
@@ -266,12 +309,17 @@ class Fleet:
         for node in [node for node, known in self._known.items() if known.not_after <= now and node not in live]:
             del self._known[node]
             self._problems.pop(node, None)
+            self._ailing.pop(node, None)
         self._dirty = False
         try:
             saved = _Saved(self._known, tuple(self.plaintext.entries()))
             write_atomic(self._file, msgspec.json.encode(saved))
         except OSError as error:
             _log.error("%s cannot be written: %s", self._file, error)
+
+
+def _shortened(said: Ailments) -> Ailments:
+    return Ailments(said.certificate[:MAX_AILMENT], said.capture[:MAX_AILMENT], said.names[:MAX_AILMENT])
 
 
 def _load(file: Path) -> _Saved:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from hashlib import sha256
 
 import msgspec
@@ -21,6 +22,8 @@ MAX_CALLED = 256
 """Called services in one report; the next report brings the rest."""
 MAX_CALLERS = 256
 """Callers in one report; the next report brings the rest."""
+MAX_AILMENT = 500
+"""Characters that are kept of each ailment."""
 MAX_LISTENERS = 1_000
 """Listeners in one report of open connections; of more, those with the most."""
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
@@ -57,6 +60,18 @@ class OpenConnections(msgspec.Struct, frozen=True, omit_defaults=True):
     count: int
 
 
+class Ailments(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is wrong with an agent's host or workload, in words; "" what is well.
+
+    `certificate`: why it could not be renewed the last time. `capture`: why calls of the application do not reach the
+    proxy. `names`: why a name of the mesh is not resolved for it.
+    """
+
+    certificate: str = ""
+    capture: str = ""
+    names: str = ""
+
+
 class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a proxy stands. `proxy` is its node id.
 
@@ -64,7 +79,8 @@ class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     certificate, `not_after` its end (Unix seconds); `asked` the issuer that it was last told to renew from. `hold`: for
     how many seconds the answer may be held. `ending`: the proxy goes, and is not waited for any more. `problem`: why
     changes of its bootstrap are left out. `open`: the listeners that have connections, if the last answer asked.
-    `time`: what the clock of the agent's host says as it sends this (Unix seconds).
+    `time`: what the clock of the agent's host says as it sends this (Unix seconds). `ailments`: what is wrong there.
+    `anchors` is the id of the further roots that it has, "" for none, None where it takes none.
     """
 
     proxy: str
@@ -79,19 +95,30 @@ class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     problem: str = ""
     open: tuple[OpenConnections, ...] | None = None
     time: float = 0
+    ailments: Ailments = Ailments()
+    anchors: str | None = None
 
 
 class ReportAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """`bundle`: the roots (PEM) to trust from now on, empty where the agent has them.
 
     `renew_from`: renew the certificate, from this issuer, at a random time within `within` seconds. `count`: report
-    next how many connections are open.
+    next how many connections are open. `anchors`: the further roots (PEM) by trust domain, all of them, None where the
+    agent has them; under "" those that vouch for everybody. Peers of a domain that is not named are trusted only if no
+    domain is.
     """
 
     bundle: str = ""
     renew_from: str = ""
     within: float = 0
     count: bool = False
+    anchors: dict[str, str] | None = None
+
+
+def anchors_id(anchors: Mapping[str, str]) -> str:
+    """The name of further roots by trust domain; "" for none."""
+    parts = [f"{domain}={bundle_id(pem)}" for domain, pem in sorted(anchors.items())]
+    return sha256("\n".join(parts).encode()).hexdigest()[:16] if parts else ""
 
 
 def bundle_id(pem: str | bytes) -> str:

@@ -223,6 +223,14 @@ class Session:
                 return False
         return True
 
+    @property
+    def may_send(self) -> bool:
+        """Whether `next` may give something before anything else comes in. May be True for nothing."""
+        for channel in self._order:  # noqa: SIM110 - asked after each message, as in `next`
+            if channel.flight is None and (channel.dirty or channel.owed):
+                return True
+        return False
+
     # The ledger.
 
     def ledgers(self) -> dict[str, TypeLedger]:
@@ -237,6 +245,11 @@ class Session:
     def follows(self, catalog: Catalog) -> bool:
         """Whether this, and no other mapping, is what the client is given."""
         return self._catalog is catalog
+
+    def place(self, type_url: str) -> object | None:
+        """Where the client stands with a type: who stands there too lacks the same. None if it goes by itself."""
+        channel = self._channels.get(type_url)
+        return None if channel is None else channel.step
 
     def unanswered(self, type_url: str) -> Collection[str]:
         """Names of a type that may have to be sent, and those that were sent and not answered. What the client wants
