@@ -13,7 +13,7 @@ import grpc.aio
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
 
 from fairlead.agent import cache, certificates
-from fairlead.agent.backoff import Backoff, retry_hint
+from fairlead.agent.backoff import RECONNECT, Backoff, retry_hint
 from fairlead.agent.certificates import Certificates
 from fairlead.agent.modulefetch import ModuleFetch
 from fairlead.agent.relaystate import (
@@ -154,7 +154,7 @@ class RelayServer:
             self._upstream = None
 
     async def _keep_upstream(self) -> None:
-        backoff = Backoff(0.25, 15)
+        backoff = Backoff(*RECONNECT)
         while True:
             self.problem = await self._connect(backoff)
             self._carry(self.machine.upstream_closed())
