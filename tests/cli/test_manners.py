@@ -101,6 +101,8 @@ def test_a_reader_that_goes_is_no_failure_and_a_full_disk_is_told() -> None:
     with os.fdopen(writer, "wb") as closed:
         done = subprocess.run([*FAIRLEAD, "api-resources"], stdout=closed, stderr=subprocess.PIPE, check=False)
     assert (done.returncode, done.stderr) == (141, b"")
+    words = " ".join(map(shlex.quote, [*FAIRLEAD, "api-resources"]))
+    assert subprocess.run(["sh", "-c", f"{words} >&- 2>&-"], check=False).returncode == 0, "nobody to tell"
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run([*FAIRLEAD, "api-resources"], stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 1
