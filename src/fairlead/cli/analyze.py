@@ -183,7 +183,7 @@ def _hosts(client: Any, asked: Iterable[Any], given: Json) -> tuple[list[Any], l
 
     found = hostfacts.findings(client, given["state"] or default_directory(), given["loopback"])
     about = {Ref(one.group, one.kind, one.namespace, one.name) for one in found}
-    documents = {ref: document for ref, document in hostfacts.objects(client).items() if ref in about}
+    documents = hostfacts.objects(client, about)
     said = {one.code for one in found}
     # What hides other findings than these, the control plane has told already.
     hiding = [one for one in of_objects(documents) if one.code == "*" or one.code in said]

@@ -67,7 +67,9 @@ def compared(before: Sequence[Manifest], after: Sequence[Manifest], namespace: s
             for before_, after_ in batch
         }
         names = {after_: pairs[before_, after_] for before_, after_ in batch}
-        made = told(effects(differing, new.model.publisher.catalog), names.__getitem__, full=full)
+        made = told(
+            effects(differing, new.model.publisher.catalog, asks=new.model.publisher.asks), names.__getitem__, full=full
+        )
         found["effects"] += made["effects"]
         found["proxies"] += made["proxies"]
         for one, count in made["classes"].items():

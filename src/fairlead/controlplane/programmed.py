@@ -209,6 +209,11 @@ class Programmed:
 
     # Who is to blame
 
+    def blamed(self, node: str, type_url: str, name: str) -> tuple[Ref, ...]:
+        """The objects that carry the blame for what a proxy (its node id) refuses; none if it refuses nothing."""
+        found = self._blames.get((node, type_url, name))
+        return found.refs if found is not None else ()
+
     def _suspects(self, connection: Connection, event: Nacked) -> list[Ref]:
         view = self._view(connection)
         behind = self._behind(view, event)
