@@ -5,7 +5,7 @@ due, the response, and what is left when that is acknowledged are found out for 
 step that was found. So a change costs each session the same few operations, however many names are in it.
 
 A channel is in step when its client lacks nothing, and as long as it takes the same steps as others: who refuses,
-subscribes anew, or must be told that something has gone, goes on by itself (`Channel.leave`) and comes back when it
+asks for what others do not, or must be told that something has gone, goes on by itself (`Channel.leave`) and comes back when it
 lacks nothing again (`Channel.join`). Who is slow stays in step, some steps behind.
 
 Must not: be changed once it is made, but for what is worked out of it. A catalog may be another mapping for each
