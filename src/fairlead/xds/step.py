@@ -4,9 +4,9 @@ Thousands of proxies are told of the same change, sent the same bytes, and give 
 due, the response, and what is left when that is acknowledged are found out for the first of them; the others take the
 step that was found. So a change costs each session the same few operations, however many names are in it.
 
-A channel is in step when its client lacks nothing, and as long as it takes the same steps as others: who refuses,
-asks for what others do not, or must be told that something has gone, goes on by itself (`Channel.leave`) and comes back when it
-lacks nothing again (`Channel.join`). Who is slow stays in step, some steps behind.
+A channel is in step when its client lacks nothing, and as long as it takes the same steps as others: who refuses, asks
+for what others do not, or must be told that something has gone, goes on by itself (`Channel.leave`) and comes back when
+it lacks nothing again (`Channel.join`). Who is slow stays in step, some steps behind.
 
 Must not: be changed once it is made, but for what is worked out of it. A catalog may be another mapping for each
 session; steps are taken together only where it has the same under the names in question.
