@@ -162,7 +162,7 @@ def identities_of(r: Reader, key: HostKey) -> tuple[str, ...]:
     for workload in _workloads(r, found):
         if workload.mesh:
             sans.update(spiffe(one, workload.key.namespace, workload.service_account) for one in domains)
-    for endpoint in _listed(r, found):
+    for endpoint in listed(r, found):
         if endpoint.service_account:
             sans.update(spiffe(one, key.namespace, endpoint.service_account) for one in domains)
     return tuple(sorted(sans))
@@ -240,7 +240,7 @@ def _endpoints(r: Reader, found: Host, port: HostPort, labels: Pairs, wanted: tu
         if (workload.healthy or found.publish_not_ready) and selects(labels, workload.labels):
             yield _of_workload(r, workload, port, wanted)
     known = {workload.address for workload in workloads}
-    for endpoint in _listed(r, found):
+    for endpoint in listed(r, found):
         if endpoint.only_named and endpoint.address in known:
             continue  # A slice repeats what the selector finds, and the workload says more of itself.
         there = endpoint.healthy or found.publish_not_ready
@@ -248,7 +248,7 @@ def _endpoints(r: Reader, found: Host, port: HostPort, labels: Pairs, wanted: tu
             yield _of_endpoint(r, endpoint, port, wanted)
 
 
-def _listed(r: Reader, found: Host) -> Iterator[Endpoint]:
+def listed(r: Reader, found: Host) -> Iterator[Endpoint]:
     """The endpoints that the objects behind a host list."""
     for at in r.find(ENDPOINTS_BY_HOST, found.key):
         endpoint = r.get(ENDPOINTS, at) if found.is_defined_by(at.owner) else None
