@@ -246,7 +246,7 @@ class Proxy:
             for type_url in (CLUSTER, LISTENER, NAME_TABLE):
                 first.type_url = type_url
                 first.initial_resource_versions.update(self.held[type_url])
-                link.send(first.SerializeToString())
+                link.send(first.SerializeToString(deterministic=True))
                 first = discovery_pb2.DeltaDiscoveryRequest()
             for type_url, names in self._wanted.items():
                 if names:
@@ -265,11 +265,11 @@ class Proxy:
 
     def _send(self, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
         if self._link is not None:
-            self._link.send(request.SerializeToString())
+            self._link.send(request.SerializeToString(deterministic=True))
 
     def _subscribe(self, type_url: str, names: Iterable[str], held: dict[str, str] | None = None) -> None:
         request = discovery_pb2.DeltaDiscoveryRequest(type_url=type_url)
-        request.resource_names_subscribe.extend(names)
+        request.resource_names_subscribe.extend(sorted(names))
         if held:
             request.initial_resource_versions.update(held)
         self._send(request)

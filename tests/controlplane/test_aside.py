@@ -8,8 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
 
 from fairlead.controlplane.aside import Answer, Aside, Found, Inquiry, Unanswered
+from fairlead.controlplane.operations import answered
+from fairlead.controlplane.places import Positions
+from fairlead.model.ref import Ref
+from fairlead.store.change import Place
 from tests.controlplane.running_plane import until
 
 
@@ -71,6 +76,45 @@ def test_whoever_asks_may_go(tmp_path: Path) -> None:
     asyncio.run(run())
     with pytest.raises(ProcessLookupError):
         os.kill(int(begun.read_text()), 0)
+
+
+def test_a_client_that_goes_away_ends_the_work() -> None:
+    ended: list[str] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def asking() -> Found:
+        try:
+            return await asyncio.Future()
+        finally:
+            ended.append("cancelled")
+
+    async def run() -> None:
+        request = Request({"type": "http"}, receive)
+        assert (await asyncio.wait_for(answered(request, asking()), 10)).status_code == 499
+
+    asyncio.run(run())
+    assert ended == ["cancelled"]
+
+
+def test_where_objects_stand_is_inquired_of_the_original() -> None:
+    refs = [Ref("", "Service", "shop", f"s{at}") for at in range(120)]
+    asked: list[Ref] = []
+
+    def place(ref: Ref) -> Place | None:
+        asked.append(ref)
+        return Place(ref, "uid", 1, f"{ref.name}.yaml", ((("spec",), 3, 1),)) if ref.name != "s7" else None
+
+    def work(inquiry: Inquiry) -> Answer:
+        origins = [{"object": ref._asdict(), "field": "spec"} for ref in refs]
+        return Answer(200, Positions(inquiry).put_in({"origins": [*origins, *({**one} for one in origins)]}))
+
+    found = asyncio.run(Aside(lambda: None).ask(work, place)).document["origins"]
+    assert asked == refs, "once each"
+    assert [one.get("position") for one in found] == [
+        None if ref.name == "s7" else f"{ref.name}.yaml:3:1" for ref in (*refs, *refs)
+    ]
 
 
 def test_files_of_the_original_are_closed(tmp_path: Path) -> None:

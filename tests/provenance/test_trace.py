@@ -202,6 +202,11 @@ def test_the_exact_answer_can_be_asked_for(monkeypatch: pytest.MonkeyPatch, mode
     sets = [one for one in usual.origins(at) if one.role == "sets"]
     assert sets and [one for one in exact.origins(at) if one.role == "sets"] == sets and not exact.inexact
 
+    monkeypatch.setattr(module, "MOST_SINGLE", 0)
+    searched = study(model, VIEW, ROUTE, "80", exact=True)
+    for path, _ in find(exact.message, ("virtualHosts[*]", "routes[*]", "*")):
+        assert searched.origins(path) == exact.origins(path), "groups find what single trials do"
+
     monkeypatch.setattr(module, "MOST_OBJECTS", 150)
     monkeypatch.setattr(module, "MOST_TRIALS", 8)
     few = study(model, VIEW, ROUTE, "80")

@@ -11,6 +11,7 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, Event, TrailersReceived
+from h2.settings import SettingCodes
 
 from fairlead.xds.call import Call
 from fairlead.xds.frames import CHUNK, FIRST_WINDOW
@@ -80,6 +81,7 @@ class Pair:
         self.connection.connected(cast("Secured", self.line))
         self.client.initiate_connection()
         if told:
+            self.connection.flush()
             self.back()
         self.client.send_headers(1, REQUEST)
 
@@ -230,6 +232,26 @@ def test_a_frame_larger_than_allowed_ends_the_connection() -> None:
         pair.there()
         pair.connection.data_received((CHUNK + 1).to_bytes(3, "big") + b"\0\0" + (1).to_bytes(4, "big"))
         assert pair.line.aborted
+
+    run(test)
+
+
+def test_settings_that_one_client_changes_are_its_own() -> None:
+    def test() -> None:
+        one, other = Pair(), Pair()
+        for pair in (one, other):
+            pair.there()
+        unknown = 0x7A7A
+        one.client.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 8, cast("SettingCodes", unknown): 3})
+        later = Pair()
+        sizes: list[int] = []
+        for pair in (one, other, later):
+            pair.there()
+            pair.handled[0].call.send(b"x" * 100)
+            pair.handled[0].call.flush()
+            pair.back()
+            sizes.append(sum(len(event.data or b"") for event in pair.events if isinstance(event, DataReceived)))
+        assert sizes == [8, 105, 105]
 
     run(test)
 

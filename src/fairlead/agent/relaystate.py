@@ -436,7 +436,8 @@ class Relay:
                 request.node.metadata[PATCHES] = True
         elif request.HasField("node"):
             request.ClearField("node")
-        return ToUpstream(request.SerializeToString())
+        # Agents that are alike say the same in the same bytes, and the control plane reads them once.
+        return ToUpstream(request.SerializeToString(deterministic=True))
 
     def _serve(self, kind: str, flow: _Flow, again: Iterable[str] = ()) -> list[Effect]:
         """Answer from the cache what Envoy asked for and does not have; `again` is sent in any case."""

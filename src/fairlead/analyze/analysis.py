@@ -1,13 +1,13 @@
 """The running analysis: documents in, findings out, again only of what a change may have touched.
 
-It has an engine of its own: a row for each document, a rule value for each analyzer and document. The compiled mesh is
-another engine's; what is found there comes in as diagnostics (`report`).
+It has an engine of its own: a row for each document, and a rule value for what all analyzers say of it. The compiled
+mesh is another engine's; what is found there comes in as diagnostics (`report`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any
+from collections.abc import Hashable, Iterable, Mapping
+from itertools import islice
 
 import msgspec
 
@@ -17,13 +17,11 @@ from fairlead.analyze.document import CLOCK, CLUSTER_SCOPED, DOCUMENTS, Document
 from fairlead.analyze.finding import Finding, Probe, Said, of_ref
 from fairlead.analyze.queries import SYSTEM
 from fairlead.analyze.shape import mapping
-from fairlead.inc import Engine, Failure, Reader, Rule
+from fairlead.inc import Engine, EngineError, Failure, Reader, Rule
 from fairlead.model.manifest import Json
 from fairlead.model.ref import Ref
 
 _HOUR = 3600
-Look = Rule[Ref, tuple[Said, ...]]
-"""One analyzer's rule: a document's name to what is to be said of it."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -41,18 +39,19 @@ class Analysis:
     def __init__(self, now: float | None = None, only: Iterable[str] | None = None) -> None:
         self.engine = Engine()
         wanted = None if only is None else frozenset(only)
-        self._by_sort: dict[Sort, tuple[Look, ...]] = {}
-        self._everywhere: list[tuple[Look, Callable[[Document], bool] | None]] = []
-        self._looking: dict[Ref, tuple[Look, ...]] = {}
+        self._by_sort: dict[Sort, tuple[Analyzer, ...]] = {}
+        self._everywhere: list[Analyzer] = []
         for one in analyzers():
             if one.standard if wanted is None else one.name in wanted:
-                made = _rule(one)
                 for sort in one.sorts:
-                    self._by_sort[sort] = (*self._by_sort.get(sort, ()), made)
+                    self._by_sort[sort] = (*self._by_sort.get(sort, ()), one)
                 if not one.sorts:
-                    self._everywhere.append((made, one.applies))
-        self._due: dict[tuple[Rule[Any, Any], Hashable], None] = {}
-        self._said: dict[tuple[Look, Ref], tuple[Found, ...]] = {}
+                    self._everywhere.append(one)
+        # All analyzers of a document together: a cell for each would cost more than what most of them do.
+        self._rule: Rule[Ref, tuple[Said, ...]] = Rule("analyze", self._run)
+        self._watched: set[Ref] = set()
+        self._due: dict[Hashable, None] = {}
+        self._said: dict[Ref, tuple[Found, ...]] = {}
         if now is not None:
             self.tick(now)
 
@@ -63,45 +62,38 @@ class Analysis:
 
     def apply(self, documents: Mapping[Ref, Json | None]) -> None:
         """Put documents, and remove those that are None; the findings they touch are made again when asked for."""
-        wanted: dict[Ref, tuple[Look, ...]] = {}
+        looked_at: set[Ref] = set()
         with self.engine.transaction():
             for ref, data in documents.items():
                 if data is None or ref.namespace in SYSTEM:
                     self.engine.delete(DOCUMENTS, ref)
-                    wanted[ref] = ()
                 else:
                     one = Document(ref, data)
                     self.engine.put(DOCUMENTS, ref, one)
-                    wanted[ref] = self._looks(one)
-        for ref, looks in wanted.items():
-            before = self._looking.get(ref, ())
-            if looks == before:
-                continue
-            for rule in looks:
-                if rule not in before:
-                    self.engine.observe(rule, ref)
-            for rule in before:
-                if rule not in looks:
-                    self.engine.unobserve(rule, ref)
-                    self._said.pop((rule, ref), None)
-            if looks:
-                self._looking[ref] = looks
-            else:
-                self._looking.pop(ref, None)
+                    if self._looks(one):
+                        looked_at.add(ref)
+        for ref in documents:
+            if ref in looked_at:
+                if ref not in self._watched:
+                    self._watched.add(ref)
+                    self.engine.observe(self._rule, ref)
+            elif ref in self._watched:
+                self._watched.discard(ref)
+                self.engine.unobserve(self._rule, ref)
+                self._said.pop(ref, None)
 
     def settle(self, most: int | None = None) -> bool:
-        """Make findings again that a change may have touched, at most so many; True if there is nothing left to do."""
-        self._due.update(dict.fromkeys(self.engine.take_stale()))
-        for at in list(self._due)[:most]:
-            del self._due[at]
-            rule, key = at
-            if not isinstance(key, Ref) or rule not in self._looking.get(key, ()):
+        """Look again at documents whose findings a change may have touched, at most so many; True if none are left."""
+        self._due.update((ref, None) for _, ref in self.engine.take_stale())
+        for ref in list(islice(self._due, most)):
+            del self._due[ref]
+            if not isinstance(ref, Ref) or ref not in self._watched:
                 continue
-            said = tuple(_found(key, one) for one in self._called(rule, key))
+            said = tuple(_found(ref, one) for one in self.engine.call(self._rule, ref))
             if said:
-                self._said[(rule, key)] = said
+                self._said[ref] = said
             else:
-                self._said.pop((rule, key), None)
+                self._said.pop(ref, None)
         return not self._due
 
     def found(self) -> list[Found]:
@@ -109,28 +101,31 @@ class Analysis:
         self.settle()
         return list({one: None for many in self._said.values() for one in many})
 
-    def _called(self, rule: Look, key: Ref) -> tuple[Said, ...]:
-        try:
-            return self.engine.call(rule, key)
-        except Failure as error:
-            # A defect of one analyzer must not keep the findings of the others from people.
-            text = f"{error}: please report it"
-            return (Said("IST0001", text),)
-
-    def _looks(self, one: Document) -> tuple[Look, ...]:
-        always = self._by_sort.get(one.sort, ())
-        for rule, applies in self._everywhere:
-            if applies is None or applies(one):
-                always = (*always, rule)
-        return always
-
-
-def _rule(analyzer: Analyzer) -> Look:
-    def run(r: Reader, ref: Ref) -> tuple[Said, ...]:
+    def _run(self, r: Reader, ref: Ref) -> tuple[Said, ...]:
         document = r.get(DOCUMENTS, ref)
-        return () if document is None else tuple(analyzer.run(r, document))
+        if document is None:
+            return ()
+        return tuple(said for analyzer in self._looks(document) for said in _looked(r, analyzer, document))
 
-    return Rule(f"analyze.{analyzer.name}", run)
+    def _looks(self, one: Document) -> tuple[Analyzer, ...]:
+        """The analyzers that look at a document."""
+        looks = self._by_sort.get(one.sort, ())
+        for analyzer in self._everywhere:
+            if analyzer.applies is None or analyzer.applies(one):
+                looks = (*looks, analyzer)
+        return looks
+
+
+def _looked(r: Reader, analyzer: Analyzer, document: Document) -> tuple[Said, ...]:
+    """What an analyzer says of a document; its defects must not keep the findings of the others from people."""
+    try:
+        return tuple(analyzer.run(r, document))
+    except EngineError:
+        raise
+    except Failure as error:
+        return (Said("IST0001", f"{error}: please report it"),)
+    except Exception as error:
+        return (Said("IST0001", f"analyze.{analyzer.name} of {document.ref!r}: {error}: please report it"),)
 
 
 def _found(key: Ref, said: Said) -> Found:

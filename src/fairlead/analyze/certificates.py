@@ -1,17 +1,20 @@
-"""Certificates and keys in Secrets: whether they are what they should be, and until when."""
+"""Certificates and keys in Secrets: whether they are what they should be, and until when.
+
+The library that reads them is imported where one is met: it would take a tenth of the time of a small analysis.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import warnings
-from typing import Any
-
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from typing import TYPE_CHECKING, Any
 
 from fairlead.analyze import shape
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 _HOUR = 3600
 
@@ -33,6 +36,9 @@ def held(secret: dict[str, Any], *names: str) -> bytes | None:
 
 def certificate_of(pem: bytes) -> x509.Certificate | None:
     """The first certificate of a PEM text, None if there is none that can be read."""
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+
     with warnings.catch_warnings():
         # The library warns of odd serial numbers, which Envoy and its clients take.
         warnings.simplefilter("ignore")
@@ -40,6 +46,16 @@ def certificate_of(pem: bytes) -> x509.Certificate | None:
             return x509.load_pem_x509_certificate(pem)
         except (ValueError, UnsupportedAlgorithm):
             return None
+
+
+def _private_key(pem: bytes) -> PrivateKeyTypes | None:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        return load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
 
 
 def expiry(pem: bytes) -> tuple[float, float] | None:
@@ -61,9 +77,7 @@ def credential_problem(secret: dict[str, Any], now: int | None) -> str:
     leaf = certificate_of(certificate)
     if leaf is None:
         return "tls.crt is not a PEM certificate"
-    try:
-        load_pem_private_key(key, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    if _private_key(key) is None:
         return "tls.key is not a PEM private key"
     if now is not None and leaf.not_valid_after_utc.timestamp() <= now:
         return f"its certificate expired on {leaf.not_valid_after_utc:%Y-%m-%d}"
@@ -78,6 +92,8 @@ def names_of(secret: dict[str, Any]) -> list[str]:
     leaf = certificate_of(certificate) if certificate else None
     if leaf is None:
         return []
+    from cryptography import x509
+
     try:
         found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except (x509.ExtensionNotFound, ValueError):
@@ -97,9 +113,10 @@ def fits(secret: dict[str, Any]) -> bool:
     leaf = certificate_of(certificate) if certificate else None
     if leaf is None or not key:
         return True
-    try:
-        private = load_pem_private_key(key, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    private = _private_key(key)
+    if private is None:
         return True
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return private.public_key().public_bytes(*form) == leaf.public_key().public_bytes(*form)

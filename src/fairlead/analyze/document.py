@@ -6,10 +6,9 @@ not valid: nothing may be assumed of their shape, which is why everything is rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
-
-import msgspec
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar
 
 from fairlead.analyze.shape import items, mapping, pairs, words
 from fairlead.inc import Table
@@ -17,6 +16,7 @@ from fairlead.ir.visibility import DOMAIN_SUFFIX, concerned, full_name
 from fairlead.model.manifest import Json
 from fairlead.model.ref import Ref
 
+T = TypeVar("T")
 Sort = tuple[str, str]
 """A group and a kind, whatever the version."""
 
@@ -64,21 +64,33 @@ MESH = "mesh"
 """The reserved name of all sidecars in `VirtualService.spec.gateways`."""
 
 
-class Document(msgspec.Struct, frozen=True):
-    """One document: which object it is, and its data. `ref` has the namespace that an unnamed one falls to."""
+class Document:
+    """One document: which object it is, and its data. `ref` has the namespace that an unnamed one falls to.
 
-    ref: Ref
-    data: Json
+    `sort` is its group and kind, `spec` the field of this name, {} where there is none. Nothing of it changes.
+    """
 
-    @property
-    def sort(self) -> Sort:
-        """Group and kind."""
-        return self.ref.group, self.ref.kind
+    __slots__ = ("_made", "data", "ref", "sort", "spec")
 
-    @property
-    def spec(self) -> Json:
-        """The `spec` field, {} where there is none."""
-        return mapping(self.data, "spec")
+    def __init__(self, ref: Ref, data: Json) -> None:
+        self.ref = ref
+        self.data = data
+        self.sort: Sort = (ref.group, ref.kind)
+        self.spec = mapping(data, "spec")
+        self._made: dict[Callable[[Document], Any], Any] = {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Document) and (self.ref, self.data) == (other.ref, other.data)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def once(self, make: Callable[[Document], T]) -> T:
+        """What a function makes of the document alone, made when it is first asked for: many analyzers ask the same."""
+        made = self._made
+        if make in made:
+            return made[make]
+        found = made[make] = make(self)
+        return found
 
     @property
     def labels(self) -> dict[str, str]:
@@ -101,6 +113,10 @@ class Label(NamedTuple):
 
 def workload_labels(document: Document) -> dict[str, str] | None:
     """The labels that selectors are held against, None if the document describes no workload."""
+    return document.once(_workload_labels)
+
+
+def _workload_labels(document: Document) -> dict[str, str] | None:
     sort = document.sort
     if sort == POD:
         return document.labels
@@ -115,6 +131,10 @@ def workload_labels(document: Document) -> dict[str, str] | None:
 
 def export_to(document: Document) -> tuple[str, ...]:
     """To which namespaces an object is shown: `spec.exportTo`, or the annotation of a Service; () is everywhere."""
+    return document.once(_export_to)
+
+
+def _export_to(document: Document) -> tuple[str, ...]:
     if document.sort == SERVICE:
         said = document.annotations.get("networking.istio.io/exportTo", "")
         return tuple(one.strip() for one in said.split(",") if one.strip())
@@ -132,12 +152,20 @@ def hosts_of(document: Document) -> list[str]:
 
 def attached_to_mesh(document: Document) -> bool:
     """Whether a VirtualService is for sidecars (it names no gateway, or `mesh` among them)."""
+    return document.once(_attached_to_mesh)
+
+
+def _attached_to_mesh(document: Document) -> bool:
     gateways = words(document.spec, "gateways")
     return not gateways or MESH in gateways
 
 
 def scopes(document: Document) -> list[str]:
     """The namespaces that see an object, `*` for all of them."""
+    return document.once(_scopes)
+
+
+def _scopes(document: Document) -> list[str]:
     return sorted(set(concerned(export_to(document), document.ref.namespace))) or (
         [] if "~" in export_to(document) else ["*"]
     )
@@ -179,16 +207,23 @@ def _rule_hosts(_: Ref, one: Document) -> Iterator[str]:
             yield full_name(host, one.ref.namespace, DOMAIN_SUFFIX).lower()
 
 
-def wildcards(host: str) -> Iterator[str]:
+def wildcards(host: str) -> tuple[str, ...]:
     """The patterns that are wider than a host, the closest first: `*.b.c`, `*.c` and `*` for `a.b.c`."""
-    rest = host.removeprefix("*")
-    while True:
+    _, dot, rest = host.removeprefix("*").lstrip(".").partition(".")
+    if dot:
+        return _wider(rest)
+    return () if host == "*" else ("*",)
+
+
+@lru_cache(4096)
+def _wider(rest: str) -> tuple[str, ...]:
+    """The patterns for what stands behind the first dot: the same for all hosts of a namespace."""
+    found: list[str] = []
+    dot = "."
+    while dot:
+        found.append(f"*.{rest}")
         _, dot, rest = rest.lstrip(".").partition(".")
-        if not dot:
-            break
-        yield f"*.{rest}"
-    if host != "*":
-        yield "*"
+    return (*found, "*")
 
 
 def _routed_hosts(_: Ref, one: Document) -> Iterator[str]:

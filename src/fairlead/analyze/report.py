@@ -75,10 +75,12 @@ def examine(
 ) -> Report:
     """Everything that is to be said of documents, with no mesh running. `only` names analyzers (None: all)."""
     model = MeshModel()
-    served = [one for one in manifests if is_served(model, one.data)]
+    served: list[Manifest] = []
+    pods: list[Manifest] = []
+    for one in manifests:
+        (served if is_served(model, one.data) else pods).append(one)
     found = [of_diagnostic(one) for one in offline.load(model, served, namespace)] if only is None else []
     # Pods and what makes them call and are called; what is wrong with them is not admission's to say.
-    pods = [one for one in manifests if not is_served(model, one.data)]
     offline.load(model, [one for one in workloads(pods) if is_served(model, one.data)], namespace)
     documents: dict[Ref, Json] = {}
     places: dict[Ref, Manifest] = {}

@@ -27,8 +27,16 @@ def _target(section: str, word: str, to: dict[str, Any], path: FieldPath) -> Ite
         yield Target(section, word, host, shape.text(to, "subset"), shape.number(to, "port", "number"), path)
 
 
-def targets(one: Document) -> Iterator[Target]:
+def targets(one: Document) -> tuple[Target, ...]:
     """Every destination, mirrors among them, in the order of the document."""
+    return one.once(_targets)
+
+
+def _targets(one: Document) -> tuple[Target, ...]:
+    return tuple(_each(one))
+
+
+def _each(one: Document) -> Iterator[Target]:
     for section in ("http", "tcp", "tls"):
         for at, rule in shape.entries(one.spec, section):
             base = SPEC.child(section, at)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fairlead.cli.client import Refused
 from fairlead.compiler.registry import Registry
 from fairlead.ir.kind import Kind
 from fairlead.model.diagnostic import Position, Severity
@@ -17,6 +16,9 @@ from fairlead.model.manifest import Manifest
 from fairlead.model.path import FieldPath, path_of
 from fairlead.model.ref import Ref
 from fairlead.model.yaml import MAX_BYTES, YAMLError, parse_documents
+
+if TYPE_CHECKING:
+    from fairlead.cli.client import Refused
 
 STDIN = "-"
 STDIN_NAME = "<stdin>"

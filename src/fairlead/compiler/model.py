@@ -123,5 +123,8 @@ def _named(writer: Hashable) -> Iterator[Ref]:
 
 def _meaning(obj: Object[Any]) -> Object[Any]:
     """The object without what changes at every write and means nothing to a proxy."""
-    meta = msgspec.structs.replace(obj.meta, resource_version="", generation=0, managed_fields=())
+    meta = obj.meta
+    if not (meta.resource_version or meta.generation or meta.managed_fields):
+        return obj
+    meta = msgspec.structs.replace(meta, resource_version="", generation=0, managed_fields=())
     return msgspec.structs.replace(obj, meta=meta)

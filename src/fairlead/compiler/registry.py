@@ -31,6 +31,11 @@ class Registry:
     def __init__(self, kinds: Iterable[Kind[Any]]) -> None:
         self.kinds: tuple[Kind[Any], ...] = tuple(sorted(kinds, key=lambda one: (one.group, one.kind)))
         self._by_kind = {(one.group, one.kind): one for one in self.kinds}
+        self._by_version = {
+            (f"{one.group}/{version}" if one.group else version, one.kind): one
+            for one in self.kinds
+            for version in one.versions
+        }
 
     def kind(self, group: str, kind: str) -> Kind[Any] | None:
         """The kind, or None."""
@@ -53,6 +58,13 @@ class Registry:
     def identify(self, data: Mapping[str, Any]) -> tuple[Kind[Any] | None, list[Problem]]:
         """The kind of a document, or what is wrong with its apiVersion or kind."""
         api_version, kind = data.get("apiVersion"), data.get("kind")
+        known = (
+            self._by_version.get((api_version, kind))
+            if isinstance(kind, str) and isinstance(api_version, str)
+            else None
+        )
+        if known is not None:
+            return known, []
         for field, value in (("apiVersion", api_version), ("kind", kind)):
             if not isinstance(value, str) or not value:
                 return None, [Problem(FieldPath((field,)), "required", code="FL0004", reason="FieldValueRequired")]
@@ -131,8 +143,8 @@ def _bounded(problem: Problem) -> Problem:
     return msgspec.structs.replace(problem, message=f"{text[:half]} ... {text[-half:]}")
 
 
-def _has_errors(problems: Iterable[Problem]) -> bool:
-    return any(one.severity is Severity.ERROR for one in problems)
+def _has_errors(problems: list[Problem]) -> bool:
+    return bool(problems) and any(one.severity is Severity.ERROR for one in problems)
 
 
 def _stray(data: Json) -> Iterable[Problem]:

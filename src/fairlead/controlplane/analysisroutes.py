@@ -26,7 +26,6 @@ from fairlead.analyze.report import in_order, is_served, joined, of_diagnostic
 from fairlead.analyze.suppression import of_objects, suppress
 from fairlead.analyze.witness import Confirming
 from fairlead.controlplane.aside import Found as Answered
-from fairlead.controlplane.aside import Unanswered
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.operations import administrators, answered, refused
 from fairlead.controlplane.whyroutes import Differing, Walks
@@ -38,8 +37,9 @@ from fairlead.store.errors import Gone, StoreError
 from fairlead.store.store import Store
 
 Json = dict[str, Any]
-_SLICE, _RULES = 300, 30
-"""Documents, and rules, between two turns of the loop: some 5 ms, so that proxies do not wait for a first analysis."""
+_SLICE, _LOOKS = 300, 15
+"""Documents taken over, and looked at by the analyzers, between two turns of the loop: some 5 ms, so that proxies do
+not wait for a first analysis."""
 _MOST_WALKS = 50
 """Requests that are walked for one report."""
 _WRITTEN = frozenset(("managedFields", "resourceVersion", "generation", "uid", "selfLink"))
@@ -145,7 +145,7 @@ class Analyses:
             for ref in part:
                 del self._pending[ref]
             yield
-        while not analysis.settle(_RULES):
+        while not analysis.settle(_LOOKS):
             yield
 
     def _current(self) -> Analysis:
@@ -231,10 +231,8 @@ def analysis_routes(analyses: Analyses) -> list[BaseRoute]:
     async def ask(request: Request) -> Response:
         try:
             asked = msgspec.json.decode(await request.body() or b"{}", type=Asked)
-            return answered(await analyses.answer(asked))
+            return await answered(request, analyses.answer(asked))
         except (msgspec.MsgspecError, ValueError, StoreError) as error:
             return refused(400, str(error))
-        except Unanswered as error:
-            return refused(503, str(error))
 
     return [Route("/fairlead/v1/analysis", administrators(ask), methods=["POST"])]

@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Route
 from fairlead.ca.authority import Authority, AuthorityError, Supplied
 from fairlead.ca.registry import TokenRegistry
 from fairlead.ca.rotation import ORDER, Ending, RotationRefused, endings
-from fairlead.controlplane.aside import Answer, Aside, Inquiry, Unanswered
+from fairlead.controlplane.aside import Answer, Aside, Inquiry
 from fairlead.controlplane.fleet import Lagging
 from fairlead.controlplane.mtlsreport import mtls_report
 from fairlead.controlplane.operations import administrators, answered, refused
@@ -189,10 +189,7 @@ def authority_routes(plane: ControlPlane, aside: Aside) -> list[BaseRoute]:
         def work(_: Inquiry) -> Answer:
             return Answer(200, mtls_report(plane.feed.model, plane.proxies, plane.plaintext, workload))
 
-        try:
-            return answered(await aside.ask(work))
-        except Unanswered as error:
-            return refused(503, str(error))
+        return await answered(request, aside.ask(work))
 
     return [
         Route("/fairlead/v1/ca", administrators(status)),

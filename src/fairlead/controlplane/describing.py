@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from fairlead.compiler.standing import Applies, HostAs, host_standing, workload_standing
 from fairlead.controlplane import past
-from fairlead.controlplane.aside import Answer, Aside, Inquiry, Unanswered
+from fairlead.controlplane.aside import Answer, Aside, Inquiry
 from fairlead.controlplane.delivery import view_of
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.historyroutes import ref_of
@@ -71,7 +71,7 @@ class Descriptions:
             rows = {url: {one: kept.body for one, kept in sorted(listed.items())} for url, listed in found.items()}
             return Answer(200, shown_catalog(rows))
 
-        return await self._answered(at, work)
+        return await self._answered(request, at, work)
 
     async def _describe(self, request: Request) -> Response:
         try:
@@ -91,7 +91,7 @@ class Descriptions:
                 return Answer(404, refusal=self._proxies.missing(f"{ref.name}.{ref.namespace}"))
             return Answer(200, {**self._told(ref, document, known), "history": history})
 
-        return await self._answered(at, work)
+        return await self._answered(request, at, work)
 
     def _stored(self, ref: Ref, at: int | None) -> tuple[Json | None, list[Json]]:
         """The object, and the last changes of it: read before, since a copy of the process may not ask the store."""
@@ -100,7 +100,7 @@ class Descriptions:
         document = self._store.get(ref) if at is None else self._store.get_at(ref, at)
         return document, past.commits(self._store, _recent(ref, at)) if document is not None else []
 
-    async def _answered(self, at: int | None, work: Callable[[Inquiry], Answer]) -> Response:
+    async def _answered(self, request: Request, at: int | None, work: Callable[[Inquiry], Answer]) -> Response:
         """What `work` says in a copy of the process, as things stood at a revision (None: now)."""
         try:
             before = await asyncio.to_thread(self._store.then, at) if at is not None else {}
@@ -114,10 +114,7 @@ class Descriptions:
                 return Answer(422, refusal=f"what was stored then cannot be read any more: {error} [FL3812]")
             return work(inquiry)
 
-        try:
-            return answered(await self._aside.ask(then))
-        except Unanswered as error:
-            return refused(503, str(error))
+        return await answered(request, self._aside.ask(then))
 
     def _told(self, ref: Ref, document: Json | None, known: list[Known]) -> Json:
         sections: dict[str, list[Json]] = {}

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from fairlead.controlplane.aside import Answer, Aside, Inquiry, Unanswered
+from fairlead.controlplane.aside import Answer, Aside, Inquiry
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.operations import administrators, answered, refused
@@ -62,7 +62,7 @@ class Explanations:
         def work() -> Json:
             return {"proxy": name, **explained(self._feed.model, known.view, path, wish=wish)}
 
-        return await self._answered(query.get("at", ""), work)
+        return await self._answered(request, query.get("at", ""), work)
 
     async def _affects(self, request: Request) -> Response:
         query = request.query_params
@@ -72,10 +72,10 @@ class Explanations:
         except ValueError as error:
             return refused(400, f"{error} [FL3810]")
         return await self._answered(
-            query.get("at", ""), lambda: affected(self._feed.model, ref, field, self._delivery.names)
+            request, query.get("at", ""), lambda: affected(self._feed.model, ref, field, self._delivery.names)
         )
 
-    async def _answered(self, at: str, work: Callable[[], Json]) -> Response:
+    async def _answered(self, request: Request, at: str, work: Callable[[], Json]) -> Response:
         """What `work` says in a copy of the process, as things stood at a revision or stand now."""
         try:
             revision = int(at) if at else None
@@ -94,7 +94,4 @@ class Explanations:
             except ValueError as error:
                 return Answer(422, refusal=f"{error} [FL3812]")
 
-        try:
-            return answered(await self._aside.ask(answer, lambda ref: self._places.place(ref, revision)))
-        except Unanswered as error:
-            return refused(503, str(error))
+        return await answered(request, self._aside.ask(answer, lambda ref: self._places.place(ref, revision)))

@@ -9,8 +9,10 @@ it is done (202 until then), and once.
 
 from __future__ import annotations
 
+import asyncio
 import base64
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -18,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from fairlead.apiserver.app import user_of
-from fairlead.controlplane.aside import Answer, Aside, Found, Unanswered
+from fairlead.controlplane.aside import Answer, Aside, Found, Inquiry, Unanswered
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.footprint import Footprint
@@ -53,10 +55,11 @@ def operations(
         if wanted.few:
             page = msgspec.json.encode({"revision": feed.revision, **proxies.page(wanted)})
             return Response(page, media_type="application/json")
-        try:
-            return answered(await aside.ask(lambda _: Answer(200, {"revision": feed.revision, **proxies.page(wanted)})))
-        except Unanswered as error:
-            return refused(503, str(error))
+
+        def work(_: Inquiry) -> Answer:
+            return Answer(200, {"revision": feed.revision, **proxies.page(wanted)})
+
+        return await answered(request, aside.ask(work))
 
     async def diagnostics(request: Request) -> Response:
         invalid = {ref: "; ".join(one.message for one in problems) for ref, problems in feed.invalid.items()}
@@ -123,6 +126,8 @@ def _profiles(profiler: Profiler) -> list[BaseRoute]:
     ]
 
 
+_CLIENT_GONE = 499
+"""Nobody sees it; the number is nginx's."""
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -144,11 +149,32 @@ def refused(code: int, message: str) -> Response:
     )
 
 
-def answered(found: Found) -> Response:
-    """What a client gets of an answer that was worked on beside the loop."""
+async def answered(request: Request, asking: Coroutine[Any, Any, Found]) -> Response:
+    """What a client gets of a question that is worked on beside the loop. If it goes away, so does the work.
+
+    Raises what asking does, but Unanswered. The body of the request has been read, if it has one.
+    """
+    work, gone = asyncio.ensure_future(asking), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            return Response(status_code=_CLIENT_GONE)
+        found = work.result()
+    except Unanswered as error:
+        return refused(503, str(error))
+    finally:
+        for one in (work, gone):
+            one.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
     if found.refusal:
         return refused(found.status, found.refusal)
     return Response(found.body, found.status, media_type="application/json")
+
+
+async def _gone(request: Request) -> None:
+    """Until the client is there no more."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def shown_catalog(catalog: Mapping[str, Mapping[str, bytes]]) -> dict[str, list[dict[str, str]]]:

@@ -60,6 +60,7 @@ from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.store.retention import Retention
 from fairlead.store.store import Store, timestamp
 from fairlead.store.timeline import Bounds, Timeline
+from fairlead.xds import wire
 from fairlead.xds.server import Server
 
 _log = logging.getLogger(__name__)
@@ -263,6 +264,7 @@ class ControlPlane:
             await asyncio.sleep(_TIDY_SECONDS)
             if xds.admission.admitted - seen >= _STORM and not xds.admission.waiting:
                 seen = xds.admission.admitted
+                wire.forget()
                 memory.grown()
 
     def _findings(self) -> list[str]:

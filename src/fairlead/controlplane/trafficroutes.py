@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from fairlead.controlplane.aside import Answer, Aside, Inquiry, Unanswered
+from fairlead.controlplane.aside import Answer, Aside, Inquiry
 from fairlead.controlplane.fleet import Fleet
-from fairlead.controlplane.operations import administrators, answered, refused
+from fairlead.controlplane.operations import administrators, answered
 from fairlead.controlplane.proxies import Proxies
 from fairlead.controlplane.traffic import Calls, TrafficLedger
 
@@ -39,10 +39,7 @@ def traffic_routes(proxies: Proxies, fleet: Fleet, ledger: TrafficLedger, aside:
             visible = proxies.visible()
             return Answer(200, {"calls": [_told(one, visible) for one in ledger.calls(namespace, workload)]})
 
-        try:
-            return answered(await aside.ask(work))
-        except Unanswered as error:
-            return refused(503, str(error))
+        return await answered(request, aside.ask(work))
 
     return [Route("/fairlead/v1/traffic", administrators(traffic))]
 

@@ -17,7 +17,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from fairlead.controlplane.aside import Answer, Aside, Found, Inquiry, Unanswered
+from fairlead.controlplane.aside import Answer, Aside, Found, Inquiry
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.liveworkloads import LiveWorkloads
@@ -141,10 +141,8 @@ def why_routes(walks: Walks) -> list[BaseRoute]:
     async def ask(request: HttpRequest) -> Response:
         try:
             asked = msgspec.json.decode(await request.body(), type=Question)
-            return answered(await walks.answer(asked))
+            return await answered(request, walks.answer(asked))
         except (msgspec.MsgspecError, ValueError, StoreError) as error:
             return refused(400, str(error))
-        except Unanswered as error:
-            return refused(503, str(error))
 
     return [Route("/fairlead/v1/why", administrators(ask), methods=["POST"])]

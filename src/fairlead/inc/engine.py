@@ -7,11 +7,10 @@ it read, in the order in which it read it, and runs only if one of these values 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from heapq import heappop, heappush
 from itertools import islice
 from typing import Any, TypeVar, cast
 
@@ -63,6 +62,8 @@ class Engine:
         self.revision = 0
         self.runs: Counter[str] = Counter()
         """Evaluations, by the name of the rule or derivation."""
+        self.followed: list[Node] | None = None
+        """Whoever wants to know what has been evaluated puts a list here, and takes from it."""
         self.reused = 0
         """Values that were asked for from outside and still stood."""
         self.spared = 0
@@ -74,8 +75,8 @@ class Engine:
         """The indexes of the tables (for readers)."""
         self._nodes: dict[Rule[Any, Any] | Derivation[Any, Any], dict[Hashable, Node]] = {}
         self._by_source: dict[Table[Any, Any], list[Derivation[Any, Any]]] = {}
-        self._pending: list[tuple[int, int, Node]] = []
-        self._sequence = 0
+        self._pending: dict[int, deque[Node]] = {}
+        """Derivations that are to run, by stage."""
         self._stale: dict[Node, None] = {}
         self._reporting: dict[Node, None] = {}
         self._failing: dict[Node, None] = {}
@@ -311,12 +312,19 @@ class Engine:
         self._schedule(node)
 
     def _schedule(self, node: Node) -> None:
-        self._sequence += 1
-        heappush(self._pending, (cast("Derivation[Any, Any]", node.run_by).stage, self._sequence, node))
+        stage = cast("Derivation[Any, Any]", node.run_by).stage
+        waiting = self._pending.get(stage)
+        if waiting is None:
+            waiting = self._pending[stage] = deque()
+        waiting.append(node)
 
     def _settle(self) -> None:
         while self._pending:
-            _, _, node = heappop(self._pending)
+            stage = min(self._pending)
+            waiting = self._pending[stage]
+            node = waiting.popleft()
+            if not waiting:
+                del self._pending[stage]
             if node.state != CLEAN:
                 self._derive(node)
 
@@ -380,6 +388,8 @@ class Engine:
         reader = Reader(self, node, limit)
         node.state = RUNNING
         self.runs[node.run_by.name] += 1
+        if self.followed is not None:
+            self.followed.append(node)
         failure: Failure | None = None
         value: object = MISSING
         try:

@@ -11,7 +11,7 @@ from fairlead.inc.schema import Index, Rule, Table
 
 
 class Reads:
-    """The rows and buckets that rule values read, through any number of steps."""
+    """The rows and buckets that evaluations read."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[Table[Any, Any], Hashable], bool] = {}
@@ -20,14 +20,29 @@ class Reads:
         """The keys of each bucket of an index."""
 
 
-def reads(engine: Engine, rule: Rule[Any, Any], key: Hashable) -> Reads:
-    """Everything that stands behind a rule value that has been asked for."""
-    return _walk(engine, [engine.node_of(rule, key)])
+def fresh(engine: Engine, evaluated: Iterable[Node], known: set[Cell]) -> Reads:
+    """What evaluations have read themselves and what is not known yet; it is known afterwards."""
+    found = Reads()
+    named: Mapping[int, tuple[Index[Any, Any, Any], Hashable]] = {}
+    for node in evaluated:
+        for cell in node.deps:
+            if isinstance(cell, Node) or cell in known:
+                continue
+            known.add(cell)
+            if isinstance(cell, Row):
+                found.rows[(cell.table, cell.key)] = cell.value is not MISSING
+            elif isinstance(cell, Presence):
+                found.buckets[(cell.index, cell.at)] = engine.find(cell.index, cell.at)
+            elif isinstance(cell, Bucket):
+                named = named or engine.indexes.named()
+                if id(cell) in named:
+                    found.buckets[named[id(cell)]] = cell.order()
+    return found
 
 
 def rows(engine: Engine, rule: Rule[Any, Any], key: Hashable) -> dict[tuple[Table[Any, Any], Hashable], bool]:
-    """The rows that stand behind a rule value, and whether each was there: `reads` without buckets, much cheaper."""
-    return _walk(engine, [engine.node_of(rule, key)], buckets=False).rows
+    """The rows that stand behind a rule value, through any number of steps, and whether each was there."""
+    return _walk(engine, [engine.node_of(rule, key)])
 
 
 def nodes(engine: Engine, rule: Rule[Any, Any], key: Hashable) -> list[Node]:
@@ -42,14 +57,15 @@ def nodes(engine: Engine, rule: Rule[Any, Any], key: Hashable) -> list[Node]:
     return list(seen)
 
 
-def sources(engine: Engine, rows: Iterable[tuple[Table[Any, Any], Hashable]]) -> Reads:
-    """The rows that stand behind rows: these themselves, and those that their derivations read. Has no buckets."""
-    return _walk(engine, [engine.row_of(table, key) for table, key in rows], buckets=False)
+def sources(
+    engine: Engine, rows: Iterable[tuple[Table[Any, Any], Hashable]]
+) -> dict[tuple[Table[Any, Any], Hashable], bool]:
+    """The rows that stand behind rows: these themselves, and those that their derivations read."""
+    return _walk(engine, [engine.row_of(table, key) for table, key in rows])
 
 
-def _walk(engine: Engine, stack: list[Cell], *, buckets: bool = True) -> Reads:
-    found = Reads()
-    named: Mapping[int, tuple[Index[Any, Any, Any], Hashable]] = {}
+def _walk(engine: Engine, stack: list[Cell]) -> dict[tuple[Table[Any, Any], Hashable], bool]:
+    found: dict[tuple[Table[Any, Any], Hashable], bool] = {}
     seen: set[Cell] = set()
     while stack:
         cell = stack.pop()
@@ -59,14 +75,6 @@ def _walk(engine: Engine, stack: list[Cell], *, buckets: bool = True) -> Reads:
         if isinstance(cell, Node):
             stack.extend(cell.deps)
         elif isinstance(cell, Row):
-            found.rows[(cell.table, cell.key)] = cell.value is not MISSING
+            found[(cell.table, cell.key)] = cell.value is not MISSING
             stack.extend(cell.sources())
-        elif not buckets:
-            continue
-        elif isinstance(cell, Presence):
-            found.buckets[(cell.index, cell.at)] = engine.find(cell.index, cell.at)
-        elif isinstance(cell, Bucket):
-            named = named or engine.indexes.named()
-            if id(cell) in named:
-                found.buckets[named[id(cell)]] = cell.order()
     return found

@@ -30,21 +30,26 @@ class Reader:
 
     def get(self, table: Table[K, V], key: K) -> V | None:
         """The row of `table` at `key`, or None."""
-        self._check(table)
+        if table.stage >= self._limit:
+            self._refuse(table)
         row = self._engine.row_of(table, key)
-        self._record(row)
+        if row not in self.read:
+            self.read[row] = None
+            row.read_by(self._node)
         return None if row.value is MISSING else cast("V", row.value)
 
     def find(self, index: Index[I, K, V], key: I) -> tuple[K, ...]:
         """The keys of the rows in one bucket of `index`, in sorted order."""
-        self._check(index.table)
+        if index.table.stage >= self._limit:
+            self._refuse(index.table)
         bucket = self._engine.indexes.bucket(index, key)
         self._record(bucket)
         return cast("tuple[K, ...]", bucket.order())
 
     def has(self, index: Index[I, Any, Any], key: I) -> bool:
         """Whether a bucket of `index` has rows; depends on that alone, not on which they are."""
-        self._check(index.table)
+        if index.table.stage >= self._limit:
+            self._refuse(index.table)
         cell, present = self._engine.indexes.presence(index, key)
         self._record(cell)
         return present
@@ -72,9 +77,8 @@ class Reader:
         """Attach a finding to this evaluation; it lives exactly as long as the evaluation stands."""
         self.reports.append(finding)
 
-    def _check(self, table: Table[Any, Any]) -> None:
-        if table.stage >= self._limit:
-            raise EngineError(f"{self._node.run_by!r} may not read {table!r}: not settled at its stage")
+    def _refuse(self, table: Table[Any, Any]) -> None:
+        raise EngineError(f"{self._node.run_by!r} may not read {table!r}: not settled at its stage")
 
     def _record(self, cell: Cell) -> None:
         if cell not in self.read:

@@ -8,13 +8,16 @@ go-yaml v2, then JSON) are neither YAML 1.1 as PyYAML has it nor YAML 1.2: `on` 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, cast
 
 import yaml
 
+from fairlead.model.blockyaml import MOST_PER_LINE, Reader, Unread, marks
 from fairlead.model.diagnostic import Position
-from fairlead.model.manifest import Json, Manifest
+from fairlead.model.manifest import Json, Manifest, Marks, Path, Place
+from fairlead.model.scalar import resolve_scalar
 
 MAX_BYTES = 64 << 20
 MAX_DEPTH = 100
@@ -26,17 +29,9 @@ MAX_ALIASED = 100_000
 PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 """A character that JSON writes as two surrogates, which YAML does not know."""
-
-_TRUE = {"y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "true", "True", "TRUE"}
-_FALSE = {"n", "N", "no", "No", "NO", "off", "Off", "OFF", "false", "False", "FALSE"}
-_NULL = {"", "~", "null", "Null", "NULL"}
-_LONGEST_INTEGER = 80
-_DEC = re.compile(r"^[-+]?[0-9][0-9_]*$")
-_OCT = re.compile(r"^[-+]?0[0-7_]+$")
-_OCT12 = re.compile(r"^[-+]?0o[0-7_]+$")
-_HEX = re.compile(r"^[-+]?0x[0-9a-fA-F_]+$")
-_BIN = re.compile(r"^[-+]?0b[01_]+$")
-_FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?$")
+_DOCUMENT = re.compile(r"^---(?=[ \n]|\Z)", re.MULTILINE)
+_AROUND = re.compile(r"^(?:%|\.\.\.)|[\r\x85\u2028\u2029]", re.MULTILINE)
+"""Directives, ends of documents and other ends of lines: with them a text is more than its documents one by one."""
 
 
 class YAMLError(Exception):
@@ -53,80 +48,36 @@ def _joined(found: re.Match[str]) -> str:
     return f"{found[1]}\\U{0x10000 + ((high - 0xD800) << 10) + low - 0xDC00:08x}"
 
 
-def _integer(text: str) -> int | None:
-    """The integer of a text, or None if it is none of 64 bits."""
-    if len(text) > _LONGEST_INTEGER:
-        return None
-    try:
-        found = _whole(text)
-    except ValueError:
-        return None
-    return found if found is not None and -(1 << 63) <= found < 1 << 64 else None
-
-
-def _whole(text: str) -> int | None:
-    plain = text.replace("_", "")
-    if _OCT12.match(text):
-        return int(plain.replace("0o", "", 1), 8)
-    if _OCT.match(text) and len(plain.lstrip("+-")) > 1:
-        return int(plain, 8)
-    if _DEC.match(text):
-        digits = plain.lstrip("+-")
-        return int(plain, 10) if len(digits) < 20 and (digits == "0" or not digits.startswith("0")) else None
-    if _HEX.match(text):
-        return int(plain, 16)
-    if _BIN.match(text):
-        return int(plain, 2)
-    return None
-
-
-def resolve_scalar(text: str, *, plain: bool, key: bool = False) -> object:
-    """The JSON value of a scalar. Quoted scalars are strings; `y` and `n` are booleans only as keys."""
-    if not plain:
-        return text
-    if text in _NULL:
-        return None
-    if text in _TRUE and (key or len(text) > 1):
-        return True
-    if text in _FALSE and (key or len(text) > 1):
-        return False
-    if text[0] not in "+-.0123456789":
-        return text
-    whole = _integer(text)
-    if whole is not None:
-        return whole
-    if _FLOAT.match(text):
-        number = float(text.replace("_", ""))
-        return number if number != number or number not in (float("inf"), float("-inf")) else text
-    return text
-
-
 class _Builder:
-    """Builds values from parser events; keeps the position of every value by path."""
+    """Builds values from parser events; keeps the position of every value by path.
 
-    def __init__(self, text: str, file: str) -> None:
+    `first` is the line of the file, from 1, in which the text begins.
+    """
+
+    def __init__(self, text: str, file: str, first: int = 1) -> None:
         self._text = _PAIR.sub(_joined, text) if "\\u" in text else text
         self._parser: Any = None
-        self._file = file
-        self._aliased = 0
-        self._nodes = 0
-        self._anchors: dict[str, tuple[object, dict[tuple[str | int, ...], tuple[int, int]]]] = {}
-        self.marks: dict[tuple[str | int, ...], tuple[int, int]] = {}
+        self.file = file
+        self._first = first
+        self.aliased = 0
+        self.nodes = 0
+        self._anchors: dict[str, tuple[object, dict[Path, Place]]] = {}
+        self.marks: dict[Path, Place] = {}
 
     def fail(self, message: str, mark: Any) -> YAMLError:
-        return YAMLError(message, Position(self._file, mark.line + 1, mark.column + 1))
+        return YAMLError(message, Position(self.file, mark.line + 1, mark.column + 1))
 
     def _position(self, error: yaml.YAMLError) -> Position:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         if mark is not None:
             # The C parser puts what is missing at the end onto a line behind the last one.
             last = self._text.rstrip("\n").count("\n")
-            return Position(self._file, min(mark.line, last) + 1, mark.column + 1 if mark.line <= last else 1)
+            return Position(self.file, min(mark.line, last) + 1, mark.column + 1 if mark.line <= last else 1)
         at = getattr(error, "position", None)
         if not isinstance(at, int):
-            return Position(self._file, 1, 1)
+            return Position(self.file, 1, 1)
         before = self._text[:at]
-        return Position(self._file, before.count("\n") + 1, at - before.rfind("\n"))
+        return Position(self.file, before.count("\n") + 1, at - before.rfind("\n"))
 
     def documents(self) -> Iterator[tuple[object, Any]]:
         try:
@@ -144,13 +95,13 @@ class _Builder:
         except yaml.YAMLError as error:
             raise YAMLError(str(error).splitlines()[0], self._position(error)) from None
 
-    def _value(self, path: tuple[str | int, ...], event: Any, depth: int) -> object:
-        self._nodes += 1
-        if self._nodes > MAX_NODES:
+    def _value(self, path: Path, event: Any, depth: int) -> object:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
             raise self.fail(f"more than {MAX_NODES} values in one text", event.start_mark)
         if depth > MAX_DEPTH:
             raise self.fail(f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
-        self.marks[path] = (event.start_mark.line + 1, event.start_mark.column + 1)
+        self.marks[path] = (event.start_mark.line + self._first, event.start_mark.column + 1)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(path, event)
         value: object
@@ -166,12 +117,12 @@ class _Builder:
             self._anchors[anchor] = (value, inside)
         return value
 
-    def _alias(self, path: tuple[str | int, ...], event: Any) -> object:
+    def _alias(self, path: Path, event: Any) -> object:
         if event.anchor not in self._anchors:
             raise self.fail(f"unknown anchor {event.anchor!r}", event.start_mark)
         value, inside = self._anchors[event.anchor]
-        self._aliased += len(inside)
-        if self._aliased > MAX_ALIASED:
+        self.aliased += len(inside)
+        if self.aliased > MAX_ALIASED:
             raise self.fail(f"more than {MAX_ALIASED} values by aliases in one text", event.start_mark)
         for at, mark in inside.items():
             self.marks[path + at] = mark
@@ -186,7 +137,7 @@ class _Builder:
             return resolve_scalar(text, plain=True, key=key)
         return resolve_scalar(text, plain=bool(event.implicit[0]), key=key)
 
-    def _sequence(self, path: tuple[str | int, ...], depth: int) -> list[object]:
+    def _sequence(self, path: Path, depth: int) -> list[object]:
         out: list[object] = []
         event = self._parser.get_event()
         while not isinstance(event, yaml.SequenceEndEvent):
@@ -194,7 +145,7 @@ class _Builder:
             event = self._parser.get_event()
         return out
 
-    def _mapping(self, path: tuple[str | int, ...], depth: int) -> dict[str, object]:
+    def _mapping(self, path: Path, depth: int) -> dict[str, object]:
         out: dict[str, object] = {}
         merged: list[object] = []
         event: Any = self._parser.get_event()
@@ -206,7 +157,7 @@ class _Builder:
             if key in out:
                 raise self.fail(f"duplicate key {key!r}", event.start_mark)
             mark: Any = event.start_mark
-            key_mark = (mark.line + 1, mark.column + 1)
+            key_mark = (mark.line + self._first, mark.column + 1)
             value = self._value((*path, key), self._parser.get_event(), depth + 1)
             self.marks[(*path, key)] = key_mark
             if is_merge:
@@ -241,24 +192,91 @@ def parse_documents(text: str | bytes, file: str = "") -> list[Manifest]:
         except UnicodeDecodeError as error:
             line = text[: error.start].count(b"\n") + 1
             raise YAMLError("not UTF-8 text", Position(file, line, 1)) from None
-    builder = _Builder(text, file)
+    try:
+        found = _by_document(text, file)
+    except (Unread, YAMLError):
+        # What is wrong, if anything, is said of the text as a whole.
+        found = by_events(text, file)
+    return [part for one in found for part in _split(one)]
+
+
+def by_events(text: str, file: str, first: int = 1) -> list[Manifest]:
+    """The documents of a text that begins in line `first` of a file, with lists as they stand. Raises `YAMLError`."""
+    return _built(_Builder(text, file, first))
+
+
+def _built(builder: _Builder) -> list[Manifest]:
+    """The documents of a text, each with its marks."""
     out: list[Manifest] = []
     for value, mark in builder.documents():
         if value is None:
             continue
         if not isinstance(value, dict):
             raise builder.fail("a document must be an object with apiVersion and kind", mark)
-        out.extend(_split(Manifest(cast("Json", value), file, builder.marks)))
+        out.append(Manifest(cast("Json", value), builder.file, builder.marks))
     return out
+
+
+def _by_document(text: str, file: str) -> list[Manifest]:
+    """The documents, each read as quickly as it can be; positions are looked for when they are asked for.
+
+    Raises Unread or YAMLError where the text is to be taken as a whole.
+    """
+    nodes = MOST_PER_LINE * (text.count("\n") + 1)
+    aliased = 0
+    if nodes > MAX_NODES or _AROUND.search(text):
+        raise Unread
+    reader = Reader()
+    out: list[Manifest] = []
+    for part, first in _parts(text):
+        try:
+            value = reader.read(part)
+        except Unread:
+            builder = _Builder(part, file, first)
+            out.extend(_built(builder))
+            nodes, aliased = nodes + builder.nodes, aliased + builder.aliased
+            if nodes > MAX_NODES or aliased > MAX_ALIASED:
+                raise
+        else:
+            if value is not None:
+                out.append(Manifest(value, file, Marks(partial(marks, part, first))))
+    return out
+
+
+def _parts(text: str) -> Iterator[tuple[str, int]]:
+    """The text in pieces of one document, and the line in which each begins."""
+    begin, line = 0, 1
+    for end in (*(found.start() for found in _DOCUMENT.finditer(text)), len(text)):
+        if end > begin:
+            part = text[begin:end]
+            yield part, line
+            begin, line = end, line + part.count("\n")
 
 
 def _split(manifest: Manifest) -> list[Manifest]:
     items = manifest.data.get("items")
     if not str(manifest.data.get("kind", "")).endswith("List") or not isinstance(items, list):
         return [manifest]
-    out: list[Manifest] = []
-    for at, item in enumerate(cast("list[object]", items)):
-        if isinstance(item, dict):
-            marks = {path[2:]: mark for path, mark in manifest.marks.items() if path[:2] == ("items", at)}
-            out.extend(_split(Manifest(cast("Json", item), manifest.file, marks)))
-    return out
+    inside = _ItemMarks(manifest.marks)
+    parts = [
+        Manifest(cast("Json", item), manifest.file, Marks(partial(inside.of, at)))
+        for at, item in enumerate(cast("list[object]", items))
+        if isinstance(item, dict)
+    ]
+    return [inner for part in parts for inner in _split(part)]
+
+
+class _ItemMarks:
+    """The marks of a list by its items, which are sorted out at the first question."""
+
+    def __init__(self, marks: Mapping[Path, Place]) -> None:
+        self._marks: Iterable[tuple[Path, Place]] = marks.items()
+        self._by_item: dict[str | int, dict[Path, Place]] = {}
+
+    def of(self, at: int) -> Mapping[Path, Place]:
+        """Those of one item, by paths in it."""
+        for path, mark in self._marks:
+            if len(path) > 1 and path[0] == "items":
+                self._by_item.setdefault(path[1], {})[path[2:]] = mark
+        self._marks = ()
+        return self._by_item.get(at, {})

@@ -7,7 +7,8 @@ is known here of what any field means, so nothing can be out of date.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Any, Literal
 
 import msgspec
@@ -25,13 +26,17 @@ from fairlead.model.object import Object
 from fairlead.model.path import ROOT, FieldPath
 from fairlead.model.ref import Ref
 from fairlead.provenance.documents import Json, altered, children, document, read, tops, without
-from fairlead.provenance.workbench import Workbench, behind, body_of, elements, listing, stands_in
+from fairlead.provenance.workbench import Workbench, behind, body_of, elements, listing, stands_in, without_elements
 
 MOST_OBJECTS = 150
 """A resource that more objects made is studied by its elements, if it has some: the one that is asked for, or of all
 of them only which objects are behind each."""
 MOST_TRIALS = 3000
 """How often a resource is made anew for one answer; what would take more is answered less precisely, and so marked."""
+
+MOST_SINGLE = 16
+"""Of more objects it is searched in groups of a kind which ones matter. That misses one whose part another one of its
+kind would take, which went with it; for few, each is tried alone."""
 
 Role = Literal["sets", "carries"]
 Places = Callable[[Ref, FieldPath], Position | None]
@@ -105,7 +110,9 @@ class Study:
                 f"{len(refs)} objects made this, so named are all objects that were read for an element, and no fields"
             )
         elif pieces:
-            found += (one for each in dict.fromkeys(pieces.values()) for one in self._made_by(each))
+            for each in dict.fromkeys((*pieces.values(), part)):
+                elsewhere = {at for at, by in pieces.items() if by != each}
+                found += self._made_by(each, elsewhere)
         else:
             found += self._made_by(part)
         if listed is not None:
@@ -143,17 +150,20 @@ class Study:
                 found.update(dict.fromkeys(each.path for each in one.differs if each.old is None and each.path))
         return tuple(found)
 
-    def _made_by(self, part: Part) -> Iterator[Influence]:
-        """What each object behind a value does for it. Objects come first: fields only while trials are left."""
+    def _made_by(self, part: Part, elsewhere: Collection[str] = ()) -> Iterator[Influence]:
+        """What each object behind a value does for it. Objects come first: fields only while trials are left.
+
+        Of elements that are studied elsewhere nothing is told.
+        """
         bench = Workbench(self._model, part)
-        base = self._read(bench.make({}))
+        base = self._read(bench.make({}), elsewhere)
 
         def differing(changed: Changed) -> tuple[Difference, ...]:
             try:
                 made = bench.make(changed)
             except Failure:
                 return ()
-            return tuple(differences(base, self._read(made)))
+            return tuple(differences(base, self._read(made, elsewhere)))
 
         return self._studied(bench.objects, behind(self._model, part), differing)
 
@@ -185,16 +195,32 @@ class Study:
     def _studied(
         self, objects: Mapping[Ref, Object[Any]], refs: Iterable[Ref], differing: Differing
     ) -> Iterator[Influence]:
-        whole = [(objects[ref], self._tried(differing, ref, None)) for ref in sorted(refs) if ref in objects]
-        for obj, differs in whole:
+        known = sorted(ref for ref in refs if ref in objects)
+        if len(known) <= MOST_SINGLE:
+            whole = [(ref, self._tried(differing, {ref: None})) for ref in known]
+        else:
+            kinds = groupby(known, lambda ref: (ref.group, ref.kind))
+            whole = [found for _, listed in kinds for found in self._searched(differing, list(listed))]
+        for ref, differs in whole:
+            obj = objects[ref]
             narrower: tuple[Influence, ...] = ()
             data = document(self._kinds.of(obj.ref), obj)
             if differs and read(self._kinds, data, obj) == obj:
                 narrower = tuple(one for path in tops(data) for one in self._field(differing, obj, data, path))
             yield Influence(self._origin(obj.ref, ROOT), differs, narrower)
 
-    def _read(self, made: Any) -> Message | None:
-        return None if made is None else decode(self._type_url, body_of(made))
+    def _searched(self, differing: Differing, refs: list[Ref]) -> Iterator[tuple[Ref, tuple[Difference, ...]]]:
+        """The objects of many that matter: a group without which nothing differs has none, another one is halved."""
+        differs = self._tried(differing, dict.fromkeys(refs))
+        if differs and len(refs) == 1:
+            yield refs[0], differs
+        elif differs:
+            half = len(refs) // 2
+            yield from self._searched(differing, refs[:half])
+            yield from self._searched(differing, refs[half:])
+
+    def _read(self, made: Any, elsewhere: Collection[str] = ()) -> Message | None:
+        return None if made is None else without_elements(decode(self._type_url, body_of(made)), elsewhere)
 
     def _field(self, differing: Differing, obj: Object[Any], data: Json, path: FieldPath) -> Iterator[Influence]:
         differs, other = self._left_out(differing, obj, data, path)
@@ -212,22 +238,22 @@ class Study:
             return (), False
         other = read(self._kinds, without(data, path), obj)
         if other is not None and other != obj:
-            return self._tried(differing, obj.ref, other), False
+            return self._tried(differing, {obj.ref: other}), False
         for changed in altered(data, path):
             other = read(self._kinds, changed, obj)
             if other is not None and other.ref == obj.ref:
-                differs = self._tried(differing, obj.ref, other)
+                differs = self._tried(differing, {obj.ref: other})
                 if differs:
                     return differs, True
         return (), False
 
-    def _tried(self, differing: Differing, ref: Ref, other: Object[Any] | None) -> tuple[Difference, ...]:
+    def _tried(self, differing: Differing, changed: Changed) -> tuple[Difference, ...]:
         if self._left is not None:
             self._left -= 1
             if self._left == 0:
                 said = f"not all fields were tried: after {MOST_TRIALS} trials objects are named and no fields of them"
                 self.inexact = f"{self.inexact}; {said}" if self.inexact else said
-        return differing({ref: other})
+        return differing(changed)
 
     def _origin(self, ref: Ref, path: FieldPath) -> Origin:
         return Origin(ref, path, self._places(ref, path) if self._places is not None else None)

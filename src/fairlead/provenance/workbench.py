@@ -4,24 +4,25 @@ The value is a resource, a piece of one, or the list in which a resource stands.
 
 Objects can be left out and changed here, one at a time, at the cost of that value alone: the mesh that runs is not
 touched. The small mesh is as good as the whole one as long as every row that the value's rules ask for has the same
-answer in both. So after each evaluation what they asked for is compared, and what the small one lacks is taken over.
+answer in both. So after each evaluation what was asked for the first time is compared, and what the small one lacks is
+taken over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from fairlead.compiler.model import OBJECTS, MeshModel
 from fairlead.compiler.parts import Layer, Part
 from fairlead.envoy.protojson import decode
 from fairlead.envoy.resource import Piece, Resource
-from fairlead.envoy.settings import find
+from fairlead.envoy.settings import callers, fields, find, is_map
 from fairlead.inc import Rule, Table
-from fairlead.inc.cells import Node
-from fairlead.inc.inputs import Reads, nodes, reads, rows, sources
+from fairlead.inc.cells import Cell, Node
+from fairlead.inc.inputs import Reads, fresh, nodes, rows, sources
 from fairlead.model.object import Object
 from fairlead.model.ref import Ref
 
@@ -36,6 +37,10 @@ class Workbench:
         self._part = part
         self._scratch = MeshModel(whole.kinds)
         self._changed: dict[Ref, Object[Any] | None] = {}
+        self._evaluated: list[Node] = []
+        self._scratch.engine.followed = self._evaluated
+        self._looked_at: set[Cell] = set()
+        """What has been compared with the whole mesh: once is enough, since all but what is changed stays."""
         found = rows(whole.engine, part.rule, part.key)
         self._take(at for at, there in found.items() if there and at[0].stage == 0)
 
@@ -79,12 +84,13 @@ class Workbench:
 
     def _grow(self) -> int:
         """Take over what the rules asked for in vain and the whole mesh has."""
-        asked = reads(self._scratch.engine, self._part.rule, self._part.key)
+        asked = fresh(self._scratch.engine, self._evaluated, self._looked_at)
+        self._evaluated.clear()
         lacking = [*self._rows(asked), *self._entries(asked)]
         if not lacking:
             return 0
         behind = sources(self._whole.engine, lacking)
-        return self._take(at for at, there in behind.rows.items() if there and at[0].stage == 0)
+        return self._take(at for at, there in behind.items() if there and at[0].stage == 0)
 
     def _rows(self, asked: Reads) -> Iterator[Input]:
         for (table, key), there in asked.rows.items():
@@ -145,6 +151,23 @@ def elements(whole: MeshModel, part: Part, type_url: str) -> dict[str, Part]:
             if wanted.get(step) == value and (step not in found or size < found[step][:2]):
                 found[step] = (*size, Part(node.run_by, node.key))
     return {step: one[2] for step, one in found.items()}
+
+
+def without_elements(message: Message, steps: Collection[str]) -> Message:
+    """A message from which elements of lists (`virtualHosts[NAME]`) are taken out; it is changed."""
+    if steps:
+        for field, value in list(fields(message)):
+            if field.is_repeated and field.message_type is not None and not is_map(field):
+                elements = list(value)
+                kept = [
+                    one
+                    for one, name in zip(elements, callers(elements), strict=True)
+                    if f"{field.json_name}[{name}]" not in steps
+                ]
+                if len(kept) < len(elements):
+                    del value[:]
+                    value.extend(kept)
+    return message
 
 
 def body_of(value: object) -> bytes:

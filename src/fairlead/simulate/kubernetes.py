@@ -6,13 +6,14 @@ be registered; the others say nothing about requests.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from fairlead.model.capturing import ANNOTATIONS
 from fairlead.model.entry import TLS_MODE
 from fairlead.model.group import WORKLOAD_LABEL
-from fairlead.model.manifest import Json, Manifest
+from fairlead.model.manifest import Json, Manifest, Marks, Path, Place
 
 _GROUPS = ("apps", "batch", "policy", "autoscaling", "rbac.authorization.k8s.io", "apiextensions.k8s.io")
 _CORE = ("Pod", "PersistentVolumeClaim", "PersistentVolume", "ResourceQuota", "LimitRange", "Role", "RoleBinding")
@@ -33,8 +34,12 @@ def workloads(manifests: Iterable[Manifest]) -> list[Manifest]:
         elif one.data.get("kind") in _MAKING_PODS:
             made += 1
             address = f"127.66.{128 + made // 250}.{made % 250 + 1}"
-            out.append(Manifest(_entry(one.data, address), one.file, {(): one.marks[()]} if () in one.marks else {}))
+            out.append(Manifest(_entry(one.data, address), one.file, Marks(partial(_outermost, one.marks))))
     return out
+
+
+def _outermost(marks: Mapping[Path, Place]) -> Mapping[Path, Place]:
+    return {(): marks[()]} if () in marks else {}
 
 
 def _is_kubernetes(data: Json) -> bool:

@@ -57,11 +57,18 @@ _REQUEST, _ENTRY = _classes()
 class Claims(Mapping[str, str]):
     """Versions by name that a client says it has, as serialised entries; they are read when somebody asks for one."""
 
-    __slots__ = ("_read", "entries")
+    __slots__ = ("_asked", "_read", "entries")
 
     def __init__(self, entries: Sequence[bytes]) -> None:
         self.entries = frozenset(entries)
         self._read: dict[str, str] | None = None
+        self._asked: frozenset[str] | None = None
+
+    def asked(self, subscribed: tuple[str, ...]) -> frozenset[str]:
+        """The names that the same request subscribes, which many clients share."""
+        if self._asked is None:
+            self._asked = frozenset(subscribed)
+        return self._asked
 
     def __getitem__(self, name: str) -> str:
         return self._versions()[name]

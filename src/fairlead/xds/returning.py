@@ -42,7 +42,7 @@ def returned(request: DeltaRequest, catalog: Mapping[str, Resource], *, named: b
         return None
     if named and not request.subscribe:
         return None
-    asked = set(request.subscribe) if request.subscribe else None
+    asked = claims.asked(request.subscribe) if request.subscribe else None
     should = known()
     total = sum(map(len, should))
     others = claims.entries.difference(*should)
@@ -51,7 +51,7 @@ def returned(request: DeltaRequest, catalog: Mapping[str, Resource], *, named: b
         return None
     instead = dict(map(claimed, others))
     names = {*instead, *(claimed(entry)[0] for entry in lacking)}
-    if asked is not None:
+    if asked is not None and not (len(asked) == len(catalog) and asked.issuperset(catalog)):
         names |= asked.symmetric_difference(catalog)
         if len(names) * _SHARE > total:
             return None
@@ -68,7 +68,7 @@ def _look(
     type_url: str,
     claims: Claims,
     instead: str | None,
-    asked: set[str] | None,
+    asked: frozenset[str] | None,
 ) -> None:
     """Note how one name differs."""
     if asked is not None and name not in asked:

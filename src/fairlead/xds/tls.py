@@ -134,8 +134,8 @@ class Secured:
             self._waiting.cancel()
             self._waiting = None
         self._inner.connected(self)
-        # What came with the end of the handshake makes no socket readable.
-        if self._socket.pending():
+        # What came with the end of the handshake makes no socket readable, and mostly something did.
+        if not self._closing:
             self._read()
 
     def _read(self) -> None:

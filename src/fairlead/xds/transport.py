@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import cast
 from urllib.parse import quote
 
@@ -53,8 +54,20 @@ _SETTINGS = Settings(
     },
 )
 """Of all connections: they never change, so one description (7 KB) serves all."""
+_SETTINGS_FRAME, _ACK = 4, 1
 _RESPONSE = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 _INT = {code: cast("tuple[int, str]", code.value)[0] for code in grpc.StatusCode}
+
+
+@lru_cache(64)
+def _settings(values: tuple[tuple[int, int], ...]) -> Settings:
+    """Settings of clients, which must not be changed."""
+    return _own(values)
+
+
+def _own(values: Iterable[tuple[int, int]]) -> Settings:
+    """Settings that may change. A client may have some of which the library knows nothing."""
+    return Settings(client=True, initial_values=cast("dict[SettingCodes, int]", dict(values)))
 
 
 class Connections(dict["Connection", None]):
@@ -138,7 +151,8 @@ class Connection:
         self._http.local_settings = _SETTINGS
         self._http.initiate_connection()
         self._http.increment_flow_control_window(WINDOW)
-        self.flush()
+        # Not at once: the client's own beginning is mostly there already, and the answer to it goes out with this.
+        self._loop.call_soon(self.flush)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
@@ -207,6 +221,8 @@ class Connection:
             call = self._calls.get(stream & STREAM) if kind == DATA and not flags else None
             if call is not None:
                 self._pass(call, data[at + HEAD : stop])
+            elif kind == _SETTINGS_FRAME and not flags & _ACK:
+                self._settle(data[at:stop])
             else:
                 self._control(data[at:stop])
             at = stop
@@ -229,6 +245,13 @@ class Connection:
             self._out.append(window_update(call.stream, call.eaten))
             call.eaten = 0
         self._read(call, data)
+
+    def _settle(self, frame: bytes) -> None:
+        """Take the client's settings. Clients that are alike have the same, mostly for ever, in one description."""
+        http = self._http
+        http.remote_settings = _own(http.remote_settings.items())
+        self._control(frame)
+        http.remote_settings = _settings(tuple(sorted(http.remote_settings.items())))
 
     def _take(self, event: Event) -> None:
         if isinstance(event, DataReceived):

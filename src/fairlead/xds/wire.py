@@ -166,7 +166,10 @@ class Encoder:
 
 def decode_delta(data: bytes) -> tuple[DeltaRequest, Node | None]:
     """A DeltaDiscoveryRequest, and its node if it has one. Raises ProtocolError."""
-    return _short_delta(data) if len(data) <= _SHORT else _read_delta(data)
+    if len(data) <= _SHORT:
+        return _short_delta(data)
+    # What describes no node is alike for clients that are: of a thousand that return nearly all say the same.
+    return _read_delta(data) if data.startswith(_ONE) else _shared_delta(data)
 
 
 def _read_delta(data: bytes) -> tuple[DeltaRequest, Node | None]:
@@ -183,6 +186,12 @@ def _read_delta(data: bytes) -> tuple[DeltaRequest, Node | None]:
 
 
 _short_delta = lru_cache(8192)(_read_delta)
+_shared_delta = lru_cache(8)(_read_delta)
+
+
+def forget() -> None:
+    """Keep no long request any longer: those that were to return have."""
+    _shared_delta.cache_clear()
 
 
 def decode_sotw(data: bytes) -> tuple[SotwRequest, Node | None]:

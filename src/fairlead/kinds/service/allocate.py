@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, cast
@@ -35,7 +36,7 @@ def allocate(
     asked = str(spec.get("clusterIP") or first)
     if asked == HEADLESS:
         return {**document, "spec": {**spec, "clusterIP": HEADLESS, "clusterIPs": [HEADLESS]}}, []
-    block = ip_network(network)
+    block = _block(network)
     if asked:
         problem = _refusal(asked, used, block)
         chosen = asked
@@ -52,6 +53,11 @@ def allocate(
         "ipFamilyPolicy": "SingleStack",
     }
     return {**document, "spec": filled}, []
+
+
+@lru_cache(8)
+def _block(network: str) -> IPv4Network | IPv6Network:
+    return ip_network(network)
 
 
 def addresses(document: Mapping[str, Any]) -> tuple[str, ...]:
