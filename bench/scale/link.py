@@ -18,7 +18,7 @@ from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
 from h2.settings import SettingCodes, Settings
 
-from fairlead.xds.frames import CHUNK, DATA, HEAD, data_head, head_at, window_update
+from fairlead.xds.frames import CHUNK, DATA, HEAD, data_head, unpack_head, window_update
 from fairlead.xds.tls import Secured
 
 WINDOW = 4 << 20
@@ -103,8 +103,8 @@ class Link:
         at, end = 0, len(data)
         self._reading = True
         while end - at >= HEAD:
-            length, kind, flags, stream = head_at(data, at)
-            stop = at + HEAD + length
+            high, low, kind, flags, stream = unpack_head(data, at)
+            stop = at + HEAD + (high << 16 | low)
             if stop > end:
                 break
             if kind == DATA and not flags and stream == self._stream:
@@ -135,6 +135,10 @@ class Link:
         if self._eaten >= WINDOW // 2:
             self._out += (window_update(0, self._eaten), window_update(self._stream, self._eaten))
             self._eaten = 0
+        if not self._got and int.from_bytes(data[1:5], "big") == len(data) - 5:
+            # Mostly one frame is one message.
+            self._reader.received(data[5:])
+            return
         got: bytes | bytearray = data
         if self._got:
             self._got += data
@@ -168,9 +172,13 @@ class Link:
 
     def send(self, body: bytes) -> None:
         """Send one message."""
+        self.send_framed(framed(body))
+
+    def send_framed(self, message: bytes) -> None:
+        """Send one message that is framed already."""
         if self.over.done() or self._ended:
             return
-        self._messages.append(b"\0" + len(body).to_bytes(4, "big") + body)
+        self._messages.append(message)
         if not self._reading:
             self._drain()
             self._flush()
@@ -201,6 +209,11 @@ class Link:
         """End it."""
         if self._secured is not None:
             self._secured.close()
+
+
+def framed(body: bytes) -> bytes:
+    """A message as gRPC frames it."""
+    return b"\0" + len(body).to_bytes(4, "big") + body
 
 
 def context(roots: str, key_and_chain: str) -> ssl.SSLContext:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
-from bench.scale.link import Link, context
+from bench.scale.link import Link, context, framed
 from fairlead.xds.patch import METADATA as PATCHES
 from fairlead.xds.patch import PATCH, NotApplicable, apply
 from fairlead.xds.patch_pb2 import Patch
@@ -36,6 +36,8 @@ POISON = b"refuse-this"
 
 KEPT = 1024
 """Resources of at least so many bytes may come as differences: their bytes are kept."""
+REPEATED_BYTES = 1 << 16
+"""Responses of fewer bytes are often sent to others too."""
 KEPT_BYTES = 1 << 30
 """Of one process. Who comes with a difference from what was given up connects anew."""
 
@@ -46,6 +48,18 @@ class Body(NamedTuple):
     name: str
     version: str
     value: bytes
+
+
+class Taken(NamedTuple):
+    """A response as it was understood: many proxies are sent the same bytes."""
+
+    type_url: str
+    nonce: str
+    bodies: list[Body]
+    versions: dict[str, str]
+    bases: list[tuple[str, str]]
+    """Names of which differences were sent, and the versions that must be held for that."""
+    removed: tuple[str, ...]
 
 
 class Shared:
@@ -60,32 +74,37 @@ class Shared:
         self.known: dict[tuple[str, str], tuple[str, ...]] = {}
         self._bodies: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
         self._size = 0
-        self._parsed: OrderedDict[bytes, discovery_pb2.DeltaDiscoveryResponse] = OrderedDict()
+        self._taken: OrderedDict[bytes, Taken] = OrderedDict()
 
-    def response(self, data: bytes) -> discovery_pb2.DeltaDiscoveryResponse:
-        """A response, not to be changed: many proxies are sent the same bytes."""
-        found = self._parsed.get(data)
+    def taken(self, data: bytes) -> Taken:
+        """A response, with its resources whole. Raises KeyError if a difference is against what nobody has kept."""
+        found = self._taken.get(data)
         if found is None:
-            found = discovery_pb2.DeltaDiscoveryResponse.FromString(data)
-            if len(data) < 4096:
-                self._parsed[data] = found
-                while len(self._parsed) > 500:
-                    self._parsed.popitem(last=False)
+            found = self._take(discovery_pb2.DeltaDiscoveryResponse.FromString(data))
+            if len(data) < REPEATED_BYTES:
+                self._taken[data] = found
+                while len(self._taken) > 500:
+                    self._taken.popitem(last=False)
         return found
 
-    def bodies(self, response: discovery_pb2.DeltaDiscoveryResponse, held: dict[str, str]) -> list[Body]:
-        """The resources of a response, whole. Raises NotApplicable."""
-        return [self._body(response.type_url, one, held.get(one.name, "")) for one in response.resources]
+    def _take(self, response: discovery_pb2.DeltaDiscoveryResponse) -> Taken:
+        text, type_url = self.text, response.type_url
+        bodies: list[Body] = []
+        bases: list[tuple[str, str]] = []
+        for one in response.resources:
+            name, version = text.setdefault(one.name, one.name), text.setdefault(one.version, one.version)
+            value = one.resource.value
+            if one.resource.type_url == PATCH:
+                patch = Patch.FromString(value)
+                bases.append((name, patch.base))
+                known = self._bodies.get((type_url, name, version))
+                value = apply(patch, patch.base, self._bodies[type_url, name, patch.base]) if known is None else known
+            self._keep((type_url, name, version), value)
+            bodies.append(Body(name, version, value))
+        versions = {one.name: one.version for one in bodies}
+        return Taken(type_url, response.nonce, bodies, versions, bases, tuple(response.removed_resources))
 
-    def _body(self, type_url: str, one: discovery_pb2.Resource, held: str) -> Body:
-        value, key = one.resource.value, (type_url, one.name, one.version)
-        if one.resource.type_url == PATCH:
-            patch = Patch.FromString(value)
-            if patch.base != held:
-                raise NotApplicable(f"{one.name}: against {patch.base}, but {held} is held")
-            value = self._bodies.get(key)
-            if value is None:
-                value = apply(patch, held, self._bodies[type_url, one.name, held])
+    def _keep(self, key: tuple[str, str, str], value: bytes) -> None:
         if len(value) >= KEPT:
             if key not in self._bodies:
                 self._bodies[key] = value
@@ -93,7 +112,6 @@ class Shared:
             self._bodies.move_to_end(key)
             while self._size > KEPT_BYTES:
                 self._size -= len(self._bodies.popitem(last=False)[1])
-        return Body(one.name, one.version, value)
 
     def leads_to(self, resource: Body, type_url: str) -> tuple[str, ...]:
         """The endpoint sets that a cluster needs, or the routes that a listener needs."""
@@ -200,7 +218,7 @@ def digest(body: bytes) -> str:
 
 @lru_cache(4096)
 def _acknowledgement(type_url: str, nonce: str) -> bytes:
-    return discovery_pb2.DeltaDiscoveryRequest(type_url=type_url, response_nonce=nonce).SerializeToString()
+    return framed(discovery_pb2.DeltaDiscoveryRequest(type_url=type_url, response_nonce=nonce).SerializeToString())
 
 
 class Proxy:
@@ -284,24 +302,27 @@ class Proxy:
     def _take(self, data: bytes, link: Link | None) -> None:
         if link is not self._link:
             return
-        fleet, shared = self.fleet, self.fleet.shared
-        response = shared.response(data)
+        fleet = self.fleet
         if self.role in ("prompt", "nack"):
             # Those that come and go are told everything anew at any time, and the slow take things late.
             fleet.responses += 1
             fleet.bytes += len(data)
-        type_url = response.type_url
-        held = self.held.setdefault(type_url, {})
         try:
-            bodies = shared.bodies(response, held)
+            response = fleet.shared.taken(data)
+            type_url = response.type_url
+            held = self.held.setdefault(type_url, {})
+            for name, base in response.bases:
+                if held.get(name, "") != base:
+                    raise NotApplicable(f"{name}: against {base}, but {held.get(name)} is held")
         except (NotApplicable, KeyError) as error:
             # As an agent does: it comes again and says what it has; what it cannot name it is sent whole.
             fleet.failed(f"difference: {error}")
-            held.clear()
-            self.bodies.pop(type_url, None)
+            self.held = {kind: {} for kind in self.held}
+            self.bodies.clear()
             if link is not None:
                 link.close()
             return
+        bodies = response.bodies
         if self.role == "nack":
             bad = [one.name for one in bodies if POISON in one.value]
             if bad:
@@ -316,25 +337,24 @@ class Proxy:
             for one in fleet.expected
             if one.type_url == type_url and any(one.seen(self.index, found) for found in bodies)
         ]
-        self._keep(response, bodies, held)
+        self._keep(response, held)
         if link is not None:
-            link.send(_acknowledgement(type_url, response.nonce))
+            link.send_framed(_acknowledgement(type_url, response.nonce))
         fleet.acks += 1
         self._answered.add(type_url)
         for one in met:
             one.met(self.index)
-        self._follow_up(type_url, bodies, response.removed_resources)
+        self._follow_up(type_url, bodies, response.removed)
         if not self.in_sync.is_set() and self._is_complete():
             self.synced_at = time.monotonic()
             self.in_sync.set()
 
-    def _keep(self, response: discovery_pb2.DeltaDiscoveryResponse, bodies: list[Body], held: dict[str, str]) -> None:
-        text = self.fleet.shared.text
-        held.update((text.setdefault(one.name, one.name), text.setdefault(one.version, one.version)) for one in bodies)
+    def _keep(self, response: Taken, held: dict[str, str]) -> None:
+        held.update(response.versions)
         hashes = self.bodies.setdefault(response.type_url, {}) if self.fleet.digests else {}
         if self.fleet.digests:
-            hashes.update((text[one.name], digest(one.value)) for one in bodies)
-        for name in response.removed_resources:
+            hashes.update((one.name, digest(one.value)) for one in response.bodies)
+        for name in response.removed:
             held.pop(name, None)
             hashes.pop(name, None)
 

@@ -89,7 +89,24 @@ STRICT = obj("PeerAuthentication", "{mtls: {mode: STRICT}}", group="security.ist
 DISABLED = STRICT.replace("STRICT", "DISABLE")
 
 
+def ingress(service: str = "cart", port: int = 80, more: str = "") -> str:
+    backend = f"{{service: {{name: {service}, port: {{number: {port}}}}}}}"
+    paths = f"[{{path: /, pathType: Prefix, backend: {backend}}}]"
+    return obj("Ingress", f"{{{more} rules: [{{host: a.b, http: {{paths: {paths}}}}}]}}", group="networking.k8s.io/v1")
+
+
+EDGE = obj("Process", "{command: [a], proxy: router, labels: {istio: ingressgateway}}", group="fairlead.dev/v1alpha1")
+
+
 CASES = {
+    "class of an Ingress": ("IST0101", "spec.ingressClassName", [ingress(more="ingressClassName: none,")]),
+    "service of an Ingress": ("IST0101", "spec.rules[0].http.paths[0].backend.service.name", [ingress("nobody")]),
+    "port of an Ingress": ("IST0101", "spec.rules[0].http.paths[0].backend.service.port.number", [ingress(port=1)]),
+    "certificate of an Ingress": (
+        "IST0101",
+        "spec.tls[0].secretName",
+        [ingress(more="tls: [{hosts: [a.b], secretName: none}],"), EDGE],
+    ),
     "removed kind": ("FL3700", "kind", [obj("ServiceRole", "{}", group="rbac.istio.io/v1alpha1")]),
     "kind not served": ("FL3701", "kind", [obj("NetworkPolicy", "{}", group="networking.k8s.io/v1")]),
     "route shadowed at a gateway": (

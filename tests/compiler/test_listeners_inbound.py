@@ -243,8 +243,8 @@ def test_access_logs(tmp_path: Path) -> None:
     manager = http_of(_chain(made, 8080, "raw_buffer"))
     # On a chain without mutual TLS a second one counts the callers in plain text.
     counted = "envoy.access_loggers.stats"
-    assert [one.name for one in manager.access_log] == [counted, "envoy.access_loggers.file", counted]
-    assert b"%UPSTREAM_CLUSTER_RAW%" in manager.access_log[1].typed_config.value
+    assert [one.name for one in manager.access_log] == [counted, counted, "envoy.access_loggers.file", counted]
+    assert b"%UPSTREAM_CLUSTER_RAW%" in manager.access_log[2].typed_config.value
     judged(world.all(sidecar()), tmp_path)
     for text in ("", '{"who": "%REQ(:AUTHORITY)%"}'):
         other = World(WEB, mesh(access_log_file="/dev/stdout", access_log_encoding="JSON", access_log_format=text))

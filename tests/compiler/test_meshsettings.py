@@ -17,12 +17,17 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from msgspec.structs import replace
 
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.offline import load
 from fairlead.compiler.publish import Catalog
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
-from fairlead.ir.view import View
+from fairlead.ir.mesh import Mesh
+from fairlead.ir.network import GATEWAY_ADDRESSES
+from fairlead.ir.proxyown import METADATA
+from fairlead.ir.proxystart import effective, layers_of
+from fairlead.ir.view import View, view_of_node
 from fairlead.model.diagnostic import Severity
 from fairlead.model.launch import Capture
 from fairlead.model.yaml import parse_documents
@@ -299,3 +304,102 @@ def test_the_root_namespace_names_the_network_of_all_that_name_none() -> None:
     root = "{apiVersion: v1, kind: Namespace, metadata: {name: istio-system, labels: {topology.istio.io/network: n1}}}"
     model = mesh_of("{}", NETWORKED % ("", ""), root)
     assert _dialled(model, OUT) == {"10.1.0.1:8080", "10.9.0.1:9443"}
+
+
+UNREACHED = """
+{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: hidden, namespace: shop},
+ spec: {network: far, serviceAccount: %s, labels: {app: web}}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system}, data: {meshNetworks: '{networks: {
+  far: {gateways: [%s]}, near: {endpoints: [{fromRegistry: Kubernetes}, {fromCidr: 10.0.0.0/8}]}}}'}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("account", "gateway", "view", "dialled", "said"),
+    [
+        ("web", "{address: 192.0.2.9, port: 15443}", NEAR, {"192.0.2.9:15443"}, ""),
+        ("web", "{address: 192.0.2.9, port: 15443}", IN, set[str](), ""),
+        ("web", "{address: gate.example, port: 15443}", NEAR, {"198.51.100.1:15443", "198.51.100.2:15443"}, ""),
+        ("web", "{address: other.example, port: 15443}", NEAR, set[str](), ""),
+        ("web", "", NEAR, set[str](), "network 'far' has no gateway"),
+        ("''", "{address: 192.0.2.9, port: 15443}", NEAR, set[str](), "not known to accept it"),
+    ],
+)
+def test_instances_without_an_address_are_behind_the_gateways_of_their_network(
+    account: str, gateway: str, view: View, dialled: set[str], said: str
+) -> None:
+    model = MeshModel()
+    text = f"{SCENE}---{UNREACHED % (account, gateway)}"
+    load(model, parse_documents(text, "scene"))
+    with model.engine.transaction():
+        model.engine.put(GATEWAY_ADDRESSES, "gate.example", ("198.51.100.1", "198.51.100.2"))
+    view = replace(view, network="far") if view is IN else view
+    assert _dialled(model, view) == dialled | {"10.1.0.1:8080"}
+    with model.opened(view):
+        found = [one.message for one in model.diagnostics() if one.code == "FL2900"]
+    assert len(found) == bool(said)
+    assert said in "".join(found)
+
+
+def test_a_load_balancers_name_is_the_way_into_a_network() -> None:
+    status = "status: {loadBalancer: {ingress: [{hostname: lb.example}, {ip: 192.0.2.7}]}},"
+    model = mesh_of("{}", (NETWORKED % ("", "")).replace(" spec:", f" {status}\n spec:", 1))
+    with model.engine.transaction():
+        model.engine.put(GATEWAY_ADDRESSES, "lb.example", ("192.0.2.8",))
+    assert _dialled(model, NEAR) == {"10.1.0.1:8080", "192.0.2.7:15443", "192.0.2.8:15443"}
+
+
+TWO_CLUSTERS = """
+{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: web-1, namespace: shop},
+ spec: {address: 10.2.0.1, labels: {app: web, topology.istio.io/cluster: second}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "cluster", "dialled"),
+    [
+        ("", "second", {"10.1.0.1:8080", "10.2.0.1:8080"}),
+        (
+            "{settings: {clusterLocal: true}, hosts: ['*.other.svc.cluster.local']}",
+            "second",
+            {"10.1.0.1:8080", "10.2.0.1:8080"},
+        ),
+        ("{settings: {clusterLocal: true}, hosts: ['*.shop.svc.cluster.local']}", "second", {"10.2.0.1:8080"}),
+        ("{settings: {clusterLocal: true}, hosts: ['*.shop.svc.cluster.local']}", "Kubernetes", {"10.1.0.1:8080"}),
+        (
+            "{settings: {clusterLocal: true}, hosts: ['*']}, {hosts: [web.shop.svc.cluster.local]}",
+            "second",
+            {"10.1.0.1:8080", "10.2.0.1:8080"},
+        ),
+    ],
+)
+def test_cluster_local_hosts_are_called_in_their_own_cluster(said: str, cluster: str, dialled: set[str]) -> None:
+    model = mesh_of(f"{{serviceSettings: [{said}]}}", TWO_CLUSTERS)
+    assert _dialled(model, replace(OUT, cluster_id=cluster)) == dialled
+
+
+OWN = """
+gatewayTopology: {numTrustedProxies: 3, forwardClientCertDetails: SANITIZE, proxyProtocol: {}}
+proxyHeaders: {server: {value: own}}
+tracing: {sampling: 40, zipkin: {address: als.logs:9000}, customTags: {a: {literal: {value: b}}}}
+"""
+
+
+def test_a_workloads_own_settings_take_the_place_of_the_meshs() -> None:
+    """The annotation, by way of the start of a proxy and its node's metadata, in its listeners and in nobody else's."""
+    default = "{gatewayTopology: {numTrustedProxies: 1}, tracing: {sampling: 7, zipkin: {address: als.logs:9000}}}"
+    settings = f"{{enableTracing: true, defaultConfig: {default}}}"
+    start = effective(layers_of(Mesh(), (), "shop", {}), OWN)
+    node = {"NAMESPACE": "shop", "LABELS": {"app": "edge"}, METADATA: start.settings.own}
+    own = view_of_node("router~10.1.0.9~edge-0.shop~shop.svc.cluster.local", node)
+    model = mesh_of(settings)
+    mine, theirs = manager(model.compile(own), SERVED), manager(model.compile(EDGE), SERVED)
+    assert (mine.xff_num_trusted_hops, theirs.xff_num_trusted_hops) == (3, 1)
+    assert (mine.forward_client_cert_details, mine.server_name) == (Manager.SANITIZE, "own")
+    assert (mine.tracing.random_sampling.value, theirs.tracing.random_sampling.value) == (40, 7)
+    assert "a" in {one.tag for one in mine.tracing.custom_tags}
+    assert b"proxy_protocol" in model.compile(own)[LISTENER][SERVED].body
+    node = {"LABELS": {"app": "web"}, METADATA: {"proxyHeaders": {"requestId": {"disabled": True}}}}
+    sidecar = model.compile(view_of_node("sidecar~10.1.0.1~web-0.shop~shop.svc.cluster.local", node))
+    assert [manager(sidecar, name).generate_request_id.value for name in (INBOUND, OUTBOUND)] == [False, False]

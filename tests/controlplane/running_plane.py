@@ -160,13 +160,19 @@ class Proxy:
         self.muted: list[Any] = []
         self.error: BaseException | None = None
         self._task: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
+
+    async def _write(self, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
+        """A call takes one write after the other; answers are written while tests subscribe."""
+        async with self._writing:
+            await self.call.write(request)
 
     async def start(self) -> None:
         for type_url in (CLUSTER, LISTENER):
             request = discovery_pb2.DeltaDiscoveryRequest(type_url=type_url)
             request.node.id = self.node_id
             request.node.metadata.update(self.metadata)
-            await self.call.write(request)
+            await self._write(request)
         self._task = asyncio.create_task(self._read())
         await until(lambda: self.have[LISTENER] or self._task is None or self._task.done(), "a first configuration")
 
@@ -177,15 +183,13 @@ class Proxy:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def subscribe(self, type_url: str, *names: str) -> None:
-        await self.call.write(
-            discovery_pb2.DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=list(names))
-        )
+        await self._write(discovery_pb2.DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=list(names)))
 
     async def healthy(self, healthy: bool, message: str = "") -> None:
         request = discovery_pb2.DeltaDiscoveryRequest(type_url=HEALTH)
         if not healthy:
             request.error_detail.code, request.error_detail.message = 500, message
-        await self.call.write(request)
+        await self._write(request)
 
     def endpoints(self, cluster: str) -> list[str]:
         body = self.have[ENDPOINT].get(cluster)
@@ -224,7 +228,7 @@ class Proxy:
             rows.update({one.name: one.resource.value for one in response.resources})
             for name in response.removed_resources:
                 rows.pop(name, None)
-        await self.call.write(request)
+        await self._write(request)
 
 
 @contextlib.asynccontextmanager

@@ -184,6 +184,14 @@ class _Greeting(_Lines):
         super().handle()
 
 
+_SIGNS = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
+"""For signatures: Envoy takes an identity of SPIFFE only from certificates that say so."""
+
+
+def _named(name: str) -> x509.GeneralName:
+    return x509.UniformResourceIdentifier(name) if "://" in name else x509.DNSName(name)
+
+
 class Certificates:
     """A private authority for applications and gateways; it has nothing to do with the mesh's."""
 
@@ -208,7 +216,7 @@ class Certificates:
         self.root_file.write_text(self.root)
 
     def issue(self, *names: str, rsa_key: bool = False, ends: datetime.datetime | None = None) -> tuple[str, str]:
-        """Certificate and key (PEM) for DNS names, for a day or for the 30 days before `ends`."""
+        """Certificate and key (PEM) for DNS names or URIs, for a day or for the 30 days before `ends`."""
         key = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)
         made = (
@@ -219,7 +227,8 @@ class Certificates:
             .serial_number(x509.random_serial_number())
             .not_valid_before(ends - datetime.timedelta(days=30) if ends else now - datetime.timedelta(minutes=5))
             .not_valid_after(ends or now + datetime.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(one) for one in names]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([_named(one) for one in names]), critical=False)
+            .add_extension(_SIGNS, critical=True)
             .sign(self._key, hashes.SHA256())
         )
         secret = key.private_bytes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -187,5 +188,14 @@ def test_tls_origination_mutual(world: World) -> None:
             assert eventually(lambda: world.client.get("legacy.example:18085")).instance == "strict"
         with world.mesh.config(originated(world, 19444, f"{{mode: SIMPLE, caCertificates: {root}}}")):
             assert world.client.get("legacy.example:18085").status == 503
+        kept = {"tls.crt": cert, "tls.key": key, "ca.crt": root}
+        data = {name: file.read_text() for name, file in kept.items()}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "somebody", "namespace": "app"}}
+        named = originated(world, 19444, "{mode: MUTUAL, credentialName: somebody, sni: legacy.example}")
+        with world.mesh.config(f"{json.dumps({**secret, 'stringData': data})}\n---\n{named}"):
+            # Sidecars are given Secrets only where a rule selects them.
+            assert world.client.get("legacy.example:18085").status == 503
+            with world.mesh.config(f"{named}  workloadSelector: {{matchLabels: {{app: client}}}}\n"):
+                assert eventually(lambda: world.client.get("legacy.example:18085")).instance == "strict"
     finally:
         app.close()

@@ -21,7 +21,7 @@ from tests.e2e.conftest import World
 from tests.e2e.mesh import Response, eventually, request
 
 HOST = "tls.example"
-OPTIONAL, NAMED, SPLIT, SPKI, HASH, ALTERNATIVE, OLD, TWO, CURVE = range(18101, 18110)
+OPTIONAL, NAMED, SPLIT, SPKI, HASH, ALTERNATIVE, OLD, TWO, CURVE, MAPPED, OWN = range(18101, 18112)
 KINDS = """
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -116,6 +116,15 @@ def edge(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edg
     servers = gateway(
         optional=(OPTIONAL, {"mode": "OPTIONAL_MUTUAL", "credentialName": "tls-both"}),
         named=(NAMED, {"mode": "MUTUAL", "credentialName": "tls-only", "caCertCredentialName": "tls-roots"}),
+        mapped=(
+            MAPPED,
+            {
+                "mode": "MUTUAL",
+                "credentialName": "kubernetes-gateway://edge/tls-only",
+                "caCertCredentialName": "configmap://edge/tls-roots",
+            },
+        ),
+        own=(OWN, {"mode": "SIMPLE", "credentialName": "builtin://"}),
         split=(SPLIT, {"mode": "MUTUAL", "credentialName": "tls-only"}),
         spki=(SPKI, {**mutual, "verifyCertificateSpki": [base64.b64encode(hashlib.sha256(public).digest()).decode()]}),
         hash=(HASH, {**mutual, "verifyCertificateHash": [digest]}),
@@ -137,6 +146,12 @@ def edge(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edg
         secret("tls-only", {"tls.crt": cert, "tls.key": key}),
         secret("tls-only-cacert", {"ca.crt": own.root, "ca.crl": own.revoke(made.revoked)}),
         secret("tls-roots", {"cacert": made.other.root}),
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "tls-roots", "namespace": "edge"},
+            "data": {"ca.crt": made.other.root},
+        },
         secret("tls-rsa", {"cert": rsa_cert, "key": rsa_key}),
         servers,
     ]
@@ -157,10 +172,20 @@ def test_a_client_may_have_a_certificate_or_none(edge: Edge) -> None:
 
 def test_authorities_of_a_secret_that_is_named(edge: Edge) -> None:
     """caCertCredentialName: only its authority counts, not the one of the certificate."""
-    found = eventually(lambda: edge.ask(NAMED, edge.client("stranger.example", edge.other)))
-    assert found.status == 200
-    assert edge.refused(NAMED, edge.client("ann.example"))
-    assert edge.refused(NAMED, edge.client())
+    for port in (NAMED, MAPPED):
+        found = eventually(lambda port=port: edge.ask(port, edge.client("stranger.example", edge.other)))
+        assert found.status == 200
+        assert edge.refused(port, edge.client("ann.example"))
+        assert edge.refused(port, edge.client())
+
+
+def test_the_gateways_own_certificate(edge: Edge) -> None:
+    """`builtin://` is the identity of the mesh, which no client from outside knows."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    shown = x509.load_der_x509_certificate(eventually(lambda: edge.handshake(OWN, context))[2])
+    names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert "/ns/edge/sa/" in names.get_values_for_type(x509.UniformResourceIdentifier)[0]
 
 
 def test_authorities_and_revocations_of_the_secret_beside(edge: Edge) -> None:

@@ -153,14 +153,20 @@ def test_grpc_web_at_a_gateway_becomes_grpc(protocols: World) -> None:
     assert b"grpc-status:0" in found[128].replace(b" ", b"")
     # One message each way, as the gateway and the sidecar of the server count them.
     calls = 'destination_service_name="greeter"'
-    for at, reporter, label in (
-        (protocols.gateway.address, "source", calls),
-        (protocols.echo1.address, "destination", 'destination_workload="echo-1"'),
+    peer = 'source_workload="gateway"'
+    for at, reporter, labels in (
+        (protocols.gateway.address, "source", (calls, 'destination_workload="echo-1"')),
+        (protocols.echo1.address, "destination", (peer, "/ns/edge/sa/", 'destination_workload="echo-1"')),
     ):
-        page = request(at, STATUS_PORT, "/stats/prometheus").text.splitlines()
         for family in ("istio_request_messages_total", "istio_response_messages_total"):
-            counted = [one for one in page if one.startswith(f'{family}{{reporter="{reporter}"') and label in one]
-            assert len(counted) == 1 and int(counted[0].rpartition(" ")[2]) >= 1, (family, counted)
+            start = f'{family}{{reporter="{reporter}"'
+
+            def counted(at: str = at, start: str = start, labels: tuple[str, ...] = labels) -> int:
+                page = request(at, STATUS_PORT, "/stats/prometheus").text.splitlines()
+                found = [one for one in page if one.startswith(start) and all(label in one for label in labels)]
+                return len(found) == 1 and int(found[0].rpartition(" ")[2])
+
+            assert eventually(counted, family) >= 1
 
 
 @pytest.mark.parametrize("port", [SPEAKS, SPEAKS + 100], ids=["service", "headless"])

@@ -10,10 +10,11 @@ from lowering import check, inputs, read
 
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.registry import registry
+from fairlead.compiler.standing import workload_standing
 from fairlead.compiler.telemetry import merged_logs, merged_metrics, merged_tracing
 from fairlead.envoy.resource import LISTENER
 from fairlead.envoy.stats import MetricChange
-from fairlead.ir.observability import Observability
+from fairlead.ir.observability import VARIABLES, Observability
 from fairlead.ir.telemetry import TELEMETRY, Mode, TelemetryPolicy
 from fairlead.ir.view import View
 from fairlead.model.cel import check as check_cel
@@ -114,7 +115,7 @@ def test_a_metric_is_known_by_its_name_in_prometheus() -> None:
     assert told({"match": {"customMetric": "requests_total"}, "disabled": True}) == []
     assert told({"match": {"customMetric": "own_total"}, "disabled": True}) == ["customMetric"]
     labels = {"tagOverrides": {"a": {"value": "request.host"}}}
-    assert told({"match": {"metric": "GRPC_REQUEST_MESSAGES"}, **labels}) == ["tagOverrides"]
+    assert told({"match": {"metric": "GRPC_REQUEST_MESSAGES"}, **labels}) == []
     assert told({"match": {"metric": "REQUEST_COUNT"}, **labels}) == []
 
 
@@ -174,6 +175,55 @@ spec: {clusterIP: 10.0.0.1, ports: [{name: http, port: 80}]}
     with model.opened(View("sidecar", "default", addresses=("127.66.0.9",), capture=Capture("redirect"))):
         found = [str(one) for one in model.diagnostics()]
     assert any(wanted in one and "Telemetry default/a" in one and "[FL2801]" in one for one in found), found
+
+
+def test_without_a_telemetry_object_the_settings_are_told_of_a_provider_that_cannot_be_used() -> None:
+    mesh = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    enableEnvoyAccessLogService: true
+    defaultConfig: {envoyAccessLogService: {address: "als.logs:9000"}}
+    defaultProviders: {tracing: [span], accessLogging: [old]}
+    extensionProviders:
+    - name: old
+      stackdriver: {}
+    - name: span
+      opentelemetry:
+        service: istio-system/otel.example.com
+        port: 4318
+        http: {path: /v1/traces, headers: [{name: authorization, envName: TOKEN}]}
+        dynatraceSampler: {tenant: abc, clusterId: -3, rootSpansPerMinute: 9}
+"""
+    entry = """
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: otel, namespace: istio-system}
+spec: {hosts: [otel.example.com], ports: [{number: 4318, name: http, protocol: HTTP}], resolution: DNS}
+"""
+    view = View("sidecar", "default", addresses=("127.66.0.9",), capture=Capture("redirect"))
+    model = MeshModel()
+    model.apply(read(mesh))
+    with model.opened(view):
+        found = [one for one in model.diagnostics() if one.code == "FL2801"]
+    assert {str(one.origin.ref) for one in found} == {"ConfigMap istio-system/istio"}
+    said = " ".join(one.message for one in found)
+    assert "there is no host 'istio-system/otel.example.com'" in said
+    assert "there is no host 'als.logs'" in said
+    assert "provider 'old' is of kind stackdriver, for which Envoy has no code any more" in said
+    told = [one.said for one in model.engine.call(workload_standing, view) if one.section == "Telemetry"]
+    assert len([one for one in told if one.startswith("NOT USED")]) == 3
+    model.apply(read(entry))
+    with model.opened(view):
+        assert any("no environment variable TOKEN" in one.message for one in model.diagnostics())
+    with model.engine.transaction():
+        model.engine.put(VARIABLES, "TOKEN", "Api-Token x")
+    body = model.compile(view)[LISTENER]["virtualInbound"].body
+    for part in (b"samplers.dynatrace", b"Api-Token x", b"/api/v2/samplingConfiguration", b"/v1/traces"):
+        assert part in body
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,8 @@ _KEPT_SUFFIXES = (
 _KEPT_CONTAINED = (".outlier_detection.", ".circuit_breakers.", ".ssl.", "rbac.")
 
 
+PROXY_CONFIG = "PROXY_CONFIG"
+"""Metadata with what the workload says of its own proxy, as in Istio."""
 _META = "ISTIO_META_"
 """What follows it in a variable's name is metadata of the node, as in Istio."""
 
@@ -108,6 +110,7 @@ def metadata(config: AgentConfig) -> dict[str, Any]:
         "FAIRLEAD_ON_DEMAND": config.on_demand,
         "FAIRLEAD_VERSION": __version__,
         **({METADATA: config.workload_group} if config.workload_group else {}),
+        **({PROXY_CONFIG: config.proxy.own} if config.proxy.own else {}),
     }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import logging
 import random
 import time
@@ -20,6 +22,8 @@ from fairlead.agent.identity import Identity
 from fairlead.model.launch import AgentConfig
 
 SERVER_NAME = "fairlead-controlplane"
+ISSUER = f"https://{SERVER_NAME}"
+"""Whom join tokens of the control plane name as their issuer."""
 LIFETIME_SECONDS = 24 * 3600
 CALL_TIMEOUT = 10.0
 MAX_TOKEN_BYTES = 64 * 1024
@@ -72,7 +76,8 @@ class GrpcCertificates:
         """See CertificateClient."""
         config = self._config
         address = config.xds_address if current else config.join_address
-        metadata = None if current else (("authorization", f"Bearer {self._token()}"),)
+        token = "" if current else self._token()
+        metadata = (("authorization", f"Bearer {token}"),) if token else None
         roots = current.roots if current else self._roots()
         async with channel(address, roots, current) as open_channel:
             call = cast("UnaryCall", open_channel.unary_unary(messages.CREATE_CERTIFICATE))
@@ -80,7 +85,7 @@ class GrpcCertificates:
             try:
                 answer = await call(body, timeout=CALL_TIMEOUT, metadata=metadata)
             except grpc.aio.AioRpcError as error:
-                raise CertificateError(_explain(error, address, by_token=current is None)) from None
+                raise CertificateError(_explain(error, address, token, time.time())) from None
         return messages.certificate_chain(answer)
 
     def _token(self) -> str:
@@ -100,17 +105,37 @@ class GrpcCertificates:
             raise CertificateError(f"cannot read root_cert_file: {error}") from None
 
 
-def _explain(error: grpc.aio.AioRpcError, address: str, *, by_token: bool) -> str:
-    detail = (error.details() or "no detail").splitlines()[0][:300]
+def _explain(error: grpc.aio.AioRpcError, address: str, token: str, now: float) -> str:
+    detail = (error.details() or "no detail").splitlines()[0][:500]
     match error.code():
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
-            what = "join token" if by_token else "certificate"
-            remedy = "; make a new one with `fairlead token create`" if by_token else ""
-            return f"{address} refused the {what}: {detail}{remedy}"
+            what = "join token" if token else "certificate"
+            return f"{address} refused the {what}: {detail}{_hint(token, detail, now)}"
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED:
             return f"control plane {address} cannot be reached: {detail}"
         case code:
             return f"{address} answered {code.name}: {detail}"
+
+
+def _hint(token: str, detail: str, now: float) -> str:
+    """What the agent can add to a refusal: whose token it is, and whether this host's clock sees it as valid."""
+    claims = _claims(token)
+    issuer, ends = claims.get("iss"), claims.get("exp")
+    if isinstance(ends, int | float) and "expired" in detail and now < ends:
+        return "; by this host's clock it is valid: check the clocks of both hosts"
+    if token and issuer in (None, ISSUER) and "fairlead token create" not in detail:
+        return "; make a new one with `fairlead token create`"
+    return ""
+
+
+def _claims(token: str) -> dict[str, Any]:
+    """What a token says; nothing is verified, and nothing of it is trusted."""
+    part = token.split(".")[1] if token.count(".") == 2 else ""
+    try:
+        found: object = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (ValueError, RecursionError):
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
 class Certificates:
@@ -122,7 +147,7 @@ class Certificates:
         self._config = config
         self._client = client
         self._clock = clock
-        self._directory = Path(config.directory)
+        self.directory = Path(config.directory)
         self._wanted = identity.spiffe_id(config)
         self._listeners: list[Callable[[Identity], None]] = []
         self._ready = asyncio.Event()
@@ -149,17 +174,17 @@ class Certificates:
 
     async def trust(self, bundle: bytes) -> None:
         """Trust these roots (PEM) and no others from now on. Raises OSError or IdentityError."""
-        await asyncio.to_thread(identity.save_bundle, self._directory, bundle)
+        await asyncio.to_thread(identity.save_bundle, self.directory, bundle)
         self._bundle = bundle
         if self.current is not None:
             fresh = msgspec.structs.replace(self.current, roots=bundle)
-            await asyncio.to_thread(identity.save, self._directory, fresh)
+            await asyncio.to_thread(identity.save, self.directory, fresh)
             self._use(fresh)
 
     async def run(self) -> None:
         """Load, fetch and renew until cancelled."""
-        self._bundle = await asyncio.to_thread(identity.load_bundle, self._directory)
-        kept = await asyncio.to_thread(identity.load, self._directory, self._wanted)
+        self._bundle = await asyncio.to_thread(identity.load_bundle, self.directory)
+        kept = await asyncio.to_thread(identity.load, self.directory, self._wanted)
         if kept is not None and kept.valid(self._clock()):
             log.info("using the certificate on disk, valid for another %d s", kept.not_after - self._clock())
             self._use(kept)
@@ -201,7 +226,7 @@ class Certificates:
         answer = await self._client.sign(request, current)
         trusted = await asyncio.to_thread(self._trusted)
         fresh = identity.accept(key, self._wanted, answer, trusted)
-        await asyncio.to_thread(identity.save, self._directory, fresh)
+        await asyncio.to_thread(identity.save, self.directory, fresh)
         return fresh
 
     def _trusted(self) -> bytes:

@@ -6,7 +6,7 @@ Key and chain share one file, so that they can never disagree.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,7 @@ from fairlead.model.launch import AgentConfig, ProxySettings
 IDENTITY_FILE = "identity.pem"
 ROOTS_FILE = "roots.pem"
 BUNDLE_FILE = "bundle.pem"
+ANCHORS_FILE = "anchors.json"
 """The trust bundle that the control plane last gave; from then on it takes the place of the file of roots."""
 _MARK = b"-----BEGIN CERTIFICATE-----"
 
@@ -139,6 +140,19 @@ def save_bundle(directory: Path, bundle: bytes) -> None:
     if not _certificates(bundle):
         raise IdentityError("the control plane sent a trust bundle without a certificate")
     write_private(directory / BUNDLE_FILE, bundle)
+
+
+def load_anchors(directory: Path) -> dict[str, str]:
+    """The further roots by trust domain that are kept on disk; none where there are none."""
+    try:
+        return msgspec.json.decode((directory / ANCHORS_FILE).read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.DecodeError):
+        return {}
+
+
+def save_anchors(directory: Path, anchors: Mapping[str, str]) -> None:
+    """Keep further roots. Raises OSError."""
+    write_private(directory / ANCHORS_FILE, msgspec.json.encode(anchors))
 
 
 def further_roots(settings: ProxySettings) -> bytes:

@@ -16,6 +16,7 @@ import grpc
 import grpc.aio
 import msgspec
 
+from fairlead.agent import identity
 from fairlead.agent.certificates import Certificates
 from fairlead.agent.identity import Identity
 from fairlead.agent.sds import SecretServer
@@ -122,6 +123,7 @@ class Reporter:
             problem=self._problem(),
             open=await self._open(),
             time=self._clock(),
+            anchors=self._secrets.anchors_id,
         )
         if found:
             # Not held: whether they arrived must be known before anything interrupts this.
@@ -166,6 +168,10 @@ class Reporter:
         if answer.bundle:
             await self._certificates.trust(answer.bundle.encode())
             log.info("trusting %s from now on", bundle_id(answer.bundle))
+        if answer.anchors is not None:
+            await asyncio.to_thread(identity.save_anchors, self._certificates.directory, answer.anchors)
+            self._secrets.trust(answer.anchors)
+            log.info("further roots: %s", ", ".join(one or "for everybody" for one in answer.anchors) or "none")
         self._count = answer.count
         self._asked = answer.renew_from or self._asked
         if answer.renew_from and answer.renew_from != current.issuer:

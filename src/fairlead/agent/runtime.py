@@ -17,7 +17,7 @@ from fairlead.agent.application import Application
 from fairlead.agent.bootstrap import XDS_SOCKET, node_id
 from fairlead.agent.certificates import CertificateClient, Certificates, GrpcCertificates
 from fairlead.agent.files import lock, private_directory, socket_path, unlink
-from fairlead.agent.identity import further_roots
+from fairlead.agent.identity import further_roots, load_anchors
 from fairlead.agent.messages import name_table
 from fairlead.agent.plaintext import PlaintextWatch
 from fairlead.agent.proxy import POLL_SECONDS, Proxy
@@ -50,7 +50,8 @@ class Agent:
         self._lock = lock(directory / LOCK_FILE)
         self._directory = directory
         self._certificates = Certificates(config, client or GrpcCertificates(config))
-        self._secrets = SecretServer(further_roots(config.proxy))
+        anchors = load_anchors(directory)
+        self._secrets = SecretServer(further_roots(config.proxy), config.trust_domain, anchors)
         self._certificates.on_change(self._secrets.update)
         self._relay = RelayServer(config.xds_address, self._certificates, directory / "config")
         self._proxy = Proxy(config)

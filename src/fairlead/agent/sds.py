@@ -9,18 +9,20 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import grpc
-from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
+from envoy.extensions.transport_sockets.tls.v3.tls_spiffe_validator_config_pb2 import SPIFFECertValidatorConfig
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
 
 from fairlead.agent.identity import Identity
 from fairlead.envoy.names import FILE_CERTIFICATE, FILE_ROOT, SYSTEM_ROOT
 from fairlead.envoy.resource import SECRET
+from fairlead.model.report import anchors_id
 
 WORKLOAD = "default"
 ROOTS = "ROOTCA"
@@ -38,14 +40,38 @@ _SYSTEM_ROOTS = (
 log = logging.getLogger("sds")
 
 
-def secrets(identity: Identity, roots_beside: bytes = b"") -> dict[str, discovery.Resource]:
-    """Both secrets as resources, versioned by content; `roots_beside` are trusted beside the identity's own roots."""
+def secrets(
+    identity: Identity, roots_beside: bytes = b"", anchors: Mapping[str, str] | None = None, own: str = ""
+) -> dict[str, discovery.Resource]:
+    """Both secrets as resources, versioned by content; `roots_beside` are trusted beside the identity's own roots.
+
+    `anchors` are further roots by trust domain (see `fairlead.model.report`), `own` is the workload's trust domain.
+    """
     pair = secret_pb2.Secret(name=WORKLOAD)
     pair.tls_certificate.certificate_chain.inline_bytes = identity.chain
     pair.tls_certificate.private_key.inline_bytes = identity.key
     roots = secret_pb2.Secret(name=ROOTS)
-    roots.validation_context.trusted_ca.inline_bytes = identity.roots + roots_beside
+    found = dict(anchors or {})
+    everybody = roots_beside + found.pop("", "").encode()
+    trusted = identity.roots + everybody
+    if found:
+        # A domain without roots of its own is the mesh's, or an alias of it.
+        domains = {one: pem.encode() + everybody if pem else trusted for one, pem in found.items()}
+        domains[own] = trusted + found.get(own, "").encode()
+        _by_domain(roots.validation_context, domains)
+    else:
+        roots.validation_context.trusted_ca.inline_bytes = trusted
     return {one.name: _resource(one) for one in (pair, roots)}
+
+
+def _by_domain(context: common_pb2.CertificateValidationContext, domains: Mapping[str, bytes]) -> None:
+    """Have Envoy ask the roots of a peer's own trust domain; a peer of no known one is refused."""
+    config = SPIFFECertValidatorConfig()
+    for name, pem in sorted(domains.items()):
+        made = config.trust_domains.add(name=name)
+        made.trust_bundle.inline_bytes = pem
+    context.custom_validator_config.name = "envoy.tls.cert_validator.spiffe"
+    context.custom_validator_config.typed_config.Pack(config, deterministic=True)
 
 
 def system_roots() -> Path | None:
@@ -108,11 +134,15 @@ class _Stream:
 class SecretServer:
     """The secret discovery service; `update` pushes a new identity to every open stream.
 
-    `roots` are certificates (PEM) of which peers may come from, beside the mesh's own; no control plane may.
+    `roots` are certificates (PEM) of which peers may come from, beside the mesh's own; no control plane may. `own` is
+    the workload's trust domain, `anchors` are further roots by trust domain.
     """
 
-    def __init__(self, roots: bytes = b"") -> None:
+    def __init__(self, roots: bytes = b"", own: str = "", anchors: Mapping[str, str] | None = None) -> None:
         self._roots = roots
+        self._own = own
+        self._anchors = dict(anchors or {})
+        self._identity: Identity | None = None
         self._secrets: dict[str, discovery.Resource] = {}
         self._streams: set[_Stream] = set()
         self.refusal = ""
@@ -125,9 +155,21 @@ class SecretServer:
 
     def update(self, identity: Identity) -> None:
         """Use a new identity."""
-        self._secrets = secrets(identity, self._roots)
+        self._identity = identity
+        self._secrets = secrets(identity, self._roots, self._anchors, self._own)
         for stream in self._streams:
             stream.queue.put_nowait(None)
+
+    @property
+    def anchors_id(self) -> str:
+        """The id of the further roots that are in use."""
+        return anchors_id(self._anchors)
+
+    def trust(self, anchors: Mapping[str, str]) -> None:
+        """Use these further roots, by trust domain, and no others."""
+        self._anchors = dict(anchors)
+        if self._identity is not None:
+            self.update(self._identity)
 
     def _secret(self, name: str) -> discovery.Resource | None:
         return self._secrets.get(name) or file_secret(name)

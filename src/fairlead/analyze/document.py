@@ -43,12 +43,16 @@ NODE: Sort = ("", "Node")
 SECRET: Sort = ("", "Secret")
 CONFIG_MAP: Sort = ("", "ConfigMap")
 DEPLOYMENT: Sort = ("apps", "Deployment")
+INGRESS: Sort = ("networking.k8s.io", "Ingress")
+INGRESS_CLASS: Sort = ("networking.k8s.io", "IngressClass")
 MESH_CONFIG: Sort = ("mesh.istio.io", "MeshConfig")
 CRD: Sort = ("apiextensions.k8s.io", "CustomResourceDefinition")
 MUTATING: Sort = ("admissionregistration.k8s.io", "MutatingWebhookConfiguration")
 VALIDATING: Sort = ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration")
 
-CLUSTER_SCOPED = frozenset((NAMESPACE, NODE, CRD, MUTATING, VALIDATING, MESH_CONFIG, ("", "PersistentVolume")))
+CLUSTER_SCOPED = frozenset(
+    (NAMESPACE, NODE, CRD, MUTATING, VALIDATING, MESH_CONFIG, INGRESS_CLASS, ("", "PersistentVolume"))
+)
 TEMPLATED = frozenset(
     (
         DEPLOYMENT,

@@ -15,7 +15,7 @@ from typing import Any, cast
 import jwt
 import msgspec
 
-from fairlead.ca.tokens import MAX_TOKEN_BYTES, TokenRefused
+from fairlead.ca.tokens import MAX_TOKEN_BYTES, TokenRefused, span
 from fairlead.model.identity import Identity
 
 _ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA")
@@ -91,14 +91,12 @@ class ForeignTokens:
 
     def issued(self, token: str) -> JoinIssuer | None:
         """The issuer that a token names, if it is one of these. Nothing is verified."""
-        if not self._issuers or len(token) > MAX_TOKEN_BYTES:
-            return None
-        try:
-            claims = jwt.decode(token, options={"verify_signature": False})
-        except (jwt.InvalidTokenError, ValueError, RecursionError):
-            return None
-        named: object = claims.get("iss")
-        return self._issuers.get(named) if isinstance(named, str) else None
+        return self._issuers.get(named_issuer(token))
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """The issuers, in order."""
+        return tuple(sorted(self._issuers))
 
     def identity(self, issuer: JoinIssuer, token: str, trust_domain: str) -> Identity:
         """Whom the token stands for. Raises TokenRefused."""
@@ -111,7 +109,9 @@ class ForeignTokens:
                 except ValueError as error:
                     raise TokenRefused(f"the token of {issuer.issuer} gives no identity: {error}") from None
         subject = str(claims.get("sub", "?"))[:200]
-        raise TokenRefused(f"no rule for {issuer.issuer} says whom a token of {subject!r} stands for")
+        raise TokenRefused(
+            f"no rule for {issuer.issuer} says whom a token of {subject!r} stands for: add one to the file of issuers"
+        )
 
     def _verified(self, issuer: JoinIssuer, token: str) -> dict[str, Any]:
         key = self._key(issuer, token)
@@ -129,16 +129,36 @@ class ForeignTokens:
                     "verify_iat": False,
                 },
             )
+        except jwt.InvalidAudienceError:
+            raise TokenRefused(_wrong_audience(issuer, token)) from None
+        except jwt.InvalidSignatureError:
+            where = issuer.jwks_uri or "the keys in the file of issuers"
+            raise TokenRefused(
+                f"the token of {issuer.issuer} is not signed by a key of {where}: get a new one, or correct jwksUri"
+            ) from None
         except (jwt.PyJWTError, ValueError, TypeError) as error:
-            raise TokenRefused(f"the token of {issuer.issuer} is refused: {error}") from None
+            raise TokenRefused(f"the token of {issuer.issuer} is refused: {error}: get a new one there") from None
+        self._check_times(issuer, claims)
+        return claims
+
+    def _check_times(self, issuer: JoinIssuer, claims: Mapping[str, Any]) -> None:
         now = self._clock().timestamp()
-        for claim, late in (("exp", True), ("nbf", False)):
+        times: dict[str, float] = {}
+        for claim in ("exp", "nbf"):
             at = claims.get(claim, now if claim == "nbf" else None)
             if isinstance(at, bool) or not isinstance(at, int | float):
                 raise TokenRefused(f"the claim {claim} of the token of {issuer.issuer} is not a time")
-            if (late and now >= at + _LEEWAY) or (not late and now + _LEEWAY < at):
-                raise TokenRefused(f"the token of {issuer.issuer} has expired or is not valid yet: check the clocks")
-        return claims
+            times[claim] = at
+        if now >= times["exp"] + _LEEWAY:
+            raise TokenRefused(
+                f"the token of {issuer.issuer} has expired, {span(now - times['exp'])} ago by the control plane's "
+                "clock: get a new one there, and see that whoever writes the token file renews it"
+            )
+        if now + _LEEWAY < times["nbf"]:
+            raise TokenRefused(
+                f"the token of {issuer.issuer} is not valid yet, it begins in {span(times['nbf'] - now)} by the "
+                "control plane's clock: check the clocks of the issuer and of the control plane"
+            )
 
     def _key(self, issuer: JoinIssuer, token: str) -> jwt.PyJWK:
         content = self._keys(issuer)
@@ -157,6 +177,31 @@ class ForeignTokens:
                 f"{issuer.issuer} has no key {wanted!r}: they are fetched anew, try again in some seconds"
             )
         return found[0]
+
+
+def named_issuer(token: str) -> str:
+    """The issuer that a token names, "" if it names none. Nothing is verified."""
+    named = _unverified(token).get("iss")
+    return named if isinstance(named, str) else ""
+
+
+def _unverified(token: str) -> dict[str, Any]:
+    if len(token) > MAX_TOKEN_BYTES:
+        return {}
+    try:
+        return jwt.decode(token, options={"verify_signature": False})
+    except (jwt.InvalidTokenError, ValueError, RecursionError):
+        return {}
+
+
+def _wrong_audience(issuer: JoinIssuer, token: str) -> str:
+    said: object = _unverified(token).get("aud")
+    listed = cast("list[object]", said) if isinstance(said, list) else [said]
+    found = ", ".join(str(one)[:100] for one in listed[:5]) or "nobody"
+    return (
+        f"the token of {issuer.issuer} is meant for {found}, not for {issuer.audience}: ask the issuer for one with "
+        f"the audience {issuer.audience}, or set the audience in the file of issuers"
+    )
 
 
 def _value(claims: Mapping[str, Any], path: str) -> object:

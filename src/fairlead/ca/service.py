@@ -13,7 +13,7 @@ import msgspec
 
 from fairlead.ca import istio_ca_pb2 as pb
 from fairlead.ca.authority import MAX_TTL, Authority, Issued, RequestRefused
-from fairlead.ca.oidc import ForeignTokens
+from fairlead.ca.oidc import ForeignTokens, named_issuer
 from fairlead.ca.rate import Rate
 from fairlead.ca.tokens import JOIN_AUDIENCE, TokenRefused, Tokens
 from fairlead.model.identity import Identity
@@ -80,13 +80,24 @@ def by_token(
                 return foreign.identity(issuer, token, trust_domain)
             claims = tokens.verify(token, audience)
         except TokenRefused as error:
-            raise NotAuthenticated(str(error)) from None
+            raise NotAuthenticated(_stranger(token, tokens, foreign) or str(error)) from None
         if not claims.service_account:
             raise NotAuthenticated(f"the token of {claims.subject} is not bound to a service account")
         tokens.registry.used(claims.token_id)
         return Identity(trust_domain, claims.namespace, claims.service_account)
 
     return authenticate
+
+
+def _stranger(token: str, tokens: Tokens, foreign: ForeignTokens | None) -> str:
+    """What is to be said of a token whose issuer nobody has named; "" for others."""
+    named, trusted = named_issuer(token), foreign.trusted if foreign is not None else ()
+    if named in ("", tokens.issuer, *trusted):
+        return ""
+    return (
+        f"the token's issuer {named[:200]!r} is not trusted: trusted are {', '.join((tokens.issuer, *trusted))}; "
+        "get a token of one of these, or name the issuer in the file of `fairlead serve --join-issuers`"
+    )
 
 
 def by_certificate(trust_domain: str, aliases: Sequence[str] = ()) -> Authenticate:

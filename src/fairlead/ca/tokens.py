@@ -66,7 +66,7 @@ class Tokens:
         self._public = self._key.public_key()
         spki = self._public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         self._key_id = hashlib.sha256(spki).hexdigest()[:32]
-        self._issuer = issuer
+        self.issuer = issuer
         self._clock = clock
         self._signed: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
         """What tokens say whose signature was checked before, by the hash of the token: clients send theirs always."""
@@ -106,7 +106,7 @@ class Tokens:
             raise ValueError(f"a token's lifetime is {_SHORTEST.seconds} s to {MAX_TTL.days} days, not {ttl}")
         now = int(self._clock().timestamp())
         claims = {
-            "iss": self._issuer,
+            "iss": self.issuer,
             "sub": subject,
             "aud": [audience],
             "iat": now,
@@ -140,7 +140,7 @@ class Tokens:
                 token,
                 self._public,
                 algorithms=[_ALGORITHM],
-                issuer=self._issuer,
+                issuer=self.issuer,
                 options={
                     "require": ["exp", "iat", "nbf", "sub", "aud", "jti", "iss"],
                     "verify_exp": False,
@@ -152,7 +152,7 @@ class Tokens:
         except jwt.InvalidSignatureError:
             raise TokenRefused("the token's signature is wrong: it was not made by this control plane") from None
         except jwt.InvalidIssuerError:
-            raise TokenRefused(f"the token's issuer is not {self._issuer}") from None
+            raise TokenRefused(f"the token's issuer is not {self.issuer}") from None
         except jwt.MissingRequiredClaimError as error:
             raise TokenRefused(f"the token lacks the claim {error.claim}") from None
         except jwt.InvalidTokenError as error:
@@ -167,14 +167,15 @@ class Tokens:
                 raise TokenRefused(f"the token's claim {claim} is not a time") from None
         now = self._clock()
         if now >= times["exp"]:
+            ago = span((now - times["exp"]).total_seconds())
             raise TokenRefused(
-                f"the token expired at {times['exp']:%Y-%m-%dT%H:%M:%SZ} ({_span(now - times['exp'])} ago): "
+                f"the token expired at {times['exp']:%Y-%m-%dT%H:%M:%SZ} ({ago} ago): "
                 "make a new one with `fairlead token create`"
             )
         if now + _LEEWAY < times["nbf"]:
             raise TokenRefused(
                 f"the token is not valid before {times['nbf']:%Y-%m-%dT%H:%M:%SZ} "
-                f"(in {_span(times['nbf'] - now)}): check the clocks"
+                f"(in {span((times['nbf'] - now).total_seconds())}): check the clocks"
             )
         audiences = _strings(payload["aud"]) or (str(payload["aud"]),)
         if audience not in audiences:
@@ -214,8 +215,9 @@ def _account(payload: dict[str, Any]) -> tuple[str, str]:
     return namespace, account
 
 
-def _span(delta: timedelta) -> str:
-    seconds = int(delta.total_seconds())
+def span(seconds: float) -> str:
+    """A time in words, such as `5 min`."""
+    seconds = int(seconds)
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds // size} {unit}"

@@ -19,7 +19,7 @@ def caller(r: Reader, view: View) -> Client:
     if view.type != "sidecar":
         return view.client
     where = proxy_scope(r, SidecarKey(view.namespace, view.labels))
-    return Client(where, view.labels, view.network, view.locality)
+    return Client(where, view.labels, view.network, view.locality, view.cluster_id)
 
 
 @rule
@@ -39,15 +39,15 @@ def client(r: Reader, whole: Client) -> Client:
     """The caller without the labels at which nobody looks."""
     wanted = label_names(r, "")
     labels: Pairs = tuple(pair for pair in whole.labels if pair[0] in wanted)
-    return Client(whole.namespace, labels, whole.network, whole.locality)
+    return Client(whole.namespace, labels, whole.network, whole.locality, whole.cluster)
 
 
 @rule
 def seen_as(r: Reader, whole: Client) -> Client:
     """What of a caller its clusters, endpoints and listeners depend on.
 
-    Namespaces to which nobody shows or says anything special are alike: they are seen as `EVERYWHERE`. Network and
-    locality do not count here: see `fairlead.compiler.near`.
+    Namespaces to which nobody shows or says anything special are alike: they are seen as `EVERYWHERE`. Network,
+    locality and cluster do not count here: see `fairlead.compiler.near`.
     """
     who = client(r, whole)
     return Client(scope(r, who.namespace), who.labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
@@ -49,16 +49,20 @@ from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.sidecar import Endpoint
-from fairlead.ir.traffic import Policy, Subset, TrafficPolicy, effective_policy
+from fairlead.ir.traffic import Policy, Subset, TrafficPolicy, credentials_in, effective_policy
 from fairlead.ir.view import View
 from fairlead.model.launch import Capture, CaptureMode
+
+Way = Literal["", "name", "gateway"]
+"""How clients call: by address, by name, or by name and as gateways, which have credentials."""
 
 
 class ClusterKey(NamedTuple):
     """An outbound cluster as the clients of a namespace with these labels have it.
 
     `by_name` says that these clients name the host when they call (an HTTP proxy, an explicit bind), so that there is
-    no original destination to forward to. `near` is where they are, as far as it matters for this cluster.
+    no original destination to forward to; `gateway`: that they are gateways, where it matters. `near` is where they
+    are, as far as it matters for this cluster.
     """
 
     client_namespace: str
@@ -66,7 +70,7 @@ class ClusterKey(NamedTuple):
     host: HostKey
     port: int
     subset: str = ""
-    by_name: bool = False
+    by_name: Way = ""
     near: Near | None = None
 
 
@@ -76,7 +80,7 @@ class OutboundKey(NamedTuple):
     client_namespace: str
     client_labels: Pairs
     host: HostKey
-    by_name: bool = False
+    by_name: Way = ""
     near: Near | None = None
 
 
@@ -103,6 +107,9 @@ def clusters_of(r: Reader, key: OutboundKey) -> tuple[ClusterKey, ...]:
     if found is None:
         return ()
     policy = policy_for(r, PolicyKey(key.client_namespace, key.client_labels, key.host))
+    # Gateways share clusters with others that call by name, unless they have credentials for them.
+    with_credentials = policy is not None and bool(credentials_in(policy))
+    way: Way = "name" if key.by_name == "gateway" and not with_credentials else key.by_name
     subsets = ["", *(subset.name for subset in policy.subsets)] if policy is not None else [""]
     return tuple(
         ClusterKey(
@@ -111,7 +118,7 @@ def clusters_of(r: Reader, key: OutboundKey) -> tuple[ClusterKey, ...]:
             key.host,
             port.number,
             subset,
-            key.by_name,
+            way,
             _near(r, key, found, effective(r, policy, subset, port.number, found)),
         )
         for port in found.ports
@@ -127,7 +134,7 @@ def _near(r: Reader, key: OutboundKey, found: Host, said: Policy) -> Near | None
 
 
 @rule
-def outbound_keys(r: Reader, key: tuple[str, Pairs, bool, Near | None]) -> tuple[ClusterKey, ...]:
+def outbound_keys(r: Reader, key: tuple[str, Pairs, Way, Near | None]) -> tuple[ClusterKey, ...]:
     """Every outbound cluster of a client, in the order of chunks of hosts, ports and subsets."""
     namespace = key[0]
     # What a Sidecar limits is one chunk, and those are added to which it leads.
@@ -136,7 +143,7 @@ def outbound_keys(r: Reader, key: tuple[str, Pairs, bool, Near | None]) -> tuple
 
 
 @rule
-def keys_in(r: Reader, key: tuple[str, Pairs, bool, Near | None, str]) -> tuple[ClusterKey, ...]:
+def keys_in(r: Reader, key: tuple[str, Pairs, Way, Near | None, str]) -> tuple[ClusterKey, ...]:
     """Those of one chunk."""
     namespace, labels, by_name, place, chunk = key
     found: list[ClusterKey] = []
@@ -216,14 +223,20 @@ def named_endpoints_key(r: Reader, key: ClusterKey) -> EndpointsKey | None:
     found = endpoints_key(r, key)
     if found is None:
         return None
-    within = Placing(Near(network=key.near.network if key.near is not None else ""), within=True)
+    near = found.placing.near if found.placing is not None else Near()
+    within = Placing(Near(network=near.network, cluster=near.cluster), within=True)
     return found._replace(placing=within, sni_dnat=True)
 
 
 def _said(r: Reader, key: ClusterKey, policy: TrafficPolicy | None, found: Host) -> Policy:
     said = effective(r, policy, key.subset, key.port, found)
     if key.by_name and said.load_balancer is not None and said.load_balancer.simple == "PASSTHROUGH":
-        return replace(said, load_balancer=None)  # there is no destination to pass on to
+        said = replace(said, load_balancer=None)  # there is no destination to pass on to
+    tls = said.tls
+    if tls is not None and tls.credential_name and key.by_name != "gateway" and not (policy and policy.selector):
+        # Only gateways, and workloads that the policy selects, are given credentials: others have files, or none.
+        mode = tls.mode if tls.mode != "MUTUAL" or tls.client_certificate else "SIMPLE"
+        said = replace(said, tls=replace(tls, mode=mode, credential_name=""))
     return said
 
 

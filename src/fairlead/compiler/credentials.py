@@ -1,22 +1,23 @@
-"""Secrets that a gateway may fetch: those of its own namespace that its servers name."""
+"""Secrets that a proxy may fetch: those of its own namespace that its servers, or the TLS of its calls, name."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from fairlead.compiler.gateways import GatewaysKey, gateways_of
-from fairlead.envoy.names import CA_SUFFIX, CREDENTIAL_PREFIX
+from fairlead.envoy.names import CA_SUFFIX
 from fairlead.envoy.resource import Resource
 from fairlead.envoy.secret import certificate_secret, validation_secret
 from fairlead.inc import Reader, rule
-from fairlead.ir.credential import CREDENTIALS, Credential
+from fairlead.ir.credential import CA_MAPS, CREDENTIALS, Credential, read_name, resource_name
 from fairlead.ir.gateway import GATEWAYS, ServerTls
-from fairlead.ir.view import View
+from fairlead.ir.traffic import TRAFFIC_POLICIES_WITH_CREDENTIALS, credentials_in
+from fairlead.ir.view import View, selects
 from fairlead.model.ref import NamespacedName
 
 
 class SecretKey(NamedTuple):
-    """A credential by the name that servers give it, in the namespace of the gateway's own workload."""
+    """A credential by the name that servers give it, for a proxy of this namespace."""
 
     namespace: str
     name: str
@@ -24,10 +25,17 @@ class SecretKey(NamedTuple):
 
 @rule
 def secret_keys(r: Reader, view: View) -> tuple[SecretKey, ...]:
-    """The credentials that this gateway's servers name; none for sidecars, whose identity the agent holds."""
-    if view.type != "router":
-        return ()
+    """The credentials that this gateway's servers and the TLS of its calls name; for sidecars those of policies that
+    select them (Istio). Their identity the agent holds.
+    """
     found: set[str] = set()
+    for _key, policy in r.rows(TRAFFIC_POLICIES_WITH_CREDENTIALS, ""):
+        chosen = policy.selector and policy.key.namespace == view.namespace and selects(policy.selector, view.labels)
+        if view.type == "router" or chosen:
+            for name in credentials_in(policy):
+                found.update((name, name + CA_SUFFIX))
+    if view.type != "router":
+        return tuple(SecretKey(view.namespace, name) for name in sorted(found))
     for at in gateways_of(r, GatewaysKey.of(r, view)):
         gateway = r.get(GATEWAYS, at)
         for server in gateway.servers if gateway is not None else ():
@@ -38,11 +46,19 @@ def secret_keys(r: Reader, view: View) -> tuple[SecretKey, ...]:
 
 @rule
 def secret(r: Reader, key: SecretKey) -> Resource | None:
-    """The SDS resource `kubernetes://NAME`, or None while there is no such usable Secret."""
-    name = CREDENTIAL_PREFIX + key.name
-    exact = r.get(CREDENTIALS, NamespacedName(key.namespace, key.name))
-    if key.name.endswith(CA_SUFFIX):
-        base = r.get(CREDENTIALS, NamespacedName(key.namespace, key.name.removesuffix(CA_SUFFIX)))
+    """The SDS resource of a credential, or None while there is no such usable Secret or ConfigMap.
+
+    Those of other namespaces are not given to a proxy: there nobody has agreed to that.
+    """
+    name, said = resource_name(key.name), read_name(key.name)
+    if said.namespace not in ("", key.namespace):
+        return None
+    if said.source == "configmap":
+        plain = said.name.removesuffix(CA_SUFFIX)
+        return _validation(name, r.get(CA_MAPS, NamespacedName(key.namespace, plain)))
+    exact = r.get(CREDENTIALS, NamespacedName(key.namespace, said.name)) if said.source == "secret" else None
+    if said.name.endswith(CA_SUFFIX):
+        base = r.get(CREDENTIALS, NamespacedName(key.namespace, said.name.removesuffix(CA_SUFFIX)))
         return _validation(name, exact) or _validation(name, base)
     if exact is None or not exact.certificate_chain or not exact.private_key:
         return None
@@ -56,9 +72,9 @@ def _validation(name: str, credential: Credential | None) -> Resource | None:
 
 
 def _named(tls: ServerTls) -> list[str]:
-    found = list(tls.credential_names)
+    found = [one for one in tls.credential_names if read_name(one).source != "own"]
     if tls.mode in ("MUTUAL", "OPTIONAL_MUTUAL"):
-        found.extend(name + CA_SUFFIX for name in tls.credential_names)
+        found.extend([name + CA_SUFFIX for name in found])
         if tls.ca_credential_name:
             found.append(tls.ca_credential_name + CA_SUFFIX)
     return found

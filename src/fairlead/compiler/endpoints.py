@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from fairlead.compiler.hosts import NameKey, host, host_named, settings
 from fairlead.compiler.mtls import MtlsKey, inbound_mtls
 from fairlead.compiler.near import Near, Placing
-from fairlead.compiler.networks import cluster_at, network_at, networks
+from fairlead.compiler.networks import addresses_of, cluster_at, has_gateways, network_at, networks
 from fairlead.compiler.placement import placed, seen_labels
 from fairlead.envoy import peer
 from fairlead.envoy.endpoint import Group, LbEndpoint, load_assignment, sum_of
@@ -31,7 +31,7 @@ from fairlead.ir.workload import (
     Workload,
     WorkloadKey,
 )
-from fairlead.model.diagnostic import Diagnostic, Severity
+from fairlead.model.diagnostic import Diagnostic, Origin, Severity
 from fairlead.model.syntax import is_ip
 
 _NO_PORT = 1
@@ -85,7 +85,10 @@ def selected(r: Reader, key: SelectionKey) -> tuple[WorkloadKey, ...]:
 
 @rule
 def endpoints_of(r: Reader, key: EndpointsKey) -> tuple[LbEndpoint, ...]:
-    """The endpoints, in a fixed order; unhealthy workloads are left out."""
+    """The endpoints, in a fixed order; unhealthy workloads are left out.
+
+    Those whose address is "" are reached through the gateways of their network only.
+    """
     found = host(r, key.host)
     port = found.port(key.port) if found is not None else None
     if found is None or port is None:
@@ -103,9 +106,11 @@ def groups_of(r: Reader, key: EndpointsKey) -> tuple[Group, ...]:
     placing = key.placing
     ordered = placing is not None and placing.setting is not None and bool(placing.setting.priority)
     found = endpoints_of(r, key if ordered else key._replace(placing=None))
+    if placing is not None and placing.near.cluster:
+        found = tuple(one for one in found if one.cluster == placing.near.cluster)
     if placing is not None and networks(r, "").known:
         found = tuple(_across(r, found, placing))
-    return placed(found, placing)
+    return placed((one for one in found if one.address), placing)
 
 
 @rule
@@ -114,16 +119,20 @@ def gateways_into(r: Reader, key: GatewayKey) -> tuple[LbEndpoint, ...]:
     out: list[LbEndpoint] = []
     for gateway in next((one.gateways for one in networks(r, "").known if one.name == key.network), ()):
         if gateway.address:
-            out.append(LbEndpoint(gateway.locality, gateway.address, gateway.port, mtls=True))
+            found = addresses_of(r, gateway.address)
+            out.extend(LbEndpoint(gateway.locality, one, gateway.port, mtls=True) for one in found)
             continue
         at = host_named(r, NameKey(settings(r).root_namespace, gateway.service))
         behind = host(r, at) if at is not None else None
         if at is not None and behind is not None and behind.outside:
-            out.extend(LbEndpoint(gateway.locality, one, gateway.port, mtls=True) for one in behind.outside)
+            found = (address for one in behind.outside for address in addresses_of(r, one))
+            out.extend(LbEndpoint(gateway.locality, one, gateway.port, mtls=True) for one in found)
         elif at is not None:
             members = endpoints_of(r, EndpointsKey(at, gateway.port))
             out.extend(
-                LbEndpoint(gateway.locality or one.locality, one.address, one.port, mtls=True) for one in members
+                LbEndpoint(gateway.locality or one.locality, one.address, one.port, mtls=True)
+                for one in members
+                if one.address
             )
     return tuple(sorted(set(out)))
 
@@ -195,9 +204,11 @@ def _workloads(r: Reader, found: Host) -> Iterator[Workload]:
         return
     for at in selected(r, SelectionKey(found.key.namespace, found.selector)):
         workload = r.get(WORKLOADS, at)
-        if workload is not None and (found.resolution in _BY_NAME or is_ip(workload.address)):
+        if workload is None:
+            continue
+        if found.resolution in _BY_NAME or is_ip(workload.address) or not workload.address:
             yield workload
-        elif workload is not None:
+        else:
             r.report(_unusable(workload, found))
 
 
@@ -238,14 +249,34 @@ def _endpoints(r: Reader, found: Host, port: HostPort, labels: Pairs, wanted: tu
     workloads = list(_workloads(r, found))
     for workload in workloads:
         if (workload.healthy or found.publish_not_ready) and selects(labels, workload.labels):
-            yield _of_workload(r, workload, port, wanted)
+            one = _of_workload(r, workload, port, wanted)
+            _check_way(r, one, workload.origin)
+            yield one
     known = {workload.address for workload in workloads}
     for endpoint in listed(r, found):
         if endpoint.only_named and endpoint.address in known:
             continue  # A slice repeats what the selector finds, and the workload says more of itself.
         there = endpoint.healthy or found.publish_not_ready
         if there and selects(labels, endpoint.labels) and endpoint.is_for(port):
-            yield _of_endpoint(r, endpoint, port, wanted)
+            one = _of_endpoint(r, endpoint, port, wanted)
+            _check_way(r, one, endpoint.origin)
+            yield one
+
+
+def _check_way(r: Reader, one: LbEndpoint, origin: Origin) -> None:
+    """Report an instance without an address to which no gateway can lead."""
+    if one.address:
+        return
+    wrong, remedy = "", ""
+    if not has_gateways(r, one.network):
+        wrong = f"network {one.network!r} has no gateway"
+        remedy = "Name its gateways in meshNetworks, or label the Service of one with topology.istio.io/network."
+    elif not one.mtls:
+        wrong = "gateways pass mesh mTLS only, and the instance is not known to accept it"
+        remedy = "Set serviceAccount, or the label security.istio.io/tlsMode: istio."
+    if wrong:
+        said = f"the instance has no address and cannot be reached: {wrong}"
+        r.report(Diagnostic("FL2900", Severity.WARNING, said, origin, remedy))
 
 
 def listed(r: Reader, found: Host) -> Iterator[Endpoint]:
@@ -269,6 +300,7 @@ def _of_workload(r: Reader, workload: Workload, port: HostPort, wanted: tuple[st
         mtls=mtls,
         workload=peer.Workload.of(name, workload.key.namespace, dict(workload.labels), cluster_at(workload.labels)),
         network=network,
+        cluster=cluster_at(workload.labels),
         labels=seen_labels(wanted, workload.labels, workload.locality, network) if wanted else (),
     )
 
@@ -282,5 +314,6 @@ def _of_endpoint(r: Reader, endpoint: Endpoint, port: HostPort, wanted: tuple[st
         weight=max(endpoint.weight, 1),
         mtls=endpoint.mesh,
         network=network,
+        cluster=cluster_at(endpoint.labels),
         labels=seen_labels(wanted, endpoint.labels, endpoint.locality, network) if wanted else (),
     )

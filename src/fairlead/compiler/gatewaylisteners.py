@@ -15,6 +15,7 @@ from fairlead.compiler.hosts import settings
 from fairlead.compiler.loggers import counts_grpc, listener_loggers, loggers, trace
 from fairlead.compiler.outboundports import ANYWHERE, Caller
 from fairlead.compiler.outboundtcp import rule_target
+from fairlead.compiler.own import settings_of
 from fairlead.envoy import names
 from fairlead.envoy.hcm import Http, connection_manager, outbound_stat_prefix
 from fairlead.envoy.listener import Match, Shape, Socket, build, chain, inspectors, match, narrowed, quic_chain
@@ -91,7 +92,7 @@ def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
             Socket(address, port.port),
             "outbound",
             continue_on_timeout=False,
-            proxy_protocol=settings(r).gateway_proxy_protocol,
+            proxy_protocol=settings_of(r, view.own).gateway_proxy_protocol,
         ),
         [one.chain for one in chosen.values()],
         inspectors=inspectors(looked_at),
@@ -170,7 +171,7 @@ def _http(r: Reader, view: View, name: str, bound: BoundServer, *, http3: bool =
         trace=trace(r, scope),
         http3=http3,
     )
-    return connection_manager(http, settings(r), loggers(r, scope))
+    return connection_manager(http, settings_of(r, scope.own), loggers(r, scope))
 
 
 def _tcp(r: Reader, view: View, bound: BoundServer) -> list[NetworkFilter]:
@@ -233,7 +234,7 @@ def _holds(condition: L4Match, bound: BoundServer) -> bool:
 
 
 def _scope(view: View, port: int, *, tcp: bool) -> FilterScope:
-    return FilterScope("gateway", view.namespace, view.labels, port, tcp)
+    return FilterScope("gateway", view.namespace, view.labels, port, tcp, own=view.own)
 
 
 def _repeated(lost: _Made, kept: _Made, name: str) -> Diagnostic:

@@ -89,7 +89,7 @@ def ingress_address(view: View, port: InboundPort) -> str:
 
 def _inside(r: Reader, view: View) -> Inside:
     telemetry = applying(r, WorkloadKey(view.namespace, view.labels))
-    return Inside(view.namespace, filter_labels(r, view.labels), telemetry)
+    return Inside(view.namespace, filter_labels(r, view.labels), telemetry, view.own)
 
 
 def _chains(r: Reader, view: View, inside: Inside, port: InboundPort, mode: Mode) -> tuple[Chained, ...]:

@@ -19,6 +19,7 @@ from fairlead.compiler.filters import FilterKey, filters
 from fairlead.compiler.hosts import settings
 from fairlead.compiler.loggers import counts_grpc, loggers, trace
 from fairlead.compiler.mtls import Mode
+from fairlead.compiler.own import settings_of
 from fairlead.envoy import names
 from fairlead.envoy.chainpieces import HttpChain, http_chain, routes, whole, with_routes
 from fairlead.envoy.hcm import Http, InboundRoute
@@ -31,6 +32,7 @@ from fairlead.inc import Reader, rule
 from fairlead.ir.filters import FilterScope, Pairs
 from fairlead.ir.gateway import ServerTls
 from fairlead.ir.kind import Stage
+from fairlead.ir.proxyown import OwnSettings
 from fairlead.model.ref import NamespacedName
 
 CATCH_ALL_HTTP = "virtualInbound-catchall-http"
@@ -76,15 +78,19 @@ _WAYS: dict[tuple[Spoken, Mode], tuple[_Way, ...]] = {
 
 
 class Inside(NamedTuple):
-    """Workloads of a namespace that are alike for filters and telemetry; `labels` are those at which filters look."""
+    """Workloads of a namespace that are alike for filters and telemetry; `labels` are those at which filters look.
+
+    `own` is what they say themselves of their proxies.
+    """
 
     namespace: str
     labels: Pairs
     telemetry: tuple[NamespacedName, ...] = ()
+    own: OwnSettings | None = None
 
     def scope(self, port: int, *, tcp: bool) -> FilterScope:
         """The chain of a port."""
-        return FilterScope("inbound", self.namespace, self.labels, port, tcp, self.telemetry)
+        return FilterScope("inbound", self.namespace, self.labels, port, tcp, self.telemetry, self.own)
 
 
 class WaysKey(NamedTuple):
@@ -127,7 +133,9 @@ def ways(r: Reader, key: WaysKey) -> tuple[tuple[Match, HttpChain | tuple[Piece,
         counted = () if way.mtls else (plaintext_access_log(tcp=not way.http),)
         if way.http:
             http, logs = _http(r, key, counted)
-            found.append((matching, http_chain(matching, key.names[0], tls, http, settings(r), logs)))
+            found.append(
+                (matching, http_chain(matching, key.names[0], tls, http, settings_of(r, key.inside.own), logs))
+            )
         else:
             found.append((matching, whole(chain(matching, _tcp(r, key, counted), key.names[1], tls))))
     return tuple(found)
@@ -172,7 +180,7 @@ def _terminated(r: Reader, key: WaysKey, tls: ServerTls) -> tuple[Match, HttpCha
     if not speaks:
         return matching, whole(chain(matching, _tcp(r, key, ()), key.names[1], context))
     http, logs = _http(r, key, ())
-    return matching, http_chain(matching, key.names[0], context, http, settings(r), logs)
+    return matching, http_chain(matching, key.names[0], context, http, settings_of(r, key.inside.own), logs)
 
 
 def _http(r: Reader, key: WaysKey, counted: tuple[AccessLog, ...]) -> tuple[Http, tuple[AccessLog, ...]]:

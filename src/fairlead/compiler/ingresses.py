@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fairlead.inc import Derivation, Reader
+from fairlead.inc import Derivation, Reader, rule
+from fairlead.ir.filters import Pairs
 from fairlead.ir.gateway import GATEWAYS, WRITTEN_GATEWAYS, Gateway, GatewayServer, ServerTls
 from fairlead.ir.host import HOSTS, HostKey
 from fairlead.ir.ingress import (
@@ -18,6 +19,7 @@ from fairlead.ir.ingress import (
     INGRESS_CLASSES,
     INGRESS_CLASSES_DEFAULT,
     INGRESSES,
+    INGRESSES_ALL,
     INGRESSES_BY_HOST,
     Ingress,
     IngressPath,
@@ -56,7 +58,7 @@ def _run(r: Reader, key: NamespacedName, ingress: Ingress) -> Iterator[Emission]
     if not standing.served:
         return
     yield GATEWAYS, gateway_key(key), _gateway(mesh, ingress)
-    for host in dict.fromkeys(rule.host for rule in ingress.rules):
+    for host in dict.fromkeys(one.host for one in ingress.rules):
         alike = _alike(r, mesh, host)
         if alike[0].key == key:
             routes = _routes(r, host, alike)
@@ -78,6 +80,28 @@ INGRESS: Derivation[NamespacedName, Ingress] = Derivation("ingress", INGRESSES, 
 def gateway_key(key: NamespacedName) -> NamespacedName:
     """The name of the gateway that is made of an Ingress."""
     return NamespacedName(NAMESPACE, f"{key.name}-{_SUFFIX}-{key.namespace}")
+
+
+@rule
+def served(r: Reader, _: str) -> tuple[NamespacedName, ...]:
+    """The Ingresses that the mesh serves, in order (key: "")."""
+    return tuple(key for key, _ in r.rows(INGRESSES_ALL, "") if r.get(GATEWAYS, gateway_key(key)) is not None)
+
+
+@rule
+def serving_labels(r: Reader, _: str) -> Pairs:
+    """The labels of the gateways that serve Ingresses (key: "")."""
+    return (("istio", (r.get(MESHES, MESH_KEY) or Mesh()).ingress_gateway),)
+
+
+@rule
+def addresses_outside(r: Reader, _: str) -> tuple[str, ...] | None:
+    """Where clients reach the Service of these gateways: addresses and DNS names; None if there is no such Service."""
+    mesh = r.get(MESHES, MESH_KEY) or Mesh()
+    host = r.get(HOSTS, HostKey(f"{mesh.ingress_service}.{NAMESPACE}.svc.{mesh.domain_suffix}", NAMESPACE))
+    if host is None:
+        return None
+    return (host.alias,) if host.alias else host.outside
 
 
 def _standing(r: Reader, mesh: Mesh, ingress: Ingress) -> _Standing:
@@ -145,9 +169,9 @@ def _routes(r: Reader, host: str, alike: list[Ingress]) -> RouteSet:
     rules = [
         (_weight(path), made)
         for one in alike
-        for rule in one.rules
-        if rule.host == host
-        for path in rule.paths
+        for said in one.rules
+        if said.host == host
+        for path in said.paths
         for made in [_rule(r, one, path)]
         if made is not None
     ]

@@ -98,8 +98,8 @@ def caller_of(r: Reader, view: View) -> Caller:
     on_demand = view.on_demand == "true"
     if view.capture.mode == "explicit":
         bind, port = view.capture.outbound_address, view.capture.http_proxy_port
-        return Caller(seen.namespace, seen.labels, bind, port, telemetry, on_demand)
-    return Caller(seen.namespace, seen.labels, telemetry=telemetry, on_demand=on_demand)
+        return Caller(seen.namespace, seen.labels, bind, port, telemetry, on_demand, view.own)
+    return Caller(seen.namespace, seen.labels, telemetry=telemetry, on_demand=on_demand, own=view.own)
 
 
 def is_captured(view: View) -> bool:

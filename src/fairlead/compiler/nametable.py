@@ -44,7 +44,7 @@ def name_entry(r: Reader, key: HostKey) -> NameEntry | None:
     addresses = tuple(one for one in found.addresses if "/" not in one) or found.allocated
     if not addresses and (found.selector is not None or found.kubernetes) and found.ports:
         endpoints = endpoints_of(r, EndpointsKey(key, found.ports[0].number))
-        addresses = tuple(dict.fromkeys(one.address for one in endpoints))
+        addresses = tuple(dict.fromkeys(one.address for one in endpoints if one.address))
     if not addresses:
         return None
     return NameEntry(key.hostname, addresses, found.name, key.namespace, found.kubernetes)

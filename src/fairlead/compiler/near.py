@@ -16,8 +16,9 @@ from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import HOSTS_NEAR, Host
 from fairlead.ir.locality import NETWORK, REGION, SUBZONE, ZONE, LocalityLb, locality_covers
-from fairlead.ir.traffic import TRAFFIC_POLICIES_NEAR, Policy, TrafficPolicy
+from fairlead.ir.traffic import TRAFFIC_POLICIES_NEAR, Policy, TrafficPolicy, policies_in
 from fairlead.ir.view import Client, View
+from fairlead.ir.visibility import most_specific
 
 
 class Near(NamedTuple):
@@ -26,12 +27,14 @@ class Near(NamedTuple):
     locality: str = ""
     network: str = ""
     labels: Pairs = ()
+    cluster: str = ""
 
 
 class Placing(msgspec.Struct, frozen=True):
     """How endpoints are placed for a caller: the caller, and the setting if one has an effect on it.
 
-    `within` leaves out endpoints of other networks: the caller is the gateway that leads into its own.
+    `within` leaves out endpoints of other networks: the caller is the gateway that leads into its own. Where the caller
+    names its cluster those of other clusters are left out.
     """
 
     near: Near
@@ -44,6 +47,7 @@ class Matters(msgspec.Struct, frozen=True):
 
     place: bool
     network: bool
+    cluster: bool
     labels: frozenset[str]
 
 
@@ -61,14 +65,14 @@ def matters(r: Reader, _: str) -> Matters:
     if place:
         found.append(mesh.locality)
     labels = frozenset(label for one in found for label in one.labels)
-    return Matters(place, bool(networks(r, "").known), labels)
+    return Matters(place, bool(networks(r, "").known), bool(mesh.cluster_local), labels)
 
 
 @rule
 def near_of(r: Reader, whole: Client) -> Near | None:
     """What of a caller's place matters; None if nothing does."""
     wanted = matters(r, "")
-    if not wanted.place and not wanted.network:
+    if not wanted.place and not wanted.network and not wanted.cluster:
         return None
     network = whole.network if wanted.network or NETWORK in wanted.labels else ""
     labels = dict(whole.labels)
@@ -77,6 +81,7 @@ def near_of(r: Reader, whole: Client) -> Near | None:
         whole.locality if wanted.place else "",
         network,
         tuple(sorted((name, known[name]) for name in wanted.labels if name in known)),
+        whole.cluster if wanted.cluster else "",
     )
 
 
@@ -89,12 +94,23 @@ def placing(r: Reader, near: Near | None, found: Host, said: Policy) -> Placing 
     """How a policy has the endpoints of a host placed for a caller; None if as for everybody."""
     if near is None:
         return None
+    if near.cluster and not is_cluster_local(r, found.key.hostname):
+        near = near._replace(cluster="")
     setting = locality_setting(r, found, said)
     if setting is not None and not _has_effect(setting, near, said):
         setting = None
     if setting is None:
-        return Placing(Near(network=near.network)) if networks(r, "").known else None
+        known = bool(networks(r, "").known) or bool(near.cluster)
+        return Placing(Near(network=near.network, cluster=near.cluster)) if known else None
     return Placing(near, setting)
+
+
+@rule
+def is_cluster_local(r: Reader, hostname: str) -> bool:
+    """Whether clients call only instances of a host that are in their own cluster (MeshConfig serviceSettings)."""
+    patterns = dict(settings(r).cluster_local)
+    chosen = most_specific(patterns, hostname)
+    return chosen is not None and patterns[chosen]
 
 
 def locality_setting(r: Reader, found: Host, said: Policy) -> LocalityLb | None:
@@ -132,8 +148,5 @@ def _has_effect(setting: LocalityLb, near: Near, said: Policy) -> bool:
 
 
 def _settings_of(policy: TrafficPolicy) -> list[LocalityLb]:
-    said = [policy.policy, *(one.policy for one in policy.ports)]
-    for subset in policy.subsets:
-        said += [subset.policy, *(one.policy for one in subset.ports)]
-    balancers = (one.load_balancer for one in said)
+    balancers = (one.load_balancer for one in policies_in(policy))
     return [one.locality for one in balancers if one is not None and one.locality is not None]

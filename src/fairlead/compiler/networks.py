@@ -13,9 +13,10 @@ from fairlead.compiler.hosts import settings
 from fairlead.inc import Reader, rule
 from fairlead.ir.discovery import NAMESPACES
 from fairlead.ir.filters import Pairs
-from fairlead.ir.host import HOSTS_INTO_NETWORKS
+from fairlead.ir.host import HOSTS, HOSTS_BY_NAME, HOSTS_INTO_NETWORKS
 from fairlead.ir.locality import CLUSTER, NETWORK
-from fairlead.ir.network import Network, NetworkGateway, network_of
+from fairlead.ir.network import GATEWAY_ADDRESSES, Network, NetworkGateway, network_of
+from fairlead.model.syntax import is_ip
 
 REGISTRY = "Kubernetes"
 """Istio's name of the only registry (and cluster), for workloads that have no label `topology.istio.io/cluster`."""
@@ -47,6 +48,29 @@ def networks(r: Reader, _: str) -> Networks:
     root = r.get(NAMESPACES, mesh.root_namespace)
     default = dict(root.labels).get(NETWORK, "") if root is not None else ""
     return Networks(tuple(found[name] for name in sorted(found)), default)
+
+
+def has_gateways(r: Reader, network: str) -> bool:
+    """Whether a network has gateways, wherever they are."""
+    return any(one.gateways for one in networks(r, "").known if one.name == network)
+
+
+@rule
+def named_gateways(r: Reader, _: str) -> tuple[str, ...]:
+    """The gateways that are known by a DNS name, in order (key: ""): somebody has to look these up."""
+    found: set[str] = set()
+    for network in networks(r, "").known:
+        for one in network.gateways:
+            behind = r.find(HOSTS_BY_NAME, one.service) if one.service else ()
+            hosts = (r.get(HOSTS, at) for at in behind)
+            found.update(name for host in hosts if host is not None for name in host.outside)
+            found.add(one.address)
+    return tuple(sorted(one for one in found if one and not is_ip(one)))
+
+
+def addresses_of(r: Reader, address: str) -> tuple[str, ...]:
+    """Where a gateway is: its address, or those that its name was found to have; none as long as nobody knows."""
+    return (address,) if is_ip(address) else r.get(GATEWAY_ADDRESSES, address) or ()
 
 
 def network_at(r: Reader, said: str, address: str, labels: Pairs) -> str:

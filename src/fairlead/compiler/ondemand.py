@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fairlead.compiler.clusters import ClusterKey, OutboundKey, clusters_of, reached
+from fairlead.compiler.clusters import ClusterKey, OutboundKey, Way, clusters_of, reached
 from fairlead.compiler.hosts import NameKey, destination_name, host, host_named, settings
 from fairlead.compiler.near import Near
 from fairlead.compiler.scope import special
@@ -28,7 +28,7 @@ class Outside(NamedTuple):
     """What clusters and endpoints of other services depend on: who calls, whether by name, from where."""
 
     client: Client
-    by_name: bool
+    by_name: Way
     near: Near | None = None
 
 

@@ -28,6 +28,7 @@ from fairlead.compiler.outboundports import (
     standing,
 )
 from fairlead.compiler.outboundtcp import ChainsKey, TcpChain, tcp_chains
+from fairlead.compiler.own import settings_of
 from fairlead.compiler.sidecars import bound_address, listeners_of, namespace_of, sockets_of
 from fairlead.compiler.unknown import unknown
 from fairlead.envoy import names
@@ -232,7 +233,7 @@ def _unknown_http(r: Reader, key: VirtualKey, found: Unknown) -> NetworkFilter:
         counts_grpc=counts_grpc(r, scope),
         trace=trace(r, scope),
     )
-    return connection_manager(http, settings(r), loggers(r, scope))
+    return connection_manager(http, settings_of(r, scope.own), loggers(r, scope))
 
 
 @rule
@@ -253,7 +254,7 @@ def http_proxy_listener(r: Reader, key: tuple[OutboundKey, str]) -> Resource:
         counts_grpc=counts_grpc(r, scope),
         trace=trace(r, scope),
     )
-    manager = connection_manager(http, settings(r), loggers(r, scope, tunnels=False))
+    manager = connection_manager(http, settings_of(r, scope.own), loggers(r, scope, tunnels=False))
     shape = Shape(name, Socket(at.address, at.port, netns), "outbound")
     return build(shape, [chain(_EVERYTHING, [manager])])
 
@@ -332,7 +333,7 @@ def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:
         forward=_is_dynamic(r, at) or any(one.standing.looked_up for one in entries(r, at)),
         trace=trace(r, scope),
     )
-    return connection_manager(http, settings(r), loggers(r, scope))
+    return connection_manager(http, settings_of(r, scope.own), loggers(r, scope))
 
 
 def _tcp(r: Reader, key: OutboundKey, target: TcpTarget) -> list[NetworkFilter]:
@@ -361,7 +362,9 @@ def _declared(r: Reader, at: At) -> Protocol | None:
 
 def _scope(caller: Caller, port: int, *, tcp: bool) -> FilterScope:
     direction: Literal["outbound"] = "outbound"
-    return FilterScope(direction, namespace_of(caller.namespace), caller.labels, port, tcp, caller.telemetry)
+    return FilterScope(
+        direction, namespace_of(caller.namespace), caller.labels, port, tcp, caller.telemetry, caller.own
+    )
 
 
 def _unserved(found: Host, at: At, why: str) -> Diagnostic:

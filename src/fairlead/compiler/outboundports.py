@@ -19,6 +19,7 @@ from fairlead.compiler.sidecars import bound_address, on_port, scopes_of
 from fairlead.inc import Reader, rule
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
+from fairlead.ir.proxyown import OwnSettings
 from fairlead.model.ref import NamespacedName
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - the name of Istio's listeners that match any destination address
@@ -33,7 +34,7 @@ class Caller(msgspec.Struct, frozen=True):
 
     `bind` is the address at which the application finds other services' ports ("": its connections are redirected to
     the proxy). `labels` are those at which someone looks; `telemetry` names the Telemetry objects for it. `on_demand`:
-    its requests wait for clusters that the proxy lacks.
+    its requests wait for clusters that the proxy lacks. `own` is what its workload says of its proxy.
     """
 
     namespace: str
@@ -42,6 +43,7 @@ class Caller(msgspec.Struct, frozen=True):
     http_proxy_port: int = 0
     telemetry: tuple[NamespacedName, ...] = ()
     on_demand: bool = False
+    own: OwnSettings | None = None
 
 
 class HostPortKey(NamedTuple):

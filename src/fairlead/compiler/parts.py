@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from fairlead.compiler.clients import caller, client, seen_as
 from fairlead.compiler.clusters import (
     ClusterKey,
+    Way,
     endpoints_key,
     fixed_cluster,
     fixed_keys,
@@ -87,7 +88,9 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
     if view.workload_name:
         # Nothing but the clusters of others, and where its peers are, depends on which workload it is.
         view = replace(view, workload_name="", knows_peers=False)
-    outside = Outside(seen_as(r, caller(r, view)), view.capture.mode in ("explicit", "none"), near_of(r, view.client))
+    by_name = "name" if view.capture.mode in ("explicit", "none") else ""
+    way: Way = "gateway" if view.type == "router" else by_name
+    outside = Outside(seen_as(r, caller(r, view)), way, near_of(r, view.client))
     found = [
         Layer(CLUSTER, own_clusters, view),
         *_of_others(outside, known),
@@ -105,7 +108,7 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
         # Neither filters nor telemetry nor waiting change which routes a listener has.
         asked = None
         if calls is not None:
-            asked = calls._replace(labels=(), caller=replace(calls.caller, telemetry=(), on_demand=False))
+            asked = calls._replace(labels=(), caller=replace(calls.caller, telemetry=(), on_demand=False, own=None))
         routed = Routed(Client(who.namespace, who.labels), asked, http_proxy(r, view) is not None, explicit)
         found += [Layer(LISTENER, own_listeners, view), Layer(ROUTE, sidecar_routes, routed)]
     if view.type == "router":

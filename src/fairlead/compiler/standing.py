@@ -6,7 +6,7 @@ The same rules answer that decide what proxies get; nothing is decided here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -17,10 +17,12 @@ from fairlead.compiler.mtls import workload_mtls
 from fairlead.compiler.policies import policy_patterns
 from fairlead.compiler.routes_hosts import route_sets_for
 from fairlead.compiler.sidecars import SidecarKey, sidecar_for
+from fairlead.compiler.telemetry import WorkloadKey, applying, provider_faults
 from fairlead.inc import Reader, rule
 from fairlead.ir.attachment import attaches
 from fairlead.ir.authn import REQUEST_POLICIES_BY_NAMESPACE
 from fairlead.ir.extension import EXTENSIONS_BY_NAMESPACE
+from fairlead.ir.filters import FilterScope
 from fairlead.ir.gateway import GATEWAYS
 from fairlead.ir.host import HOSTS, HOSTS_BY_NAMESPACE, HostKey
 from fairlead.ir.patch import PATCHES_BY_NAMESPACE
@@ -35,6 +37,8 @@ from fairlead.ir.visibility import is_visible
 from fairlead.ir.workload import WORKLOADS
 from fairlead.model.ref import Ref
 
+_DIRECTIONS: dict[str, tuple[Literal["inbound", "gateway"], ...]] = {"sidecar": ("inbound",), "router": ("gateway",)}
+"""Chains by which it is told what applies: those for what a proxy calls are said of callers in general."""
 _ACTIONS = ("CUSTOM", "DENY", "ALLOW", "AUDIT")
 
 
@@ -120,6 +124,10 @@ def _authorization(r: Reader, view: View) -> Iterator[Applies]:
 
 
 def _additions(r: Reader, view: View) -> Iterator[Applies]:
+    for direction in _DIRECTIONS[view.type]:
+        telemetry = applying(r, WorkloadKey(view.namespace, view.labels))
+        for fault in provider_faults(r, FilterScope(direction, view.namespace, view.labels, telemetry=telemetry)):
+            yield Applies("Telemetry", f"NOT USED: {fault.wrong}. {fault.remedy}")
     for namespace in _speaking(r, view):
         for _, one in r.rows(TELEMETRY_BY_NAMESPACE, namespace):
             if attaches(namespace, one.selector, one.targets, view.namespace, view.labels):
@@ -213,4 +221,5 @@ def _members(r: Reader, key: HostAs) -> Iterator[Applies]:
             continue
         mode = workload_mtls(r, (at.namespace, one.labels)).mode if one.mesh else "no sidecar"
         well = "" if one.healthy else ", NOT HEALTHY: gets no requests"
-        yield Applies("Endpoints", f"{one.address}, {one.service_account}, mTLS {mode}{well}", one.origin.ref)
+        where = one.address or f"behind the gateways of network {one.network}"
+        yield Applies("Endpoints", f"{where}, {one.service_account}, mTLS {mode}{well}", one.origin.ref)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from fairlead.compiler.hosts import NameKey, destination_name, host, host_named, settings
+from fairlead.compiler.own import settings_of
 from fairlead.compiler.scope import special
 from fairlead.envoy.accesslog import LogTarget
 from fairlead.envoy.stats import MetricChange
@@ -20,7 +21,7 @@ from fairlead.envoy.tracing import Trace
 from fairlead.inc import Reader, rule
 from fairlead.ir.attachment import attaches
 from fairlead.ir.filters import FilterScope, Pairs
-from fairlead.ir.observability import Address, Logger, Observability, Tracer
+from fairlead.ir.observability import VARIABLES, Address, Logger, Observability, Tracer
 from fairlead.ir.telemetry import TELEMETRY, TELEMETRY_BY_NAMESPACE, Mode, Override, TelemetryPolicy, Tracing
 from fairlead.model.diagnostic import Diagnostic, Severity
 from fairlead.model.ref import NamespacedName
@@ -29,6 +30,17 @@ UNUSABLE_CODE = "FL2801"
 """A provider that a Telemetry object names cannot be used."""
 
 EVERY = "ALL_METRICS"
+
+
+_LOG_SERVICE = "defaultConfig.envoyAccessLogService"
+
+
+class Fault(NamedTuple):
+    """Why a provider is not used: what is wrong, which part of a Telemetry object asks for it ("": any), a remedy."""
+
+    wrong: str
+    part: str = ""
+    remedy: str = "Mend the provider."
 
 
 class WorkloadKey(NamedTuple):
@@ -61,30 +73,51 @@ def mode_of(scope: FilterScope) -> Mode:
 def log_targets(r: Reader, scope: FilterScope) -> tuple[LogTarget, ...] | None:
     """The loggers in use, by the names of their providers; None where nothing says any (MeshConfig's file counts)."""
     policies = _policies(r, scope)
+    targets, faults = _logging(r, scope, policies)
+    _report(r, policies, faults)
+    return targets
+
+
+def _logging(
+    r: Reader, scope: FilterScope, policies: tuple[TelemetryPolicy, ...]
+) -> tuple[tuple[LogTarget, ...] | None, list[Fault]]:
     known = settings(r).observability
     if not any(one.logging for one in policies) and not known.default_logging:
-        return None
+        return None, []
     out: list[LogTarget] = []
+    faults: list[Fault] = []
     for name, expression in sorted(merged_logs(policies, known.default_logging, mode_of(scope)).items()):
         logger = known.find_logger(name)
         if logger is None:
-            _report(r, policies, "accessLogging", f"MeshConfig has no logger {name!r} in extensionProviders")
+            faults.append(Fault(known.absent(name, "logger"), "logging"))
             continue
         if logger.address is not None:
-            reached = _reached(r, scope, policies, name, logger.address, grpc=True)
-            if reached is None:
+            reached = _reached(r, scope, name, logger.address, grpc=True)
+            if isinstance(reached, Fault):
+                faults.append(reached)
                 continue
             logger = msgspec.structs.replace(logger, address=reached)
         out.append(LogTarget(logger, expression, builtin=name.lower() == "envoy"))
-    return tuple(out)
+    return tuple(out), faults
 
 
 def log_service(r: Reader, scope: FilterScope) -> LogTarget | None:
     """The access log service that every proxy reports to, whatever Telemetry objects say (MeshConfig)."""
     said = settings(r).observability.log_service
-    name = "defaultConfig.envoyAccessLogService"
-    reached = _reached(r, scope, (), name, said, grpc=True) if said is not None else None
+    reached = _reached(r, scope, _LOG_SERVICE, said, grpc=True) if said is not None else None
+    if isinstance(reached, Fault):
+        _report(r, (), [reached])
+        return None
     return LogTarget(Logger("tcp" if scope.tcp else "http", reached)) if reached is not None else None
+
+
+def provider_faults(r: Reader, scope: FilterScope) -> tuple[Fault, ...]:
+    """Why loggers and tracers that are meant to be used on a chain are not, in words."""
+    policies = _policies(r, scope)
+    service = settings(r).observability.log_service
+    found = [*_logging(r, scope, policies)[1], *_tracing(r, scope, policies)[1]]
+    reached = _reached(r, scope, _LOG_SERVICE, service, grpc=True) if service is not None else None
+    return tuple(dict.fromkeys([*found, *([reached] if isinstance(reached, Fault) else ())]))
 
 
 def merged_logs(policies: Iterable[TelemetryPolicy], default: tuple[str, ...], mode: Mode) -> dict[str, str]:
@@ -117,8 +150,7 @@ def metric_changes(r: Reader, scope: FilterScope) -> tuple[MetricChange, ...] | 
     policies = _policies(r, scope)
     known = settings(r).observability
     unknown = {name for one in policies for said in one.metrics for name in said.providers} - set(known.metrics)
-    for name in sorted(unknown):
-        _report(r, policies, "metrics", f"{name!r} is not a provider of metrics")
+    _report(r, policies, [Fault(f"{name!r} is not a provider of metrics", "metrics") for name in sorted(unknown)])
     return merged_metrics(policies, known, mode_of(scope))
 
 
@@ -151,19 +183,27 @@ def merged_metrics(
 def trace(r: Reader, scope: FilterScope) -> Trace | None:
     """How the chain traces, or None if it does not."""
     policies = _policies(r, scope)
-    known = settings(r).observability
+    made, faults = _tracing(r, scope, policies)
+    _report(r, policies, faults)
+    return made
+
+
+def _tracing(r: Reader, scope: FilterScope, policies: tuple[TelemetryPolicy, ...]) -> tuple[Trace | None, list[Fault]]:
+    known = settings_of(r, scope.own).observability
     said = [one for policy in policies for one in policy.tracing if mode_of(scope) in one.modes]
     if not any(one.tracing for one in policies) and not known.default_tracing:
-        return _by_settings(r, scope, known)
+        if known.tracer is None:
+            return None, []
+        # As `enableTracing` and `defaultConfig.tracing` ask for it.
+        return _usable(r, scope, "defaultConfig.tracing", known.tracer, Tracing())
     merged = merged_tracing(said)
     names = merged.providers or known.default_tracing
     if merged.disabled or not names:
-        return None
+        return None, []
     tracer = known.find_tracer(names[0])
     if tracer is None:
-        _report(r, policies, "tracing", f"MeshConfig has no tracer {names[0]!r} in extensionProviders")
-        return None
-    return _usable(r, scope, policies, names[0], tracer, merged, known)
+        return None, [Fault(known.absent(names[0], "tracer"), "tracing")]
+    return _usable(r, scope, names[0], tracer, merged)
 
 
 def merged_tracing(said: Iterable[Tracing]) -> Tracing:
@@ -182,35 +222,60 @@ def merged_tracing(said: Iterable[Tracing]) -> Tracing:
     return out
 
 
-def _by_settings(r: Reader, scope: FilterScope, known: Observability) -> Trace | None:
-    """Tracing as `enableTracing` and `defaultConfig.tracing` ask for it."""
-    if known.tracer is None:
-        return None
-    return _usable(r, scope, (), "defaultConfig.tracing", known.tracer, Tracing(), known)
-
-
 def _usable(
-    r: Reader,
-    scope: FilterScope,
-    policies: tuple[TelemetryPolicy, ...],
-    name: str,
-    tracer: Tracer,
-    said: Tracing,
-    known: Observability,
-) -> Trace | None:
+    r: Reader, scope: FilterScope, name: str, tracer: Tracer, said: Tracing
+) -> tuple[Trace | None, list[Fault]]:
+    known = settings_of(r, scope.own).observability
     grpc = tracer.kind == "skywalking" or (tracer.kind == "opentelemetry" and tracer.path is None)
-    address = _reached(r, scope, policies, name, tracer.address, grpc=grpc)
-    if address is None:
-        return None
-    return Trace(
-        tracer=msgspec.structs.replace(tracer, address=address),
-        sampling=known.sampling if said.sampling is None else said.sampling,
-        tags=known.tags if said.tags is None else said.tags,
-        mesh_tags=known.mesh_tags if said.mesh_tags is None else said.mesh_tags,
+    address = _reached(r, scope, name, tracer.address, grpc=grpc)
+    if isinstance(address, Fault):
+        return None, [address]
+    faults: list[Fault] = []
+    headers = _headers(r, name, tracer.headers, tracer.variables, faults)
+    sampler = tracer.sampler
+    if sampler is not None:
+        asked_with = _headers(r, name, sampler.headers, sampler.variables, faults)
+        sampler = msgspec.structs.replace(sampler, headers=asked_with, variables=())
+    if sampler is not None and sampler.address is not None:
+        asked = _reached(r, scope, f"{name}.dynatraceSampler", sampler.address, grpc=False)
+        if isinstance(asked, Fault):
+            faults.append(asked)
+            sampler = None
+        else:
+            sampler = msgspec.structs.replace(sampler, address=asked)
+    made = Trace(
+        tracer=msgspec.structs.replace(tracer, address=address, headers=headers, variables=(), sampler=sampler),
+        sampling=known.proxy.sampling if said.sampling is None else said.sampling,
+        tags=known.proxy.tags if said.tags is None else said.tags,
+        mesh_tags=known.proxy.mesh_tags if said.mesh_tags is None else said.mesh_tags,
         by_request_id=said.by_request_id is not False,
         propagated=said.propagated is not False,
-        max_path_length=tracer.max_tag_length or known.max_path_length,
+        max_path_length=tracer.max_tag_length or known.proxy.max_path_length,
     )
+    return made, faults
+
+
+def _headers(r: Reader, name: str, said: Pairs, variables: Pairs, faults: list[Fault]) -> Pairs:
+    """Headers with those whose values stand in the control plane's environment."""
+    found = list(said)
+    for header, variable in variables:
+        value = r.get(VARIABLES, variable)
+        if value is None:
+            wrong = f"header {header} of provider {name!r}: the control plane has no environment variable {variable}"
+            faults.append(Fault(wrong, remedy="Start `fairlead serve` with it, or give the header a value."))
+        else:
+            found.append((header, value))
+    return tuple(found)
+
+
+@rule
+def wanted_variables(r: Reader, _: str) -> tuple[str, ...]:
+    """The variables of the control plane's environment that headers of tracers name, in order (key: "")."""
+    found: set[str] = set()
+    for _name, tracer in settings(r).observability.tracers:
+        said = (*tracer.variables, *(tracer.sampler.variables if tracer.sampler is not None else ()))
+        found.update(variable for _header, variable in said)
+    return tuple(sorted(found))
 
 
 def _of(r: Reader, namespace: str) -> list[TelemetryPolicy]:
@@ -223,10 +288,8 @@ def _policies(r: Reader, scope: FilterScope) -> tuple[TelemetryPolicy, ...]:
     return tuple(found for key in keys if (found := r.get(TELEMETRY, key)) is not None)
 
 
-def _reached(
-    r: Reader, scope: FilterScope, policies: tuple[TelemetryPolicy, ...], name: str, said: Address, *, grpc: bool
-) -> Address | None:
-    """The address under the name by which the workload's clusters know it, or None (reported) if it has no such."""
+def _reached(r: Reader, scope: FilterScope, name: str, said: Address, *, grpc: bool) -> Address | Fault:
+    """The address under the name by which the workload's clusters know it, or why it has no such."""
     for hostname in _spelled(said.hostname, settings(r).domain_suffix):
         wanted = destination_name(r, hostname)
         at = host_named(r, NameKey(special(r, scope.namespace).seen_by(wanted), wanted))
@@ -235,15 +298,14 @@ def _reached(
             continue
         port = found.port(said.port)
         if port is None:
-            _report(r, policies, "", f"provider {name!r}: host {hostname!r} has no port {said.port}")
-            return None
+            return Fault(f"provider {name!r}: host {hostname!r} has no port {said.port}")
         if grpc and not port.protocol.is_http2:
             wrong = f"provider {name!r}: port {said.port} of {hostname!r} is not known as gRPC"
-            _report(r, policies, "", wrong, "Name the port grpc or http2, or set its appProtocol.")
-            return None
+            return Fault(wrong, remedy="Name the port grpc or http2, or set its appProtocol.")
         return Address(at.namespace, wanted, said.port)
-    _report(r, policies, "", f"provider {name!r}: there is no host {said.hostname!r} that this workload sees")
-    return None
+    where = f"{said.namespace}/" if said.namespace else ""
+    wrong = f"provider {name!r}: there is no host {where + said.hostname!r} that this workload sees"
+    return Fault(wrong, remedy="Name a host of the mesh: create a ServiceEntry for one outside, or export it.")
 
 
 def _spelled(hostname: str, suffix: str) -> Iterator[str]:
@@ -269,12 +331,10 @@ def _change(changes: dict[str, MetricChange], override: Override) -> None:
             changes[name] = MetricChange(name, switched, merged)
 
 
-def _report(
-    r: Reader, policies: tuple[TelemetryPolicy, ...], field: str, wrong: str, remedy: str = "Mend the provider."
-) -> None:
-    """Tell the narrowest object that says something about it; MeshConfig alone has no object to tell."""
-    attribute = {"accessLogging": "logging"}.get(field, field)
-    for policy in reversed(policies):
-        if not attribute or getattr(policy, attribute):
-            r.report(Diagnostic(UNUSABLE_CODE, Severity.WARNING, f"not used: {wrong}", policy.origin, remedy))
-            return
+def _report(r: Reader, policies: tuple[TelemetryPolicy, ...], faults: Iterable[Fault]) -> None:
+    """Tell the narrowest object that says something about it, else the one that has the mesh's settings."""
+    for one in faults:
+        saying = (policy.origin for policy in reversed(policies) if not one.part or getattr(policy, one.part))
+        origin = next(saying, settings(r).origin)
+        if origin is not None:
+            r.report(Diagnostic(UNUSABLE_CODE, Severity.WARNING, f"not used: {one.wrong}", origin, one.remedy))

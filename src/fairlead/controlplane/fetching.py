@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urljoin, urlsplit
 
+from fairlead.ir.anchors import Bundle, read_bundle
 from fairlead.ir.authn import DISCOVERY
 from fairlead.ir.jwks import published_keys
 
@@ -68,6 +69,18 @@ class KeyFetcher:
         if wrong:
             raise FetchError(wrong)
         return keys
+
+    async def bundle(self, url: str, patience: float) -> Bundle:
+        """The SPIFFE bundle at a URL. Raises FetchError. `patience` is in seconds, for all of it."""
+        try:
+            async with asyncio.timeout(patience):
+                text = await self._text(url)
+        except TimeoutError:
+            raise FetchError(f"no answer within {patience:g} s") from None
+        try:
+            return read_bundle(text)
+        except ValueError as error:
+            raise FetchError(str(error)) from None
 
     async def close(self) -> None:
         """Close what is open."""

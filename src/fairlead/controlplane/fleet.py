@@ -25,7 +25,15 @@ from fairlead.controlplane.plaintext import Entry, PlaintextLedger
 from fairlead.controlplane.traffic import TrafficLedger
 from fairlead.model.identity import Identity
 from fairlead.model.nodeid import NodeId, called
-from fairlead.model.report import HOLD_SECONDS, MAX_CALLED, SERVICE, AgentReport, ReportAnswer, bundle_id
+from fairlead.model.report import (
+    HOLD_SECONDS,
+    MAX_CALLED,
+    SERVICE,
+    AgentReport,
+    ReportAnswer,
+    anchors_id,
+    bundle_id,
+)
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[AgentReport, ReportAnswer]
@@ -90,6 +98,8 @@ class Fleet:
         self._dirty = False
         self._saving: asyncio.Task[None] | None = None
         self._bundle = ("", "")
+        self.anchors: dict[str, str] = {}
+        """The further roots that proxies are to trust, by trust domain."""
 
     # Questions.
 
@@ -155,6 +165,12 @@ class Fleet:
         """The authority changed: remember whom to wait for, and answer who waits."""
         self._save()
         self._wake()
+
+    def trust(self, anchors: dict[str, str]) -> None:
+        """Have every proxy trust these further roots, by trust domain, and no others."""
+        if anchors != self.anchors:
+            self.anchors = anchors
+            self._wake()
 
     async def recall(self, wanted: Callable[[str], bool], seconds: float = 3.0) -> None:
         """Have the agents of these proxies (node ids) report now; returns when they have, or after so long."""
@@ -251,10 +267,12 @@ class Fleet:
             self._bundle = (pem, bundle_id(pem))
         stale = report.bundle != self._bundle[1]
         renew = authority.issuer_id not in (report.issuer, report.asked)
-        if not stale and not renew:
+        takes = report.anchors is not None and report.anchors != anchors_id(self.anchors)
+        anchors = self.anchors if takes else None
+        if not stale and not renew and anchors is None:
             return None
         within = len(self._known) / _RENEWALS_A_SECOND if renew else 0.0
-        return ReportAnswer(pem if stale else "", authority.issuer_id if renew else "", within)
+        return ReportAnswer(pem if stale else "", authority.issuer_id if renew else "", within, anchors=anchors)
 
     async def _save_later(self) -> None:
         await asyncio.sleep(_SAVE_SECONDS)

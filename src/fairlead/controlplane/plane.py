@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -31,17 +32,21 @@ from fairlead.controlplane.allocation import Allocation
 from fairlead.controlplane.analysisroutes import Analyses, analysis_routes
 from fairlead.controlplane.aside import Aside
 from fairlead.controlplane.authorityroutes import authority_routes, domain_findings, forecast
+from fairlead.controlplane.bundles import Bundles
 from fairlead.controlplane.checkroutes import check_routes
 from fairlead.controlplane.chronicle import Chronicle
 from fairlead.controlplane.delivery import Delivery
 from fairlead.controlplane.describing import Descriptions
 from fairlead.controlplane.effectroutes import Effects
 from fairlead.controlplane.endpointnews import EndpointNews
+from fairlead.controlplane.environment import Environment
 from fairlead.controlplane.explainroutes import Explanations
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fetching import KeyFetcher
 from fairlead.controlplane.fleet import Fleet
+from fairlead.controlplane.gatewaynames import GatewayNames
 from fairlead.controlplane.historyroutes import History
+from fairlead.controlplane.ingressstatus import IngressStatus
 from fairlead.controlplane.issuers import IssuerKeys
 from fairlead.controlplane.jwks import REFRESH, KeyKeeper
 from fairlead.controlplane.learning import Learning
@@ -185,12 +190,15 @@ class ControlPlane:
         self.profiler = Profiler()
         self.fetcher = KeyFetcher(settings.jwks_blocked, settings.jwks_ca)
         self.keys = KeyKeeper(self.feed, self.store, self.fetcher.fetch, state.keys, settings.jwks_refresh)
+        self.gateway_names = GatewayNames(self.feed)
+        self.ingresses = IngressStatus(self.store, self.feed, lambda: (one.view for one in self.proxies.known()))
         self.traffic = TrafficLedger(state.traffic, self.proxies.caller)
         self.learning = Learning(self.feed, self.delivery, self.traffic)
         self.proxies.asked = self.learning.asked
         self.fleet = Fleet(state.ca / "fleet.json", lambda: self.authority, self.proxies.nodes, self.traffic)
         self.fleet.ended = self.proxies.enrolment.ended
         self.plaintext = self.fleet.plaintext
+        self.bundles = Bundles(self.feed, self.fetcher.bundle, self.fleet.trust, state.bundles)
         self.issuer_keys = IssuerKeys(settings.join_issuers, self.fetcher.fetch, settings.jwks_refresh)
         self._certificates: _ServerCertificates | None = None
         self._running: list[Callable[[], Any]] = []
@@ -241,6 +249,11 @@ class ControlPlane:
         memory.loaded()
         self._running += [self.profiler.stop, self.feed.stop, self.fetcher.close, self.keys.stop]
         self._running += [self.traffic.stop, self.fleet.stop, self.issuer_keys.stop]
+        self.gateway_names.start()
+        Environment(self.feed, os.environ).start()
+        self.ingresses.start()
+        self.bundles.start()
+        self._running += [self.gateway_names.stop, self.ingresses.stop, self.bundles.stop]
         await self.keys.start()
         self.proxies.programmed.start()
         self.proxies.enrolment.start()
@@ -258,10 +271,11 @@ class ControlPlane:
         return found
 
     async def _tidy(self, xds: Server) -> None:
-        """After a storm of proxies has passed, see to the memory that it took."""
+        """See to what proxies leave behind that come and go: where gateways are, the memory that a storm took."""
         seen = xds.admission.admitted
         while True:
             await asyncio.sleep(_TIDY_SECONDS)
+            self.ingresses.changed()  # gateways may have come or gone
             if xds.admission.admitted - seen >= _STORM and not xds.admission.waiting:
                 seen = xds.admission.admitted
                 wire.forget()
@@ -270,7 +284,8 @@ class ControlPlane:
     def _findings(self) -> list[str]:
         mesh = self.model.engine.get(MESHES, MESH_KEY) or Mesh()
         domains = domain_findings(self.settings.trust_domain, mesh)
-        return [*forecast(self)[1], *domains, *self.proxies.enrolment.findings(), *self.fleet.findings()]
+        running = (self.proxies.enrolment, self.fleet, self.gateway_names, self.bundles)
+        return [*forecast(self)[1], *domains, *(said for one in running for said in one.findings())]
 
     @property
     def server_ends(self) -> datetime | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, cast
 
@@ -24,8 +24,9 @@ from fairlead.compiler.credentials import secret_keys
 from fairlead.compiler.model import MeshModel
 from fairlead.controlplane.conditions import Outcome, condition_of, set_condition
 from fairlead.controlplane.feed import Pass
-from fairlead.envoy.names import CA_SUFFIX, CREDENTIAL_PREFIX
+from fairlead.envoy.names import CA_SUFFIX
 from fairlead.envoy.resource import CLUSTER, LISTENER, SECRET
+from fairlead.ir.credential import resource_name
 from fairlead.ir.view import View
 from fairlead.model.ref import Ref
 from fairlead.store.errors import StoreError
@@ -214,7 +215,7 @@ class Programmed:
         """The policies on which a refused resource depends."""
         if event.type_url == SECRET:
             # Secrets have no status: it is said on the Gateways that name it.
-            name = event.name.removeprefix(CREDENTIAL_PREFIX).removesuffix(CA_SUFFIX)
+            name = event.name.removesuffix(CA_SUFFIX)
             inputs = (key for _, key in self._model.engine.why(secret_keys, view))
             return [ref for ref in inputs if isinstance(ref, Ref) and is_policy(ref) and self._names(ref, name)]
         found = self._model.publisher.origins(view, event.type_url, event.name)
@@ -222,13 +223,7 @@ class Programmed:
 
     def _names(self, ref: Ref, credential: str) -> bool:
         document = self._store.get(ref) or {}
-        servers = cast("list[dict[str, Any]]", document.get("spec", {}).get("servers") or [])
-        for server in servers:
-            tls = cast("dict[str, Any]", server.get("tls") or {})
-            named = (tls.get("credentialName"), tls.get("caCertCredentialName"), *(tls.get("credentialNames") or ()))
-            if credential in named:
-                return True
-        return False
+        return credential in {resource_name(one).removesuffix(CA_SUFFIX) for one in _credentials(document.get("spec"))}
 
     def _edited_at(self, ref: Ref) -> int:
         """The revision at which an object's spec last changed (status writes do not count)."""
@@ -396,3 +391,17 @@ class Programmed:
         # Clusters and listeners are always wanted; of the rest, what was never sent was not asked for.
         wanted = kind in (CLUSTER, LISTENER) or entry.acked or name in ledger.flight or entry.nacked is not None
         return _State.PENDING if wanted else _State.UNASKED
+
+
+def _credentials(said: object) -> Iterator[str]:
+    """The credentials that a document names, wherever in it."""
+    if isinstance(said, list):
+        for one in cast("list[object]", said):
+            yield from _credentials(one)
+    elif isinstance(said, dict):
+        for name, value in cast("dict[str, object]", said).items():
+            if name in ("credentialName", "caCertCredentialName", "credentialNames"):
+                listed = cast("list[object]", value) if isinstance(value, list) else [value]
+                yield from (one for one in listed if isinstance(one, str))
+            else:
+                yield from _credentials(value)

@@ -82,6 +82,11 @@ class StateDirectory:
         return self.path / "jwks.json"
 
     @property
+    def bundles(self) -> Path:
+        """Roots of SPIFFE bundles that were fetched."""
+        return self.path / "bundles.json"
+
+    @property
     def traffic(self) -> Path:
         """Who calls whom, as agents report."""
         return self.path / "traffic.json"

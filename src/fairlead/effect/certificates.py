@@ -7,7 +7,7 @@ from typing import Any
 
 from fairlead.compiler.publish import Changes
 from fairlead.effect.change import CERTIFICATE_LOST, Change
-from fairlead.envoy.names import CREDENTIAL_PREFIX
+from fairlead.envoy.names import CREDENTIAL_PREFIX, CREDENTIALS
 from fairlead.envoy.protojson import decode, unpacked
 from fairlead.envoy.resource import LISTENER, SECRET, Resource
 
@@ -38,4 +38,4 @@ def _named(listener: Any) -> set[str]:
             found.update(one.name for one in common.tls_certificate_sds_secret_configs)
             found.add(common.combined_validation_context.validation_context_sds_secret_config.name)
             found.add(common.validation_context_sds_secret_config.name)
-    return {one for one in found if one.startswith(CREDENTIAL_PREFIX)}
+    return {one for one in found if one.startswith(CREDENTIALS)}

@@ -21,8 +21,8 @@ class LbEndpoint(msgspec.Struct, frozen=True, order=True):
     """One endpoint as a proxy dials it.
 
     `mtls` marks endpoints whose sidecar accepts mesh mTLS. `workload` names the instance in metrics and logs, where it
-    is known. `weight` is at least 1. `network` and `labels` (only those at which somebody looks) do not reach Envoy:
-    they decide who prefers it.
+    is known. `weight` is at least 1. `network`, `cluster` and `labels` (only those at which somebody looks) do not
+    reach Envoy: they decide who prefers it.
     """
 
     locality: str
@@ -33,6 +33,7 @@ class LbEndpoint(msgspec.Struct, frozen=True, order=True):
     workload: Workload = Workload()
     network: str = ""
     labels: Pairs = ()
+    cluster: str = ""
 
 
 class Group(msgspec.Struct, frozen=True, order=True):

@@ -18,6 +18,8 @@ BLOCK_ALL = "block_all"
 IDENTITY_SECRET = "default"  # noqa: S105 - the name of an SDS resource
 ROOT_SECRET = "ROOTCA"  # noqa: S105 - the name of an SDS resource
 CREDENTIAL_PREFIX = "kubernetes://"
+CREDENTIALS = (CREDENTIAL_PREFIX, "kubernetes-gateway://", "configmap://")
+"""With what the names of secrets begin that the control plane serves."""
 CA_SUFFIX = "-cacert"
 
 FILE_CERTIFICATE = "file-cert:"

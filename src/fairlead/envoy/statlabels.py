@@ -54,11 +54,13 @@ LABELS = (
 )
 REQUEST_MESSAGES = "istio_request_messages_total"
 RESPONSE_MESSAGES = "istio_response_messages_total"
-MESSAGES = {
-    "grpc_request_message_count": REQUEST_MESSAGES,
-    "grpc_response_message_count": RESPONSE_MESSAGES,
-}
-"""Envoy's counters of a cluster's gRPC messages, and what Istio calls them."""
+MESSAGES = {REQUEST_MESSAGES: 0, RESPONSE_MESSAGES: 1}
+"""Metrics of gRPC messages, and which of the two numbers in the tag `COUNTS` they are."""
+COUNTS = "messages"
+"""A further tag of these: how many messages a stream had, `REQUESTS,RESPONSES`. No number can be made of that for
+Envoy's logger to add, so it counts streams by how many messages they had."""
+MESSAGES_PREFIX = "istio_grpc"
+"""Under which Envoy counts these: apart, so that the variety of numbers takes no place from other metrics."""
 HTTP_ONLY = frozenset(("response_code", "grpc_response_status"))
 _PEER_NAMES = (
     "workload",

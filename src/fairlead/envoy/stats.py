@@ -40,6 +40,9 @@ PEER_FILTER = "fairlead.peer"
 ANNOUNCE_FILTER = "fairlead.announce"
 MAX_COUNTERS = 20_000
 MAX_HISTOGRAMS = 10_000
+MAX_MESSAGES = 5_000
+"""Counters of gRPC messages: one for each set of labels and number of messages that a stream had."""
+_COUNTS = "%FILTER_STATE(envoy.filters.http.grpc_stats:PLAIN)%"
 _PREFIX = "istio"
 _KEY = "id"
 
@@ -144,12 +147,27 @@ def stats_access_log(
     ):
         for stat in _stats((name,), reporter, changes, http=True):
             config.histograms.add(stat=stat, unit=kind, value_format=value)
+    counted = _messages(reporter, changes)
     if not config.counters and not config.histograms:
-        return []
+        return counted
     made = _log(config)
     if not tunnels:
         method = made.filter.header_filter.header
         method.name, method.string_match.exact, method.invert_match = ":method", "CONNECT", True
+    return [made, *counted]
+
+
+def _messages(reporter: Reporter, changes: tuple[MetricChange, ...]) -> list[accesslog_pb2.AccessLog]:
+    """The logger that counts messages of gRPC, as the filter `grpc_stats` has counted them by the end of a stream."""
+    config = stats_pb2.Config()
+    for name in statlabels.MESSAGES:
+        for stat in _stats((name,), reporter, changes, http=True):
+            config.counters.add(stat=stat).value_fixed.value = 1
+    if not config.counters:
+        return []
+    made = scoped_log(config, statlabels.MESSAGES_PREFIX, MAX_MESSAGES)
+    content = made.filter.header_filter.header
+    content.name, content.string_match.prefix = "content-type", "application/grpc"
     return [made]
 
 
@@ -199,12 +217,16 @@ def _stat(name: str, reporter: Reporter, tags: Mapping[str, str | None], *, http
         "flags": "%RESPONSE_FLAGS%",
         "workload": workload,
     }
+    if name in statlabels.MESSAGES:
+        values |= {"protocol": "grpc", "code": "", "grpc": "", "flags": ""}
     # Labels that do not count any more must not make series either.
     for field in statlabels.unneeded(tags, reporter):
         values[field] = ""
     text = statlabels.SEPARATOR.join(values[field] for field in statlabels.FIELDS)
     made = stats_pb2.Config.Stat(name=name.removeprefix(f"{_PREFIX}_"))
     made.tags.add(name=statlabels.TAG, value_format=text)
+    if name in statlabels.MESSAGES:
+        made.tags.add(name=statlabels.COUNTS, value_format=_COUNTS)
     if tags:
         # A label that is set anew is left out, too, and stands by itself.
         made.tags.add(name=statlabels.OMITTED, value_format=statlabels.SERVICE_SEPARATOR.join(sorted(tags)))

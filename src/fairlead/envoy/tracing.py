@@ -28,14 +28,16 @@ from envoy.extensions.tracers.opentelemetry.resource_detectors.v3.dynatrace_reso
 from envoy.extensions.tracers.opentelemetry.resource_detectors.v3.environment_resource_detector_pb2 import (
     EnvironmentResourceDetectorConfig,
 )
+from envoy.extensions.tracers.opentelemetry.samplers.v3.dynatrace_sampler_pb2 import DynatraceSamplerConfig
 from envoy.type.tracing.v3.custom_tag_pb2 import CustomTag
 from google.protobuf.message import Message
 
 from fairlead.envoy import names
 from fairlead.envoy.pack import pack, seconds
 from fairlead.envoy.peer import TRACE_TAGS
-from fairlead.ir.observability import Address, Tracer
-from fairlead.ir.telemetry import Tag
+from fairlead.ir.filters import Pairs
+from fairlead.ir.observability import Address, Sampler, Tracer
+from fairlead.ir.tag import Tag
 
 _FIXED_SERVICE = "envoy"
 """Datadog's configuration needs a name; the agent says the workload's in Envoy's environment, which wins."""
@@ -62,7 +64,8 @@ def traced(made: HttpConnectionManager, trace: Trace, *, gateway: bool) -> None:
     tracing = made.tracing
     # Callers decide for what they call; the share counts where nobody has decided.
     tracing.client_sampling.value = 100
-    tracing.random_sampling.value = trace.sampling
+    # Who has a sampler of its own is asked of every request.
+    tracing.random_sampling.value = trace.sampling if trace.tracer.sampler is None else 100
     tracing.overall_sampling.value = 100
     if trace.max_path_length:
         tracing.max_path_tag_length.value = trace.max_path_length
@@ -124,7 +127,7 @@ def _zipkin(tracer: Tracer) -> ZipkinConfig:
     if tracer.with_w3c:
         made.trace_context_option = ZipkinConfig.USE_B3_WITH_W3C_PROPAGATION
     if tracer.headers or tracer.timeout:
-        made.collector_service.CopyFrom(_http_service(tracer))
+        made.collector_service.CopyFrom(_http_service(tracer.address, tracer.path, tracer.timeout, tracer.headers))
     else:
         made.collector_cluster = cluster_of(tracer.address)
         made.collector_endpoint = tracer.path or "/api/v2/spans"
@@ -138,28 +141,39 @@ def _opentelemetry(tracer: Tracer) -> OpenTelemetryConfig:
     if "dynatrace" in tracer.detectors:
         detectors.append(_detector("dynatrace", DynatraceResourceDetectorConfig()))
     made = OpenTelemetryConfig(resource_detectors=detectors)
+    if tracer.sampler is not None:
+        made.sampler.CopyFrom(_dynatrace(tracer, tracer.sampler))
     if tracer.path is None:
         made.grpc_service.CopyFrom(grpc_service(tracer.address, tracer.timeout, tracer.headers))
     else:
-        made.http_service.CopyFrom(_http_service(tracer))
+        made.http_service.CopyFrom(_http_service(tracer.address, tracer.path, tracer.timeout, tracer.headers))
     return made
+
+
+def _dynatrace(tracer: Tracer, said: Sampler) -> TypedExtensionConfig:
+    address = said.address or tracer.address
+    config = DynatraceSamplerConfig(
+        tenant=said.tenant,
+        cluster_id=said.cluster,
+        http_service=_http_service(address, said.path, said.timeout, said.headers),
+        root_spans_per_minute=said.spans_per_minute,
+    )
+    return TypedExtensionConfig(name="envoy.tracers.opentelemetry.samplers.dynatrace", typed_config=pack(config))
 
 
 def _detector(name: str, config: Message) -> TypedExtensionConfig:
     return TypedExtensionConfig(name=f"{_DETECTORS}.{name}", typed_config=pack(config))
 
 
-def _http_service(tracer: Tracer) -> HttpService:
+def _http_service(address: Address, path: str | None, timeout: float, headers: Pairs) -> HttpService:
     uri = HttpUri(
-        uri=f"http://{tracer.address.hostname}{tracer.path}",
-        cluster=cluster_of(tracer.address),
-        timeout=seconds(tracer.timeout or _DEFAULT_TIMEOUT),
+        uri=f"http://{address.hostname}{path}",
+        cluster=cluster_of(address),
+        timeout=seconds(timeout or _DEFAULT_TIMEOUT),
     )
     return HttpService(
         http_uri=uri,
-        request_headers_to_add=[
-            HeaderValueOption(header=HeaderValue(key=key, value=value)) for key, value in tracer.headers
-        ],
+        request_headers_to_add=[HeaderValueOption(header=HeaderValue(key=key, value=value)) for key, value in headers],
     )
 
 

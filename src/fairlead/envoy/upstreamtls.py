@@ -9,7 +9,8 @@ from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
 from google.protobuf.any_pb2 import Any
 
-from fairlead.envoy.names import CA_SUFFIX, CREDENTIAL_PREFIX, IDENTITY_SECRET, ROOT_SECRET, SYSTEM_ROOT
+from fairlead.envoy.names import CA_SUFFIX, IDENTITY_SECRET, ROOT_SECRET, SYSTEM_ROOT
+from fairlead.ir.credential import read_name, resource_name
 from fairlead.ir.mesh import TlsLimits
 from fairlead.ir.traffic import ClientTls
 from fairlead.model.syntax import is_ip
@@ -54,8 +55,10 @@ def agent_secret(name: str) -> secret_pb2.SdsSecretConfig:
 
 
 def credential_secret(name: str) -> secret_pb2.SdsSecretConfig:
-    """A secret that the control plane serves over ADS: a gateway's credential."""
-    config = secret_pb2.SdsSecretConfig(name=CREDENTIAL_PREFIX + name)
+    """A credential: the control plane serves it over ADS, the workload's own the agent."""
+    if read_name(name).source == "own":
+        return agent_secret(ROOT_SECRET if name.endswith(CA_SUFFIX) else IDENTITY_SECRET)
+    config = secret_pb2.SdsSecretConfig(name=resource_name(name))
     config.sds_config.ads.SetInParent()
     config.sds_config.resource_api_version = config_source_pb2.ApiVersion.V3
     return config

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -30,6 +31,47 @@ class Credential(msgspec.Struct, frozen=True):
 CREDENTIALS: Table[NamespacedName, Credential] = Table("credentials", stage=1)
 
 _CA_SUFFIX = "-cacert"
+
+
+CA_MAPS: Table[NamespacedName, Credential] = Table("ca-maps", stage=1)
+"""Trust bundles that ConfigMaps hold."""
+
+
+class CredentialName(NamedTuple):
+    """What a `credentialName` means. `namespace` is "" for that of the proxy.
+
+    `own` is the workload's own certificate, or the mesh's roots; "" stands for what nobody knows.
+    """
+
+    source: Literal["secret", "configmap", "own", ""]
+    namespace: str = ""
+    name: str = ""
+
+
+def read_name(text: str) -> CredentialName:
+    """Istio's forms: NAME, `kubernetes://[NAMESPACE/]NAME`, `kubernetes-gateway://NAMESPACE/NAME` (Secrets),
+    `configmap://NAMESPACE/NAME` (trust bundles), `builtin://`.
+    """
+    scheme, found, rest = text.partition("://")
+    if not found:
+        return CredentialName("secret", "", text)
+    namespace, _, name = rest.rpartition("/")
+    match scheme:
+        case "builtin":
+            return CredentialName("own")
+        case "kubernetes" if name and "/" not in namespace:
+            return CredentialName("secret", namespace, name)
+        case "kubernetes-gateway" if name and namespace and "/" not in namespace:
+            return CredentialName("secret", namespace, name)
+        case "configmap" if name and namespace and "/" not in namespace:
+            return CredentialName("configmap", namespace, name)
+        case _:
+            return CredentialName("")
+
+
+def resource_name(text: str) -> str:
+    """The name under which a credential is fetched from the control plane."""
+    return text if "://" in text else f"kubernetes://{text}"
 
 
 def credential_of(key: NamespacedName, origin: Origin, kind: str, data: Mapping[str, str]) -> Credential:

@@ -7,12 +7,15 @@ phase, then its `order`, then its name, so that it does not depend on which kind
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import NamespacedName
+
+if TYPE_CHECKING:  # what is said there is in the words of facts that import this
+    from fairlead.ir.proxyown import OwnSettings
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -32,6 +35,7 @@ class FilterScope(msgspec.Struct, frozen=True):
 
     `labels` are the workload's labels as sorted pairs, or those at which filters look; `port` is the port that the
     chain serves (0: any). `telemetry` names the Telemetry objects for sidecars, whose other labels are not known here.
+    `own` is what the workload itself says of its proxy.
     """
 
     direction: Literal["inbound", "outbound", "gateway"]
@@ -40,6 +44,7 @@ class FilterScope(msgspec.Struct, frozen=True):
     port: int = 0
     tcp: bool = False
     telemetry: tuple[NamespacedName, ...] = ()
+    own: OwnSettings | None = None
 
 
 class Filter(msgspec.Struct, frozen=True):

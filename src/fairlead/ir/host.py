@@ -53,7 +53,7 @@ class Host(msgspec.Struct, frozen=True):
     `sticky` says that one client keeps one instance (a Service's sessionAffinity).
     `alias` is the name for which the host merely stands (ExternalName). `joined` names the objects that have added
     ports to it, besides `name` (see `join_hosts`). `locality` is what the object itself says of close endpoints.
-    `outside` are addresses at which other networks reach it (a Service's externalIPs).
+    `outside` are addresses or DNS names at which other networks reach it (a load balancer's, and externalIPs).
     """
 
     key: HostKey

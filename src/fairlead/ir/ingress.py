@@ -17,6 +17,19 @@ CONTROLLER = "istio.io/ingress-controller"
 """`spec.controller` of the IngressClasses that the mesh serves (Istio's own name, so that objects stay as they are)."""
 
 
+SERVICE = "istio-ingressgateway"
+"""The Service of the gateways that serve Ingresses, where the mesh's settings name no other."""
+_LABEL = "ingressgateway"
+
+
+def gateway_label(selector: str, service: str) -> str:
+    """The label `istio` of the gateways that serve Ingresses, by ingressSelector and ingressService ("": not said).
+
+    Istio's `getIngressGatewaySelector`: the name of its own default service stands for its own default label.
+    """
+    return selector or ("" if service == SERVICE else service) or _LABEL
+
+
 class IngressPath(msgspec.Struct, frozen=True):
     """Requests of a path (`uri` None: of every path) to a port of a host, by number or by name."""
 
@@ -68,6 +81,8 @@ class IngressClass(msgspec.Struct, frozen=True):
 INGRESSES: Table[NamespacedName, Ingress] = Table("ingresses", stage=1)
 INGRESSES_BY_HOST = INGRESSES.index("host", lambda key, one: {rule.host for rule in one.rules})
 """Ingresses under each host of their rules."""
+INGRESSES_ALL = INGRESSES.index("all", lambda key, one: [""])
+"""All of them, under ""."""
 INGRESS_CLASSES: Table[str, IngressClass] = Table("ingress-classes", stage=1)
 INGRESS_CLASSES_DEFAULT = INGRESS_CLASSES.index("default", lambda key, one: [""] if one.default else [])
 """Classes of Ingresses that name none, under ""."""

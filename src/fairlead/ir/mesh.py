@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from fairlead.inc import Table
+from fairlead.ir.anchors import TrustAnchor
 from fairlead.ir.authz import Authorizer
 from fairlead.ir.discovery import NamespaceSelector
 from fairlead.ir.filters import Pairs
@@ -15,6 +16,7 @@ from fairlead.ir.locality import LocalityLb
 from fairlead.ir.network import Network
 from fairlead.ir.observability import Observability
 from fairlead.ir.traffic import Policy, RetryPolicy, TcpKeepalive
+from fairlead.model.diagnostic import Origin
 from fairlead.model.launch import ProxySettings
 
 MESH_KEY = "mesh"
@@ -36,13 +38,18 @@ class Mesh(msgspec.Struct, frozen=True):
     known to call. `gateway_client_cert` is what gateways do with X-Forwarded-Client-Cert (Envoy's words), "" for
     SANITIZE_SET; `gateway_proxy_protocol` has them expect the PROXY protocol. `http3` has HTTPS servers of gateways
     listen for QUIC, too. `ingress_mode` is which Ingresses are served, `ingress_class` the class in their
-    annotation, and `ingress_gateway` the value of the label `istio` of the gateways that serve them.
+    annotation, `ingress_gateway` the value of the label `istio` of the gateways that serve them, and `ingress_service`
+    the Service by which clients reach these.
     `baseline` has connection pools and outlier detection for hosts whose policies do not say
     them; `inbound_stat_name` and `outbound_stat_name` are patterns of names in statistics, "" for the clusters' own.
     `listener_log` has listeners log connections for which there is no filter chain.
-    `discovery` chooses the namespaces at which the mesh looks; without any it looks at all.
+    `anchors` are further roots of peers. `cluster_local` says of patterns of hosts whether their clients call instances
+    of their own cluster only.
+    `discovery` chooses the namespaces at which the mesh looks; without any it looks at all. `origin` is the object that
+    has the settings, None where nobody has said any.
     """
 
+    origin: Origin | None = None
     root_namespace: str = "istio-system"
     trust_domain: str = "cluster.local"
     trust_domain_aliases: tuple[str, ...] = ()
@@ -82,11 +89,14 @@ class Mesh(msgspec.Struct, frozen=True):
     ingress_mode: Literal["UNSPECIFIED", "OFF", "DEFAULT", "STRICT"] = "STRICT"
     ingress_class: str = "istio"
     ingress_gateway: str = "ingressgateway"
+    ingress_service: str = "istio-ingressgateway"
     headers: ProxyHeaders = ProxyHeaders()
     baseline: Policy = Policy()
     inbound_stat_name: str = ""
     outbound_stat_name: str = ""
     discovery: tuple[NamespaceSelector, ...] = ()
+    anchors: tuple[TrustAnchor, ...] = ()
+    cluster_local: tuple[tuple[str, bool], ...] = ()
 
 
 MESHES: Table[str, Mesh] = Table("mesh", stage=1)

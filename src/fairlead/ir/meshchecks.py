@@ -10,15 +10,29 @@ from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import is_cipher_suite, is_curve
 from fairlead.ir.localityrules import check_failover, check_locality
 from fairlead.ir.meshspec import CertificateData, HTTPRetry, MeshConfig, TLSConfig
-from fairlead.ir.observability import ignored_fields, is_served, observability_of, provider_problems
+from fairlead.ir.observability import (
+    ignored_fields,
+    is_served,
+    observability_of,
+    provider_problems,
+    without_use,
+)
 from fairlead.ir.pools import outlier_problems, pool_problems
 from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig
+from fairlead.ir.proxyown import AT_ONCE
 from fairlead.ir.proxysettings import AT_START, duration_problems, is_certificates, start_problems, without_effect
 from fairlead.ir.proxystart import variable_problems
 from fairlead.model.diagnostic import Problem, Severity
 from fairlead.model.findings import doubtful
 from fairlead.model.path import ROOT, FieldPath
-from fairlead.model.syntax import export_problems, is_name_label, label_problems, port_problems, wrong_fqdn
+from fairlead.model.syntax import (
+    export_problems,
+    is_name_label,
+    label_problems,
+    port_problems,
+    wrong_fqdn,
+    wrong_wildcard_domain,
+)
 
 _EFFECTIVE = frozenset(
     (
@@ -58,6 +72,7 @@ _EFFECTIVE = frozenset(
         "protocol_detection_timeout",
         "proxy_http_port",
         "root_namespace",
+        "service_settings",
         "tcp_keepalive",
         "tls_defaults",
         "trust_domain",
@@ -65,7 +80,7 @@ _EFFECTIVE = frozenset(
         "zone_aware_lb_setting",
     )
 )
-_AT_ONCE = frozenset(("envoy_access_log_service", "gateway_topology", "proxy_headers", "tracing", "zipkin_address"))
+_AT_ONCE = AT_ONCE | {"envoy_access_log_service"}
 _UNUSED_MESH = {
     "ca": "Bring your own authority with `fairlead serve --ca-cert --ca-key`.",
     "certificates": "Deprecated by Istio: use Secrets.",
@@ -74,13 +89,15 @@ _UNUSED_MESH = {
     "proxy_listen_port": "Outbound connections are redirected to 15001.",
     "compliance_policy": "Restrict TLS by meshMTLS and tlsDefaults.",
     "service_entry_visibility": "Limit who sees hosts by exportTo, or defaultServiceExportTo.",
-    "service_scope_configs": "It is for ambient mode, which there is not: limit who sees services by exportTo.",
-    "service_settings": "Instances are one set, whatever their cluster: choose some by a subset with their labels.",
+    "service_scope_configs": "It is for ambient mode, which there is not: keep calls in a cluster by serviceSettings.",
     "verify_certificate_at_client": "Servers are verified unless insecureSkipVerify says otherwise.",
     "hbone_idle_timeout": "There is no ambient mode.",
 }
 """Why settings have no effect, or what to use."""
 _REMEDY = "Remove it, or expect nothing of it."
+_PROVIDER_FIELDS = {
+    "serviceAttributeEnrichment": "Names of services in traces are those of defaultConfig.tracingServiceName.",
+}
 
 
 def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator[Problem]:
@@ -108,6 +125,7 @@ def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator
         yield from pool_problems(path / "connectionPool", config.default_traffic_policy.connection_pool)
         yield from outlier_problems(path / "outlierDetection", config.default_traffic_policy.outlier_detection)
     yield from _root_problems(config, base)
+    yield from _service_problems(config, base)
     yield from _selector_problems(config, base)
     yield from _without_effect(config, base)
 
@@ -126,8 +144,13 @@ def _tls_problems(path: FieldPath, config: TLSConfig | None) -> Iterator[Problem
 
 
 def is_plain(one: CertificateData) -> bool:
-    """Whether a further root is one that every peer may come from: others than those are not trusted here."""
-    return bool(one.pem) and not (one.cert_signers or one.trust_domains)
+    """Whether a further root is one that every peer may come from, and that is known when a proxy starts."""
+    return bool(one.pem) and is_usable(one) and not one.trust_domains
+
+
+def is_usable(one: CertificateData) -> bool:
+    """Whether a further root is trusted: there are no signers here for which only some would be."""
+    return bool(one.pem or one.spiffe_bundle_url) and not one.cert_signers
 
 
 def _root_problems(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
@@ -137,12 +160,29 @@ def _root_problems(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
         if one.pem and not is_certificates(one.pem):
             remedy = "Give the text from BEGIN to END CERTIFICATE."
             yield Problem(path / "pem", "not a certificate in PEM", remedy=remedy)
-        limits = (("certSigners", one.cert_signers), ("trustDomains", one.trust_domains))
-        for name, value in (*limits, ("spiffeBundleUrl", one.spiffe_bundle_url)):
-            if value:
-                said = f"{name} has no effect: the root is not trusted"
-                remedy = "Give the root as pem alone, if every peer may come from it."
-                yield Problem(path / name, said, Severity.WARNING, remedy, "FL0100")
+        if bool(one.pem) == bool(one.spiffe_bundle_url):
+            yield Problem(path, "exactly one of pem and spiffeBundleUrl is needed", remedy="Give one of them.")
+        elif one.spiffe_bundle_url and not one.spiffe_bundle_url.startswith("https://"):
+            said = f"{one.spiffe_bundle_url!r} is not an https URL: whoever is in between could give roots"
+            yield Problem(path / "spiffeBundleUrl", said, remedy="Use https.")
+        for number, domain in enumerate(one.trust_domains):
+            if wrong_fqdn(domain):
+                yield Problem(path.child("trustDomains", number), f"{domain!r} is not a trust domain")
+        if one.cert_signers:
+            said = "certSigners has no effect: the root is not trusted"
+            remedy = "There are no signers beside the mesh's authority: remove certSigners, or the root."
+            yield Problem(path / "certSigners", said, Severity.WARNING, remedy, "FL0100")
+
+
+def _service_problems(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
+    """Hosts to which no host can be like (serviceSettings)."""
+    for at, one in enumerate(config.service_settings):
+        path = base.child("serviceSettings", at)
+        for number, host in enumerate(one.hosts):
+            if wrong := wrong_wildcard_domain(host):
+                yield Problem(path.child("hosts", number), wrong, remedy="Write a full name, or *.SUFFIX.")
+        if not one.hosts:
+            yield Problem(path / "hosts", "required: without hosts the settings are nobody's", code="FL0004")
 
 
 def _selector_problems(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
@@ -234,9 +274,11 @@ def _providers(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
         for field, wrong in provider_problems(provider):
             yield Problem(path.child(*field.split(".")), wrong, remedy="Name a host of the mesh and its port.")
         for field in ignored_fields(provider):
-            yield Problem(path.child(*field.split(".")), f"{field} has no effect", Severity.WARNING, _REMEDY, "FL0100")
+            remedy = _PROVIDER_FIELDS.get(field.rpartition(".")[2], _REMEDY)
+            yield Problem(path.child(*field.split(".")), f"{field} has no effect", Severity.WARNING, remedy, "FL0100")
         if len(chosen) == 1 and authorizer is None and not is_served(provider):
-            yield Problem(path / chosen[0], f"{chosen[0]} has no effect", Severity.WARNING, _REMEDY, "FL0100")
+            wrong, remedy = without_use(chosen[0])
+            yield Problem(path / chosen[0], wrong, Severity.WARNING, remedy, "FL0100")
 
 
 def _without_effect(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:

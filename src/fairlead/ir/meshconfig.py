@@ -12,14 +12,16 @@ from typing import NamedTuple
 
 import msgspec
 
+from fairlead.ir.anchors import TrustAnchor
 from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import usable, usable_curves
 from fairlead.ir.discovery import LabelCondition, NamespaceSelector
 from fairlead.ir.headers import proxy_headers
+from fairlead.ir.ingress import gateway_label
 from fairlead.ir.locality import LocalityLb
 from fairlead.ir.localityspec import by_locality, by_zone
 from fairlead.ir.mesh import Mesh, TlsLimits
-from fairlead.ir.meshchecks import is_plain, mesh_config_problems
+from fairlead.ir.meshchecks import is_plain, is_usable, mesh_config_problems
 from fairlead.ir.meshnetworks import NETWORKS_KEY, read_networks
 from fairlead.ir.meshspec import (
     DefaultTrafficPolicy,
@@ -33,6 +35,7 @@ from fairlead.ir.pools import http_pool, outlier_detection, tcp_pool
 from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig, Topology
 from fairlead.ir.proxysettings import settings_of
 from fairlead.ir.traffic import Policy, RetryPolicy, TcpKeepalive
+from fairlead.ir.visibility import DOMAIN_SUFFIX
 from fairlead.model.decode import decode
 from fairlead.model.diagnostic import Position, Problem, Severity
 from fairlead.model.duration import parse_duration
@@ -44,9 +47,8 @@ from fairlead.model.yaml import YAMLError, parse_documents
 CONFIGMAP_NAMESPACE = "istio-system"
 CONFIGMAP_NAME = "istio"
 CONFIGMAP_KEY = "mesh"
-_DATA = ROOT.child("data", CONFIGMAP_KEY)
-
-_INGRESS_SERVICE = "istio-ingressgateway"
+MESH_DATA = ROOT.child("data", CONFIGMAP_KEY)
+"""Where in the ConfigMap the settings stand."""
 
 
 class MeshReading(NamedTuple):
@@ -107,7 +109,7 @@ def configmap_problems(namespace: str, name: str, data: Mapping[str, str]) -> It
         line = f" (line {position.line} of the value)" if position else ""
         field = f"{problem.path}: " if problem.path else ""
         message = f"{field}{problem.message}{line}"
-        yield msgspec.structs.replace(problem, path=_DATA, message=message)
+        yield msgspec.structs.replace(problem, path=MESH_DATA, message=message)
 
 
 def mesh_of(config: MeshConfig) -> Mesh:
@@ -156,22 +158,20 @@ def mesh_of(config: MeshConfig) -> Mesh:
         scope=config.fairlead.scope if config.fairlead else "all",
         ingress_mode=config.ingress_controller_mode,
         ingress_class=config.ingress_class or default.ingress_class,
-        ingress_gateway=ingress_gateway(config),
+        ingress_gateway=gateway_label(config.ingress_selector, config.ingress_service),
+        ingress_service=config.ingress_service or default.ingress_service,
         headers=proxy_headers(proxy.proxy_headers),
         baseline=_baseline(config.default_traffic_policy),
         inbound_stat_name=config.inbound_cluster_stat_name,
         outbound_stat_name=config.outbound_cluster_stat_name,
+        anchors=tuple(
+            TrustAnchor(one.pem, one.spiffe_bundle_url, one.trust_domains)
+            for one in config.ca_certificates
+            if is_usable(one)
+        ),
+        cluster_local=_cluster_local(config),
         discovery=tuple(_namespaces(one) for one in config.discovery_selectors),
     )
-
-
-def ingress_gateway(config: MeshConfig) -> str:
-    """The label `istio` of the gateways that serve Ingress: ingressSelector, else the name of ingressService.
-
-    Istio's `getIngressGatewaySelector`: the name of its own default service stands for its own default label.
-    """
-    service = "" if config.ingress_service == _INGRESS_SERVICE else config.ingress_service
-    return config.ingress_selector or service or Mesh().ingress_gateway
 
 
 def _tls(config: TLSConfig | None) -> TlsLimits:
@@ -198,6 +198,17 @@ def _start(config: MeshConfig, proxy: ProxyConfig) -> ProxySettings:
     roots = tuple(one.pem for one in config.ca_certificates if is_plain(one))
     merged = None if config.enable_prometheus_merge is not False else False
     return msgspec.structs.replace(settings_of(proxy), mesh_certificates=roots or None, merge_metrics=merged)
+
+
+def _cluster_local(config: MeshConfig) -> tuple[tuple[str, bool], ...]:
+    """Istio's defaults (what is Kubernetes' own) hold beside what is said."""
+    if not config.service_settings:
+        return ()
+    found = {f"*.kube-system.svc.{DOMAIN_SUFFIX}": True, f"kubernetes.default.svc.{DOMAIN_SUFFIX}": True}
+    for one in config.service_settings:
+        local = one.settings is not None and one.settings.cluster_local
+        found.update(dict.fromkeys(one.hosts, local))
+    return tuple(sorted(found.items()))
 
 
 def _baseline(said: DefaultTrafficPolicy | None) -> Policy:

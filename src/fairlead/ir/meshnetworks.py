@@ -14,7 +14,7 @@ from msgspec import Meta
 from fairlead.ir.network import Network, NetworkGateway
 from fairlead.model.decode import decode
 from fairlead.model.diagnostic import Problem
-from fairlead.model.findings import forbidden, invalid, required
+from fairlead.model.findings import invalid, required
 from fairlead.model.object import Spec
 from fairlead.model.path import ROOT, FieldPath
 from fairlead.model.syntax import is_ip, is_ip_or_cidr, port_problems, wrong_fqdn
@@ -34,7 +34,7 @@ class GatewaySpec(Spec, frozen=True):
     """A way into a network: an address, or a service of the mesh."""
 
     port: Annotated[int, Meta(description="The port of its AUTO_PASSTHROUGH server, such as 15443.")] = 0
-    address: Annotated[str, Meta(description="Address at which other networks reach it.")] = ""
+    address: Annotated[str, Meta(description="Address, or DNS name, at which other networks reach it.")] = ""
     registry_service_name: Annotated[str, Meta(description="Full name of a service whose instances it is.")] = ""
     locality: Annotated[str, Meta(description="Where the gateway is.")] = ""
 
@@ -99,8 +99,7 @@ def _gateway(path: FieldPath, gateway: GatewaySpec) -> Iterator[Problem]:
     yield from port_problems(gateway.port, path / "port")
     if bool(gateway.address) == bool(gateway.registry_service_name):
         yield required(path, "exactly one of address and registryServiceName is needed")
-    elif gateway.address and not is_ip(gateway.address):
-        # Endpoints come by EDS, which knows no names.
-        yield forbidden(path / "address", f"{gateway.address!r} is not an IP address", "Use the gateway's address.")
+    elif gateway.address and not is_ip(gateway.address) and wrong_fqdn(gateway.address):
+        yield invalid(path / "address", f"{gateway.address!r} is neither an IP address nor a domain name")
     elif gateway.registry_service_name and wrong_fqdn(gateway.registry_service_name):
         yield invalid(path / "registryServiceName", f"{gateway.registry_service_name!r} is not a host name")

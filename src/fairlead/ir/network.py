@@ -7,9 +7,11 @@ from functools import lru_cache
 
 import msgspec
 
+from fairlead.inc import Table
+
 
 class NetworkGateway(msgspec.Struct, frozen=True):
-    """Where a network is entered: an address, or the instances behind a host of the mesh (`service`)."""
+    """Where a network is entered: an address or DNS name, or the instances behind a host of the mesh (`service`)."""
 
     port: int
     address: str = ""
@@ -24,6 +26,10 @@ class Network(msgspec.Struct, frozen=True):
     cidrs: tuple[str, ...] = ()
     registries: tuple[str, ...] = ()
     gateways: tuple[NetworkGateway, ...] = ()
+
+
+GATEWAY_ADDRESSES: Table[str, tuple[str, ...]] = Table("gateway-addresses")
+"""Addresses of gateways by DNS name: an input, written by whoever looks them up."""
 
 
 def network_of(networks: tuple[Network, ...], said: str, address: str, registry: str) -> str:

@@ -7,13 +7,18 @@ from typing import Any, Literal
 
 import msgspec
 
+from fairlead.inc import Table
 from fairlead.ir.filters import Pairs
 from fairlead.ir.meshspec import MeshConfig
 from fairlead.ir.providers import (
     Backend,
+    DynatraceSampler,
     ExtensionProvider,
     FileLog,
     GrpcLog,
+    GrpcService,
+    Header,
+    HttpService,
     LogFormat,
     OpenTelemetry,
     OtelLog,
@@ -21,14 +26,22 @@ from fairlead.ir.providers import (
 )
 from fairlead.ir.proxyconfig import CustomTag, ProxyConfig, TracerAddress
 from fairlead.ir.proxyconfig import Tracing as ProxyTracing
-from fairlead.ir.telemetry import Tag
+from fairlead.ir.tag import Tag
 from fairlead.model.duration import is_duration, parse_duration
 
+VARIABLES: Table[str, str] = Table("variables")
+"""Variables of the control plane's environment that providers ask for: an input."""
 PROMETHEUS = "prometheus"
 ENVOY = "envoy"
 """Names of the providers that are there without being named."""
 _ADDRESS_PORT = 9411
 _LOG_PORT = 15000
+_REMOVED = {
+    "lightstep": "Send OTLP to it: use opentelemetry.",
+    "opencensus": "Use opentelemetry: OpenCensus agents have an OTLP receiver.",
+    "stackdriver": "Use opentelemetry, with a collector that exports to Google Cloud.",
+}
+"""Kinds of providers that Envoy has removed (Istio has, too), and what to use instead."""
 _CONTEXTS = ("USE_B3", "USE_B3_WITH_W3C_PROPAGATION")
 
 
@@ -40,21 +53,37 @@ class Address(msgspec.Struct, frozen=True):
     port: int
 
 
+class Sampler(msgspec.Struct, frozen=True):
+    """Dynatrace's sampler: it asks a service how much to trace; `address` None: the one that spans go to."""
+
+    tenant: str
+    cluster: int
+    spans_per_minute: int = 0
+    address: Address | None = None
+    path: str = "/api/v2/samplingConfiguration"
+    headers: Pairs = ()
+    variables: Pairs = ()
+    timeout: float = 0
+
+
 class Tracer(msgspec.Struct, frozen=True):
     """Where spans go, and how.
 
-    `path` and `headers` are for requests over HTTP, None for gRPC (opentelemetry). Times are seconds, 0: the default.
+    `path` is for requests over HTTP, None for gRPC (opentelemetry). `variables` are further headers, with the variable
+    of the control plane's environment that has the value. Times are seconds, 0: the default.
     """
 
     kind: Literal["zipkin", "opentelemetry", "datadog", "skywalking"]
     address: Address
     path: str | None = None
     headers: Pairs = ()
+    variables: Pairs = ()
     timeout: float = 0
     short_ids: bool = False
     with_w3c: bool = False
     token: str = ""
     detectors: tuple[str, ...] = ()
+    sampler: Sampler | None = None
     max_tag_length: int = 0
 
 
@@ -73,6 +102,16 @@ class Logger(msgspec.Struct, frozen=True):
     """Further request headers, response headers and response trailers to log."""
 
 
+class ProxyTraces(msgspec.Struct, frozen=True):
+    """What ProxyConfig says of traces: where spans go if nobody else says, how many, and with what (percent)."""
+
+    tracer: Tracer | None = None
+    sampling: float = 1.0
+    tags: tuple[Tag, ...] = ()
+    mesh_tags: bool = True
+    max_path_length: int = 0
+
+
 class Observability(msgspec.Struct, frozen=True):
     """The mesh's tracers and loggers by name, and what holds where no Telemetry object says otherwise."""
 
@@ -80,21 +119,35 @@ class Observability(msgspec.Struct, frozen=True):
     loggers: tuple[tuple[str, Logger], ...] = ()
     metrics: tuple[str, ...] = (PROMETHEUS,)
     """Providers of metrics, by name."""
+    others: tuple[tuple[str, str], ...] = ()
+    """Providers that nothing can be sent to, by name, with their kind."""
     default_tracing: tuple[str, ...] = ()
     default_metrics: tuple[str, ...] = (PROMETHEUS,)
     default_logging: tuple[str, ...] = ()
-    tracer: Tracer | None = None
-    """What `enableTracing` and `defaultConfig.tracing` ask for."""
-    sampling: float = 1.0
-    tags: tuple[Tag, ...] = ()
-    mesh_tags: bool = True
-    max_path_length: int = 0
+    tracing: bool = False
+    """`enableTracing`: whether the tracer of `proxy` is used."""
+    proxy: ProxyTraces = ProxyTraces()
+    """What `defaultConfig.tracing` says."""
     log_service: Address | None = None
     """The access log service of every proxy (`enableEnvoyAccessLogService`), beside what the others say."""
+
+    @property
+    def tracer(self) -> Tracer | None:
+        """Where spans go that no Telemetry object speaks of."""
+        return self.proxy.tracer if self.tracing else None
 
     def find_tracer(self, name: str) -> Tracer | None:
         """The tracer of a name; names are compared in any case, as in Istio."""
         return next((one for known, one in self.tracers if known.lower() == name.lower()), None)
+
+    def absent(self, name: str, wanted: str) -> str:
+        """Why there is no `wanted` (tracer, logger) of a name."""
+        kind = next((kind for known, kind in self.others if known.lower() == name.lower()), "")
+        if kind in _REMOVED:
+            return f"provider {name!r} is of kind {kind}, for which Envoy has no code any more"
+        if any(name.lower() == known.lower() for known, _ in (*self.others, *self.tracers, *self.loggers)):
+            return f"provider {name!r} in extensionProviders is no {wanted}"
+        return f"MeshConfig has no {wanted} {name!r} in extensionProviders"
 
     def find_logger(self, name: str) -> Logger | None:
         """The logger of a name."""
@@ -108,23 +161,51 @@ def observability_of(config: MeshConfig) -> Observability:
     loggers = [(one.name, made) for one in config.extension_providers if (made := _logger(one)) is not None]
     named = config.default_providers
     proxy = config.default_config or ProxyConfig()
-    said = proxy.tracing or ProxyTracing()
-    if said.zipkin is None and said.datadog is None and proxy.zipkin_address:
-        said = msgspec.structs.replace(said, zipkin=TracerAddress(address=proxy.zipkin_address))
     return Observability(
         tracers=tuple(tracers),
         loggers=tuple(loggers),
+        others=tuple(_others(config)),
         metrics=(PROMETHEUS, *(one.name for one in config.extension_providers if one.prometheus is not None)),
         default_tracing=named.tracing if named is not None else (),
         default_metrics=(named.metrics if named is not None else ()) or (PROMETHEUS,),
         default_logging=named.access_logging if named is not None else (),
-        tracer=_legacy(said) if config.enable_tracing else None,
+        tracing=config.enable_tracing,
+        proxy=proxy_traces(proxy),
+        log_service=_log_service(config, proxy),
+    )
+
+
+def proxy_traces(proxy: ProxyConfig) -> ProxyTraces:
+    """What valid settings of a proxy say of traces."""
+    said = proxy.tracing or ProxyTracing()
+    if said.zipkin is None and said.datadog is None and proxy.zipkin_address:
+        said = msgspec.structs.replace(said, zipkin=TracerAddress(address=proxy.zipkin_address))
+    return ProxyTraces(
+        tracer=_legacy(said),
         sampling=said.sampling,
         tags=tuple(sorted((_tag(name, tag) for name, tag in said.custom_tags.items()), key=lambda one: one.name)),
         mesh_tags=said.enable_istio_tags is not False,
         max_path_length=said.max_path_tag_length,
-        log_service=_log_service(config, proxy),
     )
+
+
+def _others(config: MeshConfig) -> Iterator[tuple[str, str]]:
+    for one in config.extension_providers:
+        if not is_served(one) and (kind := kind_of(one)):
+            yield one.name, kind
+
+
+def kind_of(provider: ExtensionProvider) -> str:
+    """Which kind of provider it is, as MeshConfig spells it; "" for none."""
+    fields = zip(provider.__struct_fields__[1:], provider.__struct_encode_fields__[1:], strict=True)
+    return next((encoded for name, encoded in fields if getattr(provider, name) is not None), "")
+
+
+def without_use(kind: str) -> tuple[str, str]:
+    """What is to be said of a kind of provider that has no effect, and what to do instead."""
+    if kind in _REMOVED:
+        return f"{kind} has no effect: Envoy has no code for it any more", _REMOVED[kind]
+    return f"{kind} has no effect", "Remove it, or expect nothing of it."
 
 
 def _log_service(config: MeshConfig, proxy: ProxyConfig) -> Address | None:
@@ -157,6 +238,25 @@ def provider_problems(provider: ExtensionProvider) -> Iterator[tuple[str, str]]:
             yield f"{encoded}.timeout", f"{timeout!r} is not a duration of at least 1ms"
     if provider.envoy_file_access_log is not None and not provider.envoy_file_access_log.path:
         yield "envoyFileAccessLog.path", "required"
+    if provider.opentelemetry is not None and provider.opentelemetry.dynatrace_sampler is not None:
+        yield from _sampler_problems(provider.opentelemetry)
+
+
+def _sampler_problems(said: OpenTelemetry) -> Iterator[tuple[str, str]]:
+    sampler, base = said.dynatrace_sampler or DynatraceSampler(), "opentelemetry.dynatraceSampler"
+    if not sampler.tenant:
+        yield f"{base}.tenant", "required"
+    if sampler.http_service is None:
+        if said.http is None:
+            yield f"{base}.httpService", "required, unless spans are sent over http: the sampler then asks there"
+        return
+    asked = sampler.http_service
+    if not asked.service or asked.service.count("/") > 1 or not all(asked.service.split("/")):
+        yield f"{base}.httpService.service", f"{asked.service!r} is not [NAMESPACE/]HOST"
+    if not 1 <= asked.port <= 65535:
+        yield f"{base}.httpService.port", f"{asked.port} is not between 1 and 65535"
+    if asked.http is None:
+        yield f"{base}.httpService.http", "required"
 
 
 def is_served(provider: ExtensionProvider) -> bool:
@@ -168,17 +268,10 @@ def ignored_fields(provider: ExtensionProvider) -> Iterator[str]:
     """Fields of a served provider that have no effect."""
     otel = provider.opentelemetry
     if otel is not None:
-        if otel.dynatrace_sampler is not None:
-            yield "opentelemetry.dynatraceSampler"
-        if otel.service_attribute_enrichment:
+        if otel.service_attribute_enrichment not in ("", "ISTIO_CANONICAL"):
             yield "opentelemetry.serviceAttributeEnrichment"
-    for name, headers in (
-        ("zipkin", provider.zipkin.headers if provider.zipkin else ()),
-        ("opentelemetry.http", otel.http.headers if otel and otel.http else ()),
-    ):
-        for at, one in enumerate(headers):
-            if one.get("envName"):
-                yield f"{name}.headers[{at}].envName"
+        unknown = sorted(set(otel.resource_detectors or {}) - {"environment", "dynatrace"})
+        yield from (f"opentelemetry.resourceDetectors.{one}" for one in unknown)
 
 
 def _address(said: Backend) -> Address:
@@ -204,6 +297,7 @@ def _zipkin(said: Zipkin) -> Tracer:
         _address(said),
         path=said.path or "/api/v2/spans",
         headers=_headers(said.headers),
+        variables=_variables(said.headers),
         timeout=_seconds(said.timeout),
         short_ids=said.enable_64bit_trace_id,
         with_w3c=said.trace_context_option == _CONTEXTS[1],
@@ -213,21 +307,54 @@ def _zipkin(said: Zipkin) -> Tracer:
 
 def _opentelemetry(said: OpenTelemetry) -> Tracer:
     http = said.http
-    grpc = said.grpc or {}
-    timeout = http.timeout if http is not None else str(grpc.get("timeout") or "")
+    grpc = said.grpc or GrpcService()
+    timeout = http.timeout if http is not None else grpc.timeout
+    sampler = _sampler(said) if said.dynatrace_sampler is not None else None
+    headers = http.headers if http is not None else grpc.initial_metadata
     return Tracer(
         "opentelemetry",
         _address(said),
         path=(http.path or "/") if http is not None else None,
-        headers=_headers(http.headers if http is not None else tuple(grpc.get("initialMetadata") or ())),
+        headers=_headers(headers),
+        variables=_variables(headers),
         timeout=_seconds(timeout),
         detectors=tuple(sorted(said.resource_detectors or {})),
+        sampler=sampler,
         max_tag_length=said.max_tag_length,
     )
 
 
-def _headers(said: tuple[dict[str, Any], ...]) -> Pairs:
-    return tuple((str(one["name"]), str(one["value"])) for one in said if one.get("name") and "value" in one)
+def _sampler(said: OpenTelemetry) -> Sampler:
+    """Without a service of its own it asks where spans go, with their headers (Istio)."""
+    wanted, http = said.dynatrace_sampler or DynatraceSampler(), said.http or HttpService()
+    own = wanted.http_service
+    if own is not None and own.http is not None:
+        return Sampler(
+            wanted.tenant,
+            wanted.cluster_id,
+            wanted.root_spans_per_minute,
+            _address(own),
+            own.http.path or Sampler("", 0).path,
+            _headers(own.http.headers),
+            _variables(own.http.headers),
+            _seconds(own.http.timeout),
+        )
+    return Sampler(
+        wanted.tenant,
+        wanted.cluster_id,
+        wanted.root_spans_per_minute,
+        headers=_headers(http.headers),
+        variables=_variables(http.headers),
+        timeout=_seconds(http.timeout),
+    )
+
+
+def _headers(said: tuple[Header, ...]) -> Pairs:
+    return tuple((one.name, one.value) for one in said if one.name and one.value is not None)
+
+
+def _variables(said: tuple[Header, ...]) -> Pairs:
+    return tuple((one.name, one.env_name) for one in said if one.name and one.env_name)
 
 
 def _seconds(text: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -53,6 +53,14 @@ class AuthzHttp(Backend, frozen=True):
     headers_to_downstream_on_allow: tuple[str, ...] = ()
 
 
+class Header(Spec, frozen=True):
+    """A header of requests to a collector: a value, or the variable of the control plane's environment that has it."""
+
+    name: str = ""
+    value: str | None = None
+    env_name: str = ""
+
+
 class Zipkin(Backend, frozen=True):
     """A Zipkin collector."""
 
@@ -60,8 +68,8 @@ class Zipkin(Backend, frozen=True):
     enable_64bit_trace_id: bool = msgspec.field(default=False, name="enable64bitTraceId")
     path: str = ""
     timeout: Duration = ""
-    headers: tuple[dict[str, Any], ...] = ()
-    trace_context_option: str = ""
+    headers: tuple[Header, ...] = ()
+    trace_context_option: Literal["", "USE_B3", "USE_B3_WITH_W3C_PROPAGATION"] = ""
 
 
 class Lightstep(Backend, frozen=True):
@@ -106,7 +114,29 @@ class HttpService(Spec, frozen=True):
 
     path: str = ""
     timeout: Duration = ""
-    headers: tuple[dict[str, Any], ...] = ()
+    headers: tuple[Header, ...] = ()
+
+
+class GrpcService(Spec, frozen=True):
+    """How traces are sent over gRPC."""
+
+    timeout: Duration = ""
+    initial_metadata: tuple[Header, ...] = ()
+
+
+class DynatraceService(Backend, frozen=True):
+    """Where Dynatrace's sampler asks how much to trace."""
+
+    http: HttpService | None = None
+
+
+class DynatraceSampler(Spec, frozen=True):
+    """Dynatrace's adaptive sampling: an environment of it says how much is traced."""
+
+    tenant: Annotated[str, Meta(description="The environment.")] = ""
+    cluster_id: Annotated[int, Meta(ge=-2147483648, le=2147483647, description="The cluster in it.")] = 0
+    root_spans_per_minute: Annotated[int, Meta(ge=0, description="As long as nothing else is known; 0: 1,000.")] = 0
+    http_service: DynatraceService | None = None
 
 
 class OpenTelemetry(Backend, frozen=True):
@@ -114,10 +144,10 @@ class OpenTelemetry(Backend, frozen=True):
 
     max_tag_length: int = 0
     http: HttpService | None = None
-    grpc: dict[str, Any] | None = None
+    grpc: GrpcService | None = None
     resource_detectors: dict[str, Any] | None = None
-    dynatrace_sampler: dict[str, Any] | None = None
-    service_attribute_enrichment: str = ""
+    dynatrace_sampler: DynatraceSampler | None = None
+    service_attribute_enrichment: Literal["", "ISTIO_CANONICAL", "OTEL_SEMANTIC_CONVENTIONS"] = ""
 
 
 class LogFormat(Spec, frozen=True):
@@ -152,6 +182,10 @@ class OtelLog(Backend, frozen=True):
     log_format: LogFormat | None = None
 
 
+class Prometheus(Spec, frozen=True):
+    """Metrics on the proxies' pages: there is nothing to say."""
+
+
 class ExtensionProvider(Spec, frozen=True):
     """A named provider; one of the kinds."""
 
@@ -165,7 +199,7 @@ class ExtensionProvider(Spec, frozen=True):
     opencensus: OpenCensus | None = None
     skywalking: SkyWalking | None = None
     opentelemetry: OpenTelemetry | None = None
-    prometheus: dict[str, Any] | None = None
+    prometheus: Prometheus | None = None
     envoy_file_access_log: FileLog | None = None
     envoy_http_als: GrpcLog | None = None
     envoy_tcp_als: GrpcLog | None = None

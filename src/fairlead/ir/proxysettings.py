@@ -7,7 +7,7 @@ import binascii
 import re
 from collections.abc import Iterator
 
-from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig, RemoteService, StatsMatcher, TLSSettings
+from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig, RemoteService, StatsMatcher, TLSSettings, Tracing
 from fairlead.model.diagnostic import Problem, Severity
 from fairlead.model.duration import is_duration, parse_duration
 from fairlead.model.launch import STATUS_PORT, Collector, ProxySettings, StatsInclusion
@@ -49,18 +49,14 @@ REASONS = {
     "discovery_refresh_delay": "Changes are pushed.",
     "envoy_metrics_service_address": "Use envoyMetricsService.",
     "envoy_access_log_service": "Say it in MeshConfig's defaultConfig, for all proxies.",
-    "gateway_topology": "Say it in MeshConfig's defaultConfig, for all gateways.",
     "hold_application_until_proxy_starts": "An application is never started before its proxy has its configuration.",
     "image": "Agents start the Envoy that is installed with them.",
     "interception_mode": "A Process says it by `capture`.",
     "parent_shutdown_duration": "Envoy is not restarted while it runs.",
     "private_key_provider": "The installed Envoy has no such extension: keys are used by the processor.",
     "proxy_admin_port": "Envoy's admin interface is a Unix socket that only the agent's user can open.",
-    "proxy_headers": "Say it in MeshConfig's defaultConfig, for all proxies.",
     "proxy_bootstrap_template_path": "Change the bootstrap by an EnvoyFilter with applyTo: BOOTSTRAP.",
     "sds": "Keys and certificates always come by SDS.",
-    "tracing": "Have a Telemetry object choose the workload.",
-    "zipkin_address": "Have a Telemetry object choose the workload.",
     "stat_name_length": "Envoy's names of statistics have no limit any more.",
 }
 """Why fields have no effect, or what to use."""
@@ -117,8 +113,24 @@ def start_problems(config: ProxyConfig, base: FieldPath) -> Iterator[Problem]:
         if found is None or not is_ip(found["host"].strip("[]")) or not _is_port(found["port"]):
             said = f"{config.statsd_udp_address!r} is not IP:PORT"
             yield Problem(base / "statsdUdpAddress", said, remedy="Envoy looks up no name here: use an IP address.")
+    if config.tracing is not None:
+        yield from _tracing_problems(config.tracing, base / "tracing")
     if config.envoy_metrics_service is not None:
         yield from _collector_problems(config.envoy_metrics_service, base / "envoyMetricsService")
+
+
+def _tracing_problems(said: Tracing, base: FieldPath) -> Iterator[Problem]:
+    """Tracers for which Envoy has no code any more, and TLS to the others."""
+    otlp = "Envoy has no code for it any more: use a provider of kind opentelemetry and a Telemetry object."
+    rule = "Say it in a DestinationRule for that host."
+    for name, value, remedy in (
+        ("lightstep", said.lightstep, otlp),
+        ("stackdriver", said.stackdriver, otlp),
+        ("openCensusAgent", said.open_census_agent, otlp),
+        ("tlsSettings", said.tls_settings, rule),
+    ):
+        if value is not None:
+            yield Problem(base / name, f"{name} has no effect", Severity.WARNING, remedy, "FL0100")
 
 
 def without_effect(config: ProxyConfig, base: FieldPath, effective: frozenset[str]) -> Iterator[Problem]:

@@ -9,22 +9,13 @@ import msgspec
 from fairlead.inc import Table
 from fairlead.ir.attachment import Target
 from fairlead.ir.filters import Pairs
+from fairlead.ir.tag import Tag
 from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import NamespacedName
 
 Mode = Literal["CLIENT", "SERVER"]
 Modes = tuple[Mode, ...]
 BOTH: Modes = ("CLIENT", "SERVER")
-TagKind = Literal["literal", "environment", "header", "format"]
-
-
-class Tag(msgspec.Struct, frozen=True):
-    """A tag of spans: a fixed text, a variable of the proxy's environment, a request header, or a format string."""
-
-    name: str
-    kind: TagKind
-    value: str
-    default: str = ""
 
 
 class Tracing(msgspec.Struct, frozen=True):

@@ -223,6 +223,27 @@ def _near(_: NamespacedName, policy: TrafficPolicy) -> list[str]:
 TRAFFIC_POLICIES_NEAR = TRAFFIC_POLICIES.index("near", _near)
 """The policies for which it may matter where a caller is, under ""."""
 
+
+def policies_in(policy: TrafficPolicy) -> Iterator[Policy]:
+    """Everything that a traffic policy says: of all ports and of single ones, in general and of subsets."""
+    yield policy.policy
+    yield from (one.policy for one in policy.ports)
+    for subset in policy.subsets:
+        yield subset.policy
+        yield from (one.policy for one in subset.ports)
+
+
+def credentials_in(policy: TrafficPolicy) -> tuple[str, ...]:
+    """The credentials that the TLS of a policy names, in order, but the workload's own."""
+    said = (one.tls for one in policies_in(policy))
+    names = {one.credential_name for one in said if one is not None and one.credential_name}
+    return tuple(sorted(one for one in names if not one.startswith("builtin://")))
+
+
+TRAFFIC_POLICIES_WITH_CREDENTIALS = TRAFFIC_POLICIES.index(
+    "credentials", lambda key, policy: [""] if credentials_in(policy) else []
+)
+"""The policies whose TLS names credentials, under ""."""
 TRAFFIC_POLICIES_BY_NAMESPACE = TRAFFIC_POLICIES.index("namespace", lambda key, policy: [key.namespace])
 
 

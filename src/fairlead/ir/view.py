@@ -8,6 +8,7 @@ import msgspec
 
 from fairlead.ir.filters import Pairs
 from fairlead.ir.learned import OnDemand
+from fairlead.ir.proxyown import METADATA, OwnSettings, own_settings
 from fairlead.model.entry import locality_said
 from fairlead.model.launch import AppPort, Capture
 from fairlead.model.nodeid import NodeId
@@ -34,7 +35,8 @@ class View(msgspec.Struct, frozen=True, cache_hash=True):
 
     `addresses` are the proxy's own; `labels` are sorted pairs. `version` is the agent's, and `metadata` what else its
     node says in words (for patches that ask). `on_demand` is whether it asks for clusters when it needs them;
-    `knows_peers` whether it is told where the instances of its own workload are (Istio's ENABLE_SELF_DISCOVERY).
+    `knows_peers` whether it is told where the instances of its own workload are (Istio's ENABLE_SELF_DISCOVERY). `own`
+    is what its workload says of the proxy's listeners.
     """
 
     type: Literal["sidecar", "router"]
@@ -53,11 +55,12 @@ class View(msgspec.Struct, frozen=True, cache_hash=True):
     metadata: Pairs = ()
     on_demand: OnDemand = ""
     knows_peers: bool = False
+    own: OwnSettings | None = None
 
     @property
     def client(self) -> Client:
         """The part of the view on which outbound routes, clusters and endpoints may depend."""
-        return Client(self.namespace, self.labels, self.network, self.locality)
+        return Client(self.namespace, self.labels, self.network, self.locality, self.cluster_id)
 
 
 class Client(msgspec.Struct, frozen=True, cache_hash=True):
@@ -67,6 +70,7 @@ class Client(msgspec.Struct, frozen=True, cache_hash=True):
     labels: Pairs = ()
     network: str = ""
     locality: str = ""
+    cluster: str = ""
 
 
 def pairs(labels: dict[str, str]) -> Pairs:
@@ -109,6 +113,7 @@ def view_of_node(node_id: str, metadata: dict[str, Any]) -> View:
         domain_suffix=suffix or "cluster.local",
         version=str(metadata.get("FAIRLEAD_VERSION") or metadata.get("ISTIO_VERSION") or ""),
         knows_peers=metadata.get(KNOWS_PEERS) == "true",
+        own=own_settings(metadata.get(METADATA)),
         on_demand=cast("OnDemand", on_demand) if on_demand in _ON_DEMAND else "",
         metadata=pairs({key: one for key, one in metadata.items() if key not in _KNOWN and isinstance(one, str)}),
     )

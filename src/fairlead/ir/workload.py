@@ -23,7 +23,8 @@ class WorkloadKey(NamedTuple):
 class Workload(msgspec.Struct, frozen=True):
     """One running instance of an application (WorkloadEntry; a pod on Kubernetes).
 
-    `ports` maps port names to numbers where the instance's differ from the host's. `weight` 0 means 1.
+    `ports` maps port names to numbers where the instance's differ from the host's. `weight` 0 means 1. `address` is ""
+    where only the gateways of its network lead to it.
     """
 
     key: WorkloadKey
@@ -55,7 +56,8 @@ def slice_owner(name: str) -> str:
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """An endpoint that an object (ServiceEntry) lists. `address` is an IP, a DNS name or `unix:///path`.
+    """An endpoint that an object (ServiceEntry) lists. `address` is an IP, a DNS name, `unix:///path`, or "" where
+    only the gateways of its network lead to it.
 
     `serves` are the numbers of the host's ports for which it is listed: another object may define further ones.
     `only_named`: it is listed for those whose names stand in `ports`, 0 there being the host's own number.
@@ -89,13 +91,13 @@ def _labels(key: WorkloadKey, workload: Workload) -> list[tuple[str, str, str]]:
 
 
 def _naming(namespace: str, workload: Workload) -> list[str | tuple[str, str]]:
-    return [namespace, (namespace, workload.address)] if workload.ports else []
+    return [namespace, (namespace, workload.address)] if workload.ports and workload.address else []
 
 
 WORKLOADS: Table[WorkloadKey, Workload] = Table("workloads", stage=1)
 WORKLOADS_BY_LABEL = WORKLOADS.index("label", _labels)
 """Workloads under (namespace, label, value) for each of their labels, and under (namespace, "", "")."""
-WORKLOADS_BY_ADDRESS = WORKLOADS.index("address", lambda key, workload: [workload.address])
+WORKLOADS_BY_ADDRESS = WORKLOADS.index("address", lambda key, workload: [workload.address] if workload.address else [])
 WORKLOADS_BY_NAME = WORKLOADS.index("name", lambda key, workload: [(key.namespace, workload.workload_name or key.name)])
 """Instances under (namespace, name of the workload that they are of)."""
 WORKLOADS_NAMING_PORTS = WORKLOADS.index("naming-ports", lambda key, workload: _naming(key.namespace, workload))
@@ -103,5 +105,5 @@ WORKLOADS_NAMING_PORTS = WORKLOADS.index("naming-ports", lambda key, workload: _
 
 ENDPOINTS: Table[EndpointKey, Endpoint] = Table("endpoints", stage=1)
 ENDPOINTS_BY_HOST = ENDPOINTS.index("host", lambda key, endpoint: [key.host])
-ENDPOINTS_BY_ADDRESS = ENDPOINTS.index("address", lambda key, endpoint: [endpoint.address])
+ENDPOINTS_BY_ADDRESS = ENDPOINTS.index("address", lambda key, endpoint: [endpoint.address] if endpoint.address else [])
 ENDPOINTS_BY_NAMESPACE = ENDPOINTS.index("namespace", lambda key, endpoint: [key.host.namespace])

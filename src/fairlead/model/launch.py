@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -87,6 +87,7 @@ class ProxySettings(msgspec.Struct, frozen=True, omit_defaults=True):
     agent waits for open ones when it ends. `runtime` are Envoy's runtime values, where "" takes a usual one away.
     `ca_certificates` and `mesh_certificates` (PEM) are roots that peers may come from beside the mesh's own. `naming`
     says how the node's cluster, which tracers take as the service's name, is made; `service_cluster` is that name.
+    `own` are fields of ProxyConfig that the control plane acts on for this proxy (`fairlead.ir.proxyown`).
     """
 
     drain_seconds: float | None = None
@@ -108,6 +109,7 @@ class ProxySettings(msgspec.Struct, frozen=True, omit_defaults=True):
     mesh_certificates: tuple[str, ...] | None = None
     flush_seconds: float | None = None
     flush_kilobytes: int | None = None
+    own: dict[str, Any] | None = None
 
 
 class AgentConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

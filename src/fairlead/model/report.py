@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from hashlib import sha256
 
 import msgspec
@@ -64,7 +65,8 @@ class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     certificate, `not_after` its end (Unix seconds); `asked` the issuer that it was last told to renew from. `hold`: for
     how many seconds the answer may be held. `ending`: the proxy goes, and is not waited for any more. `problem`: why
     changes of its bootstrap are left out. `open`: the listeners that have connections, if the last answer asked.
-    `time`: what the clock of the agent's host says as it sends this (Unix seconds).
+    `time`: what the clock of the agent's host says as it sends this (Unix seconds). `anchors` is the id of the further
+    roots that it has, "" for none, None where it takes none.
     """
 
     proxy: str
@@ -79,19 +81,29 @@ class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     problem: str = ""
     open: tuple[OpenConnections, ...] | None = None
     time: float = 0
+    anchors: str | None = None
 
 
 class ReportAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """`bundle`: the roots (PEM) to trust from now on, empty where the agent has them.
 
     `renew_from`: renew the certificate, from this issuer, at a random time within `within` seconds. `count`: report
-    next how many connections are open.
+    next how many connections are open. `anchors`: the further roots (PEM) by trust domain, all of them, None where the
+    agent has them; under "" those that vouch for everybody. Peers of a domain that is not named are trusted only if no
+    domain is.
     """
 
     bundle: str = ""
     renew_from: str = ""
     within: float = 0
     count: bool = False
+    anchors: dict[str, str] | None = None
+
+
+def anchors_id(anchors: Mapping[str, str]) -> str:
+    """The name of further roots by trust domain; "" for none."""
+    parts = [f"{domain}={bundle_id(pem)}" for domain, pem in sorted(anchors.items())]
+    return sha256("\n".join(parts).encode()).hexdigest()[:16] if parts else ""
 
 
 def bundle_id(pem: str | bytes) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from fairlead.ir.proxystart import ANNOTATION
 from fairlead.kinds.process import KIND
 from fairlead.kinds.process.spec import ProcessPort, ProcessSpec
 from fairlead.model.group import GroupSpec
@@ -123,9 +124,14 @@ class Foreground:
             raise ApiError(0, f"WorkloadGroup {request.group}: {error}") from None
 
     async def _register(self, request: RunRequest, replica: str, place: Place, group: GroupSpec | None) -> None:
+        said = group.metadata.annotations if group is not None and group.metadata is not None else {}
         process = Object(
             KIND.ref(request.namespace, request.name),
-            Metadata(name=request.name, namespace=request.namespace),
+            Metadata(
+                name=request.name,
+                namespace=request.namespace,
+                annotations={ANNOTATION: said[ANNOTATION]} if ANNOTATION in said else {},
+            ),
             request.spec,
         )
         listed = await self._client.get(SERVICES.path(request.namespace))

@@ -215,7 +215,7 @@ def missing_secret(visit: Visit, names_of: Iterable[str]) -> str:
     known = visit.catalog[SECRET]
     if not visit.mesh.complete:
         return ""
-    return next((one for one in names_of if one.startswith(names.CREDENTIAL_PREFIX) and one not in known), "")
+    return next((one for one in names_of if one.startswith(names.CREDENTIALS) and one not in known), "")
 
 
 def tell_dialled(visit: Visit, made: Onward, *, http: bool) -> None:

@@ -148,7 +148,7 @@ class FileWorkloads:
             namespace=row.key.namespace,
             labels=labels,
             service_account=row.service_account or "default",
-            addresses=(row.address,),
+            addresses=(row.address,) if row.address else (),
             network=row.network,
             locality=row.locality,
             workload_name=row.workload_name,

@@ -12,10 +12,12 @@ from fairlead.envoy.peer import NAMES, UNKNOWN, Workload, introduction
 from fairlead.envoy.peer import SEPARATOR as NAME_SEPARATOR
 from fairlead.envoy.statlabels import (
     ABSENT,
+    COUNTS,
     FIELDS,
     HTTP_ONLY,
     LABELS,
     MESSAGES,
+    MESSAGES_PREFIX,
     OMITTED,
     SEPARATOR,
     SERVICE_SEPARATOR,
@@ -29,11 +31,8 @@ _EMPTY = re.compile(rb'="-?"')
 _TYPE = re.compile(rb"# (TYPE|HELP) envoy_(istio_.*)", re.DOTALL)
 _INTRODUCTION = re.compile(r"(?:[\w./-]+;){6}[\w./-]+", re.ASCII)
 _NOBODY = NAME_SEPARATOR.join([UNKNOWN] * len(NAMES))
-_MESSAGES = re.compile(
-    rb'^envoy_cluster_(%b)\{[^}\n]*?cluster_name="((?:out|in)bound\|[^"\n]*)"[^}\n]*\} ([0-9.e+]+)$'
-    % "|".join(MESSAGES).encode(),
-    re.MULTILINE,
-)
+_COUNTED = re.compile(rb',%b="(?:(\d+),(\d+)|[^"]*)"' % COUNTS.encode())
+_APART = MESSAGES_PREFIX.encode() + b"_"
 _UNTOLD = HTTP_ONLY | {"response_flags", "connection_security_policy"}
 _EXPOSITION_END = b"# EOF"
 
@@ -62,6 +61,9 @@ def istio_names(own: Workload, page: bytes) -> bytes:
             if found is None:
                 lines.append(line[len(b"envoy_") :])
                 continue
+            if found[1].startswith(_APART):
+                _count(sums, mine, _named(found[1]), found[2], found[3])
+                continue
             omitted = _OMITTED.match(found[3])
             if omitted is not None:
                 sums.add(found[1], _rewritten(mine, found[2], _names_in(omitted[1])), found[3][omitted.end() :])
@@ -71,38 +73,28 @@ def istio_names(own: Workload, page: bytes) -> bytes:
                 text = labels[found[2]] = _rewritten(mine, found[2])
             lines.append(found[1] + b"{" + text + found[3])
         elif line.startswith(b"# ") and (found := _TYPE.fullmatch(line)):
-            lines.append(b"# " + found[1] + b" " + found[2])
+            lines.append(b"# " + found[1] + b" " + _named(found[2]))
         else:
             lines.append(line)
     sums.write()
-    return b"".join((*lines, *_messages(mine, page)))
+    return b"".join(lines)
 
 
-def _messages(mine: str, page: bytes) -> list[bytes]:
-    """Messages of gRPC, which Envoy counts by cluster: by the service to which clusters lead, subsets together."""
-    sums: dict[str, dict[str, float]] = {}
-    for found in _MESSAGES.finditer(page):
-        direction, _, rest = found[2].decode("utf-8", "surrogateescape").partition("|")
-        host = rest.rpartition("|")[2].rstrip(";.")
-        service = SERVICE_SEPARATOR.join((host, *_service_names(host)))
-        given = dict.fromkeys(FIELDS, "") | {"protocol": "grpc", "service": service if host else ABSENT}
-        labels = _labels(mine, given | {"reporter": "source" if direction == "outbound" else "destination"})
-        text = ",".join(f'{name}="{labels[name]}"' for name in LABELS if name not in _UNTOLD)
-        family = sums.setdefault(MESSAGES[found[1].decode()], {})
-        family[text] = family.get(text, 0) + float(found[3])
-    out: list[bytes] = []
-    for family in sorted(sums):
-        out.append(b"# TYPE %b counter\n" % family.encode())
-        for text, value in sums[family].items():
-            out.append(f"{family}{{{text}}} {value:.17g}\n".encode("utf-8", "surrogateescape"))
-    return out
+def _named(name: bytes) -> bytes:
+    """Istio's name of a metric that Envoy counts apart."""
+    return b"istio_" + name.removeprefix(_APART) if name.startswith(_APART) else name
 
 
-def _service_names(host: str) -> tuple[str, str]:
-    """The name and namespace of a service, as far as its host tells them."""
-    first, _, rest = host.partition(".svc.")
-    name, _, namespace = first.partition(".")
-    return (name, namespace) if rest and "." not in namespace else (host, UNKNOWN)
+def _count(sums: _Sums, mine: str, name: bytes, labels: bytes, rest: bytes) -> None:
+    """Messages of gRPC: so many streams that had so many. Streams that had ended before they were counted have none."""
+    counted = _COUNTED.match(rest)
+    if counted is None or counted[1] is None:
+        return
+    rest = rest[counted.end() :]
+    omitted = _OMITTED.match(rest)
+    gone = _UNTOLD | _names_in(omitted[1] if omitted is not None else b"")
+    more = rest[omitted.end() :] if omitted is not None else rest
+    sums.add(name, _rewritten(mine, labels, gone), more, int(counted[1 + MESSAGES[name.decode()]]))
 
 
 class _Sums:
@@ -116,8 +108,8 @@ class _Sums:
         self._places: dict[bytes, int] = {}
         self._values: dict[bytes, float] = {}
 
-    def add(self, name: bytes, labels: bytes, rest: bytes) -> None:
-        """`rest` is further labels, the closing brace and the value."""
+    def add(self, name: bytes, labels: bytes, rest: bytes, times: int = 1) -> None:
+        """`rest` is further labels, the closing brace and the value, which counts so many times."""
         more, brace, number = rest.rpartition(b"}")
         more = _EMPTY.sub(b'="unknown"', more)
         inside = b",".join(part for part in (labels, more.removeprefix(b",")) if part)
@@ -126,7 +118,7 @@ class _Sums:
             self._places[key] = len(self._lines)
             self._lines.append(b"")
         try:
-            self._values[key] = self._values.get(key, 0) + float(number)
+            self._values[key] = self._values.get(key, 0) + float(number) * times
         except ValueError:
             self._values.setdefault(key, 0)
 

@@ -7,7 +7,6 @@ each costs more than all the rest of a push. So these are taken and made here; e
 from __future__ import annotations
 
 from struct import Struct
-from typing import NamedTuple
 
 CHUNK = 16_384
 """The largest payload of a frame that is sent or taken: what every peer must take (section 4.2)."""
@@ -21,23 +20,8 @@ STREAM = 0x7FFF_FFFF
 """The bits of a stream's number; the highest bit means nothing."""
 _HEAD = Struct(">BHBBL")
 unpack_head = _HEAD.unpack_from
-"""The head that begins there, as it stands: two parts of its length, kind, flags, stream."""
+"""The head that begins somewhere, as it stands: high and low part of the length, kind, flags, stream."""
 _UPDATE = Struct(">BHBBLL")
-
-
-class Head(NamedTuple):
-    """The head of a frame."""
-
-    length: int
-    kind: int
-    flags: int
-    stream: int
-
-
-def head_at(data: bytes, at: int) -> Head:
-    """The head that begins there; nine bytes of it must be there."""
-    high, low, kind, flags, stream = _HEAD.unpack_from(data, at)
-    return Head(high << 16 | low, kind, flags, stream & STREAM)
 
 
 def data_head(stream: int, length: int) -> bytes:

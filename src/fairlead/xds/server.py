@@ -430,7 +430,7 @@ class _Stream:
             self.push()
         elif connection.session.settled:
             server.observer.settled(connection)
-        else:
+        elif connection.session.may_send:
             server.pushing.answered(self)
 
     def push(self) -> None:

@@ -223,6 +223,14 @@ class Session:
                 return False
         return True
 
+    @property
+    def may_send(self) -> bool:
+        """Whether `next` may give something before anything else comes in. May be True for nothing."""
+        for channel in self._order:  # noqa: SIM110 - asked after each message, as in `next`
+            if channel.flight is None and (channel.dirty or channel.owed):
+                return True
+        return False
+
     # The ledger.
 
     def ledgers(self) -> dict[str, TypeLedger]:

@@ -15,6 +15,7 @@ session; steps are taken together only where it has the same under the names in 
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from weakref import ref
@@ -28,6 +29,8 @@ MUCH = 4 << 20
 """Bytes of resources; more are sent to each client by itself, in parts."""
 _KEPT = 32
 """So many steps from one place are looked through for those that nobody has taken or stands on any more."""
+
+_RECENT = 16
 
 Named = Mapping[str, Resource]
 
@@ -51,6 +54,8 @@ class Course:
         self.type_url = type_url
         self.nonce = nonce
         self.patches = patches
+        self.recent: deque[Step] = deque(maxlen=_RECENT)
+        """Steps that each client takes and leaves at once, so that nobody stands there when the next one comes."""
         self.start = Step(self, {}, set(), set())
         """Where a client stands that lacks nothing."""
 
@@ -161,6 +166,7 @@ class Step:
             return found if found._alike(catalog) else None
         made = Step(self._course, self.behind, self.dirty.union(names), self.force.union(names), self.flight)
         made.events = self.events
+        self._course.recent.append(made)
         return self._remember(id(names), names, made._seen(catalog, tuple(names)))
 
     def _seen(self, catalog: Named, names: tuple[str, ...]) -> Step:

@@ -110,6 +110,7 @@ class Connection:
         "_rest",
         "_secured",
         "_seen",
+        "_speaks",
         "heard",
         "peer",
         "pinged",
@@ -133,6 +134,8 @@ class Connection:
         self._eaten = 0
         """Bytes that passed the library by, and that the client has not been allowed to send again."""
         self._out: list[bytes] = []
+        self._speaks = False
+        """Whether the library may have something to send."""
         self.writable = True
         self.heard = self._loop.time()
         """When the client was last heard of, on the loop's clock."""
@@ -149,6 +152,7 @@ class Connection:
         self._seen[self] = None
         # Set anew and not updated: what is updated counts only from the client's acknowledgement on.
         self._http.local_settings = _SETTINGS
+        self._speaks = True
         self._http.initiate_connection()
         self._http.increment_flow_control_window(WINDOW)
         # Not at once: the client's own beginning is mostly there already, and the answer to it goes out with this.
@@ -214,6 +218,7 @@ class Connection:
             stop = at + HEAD + length
             if length > CHUNK:
                 # The library would wait for all of it before it refused it.
+                self._speaks = True
                 self._http.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
                 raise Http2Error(f"a frame of {length} bytes")
             if stop > end:
@@ -230,8 +235,12 @@ class Connection:
 
     def _control(self, data: bytes) -> None:
         """What is the library's business."""
+        self._speaks = True
         for event in self._http.receive_data(data):
+            # What is done about an event may have sent what the library had to say so far.
+            self._speaks = True
             self._take(event)
+        self._speaks = True
 
     def _pass(self, call: Call, data: bytes) -> None:
         """A plain DATA frame of an open stream: no business of the library."""
@@ -285,6 +294,7 @@ class Connection:
         stream, size = event.stream_id or 0, event.flow_controlled_length or 0
         self._read(self._calls.get(stream), bytes(event.data or b""))
         if size:
+            self._speaks = True
             self._http.acknowledge_received_data(size, stream)
 
     def _read(self, call: Call | None, data: bytes) -> None:
@@ -299,6 +309,7 @@ class Connection:
     def admit(self, call: Call) -> None:
         """A call is held no longer."""
         call.window = WINDOW
+        self._speaks = True
         # A connection that is being closed lets nobody send more.
         with contextlib.suppress(Http2Error):
             self._http.increment_flow_control_window(WINDOW, call.stream)
@@ -321,7 +332,7 @@ class Connection:
             return False
         http.outbound_flow_control_window -= size
         stream.outbound_flow_control_window -= size
-        self._out += (http.data_to_send(), data_head(call.stream, size), *parts)
+        self._out += (self._said(), data_head(call.stream, size), *parts)
         return True
 
     def _room(self, call: Call) -> int:
@@ -336,7 +347,7 @@ class Connection:
         http = self._http
         http.outbound_flow_control_window -= size
         http.streams[call.stream].outbound_flow_control_window -= size
-        self._out += (http.data_to_send(), data_head(call.stream, size), *parts)
+        self._out += (self._said(), data_head(call.stream, size), *parts)
 
     def drain(self, call: Call) -> None:
         """Hand on what the client's windows and the socket allow, little at a time."""
@@ -366,6 +377,7 @@ class Connection:
         trailers = [("grpc-status", str(_INT[code])), *metadata]
         if details:
             trailers.append(("grpc-message", quote(details[:2048], safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")))
+        self._speaks = True
         try:
             self._http.send_headers(stream, trailers, end_stream=True)
             # The client may still be sending: it is told that nobody reads.
@@ -388,9 +400,16 @@ class Connection:
         if not self._reading:
             self._write()
 
+    def _said(self) -> bytes:
+        """What the library has to send."""
+        if not self._speaks:
+            return b""
+        self._speaks = False
+        return self._http.data_to_send()
+
     def _write(self) -> None:
         out = self._out
-        out.append(self._http.data_to_send())
+        out.append(self._said())
         data = b"".join(out)
         out.clear()
         if data and self._secured is not None:
@@ -405,14 +424,14 @@ class Connection:
 
     def ping(self) -> None:
         """Ask for a sign of life."""
-        self.pinged = True
+        self.pinged = self._speaks = True
         self._http.ping(b"fairlead")
         self.flush()
 
     def leave(self) -> None:
         """Tell the client to go elsewhere (GOAWAY); calls may end."""
         if not self._going:
-            self._going = True
+            self._going = self._speaks = True
             try:
                 self._http.close_connection()
             except Http2Error:

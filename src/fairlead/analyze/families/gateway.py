@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from fairlead.analyze import queries, shape
 from fairlead.analyze.analyzer import Analyzer
@@ -22,7 +23,8 @@ from fairlead.analyze.finding import Said
 from fairlead.analyze.hosts import server_hosts
 from fairlead.analyze.probes import to_certificate, to_server
 from fairlead.inc import Reader
-from fairlead.model.path import METADATA, SPEC
+from fairlead.ir.credential import CredentialName, read_name
+from fairlead.model.path import METADATA, SPEC, FieldPath
 from fairlead.model.ref import Ref
 
 _SELECTOR = SPEC / "selector"
@@ -79,30 +81,44 @@ def secrets(r: Reader, one: Document) -> Iterator[Said]:
         yield _nobody(one)
         return
     home = workloads[0].namespace
-    now = r.get(CLOCK, "now")
     for at, server in shape.entries(one.spec, "servers"):
-        name = shape.text(server, "tls", "credentialName").removeprefix("kubernetes://")
-        if not name:
-            continue
-        path = SPEC.child("servers", at, "tls", "credentialName")
-        namespace, _, short = name.rpartition("/")
-        secret = queries.document(r, SECRET, namespace or home, short)
-        if secret is None:
-            said = f"there is no Secret {name} in namespace {namespace or home}, where the gateway runs"
-            yield Said("IST0101", said, path)
-            continue
-        wrong = credential_problem(secret.data, now)
-        if wrong:
-            said = f"Secret {secret.ref.namespace}/{secret.ref.name}: {wrong}"
-            yield Said("IST0161", said, path, probe=to_certificate(server, wrong))
-            continue
-        names = names_of(secret.data)
-        hosts = [host.rpartition("/")[2] for host in shape.words(server, "hosts")]
-        foreign = [host for host in hosts if names and host != "*" and not covers(names, host)]
-        if foreign:
-            wrong = f"it is for {', '.join(names[:3])}, and not for {foreign[0]}"
-            said = f"the certificate of Secret {secret.ref.namespace}/{secret.ref.name}: {wrong}"
-            yield Said("FL3727", said, path, probe=to_certificate({**server, "hosts": foreign}, wrong))
+        for path, name in _credentials(server, SPEC.child("servers", at, "tls")):
+            yield from _credential(r, server, path, read_name(name), home)
+
+
+def _credentials(server: dict[str, Any], path: FieldPath) -> Iterator[tuple[FieldPath, str]]:
+    if name := shape.text(server, "tls", "credentialName"):
+        yield path / "credentialName", name
+    for at, one in enumerate(shape.words(server, "tls", "credentialNames")):
+        yield path.child("credentialNames", at), one
+
+
+def _credential(r: Reader, server: dict[str, Any], path: FieldPath, name: CredentialName, home: str) -> Iterator[Said]:
+    now = r.get(CLOCK, "now")
+    if name.source != "secret":
+        return
+    where = name.namespace or home
+    secret = queries.document(r, SECRET, where, name.name)
+    if where != home:
+        said = f"Secret {name.name} is in namespace {where}, and the gateway runs in {home}: it is not given to it"
+        yield Said("IST0101", said, path, f"Put the Secret into namespace {home}.")
+        return
+    if secret is None:
+        said = f"there is no Secret {name.name} in namespace {where}, where the gateway runs"
+        yield Said("IST0101", said, path)
+        return
+    wrong = credential_problem(secret.data, now)
+    if wrong:
+        said = f"Secret {secret.ref.namespace}/{secret.ref.name}: {wrong}"
+        yield Said("IST0161", said, path, probe=to_certificate(server, wrong))
+        return
+    names = names_of(secret.data)
+    hosts = [host.rpartition("/")[2] for host in shape.words(server, "hosts")]
+    foreign = [host for host in hosts if names and host != "*" and not covers(names, host)]
+    if foreign:
+        wrong = f"it is for {', '.join(names[:3])}, and not for {foreign[0]}"
+        said = f"the certificate of Secret {secret.ref.namespace}/{secret.ref.name}: {wrong}"
+        yield Said("FL3727", said, path, probe=to_certificate({**server, "hosts": foreign}, wrong))
 
 
 def conflicts(r: Reader, one: Document) -> Iterator[Said]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fairlead.ir.credential import read_name
 from fairlead.ir.localityrules import check_failover, check_locality
 from fairlead.ir.pools import outlier_problems, pool_problems, time_problems
 from fairlead.kinds.destinationrule import spec as api
@@ -186,6 +187,9 @@ def _tls(path: FieldPath, tls: api.ClientTLSSettings | None) -> Iterator[Problem
             if value:
                 message = f"cannot specify {name} when insecureSkipVerify is set true"
                 yield forbidden(path / name, message, "Verify the server: remove insecureSkipVerify.")
+    if tls.credential_name and not read_name(tls.credential_name).source:
+        remedy = "Use NAME, kubernetes://NAME, kubernetes-gateway://NAMESPACE/NAME or configmap://NAMESPACE/NAME."
+        yield doubtful(path / "credentialName", f"nobody knows where {tls.credential_name!r} is", remedy)
     if tls.mode in ("SIMPLE", "MUTUAL") and tls.credential_name:
         files = (tls.client_certificate, tls.ca_certificates, tls.private_key, tls.ca_crl)
         if any(files):

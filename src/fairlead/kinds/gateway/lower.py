@@ -33,6 +33,8 @@ def lower(_: Reader, obj: Object[api.GatewaySpec]) -> Iterable[Emission]:
         if server.port is None:
             continue
         protocol = parse_protocol(server.port.protocol)
+        if protocol is Protocol.UDP:
+            continue
         servers.append(
             ir.GatewayServer(
                 origin=Origin(obj.ref, SPEC.child("servers", at)),

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from fairlead.ir.ciphers import is_cipher_suite, is_curve
+from fairlead.ir.credential import read_name
 from fairlead.ir.protocol import Protocol, parse_protocol
 from fairlead.kinds.gateway.spec import GatewaySpec, Port, Server, ServerTLSSettings, TLSCertificate
 from fairlead.model.diagnostic import Problem, has_errors
@@ -90,7 +91,10 @@ def _port(path: FieldPath, port: Port | None, bind: str) -> Iterator[Problem]:
     if port is None:
         yield required(path, "port is required")
         return
-    if parse_protocol(port.protocol) in (Protocol.AUTO, Protocol.UDP):
+    protocol = parse_protocol(port.protocol)
+    if protocol is Protocol.UDP:
+        yield no_effect(path / "protocol", "Gateways serve no UDP, Istio's neither: remove the server.")
+    elif protocol is Protocol.AUTO:
         message = f"invalid protocol {port.protocol!r}"
         known = "Use one of HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, MONGO, MYSQL, REDIS, TCP, TLS."
         yield unsupported(path / "protocol", message, known)
@@ -141,6 +145,7 @@ def _tls(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:
             yield doubtful(path, message, "Use mode SIMPLE or MUTUAL to terminate TLS here.")
         return
     yield from _sources(path, tls)
+    yield from _names(path, tls)
     if tls.credential_name or tls.credential_names:
         return
     yield from _certificates(path, tls)
@@ -216,6 +221,24 @@ def _sources(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:
         yield invalid(path / "credentialNames", "has more than two entries", remedy)
     if len(tls.tls_certificates) > 2:
         yield doubtful(path / "tlsCertificates", "has more than two entries", remedy)
+
+
+def _names(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:
+    """Credentials that no proxy can be given."""
+    own = [(path / "credentialName", tls.credential_name)] if tls.credential_name else []
+    own += [(path.child("credentialNames", at), one) for at, one in enumerate(tls.credential_names)]
+    for where, one in own:
+        source = read_name(one).source
+        if source == "configmap":
+            yield doubtful(where, "a ConfigMap holds no private key", "Name a Secret.")
+        elif not source:
+            yield doubtful(where, f"nobody knows where {one!r} is", _FORMS)
+    if tls.ca_cert_credential_name and not read_name(tls.ca_cert_credential_name).source:
+        said = f"nobody knows where {tls.ca_cert_credential_name!r} is"
+        yield doubtful(path / "caCertCredentialName", said, _FORMS)
+
+
+_FORMS = "Use NAME, kubernetes://NAME, kubernetes-gateway://NAMESPACE/NAME, configmap://NAMESPACE/NAME or builtin://."
 
 
 def _certificates(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:

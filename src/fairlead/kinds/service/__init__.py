@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, cast
+
+import msgspec
 
 from fairlead.ir.kind import Column, Kind
 from fairlead.kinds.service.allocate import addresses, allocate
 from fairlead.kinds.service.default import default
 from fairlead.kinds.service.lower import lower
 from fairlead.kinds.service.spec import Service
+from fairlead.kinds.service.status import ServiceStatus
 from fairlead.kinds.service.validate import validate
 
 _NONE = "<none>"
@@ -25,7 +29,10 @@ def _external(document: Mapping[str, Any]) -> str:
     if spec.get("type") == "ExternalName":
         return str(spec.get("externalName") or _NONE)
     listed = spec.get("externalIPs")
-    return ",".join(str(one) for one in cast("list[object]", listed)) if isinstance(listed, list) and listed else _NONE
+    found = [str(one) for one in cast("list[object]", listed)] if isinstance(listed, list) else []
+    with contextlib.suppress(msgspec.ValidationError):  # another program's mistake must not spoil a listing
+        found = [*msgspec.convert(document.get("status") or {}, ServiceStatus).addresses, *found]
+    return ",".join(dict.fromkeys(found)) or _NONE
 
 
 def _ports(document: Mapping[str, Any]) -> str:
@@ -52,6 +59,7 @@ KIND: Kind[Service] = Kind(
     kind="Service",
     plural="services",
     spec=Service,
+    status=ServiceStatus,
     doc="A name, and usually a virtual address, for the workloads that a selector chooses.",
     short_names=("svc",),
     categories=("all",),

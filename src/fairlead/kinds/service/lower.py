@@ -13,6 +13,7 @@ from fairlead.ir.view import pairs
 from fairlead.ir.visibility import DOMAIN_SUFFIX
 from fairlead.ir.workload import ENDPOINTS, Endpoint, EndpointKey
 from fairlead.kinds.service.spec import HEADLESS, Service
+from fairlead.kinds.service.status import ServiceStatus
 from fairlead.model.diagnostic import Origin
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC
@@ -53,13 +54,19 @@ def lower(_: Reader, obj: Object[Service]) -> Iterator[Emission]:
             # The annotation stands before the field.
             locality=closeness(obj.meta.annotations.get(TRAFFIC_DISTRIBUTION) or spec.traffic_distribution or ""),
             sticky=spec.session_affinity == "ClientIP",
-            outside=spec.external_ips,
+            outside=_outside(obj),
             alias=spec.external_name.rstrip(".") if alias else "",
         ),
     )
     if alias:
         at = EndpointKey(key, 0)
         yield ENDPOINTS, at, Endpoint(at, Origin(obj.ref, SPEC / "externalName"), spec.external_name)
+
+
+def _outside(obj: Object[Service]) -> tuple[str, ...]:
+    """Where it is reached from outside: its load balancer (by what the status says), and its external addresses."""
+    status = obj.status if isinstance(obj.status, ServiceStatus) else ServiceStatus()
+    return tuple(dict.fromkeys((*status.addresses, *obj.spec.external_ips)))
 
 
 def _ports(spec: Service) -> tuple[HostPort, ...]:

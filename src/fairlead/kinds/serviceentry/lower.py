@@ -85,7 +85,7 @@ def _endpoints(ref: Ref, spec: ServiceEntry, key: HostKey) -> Iterator[Emission]
         yield ENDPOINTS, at, Endpoint(at, Origin(ref, SPEC / "hosts"), key.hostname, serves=_numbers(spec))
         return
     for position, entry in enumerate(entries):
-        if entry.address:
+        if entry.address or entry.network:
             at = EndpointKey(key, position, ref.name)
             yield ENDPOINTS, at, _endpoint(at, Origin(ref, SPEC.child("endpoints", position)), entry, spec)
 

@@ -9,6 +9,7 @@ from fairlead.inc import Reader
 from fairlead.ir import telemetry as ir
 from fairlead.ir.attachment import targets_of
 from fairlead.ir.kind import Emission
+from fairlead.ir.tag import Tag
 from fairlead.ir.view import pairs
 from fairlead.kinds.telemetry.spec import (
     AccessLogging,
@@ -67,14 +68,14 @@ def _tracing(said: Tracing) -> ir.Tracing:
     )
 
 
-def _tag(name: str, said: CustomTag) -> ir.Tag:
+def _tag(name: str, said: CustomTag) -> Tag:
     if said.environment is not None:
-        return ir.Tag(name, "environment", said.environment.name, said.environment.default_value)
+        return Tag(name, "environment", said.environment.name, said.environment.default_value)
     if said.header is not None:
-        return ir.Tag(name, "header", said.header.name, said.header.default_value)
+        return Tag(name, "header", said.header.name, said.header.default_value)
     if said.formatter is not None:
-        return ir.Tag(name, "format", said.formatter.value)
-    return ir.Tag(name, "literal", said.literal.value if said.literal is not None else "")
+        return Tag(name, "format", said.formatter.value)
+    return Tag(name, "literal", said.literal.value if said.literal is not None else "")
 
 
 def _metrics(said: Metrics) -> ir.Metrics:

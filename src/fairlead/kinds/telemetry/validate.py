@@ -27,7 +27,6 @@ from fairlead.model.target import selector_problems, target_problems, unserved_t
 
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
 _HEADER = re.compile(r":?[-!#$%&'*+.^_`|~0-9A-Za-z]+\Z")
-_FIXED = ("GRPC_REQUEST_MESSAGES", "GRPC_RESPONSE_MESSAGES")
 
 
 def validate(obj: Object[Telemetry]) -> Iterator[Problem]:
@@ -88,10 +87,6 @@ def _override(said: MetricsOverride, path: FieldPath) -> Iterator[Problem]:
     elif match is not None and match.custom_metric is not None and match.custom_metric not in METRIC_NAMES:
         known = f"There are only Istio's metrics: {', '.join(METRIC_NAMES)}."
         yield no_effect(path.child("match", "customMetric"), known)
-    elif match is not None and said.tag_overrides:
-        named = METRIC_NAMES.get(match.custom_metric or "", match.metric)
-        if named in _FIXED:
-            yield no_effect(path / "tagOverrides", "Envoy counts messages of gRPC by service only.")
     for name, tag in said.tag_overrides.items():
         yield from _tag_override(name, tag, path.child("tagOverrides", name))
 

@@ -20,13 +20,8 @@ WORKLOAD_NAME = "service.istio.io/workload-name"
 
 
 def lower(_: Reader, obj: Object[WorkloadEntry]) -> Iterator[Emission]:
-    """One workload. An entry without an address (reached through its network's gateways) makes none.
-
-    Its labels are those of `spec` and of the metadata, which win (as in Istio).
-    """
+    """One workload. Its labels are those of `spec` and of the metadata, which win (as in Istio)."""
     spec = obj.spec
-    if not spec.address:
-        return
     labels = {**spec.labels, **obj.meta.labels}
     key = WorkloadKey(obj.ref.kind, obj.ref.namespace, obj.ref.name)
     yield (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from fairlead.ir.proxystart import annotation_problems
 from fairlead.kinds.workloadgroup.spec import WorkloadGroup
 from fairlead.model.diagnostic import Problem, Severity
 from fairlead.model.entry import EntrySpec
@@ -25,6 +26,7 @@ def validate(obj: Object[WorkloadGroup]) -> Iterator[Problem]:
     yield from _template(spec.template, SPEC / "template")
     if spec.metadata is not None:
         yield from label_problems(spec.metadata.labels, SPEC.child("metadata", "labels"))
+        yield from annotation_problems(spec.metadata.annotations, SPEC.child("metadata", "annotations"))
     if spec.probe is not None:
         yield from _probe(spec.probe, SPEC / "probe")
 
