@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -178,6 +179,14 @@ class Fleets:
             one.send(asked)
         count = sum(one.wait("expecting", self._number, 60)["count"] for one in self._workers)
         return Expected(self._workers, self._number, timeout, count)
+
+    def cpu(self) -> float:
+        """Seconds of processor time that the processes have used."""
+        ticks = 0
+        for one in self._workers:
+            fields = Path(f"/proc/{one.process.pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def settle(self, quiet: float = 0.3) -> dict[str, int]:
         """Wait until nothing has been received for `quiet` seconds."""

@@ -18,6 +18,7 @@ from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
 from h2.settings import SettingCodes, Settings
 
+from fairlead.agent.backoff import retry_hint
 from fairlead.xds.frames import CHUNK, DATA, HEAD, data_head, unpack_head, window_update
 from fairlead.xds.tls import Secured
 
@@ -50,6 +51,8 @@ class Link:
         self._messages: deque[bytes] = deque()
         self._out: list[bytes] = []
         self._status = "the connection was lost"
+        self.hint: float | None = None
+        """Seconds after which the server wants to be asked again, if it has said so."""
         self._stream = 0
         self._reading = False
         self._ended = False
@@ -125,6 +128,7 @@ class Link:
                 found = dict(event.headers or ())
                 if "grpc-status" in found:
                     self._status = f"{found['grpc-status']}: {found.get('grpc-message', '')}"
+                    self.hint = retry_hint(found.items())
             elif isinstance(event, StreamEnded | StreamReset | ConnectionTerminated):
                 self._ended = True
                 self._messages.clear()

@@ -19,6 +19,7 @@ from envoy.config.cluster.v3 import cluster_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
 from bench.scale.link import Link, context, framed
+from fairlead.agent.backoff import RECONNECT, Backoff
 from fairlead.xds.patch import METADATA as PATCHES
 from fairlead.xds.patch import PATCH, NotApplicable, apply
 from fairlead.xds.patch_pb2 import Patch
@@ -235,21 +236,19 @@ class Proxy:
         self._wanted: dict[str, set[str]] = {ENDPOINT: set(), ROUTE: set()}
         self._link: Link | None = None
         self._answered: set[str] = set()
+        self._backoff = Backoff(*RECONNECT)
         self.in_sync = asyncio.Event()
         self.synced_at = 0.0
 
     async def run(self) -> None:
-        """Never ends by itself."""
-        delay = 0.1
+        """Never ends by itself. Waits between tries as an agent does."""
         while True:
-            begun = time.monotonic()
             try:
                 await self._connect()
             except OSError as error:
                 self.fleet.failed(str(error))
             self.in_sync.clear()
-            delay = 0.1 if time.monotonic() - begun > 5 else min(delay * 2, 2.0)
-            await asyncio.sleep(delay * (0.5 + random.random()))
+            await asyncio.sleep(self._backoff.next())
 
     async def _connect(self) -> None:
         fleet = self.fleet
@@ -275,6 +274,7 @@ class Proxy:
             pass
         finally:
             self._link = None
+            self._backoff.hint(link.hint)
             link.close()
 
     def _describe(self, node: Any) -> None:
@@ -294,6 +294,7 @@ class Proxy:
 
     def received(self, body: bytes) -> None:
         """A response has come."""
+        self._backoff.reset()
         if self.role == "slow":
             asyncio.get_running_loop().call_later(1, self._take, body, self._link)
         else:

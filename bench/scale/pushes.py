@@ -119,15 +119,18 @@ async def _measured(options: argparse.Namespace, kept: Path) -> None:
         await asyncio.to_thread(fleets.connect, 0)
         await asyncio.to_thread(fleets.synced, time.monotonic(), 300)
         for type_url, many in ((ENDPOINT, 1), (CLUSTER, 1), (ENDPOINT, options.changes)):
-            await _rounds(options, world, server, type_url, many)
+            await _rounds(options, world, server, fleets, type_url, many)
     finally:
         await asyncio.to_thread(fleets.stop)
         await server.stop(0)
 
 
-async def _rounds(options: argparse.Namespace, world: _World, server: Server, type_url: str, many: int) -> None:
+async def _rounds(
+    options: argparse.Namespace, world: _World, server: Server, fleets: Fleets, type_url: str, many: int
+) -> None:
     used: list[float] = []
     told: list[float] = []
+    theirs = fleets.cpu()
     for number in range(options.rounds):
         names = random.sample(world.names, many)
         mark = number * 7 + many + 1
@@ -142,9 +145,11 @@ async def _rounds(options: argparse.Namespace, world: _World, server: Server, ty
         await world.done.wait()
         used.append((time.process_time() - begun) / options.streams)
         await asyncio.sleep(0.02)
+    theirs = (fleets.cpu() - theirs) / options.rounds / options.streams
     print(
         f"{many} changed {type_url.rpartition('.')[2]}: {median(used) * 1e6:.1f} us a stream "
-        f"(least {min(used) * 1e6:.1f}), of which to tell it {median(told) * 1e6:.1f}",
+        f"(least {min(used) * 1e6:.1f}), of which to tell it {median(told) * 1e6:.1f}; "
+        f"the fleet {theirs * 1e6:.0f} us",
         flush=True,
     )
 

@@ -10,9 +10,18 @@ import pytest
 
 from fairlead.analyze import hostside
 from fairlead.analyze.finding import Finding
-from fairlead.analyze.hostside import Clock, EndpointFacts, Leaf, ProcessFacts, ProxyFacts, ReplicaFacts
+from fairlead.analyze.hostside import (
+    Clock,
+    EndpointFacts,
+    Leaf,
+    ProcessFacts,
+    ProxyFacts,
+    RefusalFacts,
+    ReplicaFacts,
+)
 from fairlead.analyze.suppression import of_option, suppress
-from fairlead.model.diagnostic import Severity
+from fairlead.model.diagnostic import Origin, Position, Severity
+from fairlead.model.path import path_of
 from fairlead.model.ref import Ref
 
 NOW = 1_800_000_000.0
@@ -43,8 +52,16 @@ CASES: dict[str, tuple[Iterable[Finding], str, str]] = {
         "FL3730",
         "127.0.0.1:16443",
     ),
-    "a port of a gateway": (proxies(ProxyFacts(REF, refusals=(BOUND,))), "FL3730", "127.0.0.1:8443"),
-    "a refusal": (proxies(ProxyFacts(REF, refusals=("x: no such field",))), "FL3731", "no such"),
+    "a port of a gateway": (
+        hostside.of_refusals([RefusalFacts("LDS a", BOUND, (REF,))]),
+        "FL3730",
+        "cart-0.shop cannot listen at 127.0.0.1:8443",
+    ),
+    "a refusal": (
+        hostside.of_refusals([RefusalFacts("LDS a", "no such field", (REF, REF))]),
+        "FL3731",
+        "cart-0.shop, cart-0.shop refuse LDS a: no such field",
+    ),
     "a proxy that is behind": (proxies(ProxyFacts(REF, behind=31)), "FL3732", "31 s behind"),
     "a proxy on its way": (proxies(ProxyFacts(REF, "1", ENVOY, 29)), "", ""),
     "an older agent": (proxies(ProxyFacts(REF, "0.9")), "FL3733", "is 0.9, the control plane 1"),
@@ -97,6 +114,17 @@ def test_what_a_fact_means(name: str) -> None:
     assert said in one.message
     assert one.remedy
     assert one.kind in ("WorkloadEntry", "Process", "Node")
+
+
+def test_a_refusal_is_about_the_field_behind_it() -> None:
+    gateway = Ref("networking.istio.io", "Gateway", "shop", "edge")
+    behind = tuple(
+        Origin(gateway, path_of(f"spec.servers[{at}].port"), Position("gw.yaml", 7, 15) if at == 0 else None)
+        for at in range(2)
+    )
+    (one,) = hostside.of_refusals([RefusalFacts("LDS a", "no", (REF,), behind)])
+    assert (one.kind, one.name, one.field, one.place) == ("Gateway", "edge", "spec.servers[0].port", "gw.yaml:7:15")
+    assert one.message.endswith("refuses LDS a: no; behind it are also Gateway shop/edge spec.servers[1].port")
 
 
 def test_what_is_said_of_hosts_can_be_suppressed() -> None:

@@ -207,7 +207,8 @@ def test_analysis_of_a_running_mesh_has_what_is_wrong_with_hosts(mesh: Mesh, tmp
         number = taken.getsockname()[1]
         mesh.apply(*(one.data for one in parse_documents(_GATEWAY.replace("PORT", str(number)))))
         (one,) = until(lambda: hosts(mesh, "FL3730"), "a port that is taken", 60)
-        assert f":{number}" in one["message"] and one["name"] == "edge-0", one
+        assert f"edge-0.shop cannot listen at 0.0.0.0:{number}" in one["message"], one
+        assert (one["kind"], one["name"], one["field"]) == ("Gateway", "edge", "spec.servers[0].port.number")
         found = findings(mesh.run("check", "--loopback", _BLOCK, "-o", "json"))
         assert found["proxies/listen"]["state"] == "fail" and f":{number}" in found["proxies/listen"]["said"]
     mesh.run("delete", "gateway", "edge", "-n", "shop")

@@ -58,12 +58,14 @@ def _until_closed(handle: int) -> Iterator[bytes]:
         yield data
 
 
-@given(st.text("ab./-: 1", max_size=60), st.integers(1, 30))
-@example("   a", 2)
-@example(" " * 40, 3)
-def test_cells_keep_their_text_and_their_width(text: str, width: int) -> None:
-    lines = wrapped(text, width)
-    assert all(len(line) <= width for line in lines)
+@given(st.text("ab./-: 1", max_size=60), st.integers(1, 30), st.integers(0, 9))
+@example("   a", 2, 0)
+@example(" " * 40, 3, 1)
+@example("a -o yaml --at=7", 6, 2)
+def test_cells_keep_their_text_and_their_width(text: str, width: int, hang: int) -> None:
+    hang = min(hang, width - 1)
+    lines = wrapped(text, width, hang)
+    assert all(len(line) <= width - (hang if number else 0) for number, line in enumerate(lines))
     assert "".join("".join(lines).split()) == "".join(text.split())
 
 

@@ -517,6 +517,7 @@ spec:
   hosts: [barrier.test]
   ports: [{number: 18079, name: http, protocol: HTTP}]
   resolution: STATIC
+  endpoints: [{address: 127.0.0.1}]
 ---
 apiVersion: networking.istio.io/v1
 kind: Gateway

@@ -20,6 +20,13 @@ OPS = Caller("ops.ops", "spiffe://cluster.local/ns/ops/sa/ops")
 FOR_WEB = ALLOW.replace("a/b", "cluster.local/ns/shop/sa/web")
 NOT_WEB = DENY.replace("a/b", "cluster.local/ns/shop/sa/web")
 NO_POSTS = NOT_WEB.replace("]}}]}]", "]}}], to: [{operation: {methods: [POST]}}]}]")
+SOME_READS = FOR_WEB.replace(
+    "]}}]}]",
+    "]}}], to: [{operation: {methods: [GET, HEAD], paths: [/a, /b*], notPaths: [/b/x]}},"
+    " {operation: {methods: [POST]}}], when: [{key: 'request.headers[x-a]', values: ['1']}]}]",
+)
+RULE = "ALLOW rule 0 of policy cart in shop"
+MADE = "names them; which ones they make is not recorded"
 BY_ADDRESS = ALLOW.replace('principals: ["a/b"]', "ipBlocks: [10.0.0.0/8]")
 
 
@@ -29,7 +36,22 @@ BY_ADDRESS = ALLOW.replace('principals: ["a/b"]', "ipBlocks: [10.0.0.0/8]")
         ("", ALLOW, [WEB, OPS], ["ops.ops, web.shop called it and will be denied"]),
         ("", FOR_WEB, [WEB, OPS], ["ops.ops called it and will be denied"]),
         ("", FOR_WEB, [WEB], []),
-        ("", BY_ADDRESS, [WEB], []),
+        (
+            "",
+            BY_ADDRESS,
+            [WEB],
+            [f"requests of web.shop, who called it, are denied unless {RULE} (with addresses 10.0.0.0/8) {MADE}"],
+        ),
+        (
+            FOR_WEB,
+            SOME_READS,
+            [WEB, OPS],
+            [
+                "requests of web.shop, who called it, are denied unless "
+                f"{RULE} (methods GET, HEAD; paths /a, /b*; not paths /b/x or methods POST, with header x-a) {MADE}"
+            ],
+        ),
+        (SOME_READS, SOME_READS.replace("HEAD", "PUT"), [WEB], []),
         (ALLOW, ALLOW.replace("a/b", "a/c"), [WEB], []),
         (FOR_WEB, ALLOW, [WEB], ["web.shop called it and will be denied"]),
         (ALLOW, FOR_WEB, [WEB], []),
@@ -40,7 +62,10 @@ BY_ADDRESS = ALLOW.replace('principals: ["a/b"]', "ipBlocks: [10.0.0.0/8]")
             "",
             NO_POSTS,
             [WEB, OPS],
-            ["requests of web.shop, who called it, are denied where DENY rule 0 of policy cart in shop names them"],
+            [
+                "requests of web.shop, who called it, are denied where DENY rule 0 of policy cart in shop names them "
+                "(methods POST); which ones they make is not recorded"
+            ],
         ),
     ],
 )

@@ -67,7 +67,7 @@ metadata: {name: cart, namespace: shop}
 spec: {selector: {matchLabels: {app: cart}}, rules: [{from: [{source: {principals: ["a/b"]}}]}]}
 """
 DENY = ALLOW.replace("spec: {", "spec: {action: DENY, ")
-CLIENT = View("sidecar", "shop", (("app", "web"),), addresses=("10.0.0.9",))
+CLIENT = View("sidecar", "shop", (("app", "web"),), addresses=("10.0.0.9",), workload_name="web", on_demand="auto")
 SERVER = View("sidecar", "shop", (("app", "cart"), ("version", "v1")), addresses=("10.0.0.1",))
 
 
@@ -85,7 +85,7 @@ def told(before: str, after: str, *views: View, known: Known | None = None) -> t
     new = objects(model, after)
     gone = {ref for ref, _ in model.engine.items(OBJECTS)} - {one.ref for one in new}
     with model.supposing(new, sorted(gone)) as differing:
-        return effects(differing, model.publisher.catalog, seen=lambda _: known)
+        return effects(differing, model.publisher.catalog, seen=lambda _: known, asks=model.publisher.asks)
 
 
 def said(found: tuple[Effect, ...]) -> list[str]:

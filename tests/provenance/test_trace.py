@@ -16,6 +16,7 @@ from fairlead.model.path import FieldPath
 from fairlead.model.ref import Ref
 from fairlead.model.yaml import parse_documents
 from fairlead.provenance.explained import explained, lines
+from fairlead.provenance.refused import culprits
 from fairlead.provenance.trace import study, trace
 
 MESH = b"""
@@ -214,3 +215,56 @@ def test_the_exact_answer_can_be_asked_for(monkeypatch: pytest.MonkeyPatch, mode
     # Objects come first: what matters is named, only not how narrowly.
     assert {one.origin.ref for one in sets} <= {one.origin.ref for one in few.origins(at)}
     assert not study(model, VIEW, ROUTE, "80", exact=True).inexact
+
+
+REFUSED = """
+---
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: tuned, namespace: shop}
+spec:
+  configPatches:
+    - {applyTo: CLUSTER, patch: {operation: MERGE, value: {per_connection_buffer_limit_bytes: 1000}}}
+    - {applyTo: CLUSTER, patch: {operation: MERGE, value: {connect_timeout: 0s, dns_refresh_rate: 0s}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "fields"),
+    [
+        ("ValidationError.ConnectTimeout: too small", ["spec.configPatches[1].patch.value.connect_timeout"]),
+        (
+            "something is wrong",
+            [
+                "spec.configPatches[0].patch.value.per_connection_buffer_limit_bytes",
+                "spec.configPatches[1].patch.value.connect_timeout",
+                "spec.configPatches[1].patch.value.dns_refresh_rate",
+            ],
+        ),
+    ],
+)
+def test_what_is_refused_comes_from_what_differs_from_what_is_held(words: str, fields: list[str]) -> None:
+    before, after = MeshModel(), MeshModel()
+    assert not load(before, parse_documents(MESH, "mesh.yaml"))
+    assert not load(after, parse_documents(MESH + REFUSED.encode(), "mesh.yaml"))
+    for one in (before, after):
+        one.publisher.open(VIEW)
+    held = before.publisher.catalog(VIEW)[CLUSTER][V1].body
+    found = culprits(after, VIEW, (CLUSTER, V1), held, words, ())
+    assert sorted(str(one.path) for one in found) == fields
+    assert {one.ref.kind for one in found} == {"EnvoyFilter"}
+
+
+def test_an_address_that_cannot_be_bound_comes_from_the_gateway() -> None:
+    text = b"""
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: shop}
+spec: {selector: {app: edge}, servers: [{port: {number: 8443, name: http, protocol: HTTP}, hosts: ["*"]}]}
+"""
+    made, view = MeshModel(), View("router", "shop", (("app", "edge"),), addresses=("10.0.0.7",))
+    assert not load(made, parse_documents(text, "mesh.yaml"))
+    made.publisher.open(view)
+    (name,) = made.publisher.catalog(view)[LISTENER]
+    (found,) = culprits(made, view, (LISTENER, name), b"", "cannot bind '0.0.0.0:8443': Address already in use", ())
+    assert (found.ref.name, str(found.path)) == ("edge", "spec.servers[0].port.number")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from fairlead.xds.pushing import LONGEST, SHORTEST, Pushing
+from fairlead.xds.pushing import LONGEST, MANY, SHORTEST, STARTING, Pushing, comes_again
 
 
 class Clock:
@@ -145,3 +145,11 @@ def test_a_stream_is_served_once_for_several_changes_and_not_after_its_end() -> 
 
     served = [one for one in run(act, lambda _: None) if one != "|"]
     assert sorted(served) == sorted(f"s{number}" for number in range(29))
+
+
+def test_many_clients_of_a_control_plane_that_ends_come_back_one_after_the_other() -> None:
+    assert comes_again(0, MANY - 1) is None
+    times = [comes_again(place, 5000) or 0.0 for place in range(5000)]
+    assert times[0] == STARTING
+    assert times == sorted(times)
+    assert 10 < times[-1] < 20

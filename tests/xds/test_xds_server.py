@@ -17,12 +17,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from envoy.service.discovery.v3 import discovery_pb2
 from xds_envoy import until, workload_files
 
+from fairlead.agent.backoff import retry_hint
 from fairlead.ca import istio_ca_pb2 as ca_pb
 from fairlead.ca.authority import Authority, open_authority
 from fairlead.ca.identity import Identity
 from fairlead.ca.service import METHOD as CREATE
 from fairlead.ca.service import CertificateService, by_certificate
 from fairlead.envoy.resource import CLUSTER, Resource
+from fairlead.xds import pushing
 from fairlead.xds.claim import Refused
 from fairlead.xds.messages import HEALTH, Acked, Catalog, Event, Health
 from fairlead.xds.server import SERVICE, Connection, Server, Wake
@@ -259,14 +261,18 @@ def test_renewal_and_a_new_server_certificate_on_the_same_port(tmp_path: Path) -
     asyncio.run(run())
 
 
-def test_stop_ends_streams(tmp_path: Path) -> None:
+def test_stop_ends_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pushing, "MANY", 1)
+
     async def run() -> None:
         async with bench(tmp_path) as made, made.channel() as channel:
             call = stream(channel)
             await call.write(first())
             await call.read()
             await made.server.stop(0.1)
-            assert await call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+            assert await call.code() == grpc.StatusCode.UNAVAILABLE
+            hint = retry_hint([(key, value) for key, value in await call.trailing_metadata() or ()])
+            assert hint == pushing.STARTING, "the first of many is told when the control plane is back"
             await until(lambda: made.source.closed == 1 and not made.source.live, "the end")
 
     asyncio.run(run())

@@ -10,6 +10,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 PUSHBACK = "grpc-retry-pushback-ms"
 DETAILS = "grpc-status-details-bin"
+RECONNECT = (0.25, 15.0)
+"""Seconds between an agent's tries to reach its control plane: at first, and at most."""
 LONGEST_HINT = 300.0
 """Seconds: a server that asks for more is not believed."""
 

@@ -22,6 +22,10 @@ BOOTSTRAP_FILE = "bootstrap.json"
 ADMIN_SOCKET = "admin.sock"
 XDS_SOCKET = "xds.sock"
 MAX_CONNECTIONS = 1_000_000
+PROBE_ADDRESS, PROBE_PORT = "192.0.2.66", 15099
+"""An address that nobody has (RFC 5737). From inside of a captured workload the proxy answers there: so it is seen that
+what is called comes to the proxy."""
+PROBE_ANSWER = b"captured\n"
 _TYPES = "type.googleapis.com/"
 _CONNECTIONS = f"{_TYPES}envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
 
@@ -165,7 +169,8 @@ def _common(config: AgentConfig) -> dict[str, Any]:
             },
         },
         "static_resources": {
-            "clusters": [_agent_cluster("xds-grpc"), _agent_cluster("sds-grpc"), *collectors.clusters(config.proxy)]
+            **({"listeners": [_probe_listener()]} if config.capture.mode == "netns" else {}),
+            "clusters": [_agent_cluster("xds-grpc"), _agent_cluster("sds-grpc"), *collectors.clusters(config.proxy)],
         },
     }
 
@@ -259,6 +264,26 @@ def _local_cluster() -> dict[str, Any]:
         "type": "EDS",
         "connect_timeout": "1s",
         "eds_cluster_config": {"eds_config": source, "service_name": LOCAL_CLUSTER},
+    }
+
+
+def _probe_listener() -> dict[str, Any]:
+    """Binds nothing: the listener that takes all outbound connections hands over those that were meant for it."""
+    answer = f"{_TYPES}envoy.extensions.filters.network.direct_response.v3.Config"
+    return {
+        "name": "fairlead_probe",
+        "address": {"socket_address": {"address": PROBE_ADDRESS, "port_value": PROBE_PORT}},
+        "bind_to_port": False,
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.direct_response",
+                        "typed_config": {"@type": answer, "response": {"inline_string": PROBE_ANSWER.decode()}},
+                    }
+                ]
+            }
+        ],
     }
 
 

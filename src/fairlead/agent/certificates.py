@@ -156,6 +156,8 @@ class Certificates:
         self._renew_within = 0.0
         self.current: Identity | None = None
         self.problem = ""
+        self.failed: Callable[[], None] = lambda: None
+        """Called when no new certificate could be had; `problem` says why."""
 
     def on_change(self, listener: Callable[[Identity], None]) -> None:
         """Call `listener` with every new identity."""
@@ -195,6 +197,7 @@ class Certificates:
                 fresh = await self._fetch()
             except (CertificateError, identity.IdentityError, OSError) as error:
                 self.problem = str(error)
+                self.failed()
                 delay = backoff.next()
                 log.warning("no new certificate: %s; next try in %.1f s", error, delay)
                 await asyncio.sleep(delay)

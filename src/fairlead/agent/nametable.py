@@ -43,6 +43,11 @@ class Names:
                 return host
         return None
 
+    def some(self) -> str:
+        """A name that resolves, the first of a Service if there is one; "" if nothing does."""
+        plain = [name for name in self._hosts if not name.startswith("*")]
+        return min(plain, key=lambda name: (".svc." not in name, name), default="")
+
     def __len__(self) -> int:
         return len(self._hosts)
 

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -57,6 +58,8 @@ class Proxy:
         self.restarts = 0
         self.problem = ""
         """Why changes of the bootstrap are left out, "" if none is."""
+        self.reader: Callable[[str], None] | None = None
+        """Is given every line of Envoy's log."""
 
     @property
     def pid(self) -> int:
@@ -79,7 +82,7 @@ class Proxy:
                     **environment(self.workload, self._config.proxy.mesh_id or ""),
                 },
                 cwd=str(self._directory),
-                output=process.Lines(_forward),
+                output=process.Lines(self._forward),
             )
             code = await self._child.wait()
             if self._stopping:
@@ -90,6 +93,11 @@ class Proxy:
             delay = backoff.next()
             log.error("Envoy ended with status %d; starting it again in %.1f s", code, delay)
             await asyncio.sleep(delay)
+
+    def _forward(self, line: str) -> None:
+        sys.stderr.write(f"[envoy] {line}\n")
+        if self.reader is not None:
+            self.reader(line)
 
     async def _write_bootstrap(self) -> None:
         """What Envoy refuses is left out: a proxy without a change is worth more than none."""
@@ -212,7 +220,3 @@ class Proxy:
                 where = cast("dict[str, dict[str, Any]]", address or {}).get("socket_address", {})
                 found.add(f"{where.get('address')}_{where.get('port_value')}")
         return found
-
-
-def _forward(line: str) -> None:
-    sys.stderr.write(f"[envoy] {line}\n")

@@ -13,8 +13,9 @@ import grpc.aio
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
 
 from fairlead.agent import cache, certificates
-from fairlead.agent.backoff import Backoff, retry_hint
+from fairlead.agent.backoff import RECONNECT, Backoff, retry_hint
 from fairlead.agent.certificates import Certificates
+from fairlead.agent.complaints import Complaints
 from fairlead.agent.modulefetch import ModuleFetch
 from fairlead.agent.relaystate import (
     NAME_TABLE,
@@ -29,6 +30,7 @@ from fairlead.agent.relaystate import (
     ToUpstream,
     Unhealthy,
 )
+from fairlead.agent.takenports import TakenPorts
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 METHOD = f"/{SERVICE}/DeltaAggregatedResources"
@@ -60,6 +62,8 @@ class RelayServer:
         self.alongside: Callable[[grpc.aio.Channel], Awaitable[None]] | None = None
         """Runs while a stream to the control plane is open, on the same connection."""
         self.health_seen = asyncio.Event()
+        self.complaints = Complaints()
+        self._ports = TakenPorts(lambda: self._carry(self.machine.again()))
         self.refusals = 0
         self.last_refusal = ""
         self.problem = ""
@@ -84,6 +88,7 @@ class RelayServer:
             self._upstream.cancel()
             await asyncio.gather(self._upstream, return_exceptions=True)
         await self._modules.close()
+        await self._ports.close()
         await self._cache.flush()
 
     # Envoy's side.
@@ -112,6 +117,8 @@ class RelayServer:
                 request = discovery.DeltaDiscoveryRequest.FromString(body)
                 if request.HasField("error_detail"):
                     self.refusals += 1
+                    request.error_detail.message = await self.complaints.whole(request.error_detail.message)
+                    self._ports.refused(request.error_detail.message)
                     self.last_refusal = request.error_detail.message[:2000]
                     log.error("Envoy refused %s: %s", request.type_url.rpartition(".")[2], self.last_refusal)
                 self._carry(self.machine.envoy_request(request))
@@ -154,7 +161,7 @@ class RelayServer:
             self._upstream = None
 
     async def _keep_upstream(self) -> None:
-        backoff = Backoff(0.25, 15)
+        backoff = Backoff(*RECONNECT)
         while True:
             self.problem = await self._connect(backoff)
             self._carry(self.machine.upstream_closed())

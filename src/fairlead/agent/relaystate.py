@@ -365,9 +365,12 @@ class Relay:
             return effects
         names = [name for name, one in self._modules.items() if one == module]
         if self._upstream_open:
-            # Refused versions are not sent again on the stream on which they were refused.
-            return [*effects, *self.upstream_closed(), OpenUpstream()]
+            return [*effects, *self.again()]
         return [*effects, *self._serve(EXTENSION, flow, again=names)]
+
+    def again(self) -> list[Effect]:
+        """What Envoy has refused it would take now: refused versions are not sent again on the same stream."""
+        return [*self.upstream_closed(), OpenUpstream()] if self._upstream_open else []
 
     def _whole(self, message: discovery.DeltaDiscoveryResponse) -> bytes:
         """Put whole resources in the place of differences; the message anew, or nothing if it has none.

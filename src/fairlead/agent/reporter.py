@@ -1,4 +1,5 @@
-"""Reports to the control plane: the roots that Envoy trusts, who signed the certificate, who called in plaintext.
+"""Reports to the control plane: the roots that Envoy trusts, who signed the certificate, who called in plaintext, and
+what is wrong.
 
 The answer brings new roots, the wish to renew, and the question how many connections are open. It runs beside the
 configuration stream, on the same connection.
@@ -25,6 +26,7 @@ from fairlead.model.report import (
     HOLD_SECONDS,
     METHOD,
     AgentReport,
+    Ailments,
     CalledService,
     OpenConnections,
     PlaintextCaller,
@@ -62,6 +64,7 @@ class Reporter:
         traffic: Traffic | None = None,
         problem: Callable[[], str] = str,
         connections: Callable[[], Awaitable[tuple[OpenConnections, ...] | None]] | None = None,
+        ailments: Callable[[], Ailments] = Ailments,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._proxy = proxy
@@ -70,6 +73,7 @@ class Reporter:
         self._secrets = secrets
         self._traffic = traffic
         self._connections = connections
+        self._ailments = ailments
         self._clock = clock
         self._count = False
         self.callers: Callers | None = None
@@ -123,6 +127,7 @@ class Reporter:
             problem=self._problem(),
             open=await self._open(),
             time=self._clock(),
+            ailments=self._ailments(),
             anchors=self._secrets.anchors_id,
         )
         if found:

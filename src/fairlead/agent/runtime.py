@@ -8,7 +8,7 @@ import logging
 import signal
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
@@ -28,6 +28,10 @@ from fairlead.agent.sds import SecretServer
 from fairlead.agent.status import CONTROL_SOCKET, Status
 from fairlead.agent.traffic import Traffic
 from fairlead.model.launch import AgentConfig
+from fairlead.model.report import Ailments
+
+if TYPE_CHECKING:
+    from fairlead.agent.capturewatch import CaptureWatch
 
 PROPAGATION_SECONDS = 1.0
 SETTLE_SECONDS = 0.3
@@ -55,6 +59,7 @@ class Agent:
         self._certificates.on_change(self._secrets.update)
         self._relay = RelayServer(config.xds_address, self._certificates, directory / "config")
         self._proxy = Proxy(config)
+        self._proxy.reader = self._relay.complaints.line
         traffic = Traffic(lambda: self._proxy.workload, self._proxy.admin)
         self._reporter = Reporter(
             node_id(config),
@@ -63,7 +68,10 @@ class Agent:
             traffic,
             lambda: self._proxy.problem,
             lambda: connections.reported(self._proxy.admin),
+            self._ailments,
         )
+        self._certificates.failed = self._reporter.wake
+        self._captured: CaptureWatch | None = None
         self._relay.alongside = self._reporter.run
         self._plaintext = PlaintextWatch(self._proxy, self._reporter.wake)
         self._reporter.callers = self._plaintext
@@ -103,6 +111,14 @@ class Agent:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _ailments(self) -> Ailments:
+        watch = self._captured
+        return Ailments(
+            self._certificates.problem if self._certificates.current is not None else "",
+            watch.capture if watch is not None else "",
+            watch.resolution if watch is not None else "",
+        )
+
     # Starting.
 
     async def _serve(self, stack: contextlib.AsyncExitStack) -> None:
@@ -129,6 +145,7 @@ class Agent:
 
     async def _serve_dns(self, stack: contextlib.AsyncExitStack) -> None:
         from fairlead.agent import dns  # 6 MB that only workloads in a namespace need
+        from fairlead.agent.capturewatch import CaptureWatch
         from fairlead.agent.nametable import Names
 
         config = self._config
@@ -140,6 +157,11 @@ class Agent:
             return Names(hosts, config.namespace, config.domain_suffix, host.search)
 
         server = dns.DnsServer(names(), dns.Forwarder(host.servers))
+
+        def a_name() -> str:
+            return server.names.some()
+
+        self._captured = CaptureWatch(config.capture.netns, a_name, self._reporter.wake)
 
         def changed() -> None:
             server.names = names()
@@ -205,6 +227,8 @@ class Agent:
         log.info("the proxy is ready")
         if self._config.proxy_type == "sidecar":
             self._spawn(self._plaintext.run(), "plaintext")
+        if self._captured is not None:
+            self._spawn(self._captured.run(), "capture")
         memory.give_back()
 
     def _watch(self, app: Application) -> None:

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from fairlead.analyze.codes import CODES
-from fairlead.analyze.finding import Finding, of_ref
+from fairlead.analyze.finding import Finding, of_ref, placed
+from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import Ref
 
 MOST_SKEW = 5.0
@@ -22,6 +23,7 @@ MOST_BEHIND = 30.0
 """Seconds in which a proxy takes what it is sent."""
 _LEAST_LIFE = 1 / 3
 """The share of a certificate's life below which it should have been renewed."""
+_FEW = 3
 _TAKEN = re.compile(r"cannot bind '?(?P<address>\[?[0-9a-fA-F.:]+\]?):(?P<port>\d+)'?: (Address already in use)")
 
 
@@ -34,13 +36,21 @@ class Clock(msgspec.Struct, frozen=True):
 
 
 class ProxyFacts(msgspec.Struct, frozen=True):
-    """A connected proxy as the control plane sees it. `refusals` are Envoy's reasons, `behind` seconds."""
+    """A connected proxy as the control plane sees it. `behind` are seconds."""
 
     ref: Ref
     agent: str = ""
     envoy: str = ""
     behind: float = 0
-    refusals: tuple[str, ...] = ()
+
+
+class RefusalFacts(msgspec.Struct, frozen=True):
+    """A resource that proxies refuse: Envoy's words for it (`error`), and the fields behind it, as far as known."""
+
+    resource: str
+    error: str
+    proxies: tuple[Ref, ...]
+    behind: tuple[Origin, ...] = ()
 
 
 class Leaf(msgspec.Struct, frozen=True):
@@ -63,6 +73,18 @@ class ReplicaFacts(msgspec.Struct, frozen=True):
     captured: bool = False
     certificate: Leaf | None = None
     rules: str = ""
+    names: str = ""
+
+
+class AgentFacts(msgspec.Struct, frozen=True):
+    """What an agent says is wrong, "" what is well: why its certificate (which ends at `ends`, Unix seconds) could not
+    be renewed, why calls do not reach the proxy, why names are not resolved.
+    """
+
+    ref: Ref
+    certificate: str = ""
+    ends: float = 0
+    capture: str = ""
     names: str = ""
 
 
@@ -108,18 +130,37 @@ def of_clocks(clocks: Iterable[Clock]) -> Iterator[Finding]:
             yield _found("FL3734", one.ref, f"the clock is {abs(one.skew):.0f} s {where} the control plane's")
 
 
+def of_refusals(refusals: Iterable[RefusalFacts]) -> Iterator[Finding]:
+    """What proxies refuse, about the field that is behind it; about a proxy where that is not known."""
+    for one in refusals:
+        about = one.behind[0] if one.behind else Origin(one.proxies[0])
+        who = _some([_name(each) for each in one.proxies])
+        verb = "refuses" if len(one.proxies) == 1 else "refuse"
+        taken = _TAKEN.search(one.error)
+        if taken is not None:
+            said = f"{who} cannot listen at {taken['address']}:{taken['port']}: something else does"
+            found = _found("FL3730", about.ref, said, str(about.path))
+        else:
+            more = f"; behind it are also {_some(list(map(_named, one.behind[1:])))}" if one.behind[1:] else ""
+            found = _found("FL3731", about.ref, f"{who} {verb} {one.resource}: {one.error}{more}", str(about.path))
+        yield placed(found, about.position)
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return ", ".join(names[:_FEW]) + more
+
+
+def _named(one: Origin) -> str:
+    where = f"{one.ref.namespace}/{one.ref.name}" if one.ref.namespace else one.ref.name
+    return f"{one.ref.kind} {where} {one.path}".rstrip()
+
+
 def of_proxies(proxies: Iterable[ProxyFacts], version: str) -> Iterator[Finding]:
-    """What proxies refuse, who is behind, and who is of another version than the control plane or the other Envoys."""
+    """Who is behind, and who is of another version than the control plane or the other Envoys."""
     listed = list(proxies)
     usual = Counter(one.envoy for one in listed if one.envoy).most_common(1)
     for one in listed:
-        for said in one.refusals:
-            taken = _TAKEN.search(said)
-            if taken is not None:
-                at = f"{taken['address']}:{taken['port']}"
-                yield _found("FL3730", one.ref, f"{_name(one.ref)} cannot listen at {at}: something else does")
-            else:
-                yield _found("FL3731", one.ref, f"{_name(one.ref)} refuses what it is sent: {said}")
         if one.behind > MOST_BEHIND:
             yield _found("FL3732", one.ref, f"{_name(one.ref)} is {one.behind:.0f} s behind")
         if one.agent and one.agent != version:
@@ -133,6 +174,21 @@ def of_trust(lagging: Iterable[tuple[Ref, str]]) -> Iterator[Finding]:
     """Workloads that do not trust what the mesh trusts, and why that is known."""
     for ref, said in lagging:
         yield _found("FL3737", ref, f"{_name(ref)}: {said}")
+
+
+def of_agents(agents: Iterable[AgentFacts], now: float) -> Iterator[Finding]:
+    """What agents say of themselves and of their workloads."""
+    for one in agents:
+        name = _name(one.ref)
+        if one.certificate:
+            code = "FL3736" if one.ends > now else "FL3735"
+            left = f"ends in {one.ends - now:.0f} s" if one.ends > now else f"ended {now - one.ends:.0f} s ago"
+            said = f"the certificate of {name} {left} and could not be renewed: {one.certificate}"
+            yield _found(code, one.ref, said)
+        if one.capture:
+            yield _found("FL3738", one.ref, f"the capture rules of {name}: {one.capture}")
+        if one.names:
+            yield _found("FL3739", one.ref, f"inside of {name}: {one.names}")
 
 
 def of_endings(endings: Iterable[tuple[Ref, float]], now: float, most: float = 3600) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from ipaddress import ip_network
@@ -21,8 +21,19 @@ import msgspec
 from fairlead import __version__
 from fairlead.analyze import hostside
 from fairlead.analyze.finding import Finding
-from fairlead.analyze.hostside import Clock, EndpointFacts, Leaf, ProcessFacts, ProxyFacts, ReplicaFacts
-from fairlead.cli.client import Client
+from fairlead.analyze.hostside import (
+    AgentFacts,
+    Clock,
+    EndpointFacts,
+    Leaf,
+    ProcessFacts,
+    ProxyFacts,
+    RefusalFacts,
+    ReplicaFacts,
+)
+from fairlead.cli.client import PATIENCE, Client
+from fairlead.model.diagnostic import Origin, Position
+from fairlead.model.path import path_of
 from fairlead.model.ref import Ref
 from fairlead.node.capture.namespace import RUN_DIRECTORY
 from fairlead.node.capture.plan import network_plan
@@ -42,10 +53,14 @@ def findings(client: Client, state: Path, block: str, now: Now = time.time) -> l
     found: list[Finding] = []
     clocks, _ = ask_clocks(client, now)
     found += hostside.of_clocks(clocks)
+    found += hostside.of_refusals(refusals(client))
     found += hostside.of_proxies(proxies(client), __version__)
     trust = client.request("GET", "/fairlead/v1/ca").document
     found += hostside.of_trust(lagging(trust))
-    found += hostside.of_endings(endings(trust), now())
+    ailing = agents(client, {f"{one.name}.{one.namespace}" for one in records(state)})
+    found += hostside.of_agents(ailing, now())
+    unrenewed = {one.ref for one in ailing if one.certificate}
+    found += hostside.of_endings([one for one in endings(trust) if one[0] not in unrenewed], now())
     found += hostside.of_processes(processes(client))
     found += hostside.of_endpoints(endpoints(client)[0])
     found += hostside.of_replicas(replicas(state, block, a_service(client)), now())
@@ -64,7 +79,22 @@ def ask_clocks(client: Client, now: Now) -> tuple[list[Clock], Json]:
     found: Json = client.request("GET", "/fairlead/v1/check").document
     took = time.monotonic() - begun
     own = Clock(Ref("", "Node", "", socket.gethostname()), sent + took / 2 - found["time"], took)
-    return [own, *(Clock(workload(one["proxy"]), one["seconds"]) for one in found["clocks"])], found
+    told = client.request("GET", "/fairlead/v1/agents").document["clocks"]
+    return [own, *(Clock(workload(one["proxy"]), one["seconds"]) for one in told)], found
+
+
+def agents(client: Client, here: Collection[str] = ()) -> list[AgentFacts]:
+    """What agents say is wrong; of what runs `here` (NAME.NAMESPACE), where rules and names are looked at, less."""
+    return [
+        AgentFacts(
+            workload(one["proxy"]),
+            one["certificate"],
+            datetime.fromisoformat(one["ends"]).timestamp() if one["ends"] else 0.0,
+            "" if one["proxy"] in here else one["capture"],
+            "" if one["proxy"] in here else one["names"],
+        )
+        for one in client.request("GET", "/fairlead/v1/agents").document["ailing"]
+    ]
 
 
 def proxies(client: Client) -> list[ProxyFacts]:
@@ -76,7 +106,6 @@ def proxies(client: Client) -> list[ProxyFacts]:
             one["agentVersion"],
             one["version"],
             0.0 if one["held"] else one["behindSeconds"] or 0.0,
-            tuple(_refusals(one)),
         )
         for one in listed
     ]
@@ -86,10 +115,23 @@ def _proxied(one: Json) -> Ref:
     return workload(f"{one['name']}.{one['namespace']}")
 
 
-def _refusals(one: Json) -> Iterator[str]:
-    for kind in one["types"].values():
-        if kind["state"] == "NACKED":
-            yield from dict.fromkeys(f"{at['name']}: {at['error']}" for at in kind.get("behind", ()) if at["error"])
+def refusals(client: Client) -> list[RefusalFacts]:
+    """What proxies refuse, and what is behind it."""
+    return [
+        RefusalFacts(
+            f"{one['type']} {one['name']}",
+            one["error"],
+            tuple(map(workload, one["proxies"])),
+            tuple(map(_origin, one["behind"])),
+        )
+        for one in client.request("GET", "/fairlead/v1/refusals", seconds=PATIENCE).document["refusals"]
+    ]
+
+
+def _origin(one: Json) -> Origin:
+    file, line, column = (one.get("position") or "::").rsplit(":", 2)
+    at = Position(file, int(line), int(column)) if line else None
+    return Origin(Ref(**one["object"]), path_of(one["field"]), at)
 
 
 def lagging(trust: Json) -> list[tuple[Ref, str]]:
@@ -153,15 +195,18 @@ def _dialled(target: EndpointFacts) -> EndpointFacts:
         return msgspec.structs.replace(target, problem=error.strerror or "no answer")
 
 
-def objects(client: Client) -> dict[Ref, Json]:
-    """The objects that findings about hosts are about."""
+def objects(client: Client, about: Collection[Ref]) -> dict[Ref, Json]:
+    """Those of the objects that findings are about which are there."""
+    from fairlead.compiler.registry import registry
+
     out: dict[Ref, Json] = {}
-    for group, kind, path in (
-        (_PROCESSES, "Process", "/apis/fairlead.dev/v1alpha1/processes"),
-        (_ENTRIES, "WorkloadEntry", "/apis/networking.istio.io/v1/workloadentries"),
-    ):
-        for one in client.request("GET", path).document["items"]:
-            out[Ref(group, kind, one["metadata"]["namespace"], one["metadata"]["name"])] = one
+    for kind in registry().kinds:
+        if any((one.group, one.kind) == (kind.group, kind.kind) for one in about):
+            version = f"/apis/{kind.group}/{kind.versions[0]}" if kind.group else f"/api/{kind.versions[0]}"
+            for one in client.request("GET", f"{version}/{kind.plural}").document["items"]:
+                ref = kind.ref(one["metadata"].get("namespace", ""), one["metadata"]["name"])
+                if ref in about:
+                    out[ref] = one
     return out
 
 

@@ -56,8 +56,11 @@ def proxy_status(
     fairlead proxy-status --slow
     fairlead proxy-status --release
 
-    Exit status: 0 if every proxy is in sync, 1 if one has refused something, if a push is held, or if there is no such
-    proxy.
+    Below the table stands what proxies refuse, with Envoy's reason and the fields behind it, and what agents say is
+    wrong: a certificate that cannot be renewed, capture that does not work.
+
+    Exit status: 0 if every proxy is in sync, 1 if one has refused something, if a push is held, if an agent says that
+    something is wrong, or if there is no such proxy.
     """
     from fairlead.cli.connecting import connected
 
@@ -76,13 +79,13 @@ def proxy_status(
             near = meant(proxy, (name for name, _ in listed))
             hint = near or "; `fairlead proxy-status` lists those that are"
             raise click.ClickException(f"no proxy {proxy!r} is connected{hint}")
-        marked: dict[str, list[dict[str, Any]]] = {"held": found, "refused": found}
+        held = found
         if not whole:
-            marked = {
-                what: _listed(client, {**asked, "slow": "", "state": what, "brief": "true"}, _COMPLAINTS)[0]
-                for what in marked
-                if counts[what]
-            }
+            query = {**asked, "slow": "", "state": "held", "brief": "true"}
+            held = _listed(client, query, _COMPLAINTS)[0] if counts["held"] else []
+        ailing = _ailing(client, namespace, found if proxy is not None else None)
+        refusals = _refusals(client, namespace, found if proxy is not None else None) if counts["refused"] else []
+    _join(found, refusals)
     if output:
         show(found, output)
     elif proxy is not None:
@@ -91,7 +94,7 @@ def proxy_status(
         _slow(found, counts)
     else:
         _table(found, counts)
-    _complaints(marked, listing=not whole)
+    _complaints(held, refusals, ailing)
 
 
 def _release(client: Client, proxy: str | None) -> None:
@@ -122,7 +125,7 @@ def _table(found: list[dict[str, Any]], counts: dict[str, int]) -> None:
         ("NAME", "TYPE", *_TYPES, "BEHIND", "IDENTITY", "CONNECTED"),
         [
             (
-                f"{one['name']}.{one['namespace']}",
+                _called(one),
                 one["type"],
                 *(one["types"][name]["state"] for name in _TYPES),
                 _precise(one["behindSeconds"]) or "-",
@@ -144,7 +147,7 @@ def _slow(found: list[dict[str, Any]], counts: dict[str, int]) -> None:
         return
     rows = [
         (
-            f"{one['name']}.{one['namespace']}",
+            _called(one),
             _precise(one["behindSeconds"]),
             _precise(one["lastSeconds"]),
             _waits(one),
@@ -176,30 +179,79 @@ def _precise(seconds: float | None) -> str:
     return f"{seconds * 1000:.0f}ms" if seconds < 1 else f"{seconds:.1f}s" if seconds < 60 else _age(seconds)
 
 
-def _complaints(marked: dict[str, list[dict[str, Any]]], *, listing: bool) -> None:
-    """Say what is wrong, and end with 1 if anything is."""
-    held = [one for one in marked.get("held", ()) if one["held"]]
-    for one in held:
-        said = f"{one['name']}.{one['namespace']} is held back: {one['held']}"
-        complain(f"{said}; `fairlead proxy-status --release` sends it")
-    refused = [
-        one for one in marked.get("refused", ()) if any(one["types"][name]["state"] == "NACKED" for name in _TYPES)
+def _refusals(client: Client, namespace: str, of: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    """What is refused, what is behind it, and by whom: by proxies of a namespace, or by these alone."""
+    from fairlead.cli.client import PATIENCE
+
+    found: list[dict[str, Any]] = client.request("GET", "/fairlead/v1/refusals", seconds=PATIENCE).document["refusals"]
+    wanted = None if of is None else {_called(one) for one in of}
+    out: list[dict[str, Any]] = []
+    for one in found:
+        names = [
+            name
+            for name in one["proxies"]
+            if (not namespace or name.endswith(f".{namespace}")) and (wanted is None or name in wanted)
+        ]
+        if names:
+            out.append({**one, "proxies": names})
+    return out
+
+
+def _ailing(client: Client, namespace: str, of: list[dict[str, Any]] | None) -> list[str]:
+    """What agents say is wrong with their hosts and workloads."""
+    import time
+
+    from fairlead.analyze import hostside
+    from fairlead.cli import hostfacts
+
+    found = [
+        one
+        for one in hostfacts.agents(client)
+        if one.ref.namespace == (namespace or one.ref.namespace)
+        and (of is None or any((each["namespace"], each["name"]) == (one.ref.namespace, one.ref.name) for each in of))
     ]
-    for one in refused if listing else ():
-        name = f"{one['name']}.{one['namespace']}"
-        complain(f"{name} refused {_refusals(one)}; `fairlead proxy-status {name}` has it whole")
-    if held or refused:
+    return [f"{one.message} [{one.code}]" for one in hostside.of_agents(found, time.time())]
+
+
+def _called(one: dict[str, Any]) -> str:
+    return f"{one['name']}.{one['namespace']}"
+
+
+def _join(found: list[dict[str, Any]], refusals: list[dict[str, Any]]) -> None:
+    """Put what is behind a refusal to the resource, for whoever asks for data."""
+    known = {(each["type"], each["name"], name): each["behind"] for each in refusals for name in each["proxies"]}
+    for one in found:
+        for title in _TYPES:
+            for entry in one["types"][title].get("behind", []):
+                behind = known.get((title, entry["name"], _called(one)))
+                if entry["error"] and behind:
+                    entry["because"] = behind
+
+
+def _complaints(held: list[dict[str, Any]], refusals: list[dict[str, Any]], ailing: list[str]) -> None:
+    """Say what is wrong, and end with 1 if anything is."""
+    held = [one for one in held if one["held"]]
+    for one in held:
+        complain(f"{_called(one)} is held back: {one['held']}; `fairlead proxy-status --release` sends it")
+    for one in refusals[:_COMPLAINTS]:
+        names = one["proxies"]
+        who = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+        complain(f"{who} refused {one['type']} {one['name']}: {one['error']}")
+        for at in one["behind"]:
+            complain(f"  because of {_named(at)}")
+    if len(refusals) > _COMPLAINTS:
+        complain(f"and {len(refusals) - _COMPLAINTS} more are refused; `fairlead proxy-status -o json` has all")
+    for said in ailing[:_COMPLAINTS]:
+        complain(said)
+    if held or refusals or ailing:
         sys.exit(1)
 
 
-def _refusals(one: dict[str, Any]) -> str:
-    said = [
-        f"{name} {entry['name']}: {entry['error']}"
-        for name in _TYPES
-        for entry in one["types"][name].get("behind", [])
-        if entry["error"]
-    ]
-    return f"{said[0][:300]}{f' (and {len(said) - 1} more)' if len(said) > 1 else ''}" if said else "something"
+def _named(at: dict[str, Any]) -> str:
+    ref = at["object"]
+    where = f"{ref['namespace']}/{ref['name']}" if ref["namespace"] else ref["name"]
+    place = f"  {at['position']}" if at.get("position") else ""
+    return f"{ref['kind']} {where} {at['field']}".rstrip() + place
 
 
 def _one(found: dict[str, Any]) -> None:

@@ -24,9 +24,8 @@ def check_routes(
     file: Path,
     feed: Feed,
     further: Callable[[], list[str]],
-    clocks: Callable[[], list[tuple[str, float]]],
 ) -> list[BaseRoute]:
-    """The route. `file` is the store's; `further` gives findings beside the model's, `clocks` those that are off."""
+    """The route. `file` is the store's; `further` gives findings beside the model's."""
 
     def disk() -> tuple[str, int, int]:
         size = file.stat().st_size if file.exists() else 0
@@ -47,7 +46,6 @@ def check_routes(
                 "storeBytes": size,
                 "diskFree": free,
                 "invalid": [str(ref) for ref in sorted(feed.invalid)],
-                "clocks": [{"proxy": name, "seconds": round(skew, 3)} for name, skew in clocks()],
                 "findings": len(found) + len(further()),
             }
         )

@@ -125,7 +125,15 @@ class Effects:
             return Answer(422, refusal=str(error))
         fleet, model = self._fleet, self._feed.model
         callers = Callers(model, self._delivery, self._proxies, fleet.traffic, fleet.plaintext)
-        found = effects(differing, model.publisher.catalog, self._objection, callers.known, backwards=backwards)
+        publisher = model.publisher
+        found = effects(
+            differing,
+            publisher.catalog,
+            self._objection,
+            callers.known,
+            asks=publisher.asks,
+            backwards=backwards,
+        )
         return Answer(200, {"revision": self._feed.revision, **told(found, self._delivery.names, full=full)})
 
     async def _connections(self, names: frozenset[str]) -> Mapping[str, Mapping[str, int]]:

@@ -27,9 +27,11 @@ from fairlead.model.identity import Identity
 from fairlead.model.nodeid import NodeId, called
 from fairlead.model.report import (
     HOLD_SECONDS,
+    MAX_AILMENT,
     MAX_CALLED,
     SERVICE,
     AgentReport,
+    Ailments,
     ReportAnswer,
     anchors_id,
     bundle_id,
@@ -45,6 +47,7 @@ BOOTSTRAP_REFUSED = "FL2403"
 _RENEWALS_A_SECOND = 100
 """How fast a fleet is asked to renew: half of what the certificate service grants."""
 _SAVE_SECONDS = 2.0
+_WELL = Ailments()
 
 
 class _Saved(msgspec.Struct, frozen=True):
@@ -69,6 +72,14 @@ class Lagging(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Ailing(msgspec.Struct, frozen=True):
+    """A proxy (NAME.NAMESPACE) with which something is wrong, and when its certificate ends (Unix seconds)."""
+
+    proxy: str
+    said: Ailments
+    not_after: float
+
+
 class Fleet:
     """Reports by node id. `authority` gives the present authority, `live` the node ids of connected proxies."""
 
@@ -87,6 +98,7 @@ class Fleet:
         self._recalled: set[str] = set()
         self._problems: dict[str, str] = {}
         self._skews: dict[str, float] = {}
+        self._ailing: dict[str, Ailments] = {}
         self.ended: Callable[[str, Identity], None] = lambda _node, _identity: None
         """Told of the proxies (node ids) that say goodbye, and who says so."""
         self._clock = clock
@@ -148,6 +160,16 @@ class Fleet:
         live = set(self._live())
         found = [(called(node), skew) for node, skew in self._skews.items() if node in live]
         return sorted(found, key=lambda one: (-abs(one[1]), one[0]))[:most]
+
+    def ailing(self) -> list[Ailing]:
+        """What connected proxies say is wrong with their hosts or workloads, in the order of names."""
+        live = set(self._live())
+        found = [
+            Ailing(called(node), said, self._known[node].not_after)
+            for node, said in self._ailing.items()
+            if node in live and node in self._known
+        ]
+        return sorted(found, key=lambda one: one.proxy)
 
     def count(self) -> int:
         """How many proxies are known."""
@@ -247,6 +269,9 @@ class Fleet:
         self._skews.pop(report.proxy, None)
         if report.time and report.proxy in self._known:
             self._skews[report.proxy] = report.time - self._clock()
+        self._ailing.pop(report.proxy, None)
+        if report.ailments != _WELL and report.proxy in self._known:
+            self._ailing[report.proxy] = _shortened(report.ailments)
         self._problems.pop(report.proxy, None)
         if report.problem and report.proxy in self._known:
             self._problems[report.proxy] = report.problem[:1000]
@@ -284,12 +309,17 @@ class Fleet:
         for node in [node for node, known in self._known.items() if known.not_after <= now and node not in live]:
             del self._known[node]
             self._problems.pop(node, None)
+            self._ailing.pop(node, None)
         self._dirty = False
         try:
             saved = _Saved(self._known, tuple(self.plaintext.entries()))
             write_atomic(self._file, msgspec.json.encode(saved))
         except OSError as error:
             _log.error("%s cannot be written: %s", self._file, error)
+
+
+def _shortened(said: Ailments) -> Ailments:
+    return Ailments(said.certificate[:MAX_AILMENT], said.capture[:MAX_AILMENT], said.names[:MAX_AILMENT])
 
 
 def _load(file: Path) -> _Saved:

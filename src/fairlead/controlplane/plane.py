@@ -28,6 +28,7 @@ from fairlead.ca.tokens import API_AUDIENCE, JOIN_AUDIENCE, MAX_TTL, TokenRefuse
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.registry import registry
 from fairlead.controlplane import memory
+from fairlead.controlplane.agentroutes import agent_routes
 from fairlead.controlplane.allocation import Allocation
 from fairlead.controlplane.analysisroutes import Analyses, analysis_routes
 from fairlead.controlplane.aside import Aside
@@ -55,6 +56,7 @@ from fairlead.controlplane.operations import operations
 from fairlead.controlplane.places import Places
 from fairlead.controlplane.profiling import Profiler
 from fairlead.controlplane.proxies import Proxies
+from fairlead.controlplane.refusals import Refusals
 from fairlead.controlplane.startroutes import start_routes
 from fairlead.controlplane.state import Endpoints, StateDirectory
 from fairlead.controlplane.strictness import Strictness
@@ -356,8 +358,10 @@ class ControlPlane:
                 *traffic_routes(self.proxies, self.fleet, self.traffic, aside),
                 *Explanations(self.store, self.feed, self.delivery, self.proxies, aside, places).routes(),
                 *places.routes(),
+                *agent_routes(self.fleet),
+                *Refusals(self.feed, self.proxies, aside, places).routes(),
                 *Names(self.store, self.model, self.proxies).routes(),
-                *check_routes(self.store, self.state.store, self.feed, self._findings, self.fleet.skews),
+                *check_routes(self.store, self.state.store, self.feed, self._findings),
                 *effects.routes(),
                 *Descriptions(self.store, self.feed, self.proxies, aside).routes(),
                 *History(self.store, effects, admission, self.chronicle.timeline, places.of).routes(),

@@ -74,16 +74,31 @@ class _Wave:
 
 
 class _Look:
-    """One look at a proxy: what it lacks is found out once for all waves."""
+    """One look at a proxy: what it lacks is found out once for all waves.
 
-    def __init__(self, connection: Connection, view: View, catalog: Mapping[str, Mapping[str, Any]]) -> None:
+    `together` has what was found out in this round of looks of proxies that stand in one place: whether they have all
+    of some names, by the identities of both.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        view: View,
+        catalog: Mapping[str, Mapping[str, Any]],
+        together: dict[tuple[int, int], bool],
+    ) -> None:
         self.connection = connection
         self.view = view
+        self.together = together
         self.known: dict[tuple[str, str], bool] = {}
         """Of resources that were looked at, whether the proxy has them."""
         self._told = connection.session.follows(catalog)
         """Where a push is held the session does not know what there is."""
         self._open: dict[str, set[str]] = {}
+
+    def place(self, kind: str) -> object | None:
+        """Where the proxy stands together with others; None if it is to be looked at by itself."""
+        return self.connection.session.place(kind) if self._told else None
 
     def suspects(self, kind: str, names: set[str]) -> set[str]:
         """Those of the names that the proxy may lack: what its session has yet to send or to hear of."""
@@ -194,6 +209,11 @@ class Programmed:
 
     # Who is to blame
 
+    def blamed(self, node: str, type_url: str, name: str) -> tuple[Ref, ...]:
+        """The objects that carry the blame for what a proxy (its node id) refuses; none if it refuses nothing."""
+        found = self._blames.get((node, type_url, name))
+        return found.refs if found is not None else ()
+
     def _suspects(self, connection: Connection, event: Nacked) -> list[Ref]:
         view = self._view(connection)
         behind = self._behind(view, event)
@@ -295,13 +315,14 @@ class Programmed:
         if name == _ALL:
             self._news = {connection.id: connection for connection in self._connections()}
         news, self._news = self._news, {}
+        together: dict[tuple[int, int], bool] = {}
         for at, connection in news.items():
             waves = [wave for wave in self._waves if at in wave.waiting]
             if not waves:
                 continue
             # Waves of one resource come one after the other while it changes: it is looked at once.
             view = self._view(connection)
-            look = _Look(connection, view, self._model.publisher.catalog(view))
+            look = _Look(connection, view, self._model.publisher.catalog(view), together)
             for wave in waves:
                 if self._has(wave, look):
                     del wave.waiting[at]
@@ -362,13 +383,26 @@ class Programmed:
         if wave.names is None:
             return self._in_sync(look.connection)
         for kind, names in wave.names.get(look.view, {}).items():
-            for name in look.suspects(kind, names):
-                has = look.known.get((kind, name))
+            place = look.place(kind)
+            if place is None:
+                has = self._has_all(look, kind, names)
+            else:
+                key = id(place), id(names)
+                has = look.together.get(key)
                 if has is None:
-                    state = self._state(look.connection, look.view, kind, name)
-                    has = look.known[kind, name] = state is not _State.PENDING
-                if not has:
-                    return False
+                    has = look.together[key] = self._has_all(look, kind, names)
+            if not has:
+                return False
+        return True
+
+    def _has_all(self, look: _Look, kind: str, names: set[str]) -> bool:
+        for name in look.suspects(kind, names):
+            has = look.known.get((kind, name))
+            if has is None:
+                state = self._state(look.connection, look.view, kind, name)
+                has = look.known[kind, name] = state is not _State.PENDING
+            if not has:
+                return False
         return True
 
     @staticmethod

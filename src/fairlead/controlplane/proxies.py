@@ -24,7 +24,7 @@ from fairlead.model.names import meant
 from fairlead.model.ref import Ref
 from fairlead.store.errors import StoreError
 from fairlead.store.store import Store
-from fairlead.xds.messages import Event, Health, Lacking, Nacked
+from fairlead.xds.messages import Acked, Event, Health, Lacking, Nacked
 from fairlead.xds.server import Connection
 
 _log = logging.getLogger(__name__)
@@ -129,17 +129,27 @@ class Proxies:
     def settled(self, connection: Connection) -> None:
         """A proxy has everything that it asked for so far."""
         known = self._known.get(connection.id)
-        if known is not None and known.standing.behind_since is not None:
-            if self.follower is not None and known.standing.passes:
-                self.follower.caught_up(known, known.standing.passes)
-            first = known.standing.last_seconds is None
-            self.progress.caught_up(known.standing)
-            if first and self.follower is not None and known.standing.last_seconds is not None:
-                self.follower.synced(known, known.standing.last_seconds)
+        if known is None or known.standing.behind_since is None:
+            return
+        standing, follower = known.standing, self.follower
+        if follower is not None and standing.passes:
+            follower.caught_up(known, standing.passes)
+        first = standing.last_seconds is None
+        self.progress.caught_up(standing)
+        if first and follower is not None and standing.last_seconds is not None:
+            follower.synced(known, standing.last_seconds)
 
     def events(self, connection: Connection, events: Sequence[Event]) -> None:
         """Acknowledgements, refusals, health."""
         for event in events:
+            if isinstance(event, Acked):
+                # Nearly all that is ever said.
+                known = self._known.get(connection.id)
+                if known is not None:
+                    self.progress.answered(known.standing)
+                self._answers["ack"] += 1
+                self.programmed.acknowledged(connection)
+                continue
             if isinstance(event, Health):
                 self._health(connection, event)
                 if self.follower is not None and connection.id in self._known:
@@ -152,16 +162,12 @@ class Proxies:
             known = self._known.get(connection.id)
             if known is not None:
                 self.progress.answered(known.standing)
-            if isinstance(event, Nacked):
-                kind = event.type_url.rpartition(".")[2]
-                _log.warning("proxy %s refused %s %s: %s", connection.node.id, kind, event.name, event.message)
-                self._answers["nack"] += 1
-                if self.follower is not None and known is not None:
-                    self.follower.refused(known, event)
-                self.programmed.refused(connection, event)
-            else:
-                self._answers["ack"] += 1
-                self.programmed.acknowledged(connection)
+            kind = event.type_url.rpartition(".")[2]
+            _log.warning("proxy %s refused %s %s: %s", connection.node.id, kind, event.name, event.message)
+            self._answers["nack"] += 1
+            if self.follower is not None and known is not None:
+                self.follower.refused(known, event)
+            self.programmed.refused(connection, event)
 
     def answers(self) -> dict[str, int]:
         """How many answers of each sort proxies have given."""

@@ -45,10 +45,11 @@ def effects(
     objection: Objection = lambda _view, _changes: "",
     seen: Seen = lambda _view: None,
     *,
+    asks: Callable[[View], bool] = lambda _view: False,
     backwards: bool = False,
 ) -> tuple[Effect, ...]:
     """The effects of a supposition (`MeshModel.supposing`), while it stands; `catalog` gives what a view has in it;
-    `seen` who has called its proxies, where its listeners change.
+    `seen` who has called its proxies, where its listeners change; `asks` whether they ask for clusters when they call.
 
     `backwards` tells what taking the supposition back does.
     """
@@ -60,7 +61,7 @@ def effects(
             versions[id(changes)] = _versions(changes, catalog(view))
         if versions[id(changes)]:
             known = seen(view) if changes.get(LISTENER) and not backwards else None
-            alike.setdefault((versions[id(changes)], held, view.on_demand != "", known), []).append(view)
+            alike.setdefault((versions[id(changes)], held, asks(view), known), []).append(view)
     compared: dict[tuple[str, str, str, str], tuple[Change, ...]] = {}
     pieces: dict[tuple[str, str, bytes | None, bytes | None], tuple[Change, ...]] = {}
     found: dict[tuple[object, ...], tuple[list[View], tuple[Change, ...]]] = {}
@@ -68,7 +69,9 @@ def effects(
         changed, now = differing[views[0]], catalog(views[0])
         made = list(refined(_changes(at, changed, now, compared, pieces, backwards=backwards), known))
         if not backwards:
-            made += [*_missing(changed, now, views[0]), *_denied(changed, now, known)]
+            # Who asks for clusters when they are called may lack any.
+            made += [] if asks(views[0]) else _missing(changed, now)
+            made += _denied(changed, now, known)
             if changed.get(SECRET) or changed.get(LISTENER):
                 made += certificates_lost(changed, now)
         if held:
@@ -116,11 +119,8 @@ def _changes(
     return out
 
 
-def _missing(changes: Changes, now: Catalog, view: View) -> list[Change]:
+def _missing(changes: Changes, now: Catalog) -> list[Change]:
     """Routes that lead to clusters that are not there: newly so, or because the clusters vanish."""
-    if view.on_demand not in ("", "false"):
-        # Its proxies ask for clusters when they are called.
-        return []
     clusters, out = now[CLUSTER], dict[str, set[str]]()
     gone = [name for name, was in changes.get(CLUSTER, {}).items() if was is not None and name not in clusters]
     for name, was in changes.get(ROUTE, {}).items():

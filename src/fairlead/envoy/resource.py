@@ -47,7 +47,7 @@ class Resource:
     are joined when they are asked for. Immutable.
     """
 
-    __slots__ = ("_claim", "_whole", "framing", "name", "pieces", "size", "type_url", "version")
+    __slots__ = ("_claim", "_whole", "fields", "framing", "name", "pieces", "size", "type_url", "version")
 
     def __init__(
         self, type_url: str, name: str, version: str, body: bytes = b"", pieces: tuple[Piece, ...] = ()
@@ -56,6 +56,8 @@ class Resource:
         self.name = name
         self.version = version
         self.pieces = pieces
+        self.fields = False
+        """Whether each piece is whole fields of the message, so that it can be read by itself."""
         self.size = sum([len(piece.body) for piece in pieces]) if pieces else len(body)
         """Bytes of the serialised message."""
         self.framing: tuple[bytes, bytes] | None = None
@@ -72,13 +74,16 @@ class Resource:
     def joined(type_url: str, name: str, pieces: tuple[Piece, ...]) -> Resource:
         """A resource whose bytes are those of the pieces, one after the other; its version comes from theirs.
 
-        So the same bytes must always be cut in the same places. Pieces without bytes do not count.
+        So the same bytes must always be cut in the same places. Pieces without bytes do not count. Each must be whole
+        fields of the message.
         """
         pieces = tuple(piece for piece in pieces if piece.body)
         digest = blake2b(digest_size=8)
         for piece in pieces:
             digest.update(piece.digest)
-        return Resource(type_url, name, digest.hexdigest(), b"", pieces)
+        made = Resource(type_url, name, digest.hexdigest(), b"", pieces)
+        made.fields = True
+        return made
 
     @staticmethod
     def cut(type_url: str, name: str, pieces: tuple[Piece, ...]) -> Resource:
@@ -171,7 +176,7 @@ def apart(old: Resource | None, new: Resource | None) -> tuple[bytes | None, byt
 
     Pieces that both have, in the same order, are left out: what remains is as different as the whole, and mostly small.
     """
-    if old is None or new is None or not (old.pieces and new.pieces):
+    if old is None or new is None or not (old.fields and new.fields):
         return (None if old is None else old.body), (None if new is None else new.body)
     had, has = {one.digest for one in old.pieces}, {one.digest for one in new.pieces}
     if [one.digest for one in old.pieces if one.digest in has] == [

@@ -22,6 +22,8 @@ MAX_CALLED = 256
 """Called services in one report; the next report brings the rest."""
 MAX_CALLERS = 256
 """Callers in one report; the next report brings the rest."""
+MAX_AILMENT = 500
+"""Characters that are kept of each ailment."""
 MAX_LISTENERS = 1_000
 """Listeners in one report of open connections; of more, those with the most."""
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
@@ -58,6 +60,18 @@ class OpenConnections(msgspec.Struct, frozen=True, omit_defaults=True):
     count: int
 
 
+class Ailments(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is wrong with an agent's host or workload, in words; "" what is well.
+
+    `certificate`: why it could not be renewed the last time. `capture`: why calls of the application do not reach the
+    proxy. `names`: why a name of the mesh is not resolved for it.
+    """
+
+    certificate: str = ""
+    capture: str = ""
+    names: str = ""
+
+
 class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a proxy stands. `proxy` is its node id.
 
@@ -65,8 +79,8 @@ class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     certificate, `not_after` its end (Unix seconds); `asked` the issuer that it was last told to renew from. `hold`: for
     how many seconds the answer may be held. `ending`: the proxy goes, and is not waited for any more. `problem`: why
     changes of its bootstrap are left out. `open`: the listeners that have connections, if the last answer asked.
-    `time`: what the clock of the agent's host says as it sends this (Unix seconds). `anchors` is the id of the further
-    roots that it has, "" for none, None where it takes none.
+    `time`: what the clock of the agent's host says as it sends this (Unix seconds). `ailments`: what is wrong there.
+    `anchors` is the id of the further roots that it has, "" for none, None where it takes none.
     """
 
     proxy: str
@@ -81,6 +95,7 @@ class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     problem: str = ""
     open: tuple[OpenConnections, ...] | None = None
     time: float = 0
+    ailments: Ailments = Ailments()
     anchors: str | None = None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, SECRET, Resource
+from fairlead.xds.complaint import reason
 from fairlead.xds.flight import Due, Flight, Trial, bases_of, named_in, set_version
 from fairlead.xds.ledger import Nack, TypeLedger
 from fairlead.xds.messages import (
@@ -33,7 +34,6 @@ WHOLE = frozenset({CLUSTER, LISTENER})
 """Types of which a state-of-the-world response carries everything: what is absent is removed."""
 
 MAX_NAMES = 200_000
-MAX_MESSAGE = 4096
 RESPONSE_BYTES = 16 << 20
 
 
@@ -356,7 +356,7 @@ class Channel(Standing):
         else:
             self.dirty.update(flight.sent)
             self.ledger.landed(None)
-            return self._refused(flight, error[:MAX_MESSAGE])
+            return self._refused(flight, reason(error))
         self.ledger.landed(flight.version)
         return self._accepted(flight)
 

@@ -18,6 +18,22 @@ PUSH_SECONDS = 0.0001
 """About what one push costs: how long a change that many see lets one go first that few see."""
 
 
+MANY = 200
+"""Clients; fewer come back as they like."""
+STARTING, RETURNING = 1.5, 0.002
+"""About the seconds that a control plane is away that is started anew, and those that one client's return costs it; a
+little less, because agents add a random part."""
+
+
+def comes_again(place: int, count: int) -> float | None:
+    """Seconds after which the client at this place of so many should come again when the control plane has ended.
+
+    None: it need not be told. Left to themselves those of many would find it away again and again, wait longer each
+    time, and be away when it is back, or all come in one moment and wait for each other.
+    """
+    return STARTING + place * RETURNING if count >= MANY else None
+
+
 class Pushed(Protocol):
     """A stream that may have something to send."""
 
@@ -64,9 +80,12 @@ class Pushing:
 
     def add(self, stream: Pushed) -> None:
         """The catalog has changed: this stream may have something to send."""
-        self._again.pop(stream, None)
+        # Once for each of thousands of streams that a change concerns.
+        if self._again:
+            self._again.pop(stream, None)
         self._fresh[stream] = None
-        self._schedule()
+        if not self._scheduled:
+            self._schedule()
 
     def answered(self, stream: Pushed) -> None:
         """The client has answered, and there is more for it: served now, or after those who wait already."""

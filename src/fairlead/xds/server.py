@@ -23,7 +23,7 @@ from fairlead.xds.ledger import TypeStatus
 from fairlead.xds.messages import Catalog, Changed, DeltaRequest, Event, ProtocolError, SotwRequest
 from fairlead.xds.patch import METADATA as PATCHES
 from fairlead.xds.port import Listener
-from fairlead.xds.pushing import Admission, Pushing
+from fairlead.xds.pushing import Admission, Pushing, comes_again
 from fairlead.xds.session import Residue, Session
 from fairlead.xds.step import Together
 from fairlead.xds.unary import Unary
@@ -42,8 +42,9 @@ KEPT_BYTES = 1 << 18
 _MEASURED = 8
 """One of so many answers is measured."""
 _REMEMBERED = 1024
-_COME_LATER = (("grpc-retry-pushback-ms", "10000"),)
-"""Told to a client for which there is no room: agents wait so long, and a random part of it more."""
+_PUSHBACK = "grpc-retry-pushback-ms"
+"""Tells a client when to come again: agents wait so long, and a random part of it more."""
+_NO_ROOM_SECONDS = 10.0
 
 
 class Subscription(Protocol):
@@ -183,8 +184,9 @@ class Server:
 
     async def stop(self, grace: float = 1) -> None:
         """Send GOAWAY, give calls `grace` seconds to end, then cut them."""
-        for stream in list(self._streams):
-            stream.end(grpc.StatusCode.UNAVAILABLE, "the control plane ends")
+        streams = list(self._streams)
+        for place, stream in enumerate(streams):
+            stream.end(grpc.StatusCode.UNAVAILABLE, "the control plane ends", comes_again(place, len(streams)))
         if self._unary:
             await asyncio.wait(self._unary, timeout=grace)
         await self._listener.stop(grace)
@@ -467,12 +469,17 @@ class _Stream:
             self._filling = False
             server.admission.leave(self)
 
-    def end(self, code: grpc.StatusCode, details: str) -> None:
-        """End the stream. A client that is refused may still write its first requests, and would lose the reason."""
+    def end(self, code: grpc.StatusCode, details: str, later: float | None = None) -> None:
+        """End the stream; the client should come again after `later` seconds.
+
+        A client that is refused may still write its first requests, and would lose the reason.
+        """
         call = self._call
         if call is None:
             return
-        hint = _COME_LATER if code is grpc.StatusCode.RESOURCE_EXHAUSTED else ()
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            later = _NO_ROOM_SECONDS
+        hint = () if later is None else ((_PUSHBACK, str(round(later * 1000))),)
         if self._connection is not None or code is grpc.StatusCode.OK:
             call.finish(code, details, hint)
             return

@@ -246,6 +246,11 @@ class Session:
         """Whether this, and no other mapping, is what the client is given."""
         return self._catalog is catalog
 
+    def place(self, type_url: str) -> object | None:
+        """Where the client stands with a type: who stands there too lacks the same. None if it goes by itself."""
+        channel = self._channels.get(type_url)
+        return None if channel is None else channel.step
+
     def unanswered(self, type_url: str) -> Collection[str]:
         """Names of a type that may have to be sent, and those that were sent and not answered. What the client wants
         and what is not among them, it has.

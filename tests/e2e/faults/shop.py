@@ -53,7 +53,12 @@ class Shop:
         self.mesh.plane.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "app"}})
         self.mesh.start(*self.mesh.workloads.values())
         # No node is there to start the Processes: they tell `analyze` what a node's would, the agents run already.
-        self.mesh.apply(yaml.safe_dump_all(documents((HERE / BASE).read_text())))
+        self.mesh.apply(yaml.safe_dump_all(self.base()))
+
+    @staticmethod
+    def base() -> list[Json]:
+        """The objects of `shop.yaml`."""
+        return list(documents((HERE / BASE).read_text()))
 
     def close(self) -> None:
         """End the applications."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,22 +11,11 @@ from tests.e2e.faults import saying
 from tests.e2e.faults.case import BASE, FAULT, HERE, Answer, Fault, faults, offline
 from tests.e2e.faults.keys import Keys
 from tests.e2e.faults.shop import Shop, answers
-from tests.e2e.mesh import Mesh, Response, eventually
+from tests.e2e.mesh import Response, eventually
 
 
 def _id(fault: Fault) -> str:
     return fault.name
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with Mesh() as mesh:
-        made = Shop(mesh, tmp_path_factory.mktemp("keys"))
-        try:
-            made.start()
-            yield made
-        finally:
-            made.close()
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,7 @@ HOSTS: tuple[Code, ...] = (
         "ConfigurationRefused",
         ERROR,
         "Envoy refuses a resource that it is sent, and keeps the last one that it took.",
-        "Correct the object behind it: `fairlead proxy-status NAME` has Envoy's reason, the object's condition"
-        " Programmed, too.",
+        "Correct the field; `fairlead proxy-status` says when all proxies have taken it.",
     ),
     Code(
         "FL3732",
@@ -54,8 +53,8 @@ HOSTS: tuple[Code, ...] = (
         "FL3736",
         "CertificateEnds",
         WARNING,
-        "The certificate of a workload has little of its life left: it should have been renewed at half of it.",
-        "Read `fairlead logs NAME --proxy` for why it was not renewed.",
+        "The certificate of a workload has little of its life left, or could not be renewed at half of it.",
+        "Mend what the agent says hinders it (`fairlead logs NAME --proxy`, too); it tries again by itself.",
     ),
     Code(
         "FL3737",
@@ -70,7 +69,7 @@ HOSTS: tuple[Code, ...] = (
         ERROR,
         "The rules that turn a workload's traffic to its proxy are not as they should be: calls go past the proxy, or"
         " come to nothing.",
-        "End the replica's process, its node makes all anew; if the node was told another --loopback, say so here too.",
+        "End the replica's process, its node makes all anew. A node that was told another --loopback: say so here.",
     ),
     Code(
         "FL3739",

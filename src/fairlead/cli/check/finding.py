@@ -49,7 +49,7 @@ class Category:
             return self.well(name, well)
         worst = min(said, key=lambda one: one.severity is not Severity.ERROR)
         make = self.fail if worst.severity is Severity.ERROR else self.warn
-        return make(name, named(one.message for one in said), f"{worst.remedy} [{worst.code}]")
+        return make(name, named(map(_line, said)), f"{worst.remedy} [{worst.code}]")
 
     def skip(self, name: str, said: str) -> Finding:
         """It could not be looked at, or does not apply here."""
@@ -63,6 +63,11 @@ def guarded(category: str, checks: Callable[[], Iterable[Finding]]) -> Iterator[
     except (OSError, ValueError, KeyError) as error:
         said = f"{type(error).__name__}: {error}"
         yield Finding(category, "the check itself", "fail", said, "Report it with `fairlead bug-report` [FL3910].")
+
+
+def _line(one: Said) -> str:
+    """What was found, and of whose field."""
+    return f"{one.message} ({one.object} {one.field})" if one.field else one.message
 
 
 def named(names: Iterable[str], most: int = 3) -> str:

@@ -26,7 +26,9 @@ def reached(client: Client, now: Callable[[], float] = time.time) -> tuple[list[
     begun = time.monotonic()
     try:
         clocks, found = hostfacts.ask_clocks(client, now)
-    except (ClientError, Refused) as error:
+    except Refused as error:
+        return [made.fail("answers", str(error), "Name the right kubeconfig: --kubeconfig or --state.")], None
+    except ClientError as error:
         hint = "Start it with `fairlead up` or `fairlead serve`, or point --state or --kubeconfig at it."
         return [made.fail("answers", str(error), hint)], None
     took = time.monotonic() - begun
@@ -94,8 +96,11 @@ def certified(client: Client) -> Iterator[Finding]:
         else:
             yield made.well("server", f"until {found['server']}")
     first = f"the next of {found['proxies']} ends {found['endings'][0]['notAfter']}" if found["endings"] else "none"
-    ending = list(hostside.of_endings(hostfacts.endings(found), time.time()))
-    yield made.judged("workloads", ending, ["FL3736"], first)
+    ailing = hostfacts.agents(client)
+    unrenewed = {one.ref for one in ailing if one.certificate}
+    ends = [one for one in hostfacts.endings(found) if one[0] not in unrenewed]
+    ending = [*hostside.of_agents(ailing, time.time()), *hostside.of_endings(ends, time.time())]
+    yield made.judged("workloads", ending, ["FL3735", "FL3736"], first)
     yield made.judged("trust", list(hostside.of_trust(hostfacts.lagging(found))), ["FL3737"], "the mesh's roots")
     if found["lagging"] and found["phase"] != "stable":
         said = f"phase {found['phase']}, {len(found['lagging'])} proxies lag"
@@ -118,10 +123,14 @@ def proxies(client: Client) -> Iterator[Finding]:
         return
     yield made.well("connected", str(found["total"]))
     said = list(hostside.of_proxies(hostfacts.proxies(client), __version__))
+    said += hostside.of_refusals(hostfacts.refusals(client)) if found["refused"] else ()
     yield made.judged("in sync", said, ["FL3732"], f"{found['behind']} on the way" if found["behind"] else "all")
     yield made.judged("listen", said, ["FL3730"], "")
     yield made.judged("accept what they are sent", said, ["FL3731"], "")
     yield made.judged("version", said, ["FL3733"], "as the control plane's")
+    ailing = list(hostside.of_agents(hostfacts.agents(client), time.time()))
+    yield made.judged("calls reach them", ailing, ["FL3738"], "as far as agents say")
+    yield made.judged("names resolve", ailing, ["FL3739"], "as far as agents say")
     held = [one for one in listed if one["held"]]
     if held:
         names = f"{named(_name(one) for one in held)}: {held[0]['held']}"
