@@ -134,6 +134,9 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    if sys.stdout is None or sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison] - closed by the caller
+        # `fairlead ... >&-`: there is nobody to tell, which is no failure.
+        sys.stdout, sys.stderr = (one or open(os.devnull, "w") for one in (sys.stdout, sys.stderr))  # noqa: PTH123, SIM115
     try:
         cli.main(prog_name="fairlead", standalone_mode=False)
         sys.stdout.flush()
