@@ -99,7 +99,7 @@ EDGE = obj("Process", "{command: [a], proxy: router, labels: {istio: ingressgate
 
 
 CASES = {
-    "class of an Ingress": ("IST0101", "spec.ingressClassName", [ingress(more="ingressClassName: none,")]),
+    "class of an Ingress": ("FL0203", "spec.ingressClassName", [ingress(more="ingressClassName: none,")]),
     "service of an Ingress": ("IST0101", "spec.rules[0].http.paths[0].backend.service.name", [ingress("nobody")]),
     "port of an Ingress": ("IST0101", "spec.rules[0].http.paths[0].backend.service.port.number", [ingress(port=1)]),
     "certificate of an Ingress": (

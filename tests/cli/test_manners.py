@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
+import shlex
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -19,6 +22,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fairlead.cli.diff import agreed
 from fairlead.cli.main import cli
 from fairlead.cli.printing import wrapped
 
@@ -58,12 +62,14 @@ def _until_closed(handle: int) -> Iterator[bytes]:
         yield data
 
 
-@given(st.text("ab./-: 1", max_size=60), st.integers(1, 30))
-@example("   a", 2)
-@example(" " * 40, 3)
-def test_cells_keep_their_text_and_their_width(text: str, width: int) -> None:
-    lines = wrapped(text, width)
-    assert all(len(line) <= width for line in lines)
+@given(st.text("ab./-: 1", max_size=60), st.integers(1, 30), st.integers(0, 9))
+@example("   a", 2, 0)
+@example(" " * 40, 3, 1)
+@example("a -o yaml --at=7", 6, 2)
+def test_cells_keep_their_text_and_their_width(text: str, width: int, hang: int) -> None:
+    hang = min(hang, width - 1)
+    lines = wrapped(text, width, hang)
+    assert all(len(line) <= width - (hang if number else 0) for number, line in enumerate(lines))
     assert "".join("".join(lines).split()) == "".join(text.split())
 
 
@@ -95,6 +101,8 @@ def test_a_reader_that_goes_is_no_failure_and_a_full_disk_is_told() -> None:
     with os.fdopen(writer, "wb") as closed:
         done = subprocess.run([*FAIRLEAD, "api-resources"], stdout=closed, stderr=subprocess.PIPE, check=False)
     assert (done.returncode, done.stderr) == (141, b"")
+    words = " ".join(map(shlex.quote, [*FAIRLEAD, "api-resources"]))
+    assert subprocess.run(["sh", "-c", f"{words} >&- 2>&-"], check=False).returncode == 0, "nobody to tell"
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run([*FAIRLEAD, "api-resources"], stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 1
@@ -122,6 +130,89 @@ def test_an_interruption_ends_quietly(words: list[str], tmp_path: Path) -> None:
         assert b"Traceback" not in rest and b"defect" not in rest
 
 
+def test_what_waits_is_interrupted_quietly(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        kubeconfig = tmp_path / "kubeconfig"
+        config = {
+            "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            "clusters": [
+                {
+                    "name": "c",
+                    "cluster": {
+                        "server": f"https://127.0.0.1:{silent.getsockname()[1]}",
+                        "insecure-skip-tls-verify": True,
+                    },
+                }
+            ],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+        }
+        kubeconfig.write_text(json.dumps(config))
+        asking = [*FAIRLEAD, "explain", "web-0.shop", "routes", "--exact", "--kubeconfig", str(kubeconfig)]
+        with subprocess.Popen(asking, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
+            silent.settimeout(30)
+            with silent.accept()[0]:
+                assert _interrupted(running) == (130, b"")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = [*FAIRLEAD, "analyze", str(pipe)]
+    # It opens the pipe to read what nobody writes: only then can it be opened here.
+    with subprocess.Popen(reading, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running, pipe.open("wb"):
+        assert _interrupted(running) == (130, b"")
+
+
+def _interrupted(running: subprocess.Popen[bytes]) -> tuple[int, bytes]:
+    running.send_signal(signal.SIGINT)
+    assert running.stdout is not None
+    return running.wait(20), running.stdout.read().strip()
+
+
+def test_a_question_that_is_interrupted_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> bool:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise click.Abort from None
+
+    def nobody(*_: object, **__: object) -> bool:
+        try:
+            raise EOFError
+        except EOFError:
+            raise click.Abort from None
+
+    monkeypatch.setattr(click, "confirm", interrupted)
+    with pytest.raises(click.Abort):  # the command ends with 130
+        agreed()
+    monkeypatch.setattr(click, "confirm", nobody)
+    assert not agreed()
+    assert capsys.readouterr().err.count("nothing was changed") == 2
+
+
+def test_work_of_more_than_a_second_is_told_on_a_terminal_and_leaves_nothing() -> None:
+    program = (
+        "import fairlead.cli.busy as b; b._AFTER = b._EVERY = 0.01\n"
+        "with b.busy('counting') as say:\n"
+        "    line = b._line[0]\n"
+        "    while not line._shown: pass\n"
+        "print('done')"
+    )
+    text, code = on_terminal([sys.executable, "-c", program], 60)
+    assert code == 0 and "counting ... 0 s" in text
+    assert text.rpartition("\r")[2] == "\x1b[Kdone\n", "the line is gone before anything else is written"
+    elsewhere = program.replace("    while not line._shown: pass\n", "").replace("_line[0]", "_line")
+    done = subprocess.run([sys.executable, "-c", elsewhere], check=True, capture_output=True)
+    assert (done.stdout, done.stderr) == (b"done\n", b"")
+
+
+def _examples(command: click.Command) -> list[str]:
+    lines = (command.help or "").replace("\\\n", " ").splitlines()
+    found = [line.strip() for line in lines if re.match(r"\s*(.*\| )?fairlead ", line)]
+    # What follows in a line is about it: where the output goes, or what it does.
+    return [re.split(r"\s{3,}| \| | > |\s+# ", one[one.index("fairlead ") :])[0].rstrip("\\ ") for one in found]
+
+
 def _commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     if isinstance(command, click.Group):
         context = click.Context(command)
@@ -134,7 +225,15 @@ def _commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tu
 
 
 @pytest.mark.parametrize(("path", "command"), [pytest.param(*one, id=" ".join(one[0])) for one in _commands(cli)])
-def test_every_help_has_an_example_and_exit_status_and_fits(path: tuple[str, ...], command: click.Command) -> None:
+def test_every_help_has_examples_that_parse_and_exit_status_and_fits(
+    path: tuple[str, ...], command: click.Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "agent.json").touch()
+    for one in _examples(command):
+        words = shlex.split(one)[1 + len(path) :]
+        assert command.make_context(path[-1], words).params is not None, one
     text = command.get_help(click.Context(command, info_name="fairlead", terminal_width=80))
     assert "Exit status" in text
     assert f"  fairlead {' '.join(path)}" in text, "an example"

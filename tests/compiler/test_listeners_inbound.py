@@ -13,8 +13,9 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from listener_facts import World, endpoint, host, http_of, is_http, judged, mesh, policy, sidecar, tcp_of, workload
 
-from fairlead.compiler.inbound import InboundPort, inbound_ports
+from fairlead.compiler.inbound import InboundPort, inbound_listener, inbound_ports
 from fairlead.compiler.mtls import MtlsKey, inbound_mtls
+from fairlead.envoy.resource import LISTENER, Resource, apart
 from fairlead.inc import Reader, rule
 from fairlead.ir.host import HostPort
 from fairlead.ir.protocol import Protocol
@@ -256,3 +257,24 @@ def test_bytes_are_the_same_in_another_engine() -> None:
     one, two = World(*facts), World(*reversed(facts))
     for name in one.names(sidecar()):
         assert one.resource(sidecar(), name) == two.resource(sidecar(), name)
+
+
+def test_pieces_come_to_the_bytes_of_the_message_and_what_is_alike_is_shared() -> None:
+    """Serialised anew the listener has the same bytes, and two workloads differ in their routes alone."""
+    other = host(
+        "api.default.svc.cluster.local", HostPort(80, "http", Protocol.HTTP, 8080), selector={"app": "bar"}, created="1"
+    )
+    like = host(
+        "web.default.svc.cluster.local", HostPort(80, "http", Protocol.HTTP, 8080), selector={"app": "foo"}, created="1"
+    )
+    engine = World(like, other).engine
+    one, two = (engine.call(inbound_listener, sidecar(labels=pairs({"app": name}))) for name in ("foo", "bar"))
+    assert one is not None and two is not None
+    for found in (one, two):
+        assert Listener.FromString(found.body).SerializeToString(deterministic=True) == found.body
+        assert found.version == Resource.of(LISTENER, found.name, found.body).version
+    kept = {id(piece) for piece in one.pieces}
+    own = [piece.body for piece in two.pieces if id(piece) not in kept]
+    assert own and all(b"api.default" in body for body in own)
+    assert sum(map(len, own)) * 5 < two.size
+    assert apart(one, two) == (one.body, two.body), "pieces of a chain say nothing by themselves"

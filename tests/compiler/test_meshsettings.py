@@ -134,6 +134,9 @@ CASES: list[tuple[str, View, Callable[[Catalog], object], object]] = [
                 if "web" in one.cluster], ["web.81"]),
     ("{inboundClusterStatName: '%SERVICE_FQDN%_%SERVICE_PORT%_%TARGET_PORT%'}", SIDECAR,
      lambda c: cluster(c, "inbound|8080||").alt_stat_name, "web.shop.svc.cluster.local_80_8080;"),
+    ("{proxyListenPort: 15011, proxyInboundListenPort: 15016}", SIDECAR,
+     lambda c: [Listener.FromString(c[LISTENER][name].body).address.socket_address.port_value
+                for name in ("virtualOutbound", INBOUND)], [15011, 15016]),
     ("{inboundClusterStatName: 'in_%SERVICE%'}", SIDECAR,
      lambda c: {one.stat_prefix for one in unpacked(c, INBOUND, TcpProxy) if one.cluster == "inbound|8081||"},
      {"in_web.shop"}),

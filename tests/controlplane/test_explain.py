@@ -53,8 +53,12 @@ async def _asked(tmp_path: Path) -> None:
             code, text = await command(made, "affects", "pa/default.shop")
             assert "2 proxies in shop: cart-1, web-1" in text and "listeners/virtualInbound" in text, text
             code, text = await command(made, "affects", "dr/cart", "-n", "shop", "--at", str(revision), "-o", "json")
-            (group,) = json.loads(text)["affects"]
-            assert group["proxies"]["count"] == 2 and group["resources"][0]["type"] == "clusters"
+            # Its connection pool holds for callers, and for what cart's own sidecar sends to cart.
+            served, caller = json.loads(text)["affects"]
+            assert [served["proxies"]["count"], caller["proxies"]["count"]] == [1, 1]
+            outbound = "outbound|9080||cart.shop.svc.cluster.local"
+            assert [one["name"] for one in served["resources"]] == ["inbound|9080||", outbound]
+            assert [(one["type"], one["name"]) for one in caller["resources"]] == [("clusters", outbound)]
             assert len(server.responses) == pushed and "virtualInbound" in server.have[LISTENER]
 
             for wrong, said in (

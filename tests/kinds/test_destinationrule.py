@@ -156,6 +156,21 @@ def test_error(policy: dict[str, Any], spec: dict[str, Any], path: str) -> None:
 
 WARNINGS: list[tuple[str, dict[str, Any], dict[str, Any], str, str]] = [
     (
+        "certificate with SIMPLE",
+        {"tls": {"mode": "SIMPLE", "clientCertificate": "/c"}},
+        {},
+        "spec.trafficPolicy.tls.clientCertificate",
+        "FL0100",
+    ),
+    ("TLS that is off", {"tls": {"mode": "DISABLE", "sni": "a.b"}}, {}, "spec.trafficPolicy.tls.sni", "FL0100"),
+    (
+        "roots of the mesh",
+        {"tls": {"mode": "ISTIO_MUTUAL", "caCertificates": "/c"}},
+        {},
+        "spec.trafficPolicy.tls.caCertificates",
+        "FL0100",
+    ),
+    (
         "failover",
         {"loadBalancer": {"localityLbSetting": {"failover": [{"from": "a", "to": "b"}]}}},
         {},

@@ -103,6 +103,36 @@ def test_error(servers: list[dict[str, Any]], path: str) -> None:
 
 
 WARNINGS: list[tuple[str, dict[str, Any], str, str]] = [
+    (
+        "clients of SIMPLE",
+        https(mode="SIMPLE", credentialName="c", subjectAltNames=["a"]),
+        "spec.servers[0].tls.subjectAltNames",
+        "FL0100",
+    ),
+    (
+        "roots beside a Secret",
+        https(mode="MUTUAL", credentialName="c", caCertificates="/a"),
+        "spec.servers[0].tls.caCertificates",
+        "FL0100",
+    ),
+    (
+        "limits without an end",
+        https(mode="PASSTHROUGH", minProtocolVersion="TLSV1_2"),
+        "spec.servers[0].tls.minProtocolVersion",
+        "FL0100",
+    ),
+    (
+        "limits of the mesh",
+        https(mode="ISTIO_MUTUAL", ecdhCurves=["P-256"]),
+        "spec.servers[0].tls.ecdhCurves",
+        "FL0100",
+    ),
+    (
+        "unknown source",
+        https(mode="SIMPLE", credentialName="vault://x"),
+        "spec.servers[0].tls.credentialName",
+        "FL0103",
+    ),
     ("passthrough", https(credentialName="c"), "spec.servers[0].tls", "FL0103"),
     (
         "cipher",

@@ -64,7 +64,12 @@ class Guard:
             scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
             user = self._authenticator.authenticate(token.strip()) if scheme.lower() == "bearer" and token else None
             if user is None:
-                said = "Unauthorized: send a bearer token, such as the one in the state directory's kubeconfig"
+                said = (
+                    "Unauthorized: the token has expired or is of another control plane; "
+                    "use the kubeconfig in this one's state directory, which it keeps current"
+                    if token
+                    else "Unauthorized: send a bearer token, such as the one in the state directory's kubeconfig"
+                )
                 await refused(Refusal(401, said))(scope, receive, send)
                 return
             scope["user"] = user

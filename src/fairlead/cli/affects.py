@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import click
 
 from fairlead.cli import printing
+from fairlead.cli.busy import busy
 from fairlead.cli.client import PATIENCE
 from fairlead.cli.connecting import connected, connection
 from fairlead.cli.resources import kind_of
@@ -72,7 +73,7 @@ def affects(
     from fairlead.effect.affected import lines
 
     for sort, text in lines(found):
-        click.secho(text, fg=_COLOURS.get(sort), bold=sort == "group")
+        printing.line(text, fg=_COLOURS.get(sort), bold=sort == "group")
 
 
 def _asked(kind: Kind[Any], rest: str, namespace: str, field: str, home: str) -> tuple[Ref, str]:
@@ -102,6 +103,7 @@ def _of_files(ref: Ref, field: str, filenames: tuple[str, ...], *, recursive: bo
         names.setdefault(one.view, []).append(one.shown)
         mesh.model.publisher.open(one.view)
     try:
-        return affected(mesh.model, ref, path_of(field) if field else ROOT, lambda view: names.get(view, []))
+        with busy("compiling without it"):
+            return affected(mesh.model, ref, path_of(field) if field else ROOT, lambda view: names.get(view, []))
     except PathError as error:
         raise click.ClickException(f"{error} [FL3813]") from None

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from fairlead.cli import analysisformats, manifests, printing
+from fairlead.cli.busy import busy
 from fairlead.cli.connecting import connected, connection
 from fairlead.model.path import path_of
 
@@ -109,7 +110,8 @@ def analyze(
     gc.disable()
     try:
         offline = bool(files) and not given["live"]
-        report, unread = _offline(files, namespace, asked, given) if offline else _live(files, asked, given)
+        with busy("analyzing"):
+            report, unread = _offline(files, namespace, asked, given) if offline else _live(files, asked, given)
     finally:
         gc.enable()
     shown = [one for one in report.findings if all_namespaces or one.namespace in ("", namespace or one.namespace)]
@@ -145,7 +147,7 @@ def _live(files: Sequence[str], asked: Iterable[Any], given: Json) -> tuple[Any,
     from fairlead.analyze.finding import Finding, placed
     from fairlead.analyze.report import Report, in_order
     from fairlead.analyze.suppression import suppress
-    from fairlead.cli.client import Refused
+    from fairlead.cli.client import PATIENCE, Refused
     from fairlead.model.ref import Ref
 
     documents, unread = _read(files, given)
@@ -155,7 +157,7 @@ def _live(files: Sequence[str], asked: Iterable[Any], given: Json) -> tuple[Any,
     hosts: list[Finding] = []
     with connected(given["kubeconfig"], given["state"]) as client:
         try:
-            answer: Json = client.request("POST", "/fairlead/v1/analysis", body).document
+            answer: Json = client.request("POST", "/fairlead/v1/analysis", body, seconds=PATIENCE).document
             if not files and not given["only"] and given["revision"] is None:
                 # How things stand now; of changes and of the past nothing can be said there.
                 hosts, asked = _hosts(client, asked, given)

@@ -10,9 +10,11 @@ import click
 
 from fairlead.cli.connecting import connected, connection
 from fairlead.cli.history import by, object_of
-from fairlead.cli.printing import as_yaml, show
+from fairlead.cli.printing import as_yaml, columns, line, show, wrapped
 
 Json = dict[str, Any]
+_TEXT = 40
+"""Columns that the object itself should have."""
 
 
 @click.command("blame")
@@ -40,20 +42,29 @@ def blame(
     edits: dict[int, Json] = {one["revision"]: one for one in found["edits"]}
     marks = {number: (str(number), one["time"], one["author"]) for number, one in edits.items()}
     widths = [max((len(mark[at]) for mark in marks.values()), default=0) for at in range(3)]
+    room = columns()
+    if room and sum(widths) + _TEXT > room:
+        # On a narrow terminal the margin has the revision only; when and by whom stands below.
+        widths = widths[:1]
     before = 0
-    for line, revision in _lines(found):
+    for text, revision in _lines(found):
         mark = marks.get(revision, ("", "", ""))
         # The same edit is named once for the lines that follow each other.
         shown = mark if revision != before else (mark[0], "", "")
-        gutter = "  ".join(text.ljust(width) for text, width in zip(shown, widths, strict=True))
-        click.echo(f"{click.style(gutter, fg='cyan')}  {line}")
+        gutter = "  ".join(one.ljust(width) for one, width in zip(shown, widths, strict=False))
+        indent = len(text) - len(text.lstrip())
+        first, *more = wrapped(text.lstrip(), room - len(gutter) - 2 - indent, 4) if room else [text.lstrip()]
+        click.echo(f"{click.style(gutter, fg='cyan')}  {' ' * indent}{first}")
+        for one in more:
+            click.echo(" " * (len(gutter) + indent + 6) + one)
         before = revision or before
     click.echo()
     placed = next((one["position"] for one in found["fields"] if "position" in one), "")
     if placed:
-        click.echo(f"applied from {placed.rpartition(':')[0]}")
+        line(f"applied from {placed.rpartition(':')[0]}")
     for number, one in sorted(edits.items()):
-        click.echo(f"{number:>{widths[0]}}  {by(one)}{'  (' + one['message'] + ')' if one['message'] else ''}")
+        when = f"{one['time']}  " if len(widths) == 1 else ""
+        line(f"{number:>{widths[0]}}  {when}{by(one)}{'  (' + one['message'] + ')' if one['message'] else ''}", hang=4)
 
 
 def _lines(found: Json) -> list[tuple[str, int]]:
@@ -70,13 +81,13 @@ def _lines(found: Json) -> list[tuple[str, int]]:
             of_line[position.line] = one["revision"]
     out: list[tuple[str, int]] = []
     deep = 0
-    for number, line in enumerate(text.splitlines(), 1):
-        indent = len(line) - len(line.lstrip())
+    for number, one in enumerate(text.splitlines(), 1):
+        indent = len(one) - len(one.lstrip())
         revision = of_line.get(number, 0)
-        if not revision and out and indent > deep and out[-1][1] and line.strip():
+        if not revision and out and indent > deep and out[-1][1] and one.strip():
             # A text of several lines goes on.
             revision = out[-1][1]
         else:
             deep = indent
-        out.append((line, revision))
+        out.append((one, revision))
     return out

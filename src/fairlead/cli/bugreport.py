@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from fairlead.cli.busy import counted
 from fairlead.cli.connecting import connection
 from fairlead.cli.printing import as_json, complain
 
@@ -69,7 +70,7 @@ def bug_report(
     try:
         with tarfile.open(made, "w:gz") as archive:
             made.chmod(0o600)
-            for name, text in parts:
+            for name, text in counted(parts, "collecting part"):
                 _add(archive, name, text)
             _add(archive, "errors.txt", "\n".join(errors) + "\n")
     except OSError as error:

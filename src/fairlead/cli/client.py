@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from fairlead import __version__
+from fairlead.cli.busy import busy
 from fairlead.controlplane.directory import kubeconfig_file
 from fairlead.model.caller import COMMAND_HEADER, MESSAGE_HEADER, encoded
 from fairlead.model.yaml import YAMLError, parse_documents
@@ -107,7 +108,7 @@ def read_kubeconfig(path: Path) -> Access:
         if not token and user.get("tokenFile"):
             token = (path.parent / user["tokenFile"]).read_text().strip()
         if server.scheme != "https" or not server.hostname:
-            raise ClientError(f"{path}: the current context names no https server")
+            raise ClientError(f"{path}: the current context names no https server: it is not a kubeconfig of a mesh")
         return Access(
             server.hostname,
             server.port or 443,
@@ -202,12 +203,13 @@ class Client:
         """
         data = None if body is None else msgspec.json.encode(body)
         headers = {"Accept": accept} | ({"Content-Type": content_type} if data is not None else {})
-        answer = self._send(method, path, data, headers, seconds)
-        try:
-            raw = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
-            raise ClientError(f"the answer of the API broke off: {error}") from None
+        with busy("waiting for the control plane"):
+            answer = self._send(method, path, data, headers, seconds)
+            try:
+                raw = answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                self.close()
+                raise ClientError(f"the answer of the API broke off: {error}") from None
         document = _document(answer, raw)
         if answer.status >= 400:
             raise Refused(answer.status, cast("Json", document) if isinstance(document, dict) else {})

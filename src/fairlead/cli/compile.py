@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 import click
 
 from fairlead.cli import manifests
+from fairlead.cli.busy import busy
 from fairlead.cli.printing import show
 from fairlead.model.diagnostic import Severity
 from fairlead.model.launch import Capture
@@ -56,8 +57,9 @@ def compile_command(files: tuple[str, ...], recursive: bool, proxy: str, namespa
     for complaint in (*missing, *broken):
         click.echo(str(complaint), err=True)
     model = MeshModel()
-    found = load(model, documents, namespace)
-    with model.opened(view) as catalog:
+    with busy(f"compiling {len(documents)} objects"):
+        found = load(model, documents, namespace)
+    with busy("compiling the proxy's configuration"), model.opened(view) as catalog:
         found.extend(model.diagnostics())
     for one in found:
         click.echo(str(one), err=True)

@@ -10,7 +10,7 @@ import click
 
 from fairlead.cli.connecting import connected, connection
 from fairlead.cli.history import by, object_of, title
-from fairlead.cli.printing import print_table, show
+from fairlead.cli.printing import line, print_table, show
 
 Json = dict[str, Any]
 _PROXIES = ("proxy", "workload")
@@ -51,23 +51,23 @@ def describe(
     if output:
         show(found, output)
         return
-    click.secho(title(found["object"]), bold=True)
+    line(title(found["object"]), bold=True)
     for one in found["conditions"]:
         colour = "green" if one["status"] == "True" else "red"
         said = " ".join(str(each) for each in (one.get("reason", ""), one.get("message", "")) if each)
-        click.echo(f"  {one['type']}: {click.style(one['status'], fg=colour)}" + (f" ({said})" if said else ""))
+        line(f"  {one['type']}: {one['status']}" + (f" ({said})" if said else ""), fg=colour)
     _proxies(found)
     for section in found["sections"]:
         _heading(section["title"])
         rows = [(title(row["object"]) if row["object"] else "", row["said"]) for row in section["rows"]]
         for owner, said in rows:
-            click.echo(f"  {owner}: {said}" if owner else f"  {said}")
+            line(f"  {owner}: {said}" if owner else f"  {said}")
         if section["count"] > len(rows):
             click.echo(f"  and {section['count'] - len(rows)} more")
     if found["findings"]:
         _heading("Findings")
         for one in found["findings"]:
-            click.secho(f"  {one}", fg="yellow")
+            line(f"  {one}", fg="yellow")
     if found["history"]:
         _heading("Last changes")
         rows = [(one["revision"], one["time"], by(one), _mine(one, found["object"])) for one in found["history"]]
@@ -91,6 +91,6 @@ def _proxies(found: Json) -> None:
     for one in found["proxies"]:
         state = "refused something" if one["refused"] else "in sync" if one["inSync"] else "behind"
         late = f" for {one['behindSeconds']} s" if one["behindSeconds"] else ""
-        click.echo(f"  {one['name']}: {state}{late}, {one['identity']}")
+        line(f"  {one['name']}: {state}{late}, {one['identity']}")
     if found["proxyCount"] > len(found["proxies"]):
         click.echo(f"  and {found['proxyCount'] - len(found['proxies'])} more")

@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from fairlead.cli import manifests, printing
+from fairlead.cli.busy import counted
 from fairlead.cli.client import PATIENCE, Client, Refused
-from fairlead.cli.connecting import connected, connection
+from fairlead.cli.connecting import NOT_FOUND, connected, connection
 from fairlead.cli.manifests import Entry
-from fairlead.cli.resources import MANAGER, address, checked_entries
+from fairlead.cli.resources import MANAGER, address, checked_entries, same
 from fairlead.model.ref import Ref
 
 Json = dict[str, Any]
@@ -91,18 +92,42 @@ def diff(
         printing.show(found, output)
     else:
         print_report(found, full=full)
-    raise SystemExit(DANGEROUS if found["dangers"] else SOME if _differs(found) else NONE)
+    raise SystemExit(DANGEROUS if found["dangers"] else SOME if differs(found) else NONE)
 
 
-def _differs(found: Json) -> bool:
+def differs(found: Json) -> bool:
+    """Whether a change does anything to any proxy."""
     return bool(found["effects"] or found.get("new") or found.get("gone"))
 
 
 def of_entries(client: Client, entries: Iterable[Entry], *, full: bool = False, force: bool = True) -> Json:
-    """What documents would do. The server says what would be stored (a dry run). Exits with 1 where it refuses."""
+    """What documents would do. Exits with 1 where the server refuses them."""
+    return _effect(client, {"documents": would_be(client, entries, force=force), "full": full})
+
+
+def judged(client: Client, entries: Sequence[Entry], *, force: bool) -> tuple[Json, bool]:
+    """What documents would do, and whether there is anything to ask about: whether it changes a proxy or an object."""
+    documents = would_be(client, entries, force=force)
+    found = _effect(client, {"documents": documents})
+    return found, differs(found) or any(not _stored(client, *one) for one in zip(entries, documents, strict=True))
+
+
+def _stored(client: Client, entry: Entry, document: Json) -> bool:
+    """Whether the server has an object like this."""
+    path = address(entry.kind, entry.version, entry.ref.namespace, entry.ref.name)
+    try:
+        return same(client.request("GET", path).document, document)
+    except Refused as refused:
+        if refused.code != NOT_FOUND:
+            raise
+        return False
+
+
+def would_be(client: Client, entries: Iterable[Entry], *, force: bool) -> list[Json]:
+    """What would be stored of documents, as the server says it (a dry run). Exits with 1 where it refuses."""
     documents: list[Json] = []
     failed = False
-    for entry in entries:
+    for entry in counted(list(entries), "judging object"):
         query = {"fieldManager": MANAGER, "dryRun": "All", "force": "true" if force else ""}
         path = address(entry.kind, entry.version, entry.ref.namespace, entry.ref.name, **query)
         body = {key: at for key, at in entry.manifest.data.items() if key != "status" or not entry.kind.has_status}
@@ -110,7 +135,7 @@ def of_entries(client: Client, entries: Iterable[Entry], *, full: bool = False, 
             answer = client.request("PATCH", path, body, content_type="application/apply-patch+yaml")
             documents.append(answer.document)
         except Refused as refused:
-            if refused.code == 404:
+            if refused.code == NOT_FOUND:
                 # Its namespace may be among the documents, and is not there before they are applied.
                 documents.append({**body, "metadata": {**body["metadata"], "namespace": entry.ref.namespace}})
                 continue
@@ -119,7 +144,7 @@ def of_entries(client: Client, entries: Iterable[Entry], *, full: bool = False, 
                 printing.complain(one)
     if failed:
         raise SystemExit(FAILED)
-    return _effect(client, {"documents": documents, "full": full})
+    return documents
 
 
 def of_deletion(client: Client, refs: Iterable[Ref], *, full: bool = False) -> Json:
@@ -155,7 +180,7 @@ def print_report(found: Json, *, full: bool = False, err: bool = False) -> None:
     from fairlead.effect import lines
 
     for sort, text in lines(found, full=full):
-        click.secho(text, fg=_COLOURS.get(sort), bold=sort == "group", err=err)
+        printing.line(text, fg=_COLOURS.get(sort), bold=sort == "group", err=err)
 
 
 def may_go_on(found: Json, *, ask: bool, require_safe: bool, quiet: bool) -> bool:
@@ -171,11 +196,19 @@ def may_go_on(found: Json, *, ask: bool, require_safe: bool, quiet: bool) -> boo
         return False
     if not ask:
         return True
+    return agreed(err=quiet)
+
+
+def agreed(*, err: bool = False) -> bool:
+    """Ask whether it is to be done; where it is not, say that nothing was. Raises click.Abort for Ctrl-C."""
     try:
-        if click.confirm("Do it?", err=quiet):
+        if click.confirm("Do it?", err=err):
             return True
-    except click.Abort:
+    except click.Abort as end:
         click.echo(err=True)
+        if isinstance(end.__context__, KeyboardInterrupt):
+            printing.complain("nothing was changed", warning=True)
+            raise
     hint = "" if sys.stdin.isatty() else "; --yes goes on without asking"
     printing.complain(f"nothing was changed{hint}", warning=True)
     return False

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fairlead.cli import manifests, printing, revisionfiles
+from fairlead.cli.busy import counted as told_by_number
 from fairlead.cli.offlinemesh import load_mesh, reference
 from fairlead.compiler.publish import Changes
 from fairlead.effect import counted, effects, told
@@ -54,13 +55,13 @@ def compared(before: Sequence[Manifest], after: Sequence[Manifest], namespace: s
     old, new = (_loaded(one, namespace) for one in (before, after))
     was, now = ({one.shown: one.view for one in proxies(mesh.workloads)} for mesh in (old, new))
     for mesh, views in ((old, was), (new, now)):
-        for view in views.values():
+        for view in told_by_number(set(views.values()), "compiling configuration"):
             mesh.model.publisher.open(view)
     found: Json = {"proxies": 0, "classes": {}, "effects": []}
     pairs: dict[tuple[View, View], list[str]] = {}
     for name in sorted({*was} & {*now}):
         pairs.setdefault((was[name], now[name]), []).append(name)
-    for batch in _batches(pairs):
+    for batch in told_by_number(_batches(pairs), "comparing part"):
         differing = {
             after_: _differing(old.model.publisher.catalog(before_), new.model.publisher.catalog(after_))
             for before_, after_ in batch

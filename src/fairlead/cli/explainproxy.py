@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 import click
 
 from fairlead.cli import manifests, printing
+from fairlead.cli.busy import busy
 from fairlead.cli.client import PATIENCE, Client
 
 Json = dict[str, Any]
@@ -57,11 +58,13 @@ def of_files(
             known = ", ".join(mesh.workloads.names()[:10])
             raise click.ClickException(f"the files have no proxy {proxy!r}; there are: {known or 'none'} [FL3813]")
         view, proxy = named[0].view, named[0].shown
-    mesh.model.publisher.open(view)
     try:
-        found = explained(
-            mesh.model, view, path, lambda ref, field: mesh.origins.position(Origin(ref, field)), Wish(every, exact)
-        )
+        with busy("compiling configuration"):
+            mesh.model.publisher.open(view)
+        with busy("trying objects and fields"):
+            found = explained(
+                mesh.model, view, path, lambda ref, field: mesh.origins.position(Origin(ref, field)), Wish(every, exact)
+            )
     except PathError as error:
         raise click.ClickException(f"{error} [FL3813]") from None
     return {"proxy": proxy, **found}
@@ -86,4 +89,4 @@ def show(found: Json, output: str | None) -> None:
         printing.show(found, output)
         return
     for sort, text in lines(found):
-        click.secho(text, fg=_COLOURS.get(sort), bold=sort == "name")
+        printing.line(text, fg=_COLOURS.get(sort), bold=sort == "name")

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import click
 
 from fairlead.cli.connecting import connected, connection
-from fairlead.cli.printing import print_table
+from fairlead.cli.printing import line, print_table
 from fairlead.cli.printing import show as show_data
 
 if TYPE_CHECKING:
@@ -153,11 +153,9 @@ def show(revision: int, proxies: bool, output: str | None, kubeconfig: Path | No
     if output:
         show_data(found, output)
         return
-    for name, text in (("revision", found["revision"]), ("time", found["time"]), ("author", found["author"])):
-        click.echo(f"{name:<9} {text}")
-    for name in ("via", "command", "message"):
+    for name in ("revision", "time", "author", "via", "command", "message"):
         if found[name]:
-            click.echo(f"{name:<9} {found[name]}")
+            line(f"{name:<9} {found[name]}", hang=10)
     for one in found["changes"]:
         click.echo()
         print_change(one)
@@ -171,14 +169,14 @@ def _print_push(one: Json) -> None:
     """Who got it, and when it was acknowledged."""
     detail = one["detail"]
     groups = ", ".join(f"{count} {name}" for name, count in detail.get("groups", {}).items())
-    click.echo(f"pushed    {one['time']} with {one['subject']}: {one['text']}" + (f" ({groups})" if groups else ""))
+    line(f"pushed    {one['time']} with {one['subject']}: {one['text']}" + (f" ({groups})" if groups else ""))
     answers, refused = detail.get("answers", {}), detail.get("refused", {})
     for name, seconds in sorted(detail.get("seconds", {}).items(), key=lambda each: each[1]):
         words = f"refused {refused.get(name, '')}" if name in refused or answers.get(name) == "refused" else ""
-        click.echo(f"    {name} {words or 'acknowledged'} after {seconds:.3f} s")
+        line(f"    {name} {words or 'acknowledged'} after {seconds:.3f} s")
     for name, how in answers.items():
         if how in _UNANSWERED:
-            click.echo(f"    {name} {_UNANSWERED[how]}")
+            line(f"    {name} {_UNANSWERED[how]}")
 
 
 def _fetch(client: Client, revision: int, proxies: bool) -> Json:
@@ -189,12 +187,12 @@ def _fetch(client: Client, revision: int, proxies: bool) -> Json:
 def print_change(one: Json) -> None:
     """An object and what was done to each of its fields."""
     colour = {"ADDED": "green", "DELETED": "red"}.get(one["operation"])
-    click.secho(f"{MARKS[one['operation']]} {title(one['object'])}", bold=True, fg=colour)
+    line(f"{MARKS[one['operation']]} {title(one['object'])}", bold=True, fg=colour)
     if one["operation"] != "MODIFIED":
-        click.echo(f"    {one['what']}")
+        line(f"    {one['what']}")
         return
     for field in one["fields"]:
-        click.echo(f"    {field['path']}")
+        line(f"    {field['path']}")
         if "before" in field:
             _value("-", field["before"], "red")
         if "after" in field:
@@ -205,5 +203,5 @@ def _value(mark: str, value: object, colour: str) -> None:
     from fairlead.cli.printing import as_yaml
 
     text = as_yaml(cast("object", value)) if isinstance(value, (dict, list)) else json.dumps(value, ensure_ascii=False)
-    for line in text.rstrip().splitlines():
-        click.secho(f"      {mark} {line}", fg=colour)
+    for one in text.rstrip().splitlines():
+        line(f"      {mark} {one}", hang=4, fg=colour)

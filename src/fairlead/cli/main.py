@@ -134,6 +134,9 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    if sys.stdout is None or sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison] - closed by the caller
+        # `fairlead ... >&-`: there is nobody to tell, which is no failure.
+        sys.stdout, sys.stderr = (one or open(os.devnull, "w") for one in (sys.stdout, sys.stderr))  # noqa: PTH123, SIM115
     try:
         cli.main(prog_name="fairlead", standalone_mode=False)
         sys.stdout.flush()
@@ -146,7 +149,7 @@ def main() -> None:
     except click.Abort:
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        _tell(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -157,9 +160,24 @@ def main() -> None:
             sys.exit(1)
         if os.environ.get("FAIRLEAD_DEBUG"):
             raise
+        if isinstance(error, PermissionError) and error.filename:
+            # Of files that others made it is no defect that they are not ours to read.
+            click.echo(f"Error: {error.filename}: {error.strerror}", err=True)
+            sys.exit(1)
         click.echo(f"Error: this is a defect in Fairlead: {type(error).__name__}: {error}", err=True)
         click.echo("Please report it; with FAIRLEAD_DEBUG=1 it shows where it happened.", err=True)
         sys.exit(1)
+
+
+def _tell(error: click.ClickException) -> None:
+    """What is wrong with the command line, as click says it, but broken to the terminal's width."""
+    from fairlead.cli.printing import complain
+
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        click.echo(context.get_usage(), err=True)
+        click.echo(f"Try '{context.command_path} --help' for help.\n", err=True)
+    complain(f"Error: {error.format_message()}")
 
 
 if __name__ == "__main__":

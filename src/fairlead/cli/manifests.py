@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fairlead.cli.busy import counted
 from fairlead.compiler.registry import Registry
 from fairlead.ir.kind import Kind
 from fairlead.model.diagnostic import Position, Severity
@@ -59,18 +60,26 @@ def files(paths: Iterable[str], *, recursive: bool) -> tuple[list[str], list[Com
     out: list[str] = []
     wrong: list[Complaint] = []
     for given in paths:
-        path = Path(given)
-        if given == STDIN or path.is_file():
-            out.append(given)
-        elif path.is_dir():
-            inside = sorted(path.rglob("*") if recursive else path.iterdir())
-            found = [str(one) for one in inside if one.suffix in SUFFIXES and one.is_file()]
-            if not found:
-                wrong.append(Complaint("no .yaml, .yml or .json file in this directory; -R looks below it", file=given))
-            out.extend(found)
-        else:
+        try:
+            found = [given] if given == STDIN else _meant(given, recursive=recursive)
+        except OSError as error:
+            wrong.append(Complaint(error.strerror or "cannot be read", file=str(error.filename or given)))
+            continue
+        if found is None:
             wrong.append(Complaint("there is no such file or directory", file=given))
+        elif not found:
+            wrong.append(Complaint("no .yaml, .yml or .json file in this directory; -R looks below it", file=given))
+        out.extend(found or ())
     return out, wrong
+
+
+def _meant(given: str, *, recursive: bool) -> list[str] | None:
+    """A file, or the files of a directory; None where there is neither. Raises OSError."""
+    path = Path(given)
+    if path.is_dir():
+        inside = sorted(path.rglob("*") if recursive else path.iterdir())
+        return [str(one) for one in inside if one.suffix in SUFFIXES and one.is_file()]
+    return [given] if path.exists() else None
 
 
 def content(name: str) -> bytes:
@@ -88,7 +97,7 @@ def read(paths: Iterable[str]) -> tuple[list[Manifest], list[Complaint]]:
     """The documents of files, and what cannot be read."""
     out: list[Manifest] = []
     wrong: list[Complaint] = []
-    for name in paths:
+    for name in counted(list(paths), "reading file"):
         try:
             out.extend(parse_documents(content(name), STDIN_NAME if name == STDIN else name))
         except YAMLError as error:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from fairlead.cli import printing
+from fairlead.cli.busy import busy
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.offline import load
 from fairlead.model.diagnostic import Origin, Position, Severity
@@ -22,7 +23,8 @@ def load_mesh(base: Sequence[Manifest], more: Sequence[Manifest], namespace: str
     model = MeshModel()
     base, more = workloads(base), workloads(more)
     placed = {reference(one, namespace): one for one in (*base, *more)}
-    found = load(model, [one for one in (*base, *more) if placed[reference(one, namespace)] is one], namespace)
+    with busy(f"compiling {len(placed)} objects"):
+        found = load(model, [one for one in (*base, *more) if placed[reference(one, namespace)] is one], namespace)
     errors = [one for one in found if one.severity is Severity.ERROR]
     for one in errors:
         printing.complain(one)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import click
 import yaml
+
+from fairlead.cli import busy
 
 Json = dict[str, Any]
 
 
 _PIECES = re.compile(
-    r"\d{4}-\d\d-\d\dT[\d:]+Z\s*|\d+(?:\.\d+){3}\S?\s*|[^\s./,:;|=@-]*[./,:;|=@-]+\s*|[^\s./,:;|=@-]+\s*|\s+"
+    r"(?<!\S)--?[a-zA-Z][\w-]*\s*|\d{4}-\d\d-\d\dT[\d:]+Z\s*|\d+(?:\.\d+){3}\S?\s*|[^\s./,:;|=@-]*[./,:;|=@-]+\s*|[^\s./,:;|=@-]+\s*|\s+"
 )
-"""What a line is not broken inside of: words with what follows them, times and addresses."""
+"""What a line is not broken inside of: words with what follows them, options, times and addresses."""
 _TORN = 20
+_NARROWEST = 20
 
 
 class _Dumper(yaml.SafeDumper):
@@ -115,19 +119,23 @@ def _least(text: str) -> int:
     return min(max((len(one.rstrip()) for one in _PIECES.findall(text)), default=1), _TORN)
 
 
-def wrapped(text: str, width: int) -> list[str]:
-    """Lines of at most so many characters, broken behind blanks, slashes, dots and the like where that is possible."""
+def wrapped(text: str, width: int, hang: int = 0) -> list[str]:
+    """Lines of at most so many characters, broken behind blanks, slashes, dots and the like where that is possible.
+
+    Those after the first are shorter by `hang`.
+    """
     out: list[str] = []
     line = ""
     for piece in _PIECES.findall(text):
-        while len(line) + len(piece.rstrip()) > width:
+        while len(line) + len(piece.rstrip()) > width - (hang if out else 0):
             if line:
                 # Blanks alone are no line, and are not carried to the next.
                 out += [line.rstrip()] if line.strip() else []
                 line = ""
             else:
-                out.append(piece[:width])
-                piece = piece[width:]
+                room = width - (hang if out else 0)
+                out.append(piece[:room])
+                piece = piece[room:]
         line += piece
     return [*out, line.rstrip()] if line.strip() or not out else out
 
@@ -143,6 +151,33 @@ def _narrowed(natural: Sequence[int], floors: Sequence[int], room: int) -> list[
     return widths
 
 
-def complain(line: object, *, warning: bool = False) -> None:
-    """A line on standard error: red for errors, yellow for warnings, on a terminal."""
-    click.secho(str(line), err=True, fg="yellow" if warning else "red")
+def columns(*, err: bool = False) -> int:
+    """The width of the terminal that is written to; 0 where it is none."""
+    return max(shutil.get_terminal_size((80, 24)).columns, _NARROWEST) if _stream(err).isatty() else 0
+
+
+def _stream(err: bool) -> TextIO:
+    return sys.stderr if err else sys.stdout
+
+
+def line(text: str, *, hang: int = 2, fg: str | None = None, bold: bool | None = None, err: bool = False) -> None:
+    """Print a line; on a terminal it is broken to its width, and all but its begin stands `hang` further in."""
+    width = columns(err=err)
+    body = text.lstrip(" ")
+    indent = min(len(text) - len(body), width // 3) if width else len(text) - len(body)
+    lines = wrapped(body, width - indent, min(hang, width // 3)) if width else [body]
+    for number, one in enumerate(lines):
+        before = " " * (indent + (min(hang, width // 3) if number else 0))
+        click.secho(before + one, fg=fg, bold=bold, err=err)
+
+
+def complain(said: object, *, warning: bool = False) -> None:
+    """A line on standard error: red for errors, yellow for warnings, on a terminal; broken at blanks there."""
+    busy.hide()
+    width = columns(err=True)
+    # Few commands complain: only those import it.
+    import textwrap
+
+    lines = textwrap.wrap(str(said), width, break_long_words=False, break_on_hyphens=False) if width else [str(said)]
+    for one in lines or [""]:
+        click.secho(one, err=True, fg="yellow" if warning else "red")

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 import click
 
 from fairlead.cli import manifests, placing, printing
+from fairlead.cli.busy import counted
 from fairlead.cli.client import Client, Refused
 from fairlead.cli.connecting import connected, connection, message_option
 from fairlead.cli.manifests import Complaint, Entry
@@ -154,8 +155,9 @@ def apply(
             # It is imported only where it is used.
             from fairlead.cli import diff
 
-            found = diff.of_entries(client, entries, force=force_conflicts)
-            if not diff.may_go_on(found, ask=show_diff and not yes, require_safe=require_safe, quiet=bool(output)):
+            found, changing = diff.judged(client, entries, force=force_conflicts)
+            ask = show_diff and changing and not yes and dry_run == "none"
+            if not diff.may_go_on(found, ask=ask, require_safe=require_safe, quiet=bool(output)):
                 raise SystemExit(1)
         done, failed = apply_entries(
             client,
@@ -188,12 +190,17 @@ def apply_entries(
     done: list[Json] = []
     applied: list[tuple[Entry, Json]] = []
     failed = False
-    for entry in entries:
+    listed = list(entries)
+    for entry in counted(listed, "applying object") if quiet else listed:
         try:
             document, verb = _apply_one(client, entry, dry=dry, force=force)
         except Refused as refused:
             failed = _report(manifests.complaints(entry, refused)) or failed
             continue
+        except KeyboardInterrupt:
+            if not dry:
+                _interrupted(client, applied, len(listed))
+            raise
         done.append(document)
         applied.append((entry, document))
         if not quiet:
@@ -202,6 +209,16 @@ def apply_entries(
     if applied and not dry:
         placing.tell(client, applied)
     return done, failed
+
+
+def _interrupted(client: Client, applied: list[tuple[Entry, Json]], total: int) -> None:
+    """Say how far it came: each object is applied whole, or not at all."""
+    client.close()
+    if applied:
+        placing.tell(client, applied)
+    printing.complain(
+        f"interrupted: {len(applied)} of {total} objects were applied; the same command goes on", warning=True
+    )
 
 
 def _apply_one(client: Client, entry: Entry, *, dry: bool, force: bool) -> tuple[Json, str]:
@@ -224,10 +241,12 @@ def _apply_one(client: Client, entry: Entry, *, dry: bool, force: bool) -> tuple
             printing.complain(f"warning: {entry.kind.kind} {entry.ref.namespace}/{entry.ref.name} {said}")
     if before is None:
         return answer.document, "created"
-    return answer.document, "unchanged" if _same(before, answer.document) else "configured"
+    return answer.document, "unchanged" if same(before, answer.document) else "configured"
 
 
-def _same(before: Json, after: Json) -> bool:
+def same(before: Json, after: Json) -> bool:
+    """Whether two documents of an object say the same, but for what every write changes."""
+
     def essence(document: Json) -> Json:
         hidden = ("managedFields", "resourceVersion", "generation")
         meta = {key: value for key, value in document["metadata"].items() if key not in hidden}

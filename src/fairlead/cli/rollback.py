@@ -8,10 +8,11 @@ from urllib.parse import urlencode
 
 import click
 
+from fairlead.cli.client import PATIENCE
 from fairlead.cli.connecting import connected, connection, message_option
-from fairlead.cli.diff import print_report
+from fairlead.cli.diff import agreed, print_report
 from fairlead.cli.history import by, object_of, print_change, title
-from fairlead.cli.printing import complain, show
+from fairlead.cli.printing import complain, line, show
 
 Json = dict[str, Any]
 
@@ -57,7 +58,7 @@ def rollback(
         raise click.UsageError("-o does not ask: add --yes or --dry-run")
     with connected(kubeconfig, state, message) as client:
         asked = _asked(what, undo, namespace or client.access.namespace)
-        found = client.request("POST", _path(force=force, dry=True), asked).document
+        found = client.request("POST", _path(force=force, dry=True), asked, seconds=PATIENCE).document
         if not output:
             _print(found)
         if found["conflicts"] and not force:
@@ -67,9 +68,9 @@ def rollback(
                 complain("error: there are later edits, see above; --force takes them back too [FL3900]")
                 raise SystemExit(1)
         if found["changes"] and not dry_run:
-            if not yes and not click.confirm("Do it?"):
+            if not yes and not agreed():
                 raise SystemExit(1)
-            found = client.request("POST", _path(force=force, dry=False), asked).document
+            found = client.request("POST", _path(force=force, dry=False), asked, seconds=PATIENCE).document
     if output:
         show(found, output)
     elif found["revision"]:
@@ -99,7 +100,7 @@ def _print(found: Json) -> None:
     click.echo()
     for one in found["undone"]:
         said = ", ".join(title(each["object"]) for each in one["changes"][:3])
-        click.echo(f"takes back {one['revision']} ({one['time']}, {by(one)}): {said}")
+        line(f"takes back {one['revision']} ({one['time']}, {by(one)}): {said}")
     for one in found["warnings"]:
         complain(f"warning: {one}", warning=True)
     click.echo()

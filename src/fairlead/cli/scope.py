@@ -143,11 +143,11 @@ def _applied(
         return False
     with connected(kubeconfig, state, message) as client:
         # Fields that somebody else has written stand: a Sidecar that was made by hand is not narrowed by this.
-        found = diff.of_entries(client, entries, force=False)
+        found, changing = diff.judged(client, entries, force=False)
         if dry:
             diff.print_report(found, err=quiet)
             return True
-        if not diff.may_go_on(found, ask=ask, require_safe=False, quiet=quiet):
+        if not diff.may_go_on(found, ask=ask and changing, require_safe=False, quiet=quiet):
             return False
         return not apply_entries(client, entries, quiet=quiet)[1]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fairlead.cli import manifests, printing
+from fairlead.cli.busy import busy
 
 if TYPE_CHECKING:
     from fairlead.model.manifest import Manifest
@@ -103,7 +104,8 @@ def _run(manifest: Manifest, tests: TestFile, config: Sequence[str], *, recursiv
     if missing or absent or broken:
         sys.exit(2)
     mesh = load_mesh([*documents, *made_up(tests.workloads)], [], tests.namespace)
-    return list(run(mesh, manifest, tests))
+    with busy(f"checking {len(tests.tests)} expectations"):
+        return list(run(mesh, manifest, tests))
 
 
 def _show(shown: Sequence[Check], found: Sequence[Check]) -> None:

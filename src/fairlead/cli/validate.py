@@ -11,6 +11,7 @@ import msgspec
 
 from fairlead.analyze.finding import Finding
 from fairlead.cli import analysisformats, manifests, printing
+from fairlead.cli.busy import busy
 from fairlead.model.diagnostic import Severity
 
 LIMITS = analysisformats.LIMITS
@@ -72,7 +73,8 @@ def findings(paths: Iterable[str], *, recursive: bool, namespace: str) -> tuple[
     names, missing = manifests.files(paths, recursive=recursive)
     documents, unread = manifests.read(names)
     found = [analysisformats.unreadable(one) for one in (*missing, *unread)]
-    found.extend(map(of_diagnostic, load(MeshModel(), documents, namespace)))
+    with busy(f"checking {len(documents)} objects"):
+        found.extend(map(of_diagnostic, load(MeshModel(), documents, namespace)))
     return len(documents), sorted(found, key=lambda one: (one.file, one.line, one.column, one.field, one.code))
 
 

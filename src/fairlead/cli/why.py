@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from fairlead.cli import manifests, printing
+from fairlead.cli.busy import busy
 from fairlead.cli.walks import show_walk
 
 EXITS = {"passes": 0, "fails": 1, "undecided": 3}
@@ -205,16 +206,18 @@ def _offline(asked: Json, files: tuple[str, ...], given: Json) -> Json:
     more = _documents(given["more"], recursive=given["recursive"]) if given["more"] else []
     mesh = load_mesh(base, more, given["namespace"])
     try:
-        caller = caller_of(mesh, asked["from"])
+        with busy("compiling configuration"):
+            caller = caller_of(mesh, asked["from"])
         request = msgspec.convert(asked["request"], Request)
-        found = answer(mesh, caller, request, fixes=not given["no_changes"], endpoint=asked.get("endpoint", ""))
+        with busy("walking the request"):
+            found = answer(mesh, caller, request, fixes=not given["no_changes"], endpoint=asked.get("endpoint", ""))
     except NobodyError as error:
         raise click.UsageError(str(error)) from None
     return {**({"logged": asked["logged"]} if "logged" in asked else {}), **found}
 
 
 def _live(asked: Json, revision: int | None, given: Json) -> Json:
-    from fairlead.cli.client import Refused
+    from fairlead.cli.client import PATIENCE, Refused
     from fairlead.cli.resources import connected
 
     body: Json = {"from": asked["from"], "request": asked["request"], "changes": not given["no_changes"]}
@@ -226,7 +229,7 @@ def _live(asked: Json, revision: int | None, given: Json) -> Json:
         body["at"] = revision
     with connected(given["kubeconfig"], given["state"]) as client:
         try:
-            found: Json = client.request("POST", "/fairlead/v1/why", body).document
+            found: Json = client.request("POST", "/fairlead/v1/why", body, seconds=PATIENCE).document
         except Refused as error:
             if error.code == 400:
                 raise click.UsageError(str(error)) from None

@@ -295,10 +295,11 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         discovery, endpoints = "STATIC", (LbEndpoint("", view.capture.app_address, number),)
     limits, described = _served(r, view, port)
     socket = said is not None and said.address.startswith("unix://")
+    terminated = port.ingress is not None and port.ingress.tls is not None
     plan = ClusterPlan(
         name=names.inbound_cluster(number),
         discovery=discovery,
-        http=_http(port.protocol),
+        http=_http(Protocol.HTTP if terminated and port.protocol is Protocol.HTTPS else port.protocol),
         described=described,
         connect_timeout=mesh.connect_timeout,
         endpoints=endpoints,

@@ -36,7 +36,8 @@ def inbound_listener(r: Reader, view: View) -> Resource | None:
     ports = tuple(one for one in inbound_ports(r, view) if not is_own(view, one))
     mtls = workload_mtls(r, (view.namespace, view.labels))
     inside = _inside(r, view)
-    made = [black_hole(r, inside)]
+    at = settings(r).inbound_port if redirected else names.INBOUND_PORT
+    made = [black_hole(r, (inside, at))]
     if redirected:
         served = {port.port for port in ports}
         special = [number for number, _ in mtls.ports if number not in served]
@@ -44,8 +45,8 @@ def inbound_listener(r: Reader, view: View) -> Resource | None:
             made.extend(passing(r, (inside, number, mtls.on(number))))
     for port in ports:
         made.extend(_chains(r, view, inside, port, mtls.on(port.port)))
-    shape = _shape(view, ports, settings(r).protocol_detection_timeout)
-    return _assembled(r, inside, shape, made, names.INBOUND_PORT)
+    shape = _shape(view, ports, settings(r).protocol_detection_timeout, at)
+    return _assembled(r, inside, shape, made, at)
 
 
 @rule
@@ -118,10 +119,10 @@ def _chains(r: Reader, view: View, inside: Inside, port: InboundPort, mode: Mode
     return chained(r, key, InboundRoute(cluster, port.service_port, f"{port.hostname}:{port.service_port}/*"))
 
 
-def _shape(view: View, ports: tuple[InboundPort, ...], timeout: float) -> Shape:
+def _shape(view: View, ports: tuple[InboundPort, ...], timeout: float, at: int) -> Shape:
     """Redirected connections arrive on one port; without redirection every port is bound at the workload's address."""
     if view.capture.mode == "redirect":
-        everywhere = Socket("0.0.0.0", names.INBOUND_PORT)  # noqa: S104 - whatever address the host redirects
+        everywhere = Socket("0.0.0.0", at)  # noqa: S104 - whatever address the host redirects
         return Shape(
             names.VIRTUAL_INBOUND,
             everywhere,
@@ -133,9 +134,9 @@ def _shape(view: View, ports: tuple[InboundPort, ...], timeout: float) -> Shape:
     address = view.addresses[0]
     return Shape(
         names.VIRTUAL_INBOUND,
-        Socket(address, names.INBOUND_PORT),
+        Socket(address, at),
         "inbound",
-        more_sockets=tuple(Socket(address, one.port) for one in ports if one.port != names.INBOUND_PORT),
+        more_sockets=tuple(Socket(address, one.port) for one in ports if one.port != at),
         detection_timeout=timeout,
     )
 

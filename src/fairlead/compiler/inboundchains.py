@@ -165,10 +165,11 @@ def chained(r: Reader, key: WaysKey, route: InboundRoute) -> tuple[Chained, ...]
 
 
 @rule
-def black_hole(r: Reader, inside: Inside) -> Chained:
+def black_hole(r: Reader, key: tuple[Inside, int]) -> Chained:
     """Connections to the proxy's own port would come back to it for ever."""
-    matching = match(port=names.INBOUND_PORT)
-    logs = loggers(r, inside.scope(names.INBOUND_PORT, tcp=True))
+    inside, port = key
+    matching = match(port=port)
+    logs = loggers(r, inside.scope(port, tcp=True))
     return Chained(matching, whole(chain(matching, [tcp_proxy(BLACK_HOLE, logs)], BLACK_HOLE_CHAIN)))
 
 

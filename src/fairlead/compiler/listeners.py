@@ -117,8 +117,10 @@ def http_proxy(r: Reader, view: View) -> tuple[str, int] | None:
 
 def _virtual_key(r: Reader, view: View) -> VirtualKey:
     calls = calls_of(r, view)
-    added = filters(r, FilterKey(Stage.HTTP_FILTERS, _scope(calls, names.OUTBOUND_PORT, tcp=False)))
-    return VirtualKey(calls.caller, view.capture.netns, added)
+    # Where the host redirects to is up to whoever made its rules; in a namespace of its own the node has made them.
+    port = settings(r).outbound_port if view.capture.mode == "redirect" else names.OUTBOUND_PORT
+    added = filters(r, FilterKey(Stage.HTTP_FILTERS, _scope(calls, port, tcp=False)))
+    return VirtualKey(calls.caller, view.capture.netns, added, port)
 
 
 def _on(r: Reader, calls: Calls, socket: tuple[str, int]) -> Caller:

@@ -84,11 +84,15 @@ class OutboundKey(NamedTuple):
 
 
 class VirtualKey(NamedTuple):
-    """The listener of redirected connections; `netns` is where the application is, "" for Envoy's own namespace."""
+    """The listener of redirected connections; `netns` is where the application is, "" for Envoy's own namespace.
+
+    `port` is the one to which they are redirected.
+    """
 
     caller: Caller
     netns: str = ""
     http_filters: tuple[Filter, ...] = ()
+    port: int = names.OUTBOUND_PORT
 
 
 class _Entry(NamedTuple):
@@ -195,21 +199,19 @@ def outbound_listener(r: Reader, key: OutboundKey) -> Resource | None:
 @rule
 def virtual_outbound(r: Reader, key: VirtualKey) -> Resource:
     """`virtualOutbound`: receives redirected connections and passes them to the listener of their destination."""
-    logs = loggers(r, _scope(key.caller, names.OUTBOUND_PORT, tcp=True))
-    own = match(port=names.OUTBOUND_PORT)
+    logs = loggers(r, _scope(key.caller, key.port, tcp=True))
+    own = match(port=key.port)
     chains = [chain(own, [tcp_proxy(BLACK_HOLE, logs)], BLACK_HOLE_CHAIN)]
     found = unknown(r, key.caller.namespace)
     parsed = found.http == names.DYNAMIC_CLUSTER
     if parsed:
         # Requests go to the hosts that they name, which only their headers say.
         chains.append(chain(_HTTP, [_unknown_http(r, key, found)], CATCH_ALL_HTTP))
-    rest = chain(
-        _EVERYTHING, [tcp_proxy(_otherwise(r, At(key.caller, ANYWHERE, names.OUTBOUND_PORT)), logs)], CATCH_ALL_TCP
-    )
+    rest = chain(_EVERYTHING, [tcp_proxy(_otherwise(r, At(key.caller, ANYWHERE, key.port)), logs)], CATCH_ALL_TCP)
     address = "127.0.0.1" if key.netns else ANYWHERE
     shape = Shape(
         names.VIRTUAL_OUTBOUND,
-        Socket(address, names.OUTBOUND_PORT, key.netns),
+        Socket(address, key.port, key.netns),
         "outbound",
         hands_off=True,
         detection_timeout=settings(r).protocol_detection_timeout if parsed else 0,
@@ -218,12 +220,12 @@ def virtual_outbound(r: Reader, key: VirtualKey) -> Resource:
     # Beside a chain that asks for HTTP, one that asks for nothing would never be tried: it is the default then.
     default = rest if parsed else None
     chains.extend([] if parsed else [rest])
-    opened = listener_loggers(r, _scope(key.caller, names.OUTBOUND_PORT, tcp=True))
+    opened = listener_loggers(r, _scope(key.caller, key.port, tcp=True))
     return build(shape, chains, default=default, inspectors=looks, access_logs=opened)
 
 
 def _unknown_http(r: Reader, key: VirtualKey, found: Unknown) -> NetworkFilter:
-    scope = _scope(key.caller, names.OUTBOUND_PORT, tcp=False)
+    scope = _scope(key.caller, key.port, tcp=False)
     http = Http(
         "outbound",
         outbound_stat_prefix(names.VIRTUAL_OUTBOUND),

@@ -222,4 +222,5 @@ def _members(r: Reader, key: HostAs) -> Iterator[Applies]:
         mode = workload_mtls(r, (at.namespace, one.labels)).mode if one.mesh else "no sidecar"
         well = "" if one.healthy else ", NOT HEALTHY: gets no requests"
         where = one.address or f"behind the gateways of network {one.network}"
-        yield Applies("Endpoints", f"{where}, {one.service_account}, mTLS {mode}{well}", one.origin.ref)
+        account = f"{one.service_account}, " if one.service_account else ""
+        yield Applies("Endpoints", f"{where}, {account}mTLS {mode}{well}", one.origin.ref)

@@ -43,8 +43,8 @@ class Mesh(msgspec.Struct, frozen=True):
     `baseline` has connection pools and outlier detection for hosts whose policies do not say
     them; `inbound_stat_name` and `outbound_stat_name` are patterns of names in statistics, "" for the clusters' own.
     `listener_log` has listeners log connections for which there is no filter chain.
-    `anchors` are further roots of peers. `cluster_local` says of patterns of hosts whether their clients call instances
-    of their own cluster only.
+    `outbound_port` and `inbound_port` are those to which rules of a whole host redirect. `anchors` are further roots of
+    peers. `cluster_local` says of patterns of hosts whether their clients call instances of their own cluster only.
     `discovery` chooses the namespaces at which the mesh looks; without any it looks at all. `origin` is the object that
     has the settings, None where nobody has said any.
     """
@@ -95,6 +95,8 @@ class Mesh(msgspec.Struct, frozen=True):
     inbound_stat_name: str = ""
     outbound_stat_name: str = ""
     discovery: tuple[NamespaceSelector, ...] = ()
+    outbound_port: int = 15001
+    inbound_port: int = 15006
     anchors: tuple[TrustAnchor, ...] = ()
     cluster_local: tuple[tuple[str, bool], ...] = ()
 

@@ -164,6 +164,8 @@ def mesh_of(config: MeshConfig) -> Mesh:
         baseline=_baseline(config.default_traffic_policy),
         inbound_stat_name=config.inbound_cluster_stat_name,
         outbound_stat_name=config.outbound_cluster_stat_name,
+        outbound_port=config.proxy_listen_port,
+        inbound_port=config.proxy_inbound_listen_port,
         anchors=tuple(
             TrustAnchor(one.pem, one.spiffe_bundle_url, one.trust_domains)
             for one in config.ca_certificates

@@ -162,8 +162,12 @@ class FairleadSettings(Spec, frozen=True):
 class MeshConfig(Spec, frozen=True):
     """Settings for the whole mesh."""
 
-    proxy_listen_port: Annotated[int, Meta(description="Port to which outbound traffic is redirected.")] = 15001
-    proxy_inbound_listen_port: Annotated[int, Meta(description="Port to which inbound traffic is redirected.")] = 15006
+    proxy_listen_port: Annotated[int, Meta(description="Port to which rules of a host redirect outbound traffic.")] = (
+        15001
+    )
+    proxy_inbound_listen_port: Annotated[
+        int, Meta(description="Port to which rules of a host redirect inbound traffic.")
+    ] = 15006
     proxy_http_port: Annotated[int, Meta(description="Port of an HTTP proxy that each sidecar offers; 0: none.")] = 0
     connect_timeout: Annotated[Duration, Meta(description="Connection timeout; default 10s.")] = ""
     protocol_detection_timeout: Annotated[

@@ -71,8 +71,8 @@ def entry_problems(
         return
     if not address:
         said = f"address is unset with network {entry.network!r}"
-        remedy = "The instance is reached through the gateways of that network."
-        yield Problem(path / "address", said, Severity.WARNING, remedy, code="FL0101")
+        remedy = "The instance is reached through the gateways of that network only."
+        yield Problem(path / "address", said, Severity.WARNING, remedy, code="FL0103")
     elif unix:
         yield from _unix_problems(entry, path, known_ports)
     elif not is_ip(address):

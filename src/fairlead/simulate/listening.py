@@ -84,9 +84,8 @@ def inbound_listener(
 def _at(world: World, listeners: Mapping[str, Resource], address: str, port: int) -> Listener | None:
     """The listener at an address and port; its name says where it stands, unless an object has added it."""
     usual = listeners.get(names.listener(address, port))
-    if port == names.INBOUND_PORT:
-        # Where calls to the workload are redirected to, it stands at any address, so the proxy's own calls meet it too.
-        usual = usual or listeners.get(names.VIRTUAL_INBOUND)
+    # Where calls to the workload are redirected to, it stands at any address, so the proxy's own calls meet it too.
+    usual = usual or listeners.get(names.VIRTUAL_INBOUND)
     candidates = [usual] if usual is not None else []
     candidates += [one for name, one in listeners.items() if not _USUAL_NAME.fullmatch(name)]
     for one in candidates:

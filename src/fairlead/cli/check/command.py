@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 import msgspec
 
+from fairlead.cli.busy import busy
 from fairlead.cli.check import host as this_host
 from fairlead.cli.check.finding import Category, Finding, guarded
 from fairlead.cli.connecting import connection
-from fairlead.cli.printing import show
+from fairlead.cli.printing import columns, line, show, wrapped
 
 _MARKS = {"pass": ("√", "green"), "warn": ("‼", "yellow"), "fail": ("×", "red"), "skip": ("-", "bright_black")}
 _PAUSE = 1.0
@@ -57,11 +58,13 @@ def check(
         raise click.BadParameter(str(error), param_hint="--wait") from None
     numbers = {name.removesuffix("_port"): number for name, number in ports.items()}
     while True:
-        found = list(before(state, numbers) if pre else findings(kubeconfig, state, loopback))
+        with busy("checking"):
+            found = list(before(state, numbers) if pre else findings(kubeconfig, state, loopback))
         failed = any(one.state == "fail" for one in found)
         if not failed or time.monotonic() >= end:
             break
-        time.sleep(_PAUSE)
+        with busy("something fails; looking again"):
+            time.sleep(_PAUSE)
     if output in ("json", "yaml"):
         show({"ok": not failed, "findings": msgspec.to_builtins(found)}, output)
     else:
@@ -123,9 +126,14 @@ def _print(found: list[Finding], *, short: bool) -> None:
             click.echo(("\n" if category else "") + click.style(one.category, bold=True))
             category = one.category
         mark, colour = _MARKS[one.state]
-        click.echo(f"{click.style(mark, fg=colour)} {one.name}" + (f": {one.said}" if one.said else ""))
+        said = f"{one.name}: {one.said}" if one.said else one.name
+        width = columns()
+        first, *more = wrapped(said, width - 2, 2) if width else [said]
+        click.echo(f"{click.style(mark, fg=colour)} {first}")
+        for each in more:
+            click.echo(f"    {each}")
         if one.hint:
-            click.echo(f"    {one.hint}")
+            line(f"    {one.hint}", hang=0)
     counts = {state: sum(one.state == state for one in found) for state in ("fail", "warn")}
     if not short or any(counts.values()):
         click.echo()

@@ -26,7 +26,9 @@ def reached(client: Client, now: Callable[[], float] = time.time) -> tuple[list[
     begun = time.monotonic()
     try:
         clocks, found = hostfacts.ask_clocks(client, now)
-    except (ClientError, Refused) as error:
+    except Refused as error:
+        return [made.fail("answers", str(error), "Name the right kubeconfig: --kubeconfig or --state.")], None
+    except ClientError as error:
         hint = "Start it with `fairlead up` or `fairlead serve`, or point --state or --kubeconfig at it."
         return [made.fail("answers", str(error), hint)], None
     took = time.monotonic() - begun

@@ -9,7 +9,7 @@ from fairlead.ir.localityrules import check_failover, check_locality
 from fairlead.ir.pools import outlier_problems, pool_problems, time_problems
 from fairlead.kinds.destinationrule import spec as api
 from fairlead.model.diagnostic import Problem
-from fairlead.model.findings import deprecated, doubtful, duplicate, forbidden, invalid, required
+from fairlead.model.findings import deprecated, doubtful, duplicate, forbidden, invalid, no_effect, required
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC, FieldPath
 from fairlead.model.syntax import (
@@ -173,9 +173,30 @@ def _is_prime(number: int) -> bool:
     return number < 4 or (number % 2 == 1 and all(number % factor for factor in range(3, int(number**0.5) + 1, 2)))
 
 
+def _idle(path: FieldPath, tls: api.ClientTLSSettings) -> Iterator[Problem]:
+    """Fields of which the mode makes nothing, as in Istio."""
+    names, remedy = _IDLE.get(tls.mode, ((), ""))
+    if tls.insecure_skip_verify and tls.mode in ("SIMPLE", "MUTUAL"):
+        names, remedy = (*names, "ca_crl"), "Servers are not verified with insecureSkipVerify: remove one of them."
+    encoded = dict(zip(tls.__struct_fields__, tls.__struct_encode_fields__, strict=True))
+    for name in names:
+        if getattr(tls, name):
+            yield no_effect(path / encoded[name], remedy)
+
+
+_OWN = ("client_certificate", "private_key")
+_SERVER = ("ca_certificates", "ca_crl", "credential_name", "insecure_skip_verify")
+_IDLE: dict[str, tuple[tuple[str, ...], str]] = {
+    "DISABLE": ((*_OWN, *_SERVER, "subject_alt_names", "sni"), "With DISABLE there is no TLS: remove it."),
+    "SIMPLE": (_OWN, "With SIMPLE clients have no certificate: use MUTUAL, or remove it."),
+    "ISTIO_MUTUAL": ((*_OWN, *_SERVER), "With ISTIO_MUTUAL certificates and roots are the mesh's: remove it."),
+}
+
+
 def _tls(path: FieldPath, tls: api.ClientTLSSettings | None) -> Iterator[Problem]:
     if tls is None:
         return
+    yield from _idle(path, tls)
     if tls.insecure_skip_verify and tls.mode in ("SIMPLE", "MUTUAL"):
         checks: list[tuple[str, object]] = [
             ("caCertificates", tls.ca_certificates),

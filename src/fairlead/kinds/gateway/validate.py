@@ -136,6 +136,7 @@ def _tls_of_port(path: FieldPath, server: Server, protocol: Protocol) -> Iterato
 def _tls(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:
     yield from _versions_and_ciphers(path, tls)
     yield from _pins(path, tls)
+    yield from _idle(path, tls)
     if tls.mode == "ISTIO_MUTUAL":
         yield from _mesh_tls(path, tls)
         return
@@ -183,6 +184,33 @@ def _pins(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:
         if not _HASH.fullmatch(pin):
             message = "is not a SHA-256 digest in hexadecimal (64 digits, or pairs of them with colons)"
             yield invalid(path.child("verifyCertificateHash", at), message)
+
+
+def _idle(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:
+    """Fields of which the mode makes nothing, as in Istio."""
+    names, remedy = _IDLE.get(tls.mode, ((), ""))
+    if tls.mode in ("MUTUAL", "OPTIONAL_MUTUAL") and (tls.credential_name or tls.credential_names):
+        names, remedy = ("ca_certificates", "ca_crl"), "The Secret says it: put ca.crt and ca.crl there."
+    elif tls.mode == "SIMPLE" and (tls.credential_name or tls.credential_names):
+        names = (*names, "ca_crl")
+    default = ServerTLSSettings()
+    encoded = dict(zip(tls.__struct_fields__, tls.__struct_encode_fields__, strict=True))
+    for name in names:
+        if getattr(tls, name) != getattr(default, name):
+            yield no_effect(path / encoded[name], remedy)
+
+
+_OF_CLIENTS = ("subject_alt_names", "verify_certificate_spki", "verify_certificate_hash")
+_LIMITS = ("min_protocol_version", "max_protocol_version", "cipher_suites", "ecdh_curves")
+_IDLE: dict[str, tuple[tuple[str, ...], str]] = {
+    "SIMPLE": (
+        ("ca_certificates", "ca_cert_credential_name", *_OF_CLIENTS),
+        "Clients have no certificate with SIMPLE: use MUTUAL, or remove it.",
+    ),
+    "PASSTHROUGH": ((*_OF_CLIENTS, *_LIMITS), "TLS is not terminated here: use SIMPLE or MUTUAL, or remove it."),
+    "AUTO_PASSTHROUGH": ((*_OF_CLIENTS, *_LIMITS), "TLS is not terminated here: remove it."),
+    "ISTIO_MUTUAL": ((*_OF_CLIENTS[1:], *_LIMITS), "Limits of mesh mTLS are meshMTLS of the mesh's settings."),
+}
 
 
 def _mesh_tls(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:
