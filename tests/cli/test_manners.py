@@ -238,3 +238,11 @@ def test_every_help_has_examples_that_parse_and_exit_status_and_fits(
     assert "Exit status" in text
     assert f"  fairlead {' '.join(path)}" in text, "an example"
     assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_all_data_that_commands_print_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "commandline.md").read_text()
+    for path, command in _commands(cli):
+        forms = [one.type.choices for one in command.params if isinstance(one.type, click.Choice)]
+        if any("json" in one for one in forms):
+            assert re.search(rf"^\|[^|]*`{path[0]}`", text, re.MULTILINE), path

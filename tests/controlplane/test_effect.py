@@ -82,6 +82,8 @@ async def _changes(tmp_path: Path) -> None:
             agreed = ("--force-conflicts", "--diff", "--yes", "--require-safe")
             code, text = await command(made, "apply", *agreed, "-f", changed)
             assert code == 0 and "configured" in text, text
+            code, text = await command(made, "apply", "--force-conflicts", "--diff", "-f", changed, stdin="")
+            assert code == 0 and "Do it?" not in text and "unchanged" in text, "there is nothing to ask about"
             code, text = await command(made, "diff", "--against", str(revision))
             assert code == 3 and "this route takes requests with path /v2* now" in text
             assert (await command(made, "diff", "--against", "99999"))[0] == 1

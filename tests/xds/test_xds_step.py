@@ -71,6 +71,36 @@ def test_one_response_serves_all_also_where_mappings_differ(item: str, count: in
         assert all(session.settled for session in found)
 
 
+def test_what_has_come_is_asked_for_and_sent_in_step() -> None:
+    catalog = rows(MANY)
+    catalogs = [catalog] * 3
+    found = sessions(*catalogs)
+    for name in ("c90", "c91"):
+        for item in TYPES:
+            change(found, catalogs, item, "v1", names=(name,))
+        clusters = [session.next() for session in found]
+        assert clusters[0] is not None and all(one is clusters[0] for one in clusters)
+        assert all(session.next() is None for session in found), "nobody has asked for its endpoints"
+        request = DeltaRequest(ENDPOINT, subscribe=(name,))
+        for session in found:
+            session.receive(request)
+        sent = [session.next() for session in found]
+        assert sent[0] is not None and [one.name for one in sent[0].resources] == [name]
+        assert all(one is sent[0] for one in sent)
+        for session in found:
+            for one in (sent[0], clusters[0]):
+                session.receive(DeltaRequest(one.type_url, nonce=one.nonce))
+            assert session.settled and session.next() is None
+            ledger = session.ledger(ENDPOINT)
+            assert ledger is not None and dict(ledger.acked.items()) == catalog[ENDPOINT]
+    # And who does not ask is told nothing of it.
+    for item in TYPES:
+        change(found, catalogs, item, "v1", names=("c92",))
+    change(found, catalogs, ENDPOINT, "v2", names=("c92", "c01"))
+    sent = [[one.name for each in answered(session) for one in each.resources] for session in found]
+    assert sent == [["c92", "c01"]] * 3, "the cluster, and the endpoints that were asked for"
+
+
 def test_who_has_something_else_under_a_name_gets_that() -> None:
     first = rows(MANY)
     other = {key: dict(found) for key, found in first.items()}

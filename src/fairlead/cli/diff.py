@@ -116,7 +116,9 @@ def _stored(client: Client, entry: Entry, document: Json) -> bool:
     """Whether the server has an object like this."""
     path = address(entry.kind, entry.version, entry.ref.namespace, entry.ref.name)
     try:
-        return same(client.request("GET", path).document, document)
+        before: Json = client.request("GET", path).document
+        # Status is the mesh's to write, and may have been between the two.
+        return same({**before, "status": None}, {**document, "status": None})
     except Refused as refused:
         if refused.code != NOT_FOUND:
             raise

@@ -197,19 +197,20 @@ class Chronicle:
         now, name, opened = self._now(), known.called, self._open
         number = self.timeline.number(name)
         for at in passes:
-            if at not in opened:
+            push = opened.get(at)
+            if push is None:
                 continue
-            push = opened[at]
             took = max(now - push.since, 0.0)
-            if how is not _ACKNOWLEDGED:
-                push.gone += 1
-            else:
+            if how is _ACKNOWLEDGED:
                 push.answered += 1
                 push.last = (name, took)
-            refused = push.refusing and how is _ACKNOWLEDGED and name in push.refusing
-            push.rows.append(answered(number, took, How.REFUSED if refused else how))
+                said = How.REFUSED if push.refusing and name in push.refusing else how
+            else:
+                push.gone += 1
+                said = how
+            push.rows.append(answered(number, took, said))
             if push.answered + push.gone == push.told:
-                del self._open[at]
+                del opened[at]
                 self._done(push)
 
     def open_pushes(self) -> list[Push]:

@@ -109,13 +109,15 @@ class Progress:
 
     def _leave(self, standing: Standing, now: float | None) -> None:
         passes, standing.passes = standing.passes, []
+        opened = self._open
         for number in passes:
-            found = self._open.get(number)
+            found = opened.get(number)
             if found is None:
                 continue
             found.waiting -= 1
-            found.last = now if now is not None else found.last
+            if now is not None:
+                found.last = now
             if not found.waiting:
-                del self._open[number]
+                del opened[number]
                 if found.last is not None:
                     self._stages.observe_age(found.last - found.since)

@@ -141,7 +141,9 @@ class Timeline:
             self._link = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
             self._prepare(str(path))
         except (OSError, sqlite3.Error) as error:
-            raise StoreUnusable(f"cannot open {path}: {error}: move it away, it is made anew") from None
+            full = "full" in str(error)
+            remedy = "make room on its disk" if full else "move it away, it is made anew"
+            raise StoreUnusable(f"cannot open {path}: {error}: {remedy}") from None
 
     def _prepare(self, path: str) -> None:
         # A lost second of it is no harm, so the disk is not waited for.

@@ -66,6 +66,8 @@ class Channel(Standing):
             said = self.acknowledged(self.step, request, catalog)
             if said is not None:
                 return said
+            if self.asked(self.step, request, catalog):
+                return []
             self.leave()
         events = self._answer(request.nonce, request.error, catalog)
         first, self.requested = not self.requested, True

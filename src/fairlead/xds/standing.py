@@ -132,23 +132,60 @@ class Standing:
             held.rebase(catalog)
         if not before:
             return True
-        wanted: tuple[str, ...] | None = None
-        if not self.wildcard and not names.follows:
-            wanted = tuple([name for name in before if name in names])
-            if not wanted:
-                return not held.follows
-            if len(wanted) == len(before):
-                wanted = None
-            elif held.follows:
-                return False
+        concerned = self._concerned(before)
+        if concerned is None:
+            return False
+        wanted, came = concerned
+        if wanted is not None and not wanted and not came:
+            return True
         if not held.follows:
             behind = step.behind
             for name in before if wanted is None else wanted:
                 if held.get(name) is not behind.get(name, before[name]):
                     return False
-        following = step.moved(catalog, before, wanted)
-        if following is None or (names.follows and not (following.kept and names.apart(before))):
+        following = step.moved(catalog, before, wanted, came)
+        if following is None or (names.follows and not following.kept):
             return False
+        for name in came:
+            names.discard(name)
+        self._stand(following)
+        return True
+
+    def _concerned(self, before: Before) -> tuple[tuple[str, ...] | None, tuple[str, ...]] | None:
+        """Which of the changed names the client wants (None: all), and which have come that it has not asked for.
+
+        None if it is not for others to tell.
+        """
+        names, follows = self.names, self.ledger.acked.follows
+        if self.wildcard:
+            return None, ()
+        if names.follows:
+            if not follows or not names.apart(before):
+                return None
+            came = tuple([name for name, was in before.items() if was is None])
+            return (tuple([name for name, was in before.items() if was is not None]) if came else None), came
+        wanted = tuple([name for name in before if name in names])
+        if len(wanted) == len(before):
+            return None, ()
+        return None if follows else (wanted, ())
+
+    def asked(self, step: Step, request: DeltaRequest, catalog: Named) -> bool:
+        """Whether this is nothing but the question for what has come, which others ask too; it is taken then."""
+        names = request.subscribe
+        if (
+            not names
+            or request.nonce
+            or request.unsubscribe
+            or request.initial_versions
+            or not (self.names.follows and self.ledger.acked.follows)
+            or not all(name in step.behind and step.behind[name] is None and name in catalog for name in names)
+        ):
+            return False
+        following = step.resent(catalog, names)
+        if following is None:
+            return False
+        for name in names:
+            self.names.add(name)
         self._stand(following)
         return True
 

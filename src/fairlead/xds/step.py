@@ -4,9 +4,9 @@ Thousands of proxies are told of the same change, sent the same bytes, and give 
 due, the response, and what is left when that is acknowledged are found out for the first of them; the others take the
 step that was found. So a change costs each session the same few operations, however many names are in it.
 
-A channel is in step when its client lacks nothing, and as long as it takes the same steps as others: who refuses,
-subscribes anew, or must be told that something has gone, goes on by itself (`Channel.leave`) and comes back when it
-lacks nothing again (`Channel.join`). Who is slow stays in step, some steps behind.
+A channel is in step when its client lacks nothing, and as long as it takes the same steps as others: who refuses, asks
+for what others do not, or must be told that something has gone, goes on by itself (`Channel.leave`) and comes back when
+it lacks nothing again (`Channel.join`). Who is slow stays in step, some steps behind.
 
 Must not: be changed once it is made, but for what is worked out of it. A catalog may be another mapping for each
 session; steps are taken together only where it has the same under the names in question.
@@ -33,6 +33,7 @@ _KEPT = 32
 _RECENT = 16
 
 Named = Mapping[str, Resource]
+_Key = int | tuple[int, tuple[str, ...], tuple[str, ...]]
 
 
 class Plan(NamedTuple):
@@ -127,25 +128,29 @@ class Step:
         self._now: tuple[tuple[str, Resource | None], ...] = ()
         """What the catalog had under the names in question when this step was found."""
         # Steps live as long as somebody stands on them, or on what leads to them.
-        self._following: dict[int | tuple[int, tuple[str, ...]], ref[Step]] = {}
+        self._following: dict[_Key, ref[Step]] = {}
         self._due: _Due | None = None
         self._plans: dict[str, Plan] = {}
         self._landed: Step | None = None
 
     # Changes.
 
-    def moved(self, catalog: Named, before: Before, names: tuple[str, ...] | None = None) -> Step | None:
-        """The catalog has changed, of which these names (None: all) are wanted; None if this client goes by itself."""
-        key = id(before) if names is None else (id(before), names)
+    def moved(
+        self, catalog: Named, before: Before, names: tuple[str, ...] | None = None, came: tuple[str, ...] = ()
+    ) -> Step | None:
+        """The catalog has changed, of which these names (None: all) are wanted; None if this client goes by itself.
+
+        `came` are names that are there now, and that the client has not asked for.
+        """
+        key = id(before) if names is None else (id(before), names, came)
         found = self._found(key, before)
         if found is None:
-            return self._remember(
-                key, before, self._changed(catalog, before, tuple(before) if names is None else names)
-            )
+            made = self._changed(catalog, before, tuple(before) if names is None else names, came)
+            return self._remember(key, before, made)
         return found if found._alike(catalog) else None
 
-    def _changed(self, catalog: Named, before: Before, names: tuple[str, ...]) -> Step:
-        behind = dict(self.behind)
+    def _changed(self, catalog: Named, before: Before, names: tuple[str, ...], came: tuple[str, ...]) -> Step:
+        behind = {**self.behind, **dict.fromkeys(came)}
         kept = True
         for name in names:
             target, was = catalog.get(name), before[name]
@@ -157,10 +162,10 @@ class Step:
                 behind[name] = held
         made = Step(self._course, behind, self.dirty.union(names), self.force, self.flight)
         made.kept, made.events = kept, self.events
-        return made._seen(catalog, names)
+        return made._seen(catalog, (*names, *came))
 
-    def resent(self, catalog: Named, names: Mapping[str, Resource]) -> Step | None:
-        """These are to be sent again; None if this client goes by itself."""
+    def resent(self, catalog: Named, names: Mapping[str, Resource] | tuple[str, ...]) -> Step | None:
+        """These are to be sent, also where clients hold them; None if this client goes by itself."""
         found = self._found(id(names), names)
         if found is not None:
             return found if found._alike(catalog) else None
@@ -178,12 +183,12 @@ class Step:
         """Whether this catalog has what the one had with which this step was found."""
         return catalog is self._catalog or all(catalog.get(name) is now for name, now in self._now)
 
-    def _found(self, key: int | tuple[int, tuple[str, ...]], of: object) -> Step | None:
+    def _found(self, key: _Key, of: object) -> Step | None:
         kept = self._following.get(key)
         found = kept() if kept is not None else None
         return found if found is not None and found._of is of else None
 
-    def _remember(self, key: int | tuple[int, tuple[str, ...]], of: object, step: Step) -> Step:
+    def _remember(self, key: _Key, of: object, step: Step) -> Step:
         if len(self._following) >= _KEPT:
             self._following = {at: kept for at, kept in self._following.items() if kept() is not None}
         step._of = of
