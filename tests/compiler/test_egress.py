@@ -81,6 +81,16 @@ def test_sockets(capture: Capture) -> None:
     assert not [name for name in catalog[LISTENER] if name.endswith(("_8080", "_9090", "_5432"))], "only there"
 
 
+def test_a_listener_that_is_an_http_proxy_shows_all_ports_of_its_hosts() -> None:
+    change = ("{protocol: HTTP, name: http}", "{number: 3128, protocol: HTTP_PROXY, name: http}")
+    catalog = compiled(Capture("redirect"), change, ("bind: unix:///run/web.sock", "bind: 127.0.0.1"))
+    assert listener(catalog, "127.0.0.1_3128").filter_chains[0].filters[0].name.endswith("http_connection_manager")
+    routes = RouteConfiguration.FromString(catalog[ROUTE]["http_proxy"].body)
+    web = "web.shop.svc.cluster.local"
+    assert [one.domains[0] for one in routes.virtual_hosts] == [f"{web}:8080", f"{web}:9090", "*"]
+    assert not [name for name in catalog[LISTENER] if name.endswith(("_8080", "_9090"))], "only there"
+
+
 def test_destination_subnets_mean_nothing_at_a_socket() -> None:
     rules = """apiVersion: networking.istio.io/v1
 kind: VirtualService

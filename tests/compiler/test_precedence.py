@@ -68,6 +68,13 @@ MINE = {"workloadSelector": {"matchLabels": {"app": "me"}}}
         pytest.param("far", [rule(ROOT, 1, 1), rule("shop", 2, 2)], 2, [], id="owner-before-root"),
         pytest.param("far", [rule("far", 3, 3), rule("shop", 2, 2)], 3, [], id="client-before-owner"),
         pytest.param(
+            "far",
+            [rule("shop", 1, 1, host="*.svc.cluster.local"), rule("shop", 2, 2, host=f"*{WEB[1:]}")],
+            2,
+            [],
+            id="longest-wildcard",
+        ),
+        pytest.param(
             "far", [rule("shop", 1, **subset("a")), rule("shop", 2, 2, **subset("b"))], 2, ["a", "b"], id="joined"
         ),
         pytest.param(

@@ -10,7 +10,9 @@ from lowering import check, inputs
 from fairlead.compiler import offline
 from fairlead.compiler.endpoints import EndpointsKey, endpoints_of
 from fairlead.compiler.model import MeshModel
+from fairlead.compiler.nametable import TableKey, name_table
 from fairlead.compiler.registry import registry
+from fairlead.envoy.nds_pb2 import NameTable
 from fairlead.ir.host import HostKey
 from fairlead.kinds.endpointslice import KIND
 from fairlead.model.diagnostic import Severity
@@ -105,3 +107,26 @@ def test_columns() -> None:
     (document,) = parse_documents(listed("a", "[10.0.0.7, 10.0.0.8]"))
     assert [one.value(document.data) for one in KIND.columns][:3] == ["IPv4", "5433", "10.0.0.7,10.0.0.8"]
     assert [one.value({}) for one in KIND.columns] == [None, "<unset>", "<unset>", None]
+
+
+def test_instances_and_wildcards_have_names() -> None:
+    wild = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: wild, namespace: shop}
+spec: {hosts: ["*.example.com"], addresses: [240.0.0.9], resolution: STATIC, ports: [{number: 80, name: http}]}
+"""
+    listed = (
+        "[{addresses: [10.0.0.7], hostname: db-0}, {addresses: [10.0.0.8], hostname: db-1, conditions: {ready: false}}]"
+    )
+    text = SLICE.replace("[{addresses: ADDRESSES}]", listed).replace("PORTS", "[{name: tcp, port: 5432}]")
+    model = MeshModel()
+    documents = "---".join((SERVICE.replace("SPEC", "clusterIP: None, "), text.replace("NAME", "one"), wild))
+    assert not offline.load(model, parse_documents(documents))
+    table = NameTable.FromString(model.engine.call(name_table, TableKey("", "shop")).body).table
+    assert {name: list(one.ips) for name, one in table.items()} == {
+        DB.hostname: ["10.0.0.7"],
+        f"db-0.{DB.hostname}": ["10.0.0.7"],
+        "*.example.com": ["240.0.0.9"],
+    }
+    assert table[f"db-0.{DB.hostname}"].shortname == "db-0.db"

@@ -59,7 +59,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("bug-report",): Command(options={"--proxy": PROXY, "--file": FILE}),
     ("why",): Command(options={"--from": CALLER, "--to": URL, "--gateway": GATEWAY, "--access-log": FILE}),
     ("diff",): Command(options={"--from": FILE}),
-    ("apply",): Command(),
+    ("apply",): Command(options={"--wait": OTHER}),
     ("analyze",): Command((FILE,), more=True, options={"--suppressions": FILE}),
     ("validate",): Command(),
     ("compile",): Command(options={"--proxy": FILE}),

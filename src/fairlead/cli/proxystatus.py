@@ -150,7 +150,7 @@ def _slow(found: list[dict[str, Any]], counts: dict[str, int]) -> None:
             _called(one),
             _precise(one["behindSeconds"]),
             _precise(one["lastSeconds"]),
-            _waits(one),
+            waits_for(one),
         )
         for one in found
     ]
@@ -159,7 +159,7 @@ def _slow(found: list[dict[str, Any]], counts: dict[str, int]) -> None:
         click.echo(f"{len(found)} of {counts['behind']} that are behind; --limit 0 shows all", err=True)
 
 
-def _waits(one: dict[str, Any]) -> str:
+def waits_for(one: dict[str, Any]) -> str:
     """What is due or unanswered: how many of each type, and a name."""
     if one["held"]:
         return "release of a push that is held"

@@ -21,6 +21,7 @@ from fairlead.cli.manifests import Complaint, Entry
 from fairlead.compiler.registry import registry
 from fairlead.ir.kind import Kind
 from fairlead.model.diagnostic import Severity
+from fairlead.model.duration import parse_duration
 from fairlead.model.names import nearest
 
 Json = dict[str, Any]
@@ -101,6 +102,7 @@ def checked_entries(filenames: Sequence[str], namespace: str, *, given: bool, re
 @click.option("--server-side", is_flag=True, help="Taken for kubectl's sake: it always is.")
 @click.option("--force-conflicts", is_flag=True, help="Take over fields that another client owns.")
 @click.option("-o", "--output", type=click.Choice(["json", "yaml", "name"]), help="Print the objects.")
+@click.option("--wait", default="", metavar="DURATION", help="Until all proxies have it, at most so long.")
 @diff_option
 @safe_option
 @yes_option
@@ -114,6 +116,7 @@ def apply(
     server_side: bool,
     force_conflicts: bool,
     output: str | None,
+    wait: str,
     show_diff: bool,
     require_safe: bool,
     yes: bool,
@@ -125,13 +128,20 @@ def apply(
 
     Every file is checked before anything is sent; errors name file, line and column. With --diff you see what it does
     to every proxy (`fairlead diff`) and are asked; with --require-safe what is marked as dangerous there is refused.
+    With --wait it ends when every connected proxy has acknowledged it, when one refuses it, or after so long, and says
+    which ones lack it.
 
     \b
     fairlead apply -f shop/
     fairlead apply -f canary.yaml --diff -m "a first share"
+    fairlead apply -f canary.yaml --wait 30s
 
-    Exit status: 0 applied, 1 refused or failed, 2 wrong usage.
+    Exit status: 0 applied (with --wait: everywhere), 1 refused, failed or not everywhere, 2 wrong usage.
     """
+    try:
+        patience = float(parse_duration(wait)) if wait else 0.0
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--wait") from None
     if not filenames:
         raise click.UsageError("name the files to apply with -f FILE, -f DIR or -f -")
     if dry_run == "client":
@@ -159,6 +169,10 @@ def apply(
         )
         if output in ("json", "yaml") and done:
             printing.show(_listed(done), output)
+        if wait and dry_run == "none" and not failed:
+            from fairlead.cli import awaiting
+
+            failed = not awaiting.everywhere(client, list(zip(entries, done, strict=True)), patience)
     if failed:
         raise SystemExit(1)
 

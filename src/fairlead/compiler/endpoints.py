@@ -171,7 +171,7 @@ def identities_of(r: Reader, key: HostKey) -> tuple[str, ...]:
     for workload in _workloads(r, found):
         if workload.mesh:
             sans.update(spiffe(one, workload.key.namespace, workload.service_account) for one in domains)
-    for endpoint in _listed(r, found):
+    for endpoint in listed(r, found):
         if endpoint.service_account:
             sans.update(spiffe(one, key.namespace, endpoint.service_account) for one in domains)
     return tuple(sorted(sans))
@@ -253,7 +253,7 @@ def _endpoints(r: Reader, found: Host, port: HostPort, labels: Pairs, wanted: tu
             _check_way(r, one, workload.origin)
             yield one
     known = {workload.address for workload in workloads}
-    for endpoint in _listed(r, found):
+    for endpoint in listed(r, found):
         if endpoint.only_named and endpoint.address in known:
             continue  # A slice repeats what the selector finds, and the workload says more of itself.
         there = endpoint.healthy or found.publish_not_ready
@@ -279,7 +279,7 @@ def _check_way(r: Reader, one: LbEndpoint, origin: Origin) -> None:
         r.report(Diagnostic("FL2900", Severity.WARNING, said, origin, remedy))
 
 
-def _listed(r: Reader, found: Host) -> Iterator[Endpoint]:
+def listed(r: Reader, found: Host) -> Iterator[Endpoint]:
     """The endpoints that the objects behind a host list."""
     for at in r.find(ENDPOINTS_BY_HOST, found.key):
         endpoint = r.get(ENDPOINTS, at) if found.is_defined_by(at.owner) else None

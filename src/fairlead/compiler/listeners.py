@@ -28,7 +28,7 @@ from fairlead.compiler.outbound import (
 )
 from fairlead.compiler.outboundports import Caller
 from fairlead.compiler.serving import stands_at
-from fairlead.compiler.sidecars import binds_itself, on_port, on_socket
+from fairlead.compiler.sidecars import binds_itself, on_port, on_socket, proxy_of
 from fairlead.compiler.telemetry import WorkloadKey, applying
 from fairlead.envoy import names
 from fairlead.inc import Reader, Rule, rule
@@ -111,8 +111,12 @@ def http_proxy(r: Reader, view: View) -> tuple[str, int] | None:
     """Where the application finds its proxy as an HTTP proxy, if at all."""
     if _is_explicit(view):
         return view.capture.outbound_address, view.capture.http_proxy_port
-    port = settings(r).http_proxy_port
-    return ("127.0.0.1", port) if port and _is_redirected(view) else None
+    if not _is_redirected(view):
+        return None
+    said, port = proxy_of(r, caller_of(r, view).namespace), settings(r).http_proxy_port
+    if said is not None:
+        return said[:2]
+    return ("127.0.0.1", port) if port else None
 
 
 def _virtual_key(r: Reader, view: View) -> VirtualKey:

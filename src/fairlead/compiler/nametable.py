@@ -6,9 +6,10 @@ puts them together.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from fairlead.compiler.endpoints import EndpointsKey, endpoints_of
+from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, listed
 from fairlead.compiler.hosts import NameKey, alias_target, host, host_keys, host_named
 from fairlead.compiler.scope import EVERYWHERE, special
 from fairlead.envoy.nds_pb2 import NameTable
@@ -34,19 +35,38 @@ def name_entry(r: Reader, key: HostKey) -> NameEntry | None:
     A name that stands for another host has that one's answers.
     """
     found = host(r, key)
-    if found is None or "*" in key.hostname:
+    if found is None:
         return None
     target = alias_target(r, key.hostname)
     for at in r.find(HOSTS_BY_NAME, target)[:1] if target else ():
         entry = name_entry(r, at)
         return entry._replace(hostname=key.hostname, shortname=found.name, namespace=key.namespace) if entry else None
     addresses = tuple(one for one in found.addresses if "/" not in one) or found.allocated
-    if not addresses and found.selector is not None and found.ports:
+    if not addresses and (found.selector is not None or found.kubernetes) and found.ports:
         endpoints = endpoints_of(r, EndpointsKey(key, found.ports[0].number))
         addresses = tuple(dict.fromkeys(one.address for one in endpoints if one.address))
     if not addresses:
         return None
     return NameEntry(key.hostname, addresses, found.name, key.namespace, found.kubernetes)
+
+
+def _instances(r: Reader, key: HostKey) -> Iterator[NameEntry]:
+    """The names that instances of a headless Service have themselves, as Kubernetes' own DNS knows them."""
+    found = host(r, key)
+    if found is None or found.addresses or not found.kubernetes:
+        return
+    own: dict[str, list[str]] = {}
+    for one in listed(r, found):
+        if one.hostname and (one.healthy or found.publish_not_ready):
+            own.setdefault(one.hostname, []).append(one.address)
+    for name, addresses in sorted(own.items()):
+        yield NameEntry(
+            f"{name}.{key.hostname}",
+            tuple(dict.fromkeys(addresses)),
+            f"{name}.{found.name}",
+            key.namespace,
+            kubernetes=True,
+        )
 
 
 class TableKey(NamedTuple):
@@ -85,8 +105,7 @@ def hosts_in(r: Reader, key: TableKey) -> tuple[HostKey, ...]:
 def name_table(r: Reader, key: TableKey) -> Resource:
     """The table of the hosts of one namespace."""
     message = NameTable()
-    for at in hosts_in(r, key):
-        entry = name_entry(r, at)
+    for entry in (one for at in hosts_in(r, key) for one in (name_entry(r, at), *_instances(r, at))):
         if entry is None:
             continue
         info = message.table[entry.hostname]

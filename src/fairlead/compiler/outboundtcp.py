@@ -24,7 +24,16 @@ from fairlead.envoy.tcpproxy import TcpTarget
 from fairlead.inc import Reader, rule
 from fairlead.ir.host import Host, HostKey, Resolution
 from fairlead.ir.protocol import Protocol
-from fairlead.ir.route import MESH, ROUTES_BY_MESH_HOST, ROUTES_MESH, Destination, L4Match, L4Rule, RouteSet
+from fairlead.ir.route import (
+    MESH,
+    ROUTES_BY_MESH_HOST,
+    ROUTES_MESH,
+    ROUTES_PARTIAL,
+    Destination,
+    L4Match,
+    L4Rule,
+    RouteSet,
+)
 from fairlead.ir.view import selects
 from fairlead.ir.visibility import host_matches, is_visible
 from fairlead.model.diagnostic import Origin
@@ -108,6 +117,8 @@ def _routes(r: Reader, caller: Caller, found: Host) -> Iterator[RouteSet]:
     """The route sets with TLS or TCP rules for a host, the oldest first."""
     default = settings(r).default_route_export_to
     rows = [row for pattern in patterns(found.key.hostname) for row in r.rows(ROUTES_BY_MESH_HOST, pattern)]
+    partial = r.rows(ROUTES_PARTIAL, "")
+    rows.extend(row for row in partial if any(host_matches(one, found.key.hostname) for one in row[1].hosts))
     if found.key.hostname.startswith("*"):
         # Rules may name single hosts out of those for which a wildcard stands.
         rows.extend(

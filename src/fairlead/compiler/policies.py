@@ -20,6 +20,7 @@ from fairlead.ir.host import Host, HostKey
 from fairlead.ir.traffic import (
     TRAFFIC_POLICIES,
     TRAFFIC_POLICIES_BY_HOST,
+    TRAFFIC_POLICIES_PARTIAL,
     HashPolicy,
     LoadBalancer,
     Policy,
@@ -28,7 +29,7 @@ from fairlead.ir.traffic import (
     effective_policy,
 )
 from fairlead.ir.view import selects
-from fairlead.ir.visibility import is_visible
+from fairlead.ir.visibility import host_matches, is_visible
 
 
 class PolicyKey(NamedTuple):
@@ -45,7 +46,7 @@ def policy_for(r: Reader, key: PolicyKey) -> TrafficPolicy | None:
     root = settings(r).root_namespace
     asked = [(key.client_namespace, key.client_namespace == root), (key.host.namespace, False), (root, False)]
     for namespace, private in dict.fromkeys(asked):
-        for pattern in patterns(key.host.hostname):
+        for pattern in policy_patterns(r, key.host.hostname):
             found = _policies(r, key, namespace, pattern, private=private)
             if found:
                 return _merge(_alike(found))
@@ -53,7 +54,7 @@ def policy_for(r: Reader, key: PolicyKey) -> TrafficPolicy | None:
 
 
 def patterns(hostname: str) -> Iterator[str]:
-    """The host patterns that cover a name, the most specific first: itself, `*.rest` ..., `*`."""
+    """The host patterns of whole labels that cover a name, the most specific first: itself, `*.rest` ..., `*`."""
     yield hostname
     rest = hostname.removeprefix("*.")
     while "." in rest:
@@ -61,6 +62,13 @@ def patterns(hostname: str) -> Iterator[str]:
         yield f"*.{rest}"
     if hostname != "*":
         yield "*"
+
+
+@rule
+def policy_patterns(r: Reader, hostname: str) -> tuple[str, ...]:
+    """The host patterns under which policies for a name may be, the most specific first."""
+    partial = {one.host for _, one in r.rows(TRAFFIC_POLICIES_PARTIAL, "") if host_matches(one.host, hostname)}
+    return tuple(sorted({*patterns(hostname), *partial}, key=lambda one: (one != hostname, -len(one))))
 
 
 _BY_CLIENT = HashPolicy(source_ip=True)

@@ -29,7 +29,7 @@ from fairlead.compiler.routes_hosts import (
 )
 from fairlead.compiler.routes_rules import ClientKey, narrowed
 from fairlead.compiler.scope import EVERYWHERE, scope, special
-from fairlead.compiler.sidecars import on_port, on_socket
+from fairlead.compiler.sidecars import on_port, on_socket, proxy_of
 from fairlead.compiler.unknown import unknown
 from fairlead.envoy.names import HTTP_PROXY_ROUTE
 from fairlead.envoy.resource import ROUTE, Piece, Resource
@@ -88,6 +88,9 @@ def sidecar_route(r: Reader, key: SidecarRouteKey) -> Resource | None:
     where = on_port(r, key.client.namespace, port) if port else key.client.namespace
     if key.name.startswith(UNIX_PREFIX):
         where = on_socket(r, where, key.name)
+    elif key.name == HTTP_PROXY_ROUTE and not key.explicit:
+        apart = proxy_of(r, where)
+        where = apart[2] if apart is not None else where
     client = ClientKey(where, key.client.labels)
     asked = route_labels(r, _NameKey(client.namespace, key.name))
     return shared_route(r, _SharedKey(narrowed(client, asked), key.name, key.explicit))

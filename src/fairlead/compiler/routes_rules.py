@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from fairlead.compiler.hosts import NameKey, destination_name, host, host_named, settings
-from fairlead.compiler.policies import PolicyKey, effective, patterns, policy_for
+from fairlead.compiler.policies import PolicyKey, effective, policy_for, policy_patterns
 from fairlead.compiler.sidecars import imports_of, is_limited, namespace_of, sees_routes
 from fairlead.envoy import names
 from fairlead.envoy.route import RouteList, Serving, default_route, http_route, route_list
@@ -227,7 +227,7 @@ def policy_label_names(r: Reader, hostname: str) -> tuple[str, ...]:
         sorted(
             {
                 name
-                for pattern in patterns(hostname)
+                for pattern in policy_patterns(r, hostname)
                 for _, policy in r.rows(TRAFFIC_POLICIES_BY_HOST, pattern)
                 for name, _ in policy.selector
             }

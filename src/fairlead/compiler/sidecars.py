@@ -95,8 +95,8 @@ def listeners_of(r: Reader, scope: str) -> tuple[EgressListener, ...]:
 
 @rule
 def scopes_of(r: Reader, scope: str) -> tuple[tuple[int, str], ...]:
-    """The scopes of a Sidecar's listeners, each with its port (0: all ports that no other one has); no sockets."""
-    return tuple((one.port, f"{scope}/{at}") for at, one in enumerate(listeners_of(r, scope)) if not one.is_socket)
+    """The scopes of a Sidecar's listeners, each with its port (0: all ports that no other one has); none apart."""
+    return tuple((one.port, f"{scope}/{at}") for at, one in enumerate(listeners_of(r, scope)) if not one.is_apart)
 
 
 @rule
@@ -110,6 +110,15 @@ def sockets_of(r: Reader, scope: str) -> tuple[tuple[str, str], ...]:
 def on_socket(r: Reader, scope: str, socket: str) -> str:
     """What a client sees at a Unix socket."""
     return dict(sockets_of(r, scope)).get(socket, f"{scope}/{NOTHING}")
+
+
+@rule
+def proxy_of(r: Reader, scope: str) -> tuple[str, int, str] | None:
+    """Where a Sidecar has its proxies be HTTP proxies: address, port, and the scope of what is seen there."""
+    if scope.count("/") != 2:
+        return None
+    found = ((at, one) for at, one in enumerate(listeners_of(r, scope)) if one.is_http_proxy)
+    return next(((one.bind or "127.0.0.1", one.port, f"{scope}/{at}") for at, one in found), None)
 
 
 def on_port(r: Reader, scope: str, port: int) -> str:
@@ -142,7 +151,7 @@ def sees_host(r: Reader, scope: str, found: Host) -> bool:
     own = namespace_of(scope)
     return any(
         one.sees_host(found.key.hostname, found.key.namespace, own)
-        and (not one.port or found.port(one.port) is not None)
+        and (not one.port or one.is_http_proxy or found.port(one.port) is not None)
         for one in listeners_of(r, scope)
     )
 

@@ -14,7 +14,7 @@ from fairlead.compiler.endpoints import SelectionKey, selected
 from fairlead.compiler.gateways import GatewaysKey, gateways_of
 from fairlead.compiler.hosts import NameKey, settings
 from fairlead.compiler.mtls import workload_mtls
-from fairlead.compiler.policies import patterns
+from fairlead.compiler.policies import policy_patterns
 from fairlead.compiler.routes_hosts import route_sets_for
 from fairlead.compiler.sidecars import SidecarKey, sidecar_for
 from fairlead.compiler.telemetry import WorkloadKey, applying, provider_faults
@@ -190,7 +190,7 @@ def _traffic(r: Reader, key: HostAs) -> Iterator[Applies]:
     asked = dict.fromkeys((key.client_namespace, key.host.namespace, settings(r).root_namespace))
     first = ""
     for namespace in asked:
-        for pattern in patterns(key.host.hostname):
+        for pattern in policy_patterns(r, key.host.hostname):
             names = [at for at in r.find(TRAFFIC_POLICIES_BY_HOST, pattern) if at.namespace == namespace]
             rows = [one for one in (r.get(TRAFFIC_POLICIES, at) for at in names) if one is not None]
             seen = [one for one in rows if is_visible(one.export_to or default, namespace, key.client_namespace)]

@@ -13,6 +13,7 @@ from fairlead.envoy.names import CA_SUFFIX, IDENTITY_SECRET, ROOT_SECRET, SYSTEM
 from fairlead.ir.credential import read_name, resource_name
 from fairlead.ir.mesh import TlsLimits
 from fairlead.ir.traffic import ClientTls
+from fairlead.model.syntax import is_ip
 
 SDS_CLUSTER = "sds-grpc"
 HTTP1_MESH_ALPN = ("istio-http/1.1", "istio", "http/1.1")
@@ -67,9 +68,7 @@ def mesh_tls(sans: Iterable[str], sni: str, alpn: Iterable[str]) -> base_pb2.Tra
     """Mesh mTLS: the workload's certificate, the mesh's roots, and the identities that the peer may have."""
     context = tls_pb2.UpstreamTlsContext(sni=sni)
     common = context.common_tls_context
-    common.tls_params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_2
-    # Envoy as a client offers no more than TLS 1.2 unless it is told to.
-    common.tls_params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
+    _current(common.tls_params)
     common.alpn_protocols.extend(alpn)
     common.tls_certificate_sds_secret_configs.append(agent_secret(IDENTITY_SECRET))
     combined = common.combined_validation_context
@@ -79,15 +78,18 @@ def mesh_tls(sans: Iterable[str], sni: str, alpn: Iterable[str]) -> base_pb2.Tra
     return base_pb2.TransportSocket(name=_TLS, typed_config=pack(context))
 
 
+def _current(params: common_pb2.TlsParameters) -> None:
+    """Envoy as a client offers no more than TLS 1.2 unless it is told to."""
+    params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_2
+    params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
+
+
 def restrict(params: common_pb2.TlsParameters, limits: TlsLimits) -> None:
     """Have TLS use no more than this; what the limits do not say stays as it is."""
     if limits.min_version:
-        newest = limits.min_version == "TLSV1_3"
-        params.tls_minimum_protocol_version = (
-            common_pb2.TlsParameters.TLSv1_3 if newest else common_pb2.TlsParameters.TLSv1_2
-        )
-        # Envoy as a client offers no more than TLS 1.2 unless it is told to.
-        params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
+        _current(params)
+        if limits.min_version == "TLSV1_3":
+            params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_3
     if limits.cipher_suites:
         params.ClearField("cipher_suites")
         params.cipher_suites.extend(limits.cipher_suites)
@@ -103,8 +105,8 @@ def origin_tls(tls: ClientTls, *, http2: bool, limits: TlsLimits = _NO_LIMITS) -
     """
     context = tls_pb2.UpstreamTlsContext(sni=tls.sni)
     common = context.common_tls_context
-    if limits != _NO_LIMITS:
-        restrict(common.tls_params, limits)
+    _current(common.tls_params)
+    restrict(common.tls_params, limits)
     if http2:
         common.alpn_protocols.append("h2")
     if tls.mode == "MUTUAL":
@@ -146,6 +148,14 @@ def _client_certificate(common: tls_pb2.CommonTlsContext, tls: ClientTls) -> Non
 
 def _require_names(context: common_pb2.CertificateValidationContext, sans: Iterable[str]) -> None:
     for san in sans:
-        kind = common_pb2.SubjectAltNameMatcher.URI if "://" in san else common_pb2.SubjectAltNameMatcher.DNS
-        matcher = context.match_typed_subject_alt_names.add(san_type=kind)
+        matcher = context.match_typed_subject_alt_names.add(san_type=_kind(san))
         matcher.matcher.exact = san
+
+
+def _kind(san: str) -> common_pb2.SubjectAltNameMatcher.SanType.ValueType:
+    """Which kind of name in a certificate a name is."""
+    if "://" in san:
+        return common_pb2.SubjectAltNameMatcher.URI
+    if "@" in san:
+        return common_pb2.SubjectAltNameMatcher.EMAIL
+    return common_pb2.SubjectAltNameMatcher.IP_ADDRESS if is_ip(san) else common_pb2.SubjectAltNameMatcher.DNS

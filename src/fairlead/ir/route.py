@@ -16,6 +16,7 @@ from fairlead.ir.traffic import RetryPolicy
 from fairlead.ir.visibility import concerned
 from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import NamespacedName, Ref
+from fairlead.model.syntax import is_partial_wildcard
 
 MESH = "mesh"
 
@@ -260,6 +261,10 @@ ROUTES: Table[NamespacedName, RouteSet] = Table("effective-routes", stage=2)
 """Rule sets that hold: with the rules of those to which they delegate."""
 ROUTES_BY_MESH_HOST = ROUTES.index("mesh-host", _mesh_hosts)
 """Route sets for sidecars, under each host they name (wildcards as they are)."""
+ROUTES_PARTIAL = ROUTES.index(
+    "partial", lambda key, routes: [""] if any(map(is_partial_wildcard, _mesh_hosts(key, routes))) else []
+)
+"""Route sets for sidecars with a wildcard that is not a whole label (`*-x.example.com`), under ""."""
 ROUTES_MESH = ROUTES.index("mesh", lambda key, routes: [""] if MESH in routes.gateways else [])
 """Every route set for sidecars, under ""."""
 ROUTES_BY_NAMESPACE = ROUTES.index("namespace", lambda key, routes: [key.namespace] if MESH in routes.gateways else [])

@@ -47,8 +47,8 @@ class EgressListener(msgspec.Struct, frozen=True):
     """What a proxy sees on one port, or (`port` 0) on all ports of which no other listener speaks.
 
     `bind` is an address ("": the usual ones), or with port 0 a Unix socket (`unix:///path`) at which all ports of the
-    hosts are seen. `captured` is whether connections reach it by redirection; else it is
-    bound, and the application dials it.
+    hosts are seen, as they are through an HTTP proxy. `captured` is whether connections reach it by redirection; else
+    it is bound, and the application dials it.
     """
 
     origin: Origin
@@ -62,6 +62,16 @@ class EgressListener(msgspec.Struct, frozen=True):
     def is_socket(self) -> bool:
         """Whether the application dials a Unix socket."""
         return self.bind.startswith(UNIX_PREFIX)
+
+    @property
+    def is_http_proxy(self) -> bool:
+        """Whether the application uses it as its HTTP proxy."""
+        return self.protocol is Protocol.HTTP_PROXY and self.port != 0
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether those who dial it name the port that they mean."""
+        return self.is_socket or self.is_http_proxy
 
     def sees_host(self, hostname: str, namespace: str, own: str) -> bool:
         """Whether a host is imported: one that the import's pattern covers."""

@@ -16,6 +16,7 @@ from fairlead.ir.locality import LocalityLb
 from fairlead.ir.visibility import concerned
 from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import NamespacedName
+from fairlead.model.syntax import is_partial_wildcard
 
 
 class TcpKeepalive(msgspec.Struct, frozen=True):
@@ -197,6 +198,10 @@ class TrafficPolicy(msgspec.Struct, frozen=True):
 TRAFFIC_POLICIES: Table[NamespacedName, TrafficPolicy] = Table("traffic-policies", stage=1)
 TRAFFIC_POLICIES_BY_HOST = TRAFFIC_POLICIES.index("host", lambda key, policy: [policy.host])
 """Policies under the host they name, wildcards (`*.example.com`) as they are."""
+TRAFFIC_POLICIES_PARTIAL = TRAFFIC_POLICIES.index(
+    "partial", lambda key, policy: [""] if is_partial_wildcard(policy.host) else []
+)
+"""The policies whose wildcard is not a whole label (`*-x.example.com`), under ""."""
 TRAFFIC_POLICIES_WITH_SELECTOR = TRAFFIC_POLICIES.index("selector", lambda key, policy: [""] if policy.selector else [])
 """The policies that are for some clients only, under ""."""
 

@@ -76,6 +76,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     serves: tuple[int, ...] = ()
     only_named: bool = False
     healthy: bool = True
+    hostname: str = ""
+    """The first label of a name of its own, before that of its host."""
 
     def is_for(self, port: HostPort) -> bool:
         """Whether the endpoint is listed for a port of its host."""

@@ -24,7 +24,7 @@ def live(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Live:
     return made
 
 
-SETTLED = 20
+SETTLED = 8
 """So often in a row a command says the same before that is written down: conditions of objects come a moment later."""
 
 

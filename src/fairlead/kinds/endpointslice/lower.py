@@ -30,7 +30,10 @@ def lower(_: Reader, obj: Object[EndpointSliceSpec]) -> Iterator[Emission]:
         for address in one.addresses:
             key = EndpointKey(host, position, slice_owner(obj.ref.name))
             origin = Origin(obj.ref, ROOT.child("endpoints", at))
-            yield ENDPOINTS, key, Endpoint(key, origin, address, ports=ports, only_named=True, healthy=is_ready(one))
+            made = Endpoint(
+                key, origin, address, ports=ports, only_named=True, healthy=is_ready(one), hostname=one.hostname
+            )
+            yield ENDPOINTS, key, made
             position += 1
 
 

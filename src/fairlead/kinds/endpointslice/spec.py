@@ -55,7 +55,7 @@ class SliceEndpoint(Spec, frozen=True):
         tuple[str, ...], Meta(description="Its addresses, 1 to 100; each is called.", extra_json_schema=_WHOLE_LIST)
     ]
     conditions: Annotated[Conditions | None, Meta(description="How it is. Default: ready.")] = None
-    hostname: Annotated[str, Meta(description="Kept, without effect.")] = ""
+    hostname: Annotated[str, Meta(description="Its own name before a headless Service's: `HOSTNAME.SERVICE`.")] = ""
     target_ref: Annotated[TargetRef | None, Meta(description="Kept, without effect.")] = None
     deprecated_topology: Annotated[dict[str, str], Meta(description="Kept, without effect.")] = {}
     node_name: Annotated[str, Meta(description="Kept, without effect.")] = ""
