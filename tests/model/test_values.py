@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.model import yaml as yaml_module
+from fairlead.model import yamlevents
 from fairlead.model.nodeid import NodeId, called
 from fairlead.model.path import SPEC
 from fairlead.model.regex import regex_fault
@@ -105,7 +105,7 @@ def test_json_writes_some_characters_as_two() -> None:
 
 def test_the_c_parser_reads() -> None:
     """It is a hundred times as fast as the other."""
-    assert yaml_module.PARSER.__name__ == "CSafeLoader"
+    assert yamlevents.PARSER.__name__ == "CSafeLoader"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from fairlead.model.blockyaml import Reader, Unread
 from fairlead.model.manifest import Manifest
 from fairlead.model.path import FieldPath
-from fairlead.model.yaml import YAMLError, by_events, parse_documents
+from fairlead.model.yaml import YAMLError, parse_documents
+from fairlead.model.yamlevents import by_events
 
 _KEYS = ["a", "b", "c", "kind", "app.kubernetes.io/name", "x-y", "X_1", "e"]
 _ODD_KEYS = ["on", "y", "No", "null", "<<", "1", '"q"', "é", "a b", "-a", "a:b", "k" * 130, "items"]

@@ -9,14 +9,16 @@ import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 import click
 
 from fairlead.cli import WORDS, printing
-from fairlead.cli.client import Client, ClientError, Refused, find_kubeconfig, read_kubeconfig
 from fairlead.model.names import meant
+
+if TYPE_CHECKING:
+    from fairlead.cli.client import Client, Refused
 
 NOT_FOUND = 404
 F = TypeVar("F", bound=Callable[..., Any])
@@ -65,6 +67,8 @@ def _user() -> str:
 
 def _meant(client: Client, error: Refused) -> str:
     """Which object was probably meant by a name that there is not."""
+    from fairlead.cli.client import ClientError, Refused
+
     details: dict[str, Any] = error.status.get("details") or {}
     context = click.get_current_context(silent=True)
     name, kind = str(details.get("name") or ""), str(details.get("kind") or "")
@@ -83,6 +87,9 @@ def _meant(client: Client, error: Refused) -> str:
 @contextmanager
 def connected(kubeconfig: Path | None, state: Path | None, message: str = "") -> Generator[Client]:
     """A client; every failure inside becomes one line and exit status 1. `message` goes with what is written."""
+    # Commands that work on files ask nobody, and need not wait for the client and its TLS to be imported.
+    from fairlead.cli.client import Client, ClientError, Refused, find_kubeconfig, read_kubeconfig
+
     try:
         client = Client(read_kubeconfig(find_kubeconfig(kubeconfig, state)), command_line(), message)
     except ClientError as error:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 import click
-import yaml
 
 from fairlead.cli import busy
 
@@ -25,21 +24,12 @@ _TORN = 20
 _NARROWEST = 20
 
 
-class _Dumper(yaml.SafeDumper):
-    """YAML as kubectl writes it: texts of several lines as blocks."""
-
-
-def _text(dumper: Any, value: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in value else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-
-_Dumper.add_representer(str, _text)
-
-
 def as_yaml(document: object) -> str:
     """A document as YAML."""
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=True, default_flow_style=False, allow_unicode=True)
+    # Few commands write it, and the library takes a while to import.
+    from fairlead.cli.yamltext import dumped
+
+    return dumped(document)
 
 
 def as_json(document: object) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from operator import itemgetter
 from typing import Any, TypeVar, cast
 
 from fairlead.inc.cells import (
@@ -134,7 +135,7 @@ class Engine:
         """All rows of a table in the order of their keys (for tools and tests, not for rules)."""
         rows = self._rows.get(table, {})
         present = [(key, row.value) for key, row in rows.items() if row.value is not MISSING]
-        return cast("list[tuple[K, V]]", sorted(present, key=lambda pair: cast("Any", pair[0])))
+        return cast("list[tuple[K, V]]", sorted(present, key=itemgetter(0)))
 
     def find(self, index: Index[I, K, V], key: I) -> tuple[K, ...]:
         """The keys of one bucket of an index, sorted; records nothing."""

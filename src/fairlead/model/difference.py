@@ -16,7 +16,9 @@ from fairlead.model.path import ROOT, FieldPath
 
 Json = dict[str, Any]
 _KEYS = ("name", "type")
-_OWN = ("resourceVersion", "generation", "managedFields", "uid", "creationTimestamp", "selfLink", "deletionTimestamp")
+_OWN = frozenset(
+    ("resourceVersion", "generation", "managedFields", "uid", "creationTimestamp", "selfLink", "deletionTimestamp")
+)
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -77,21 +79,23 @@ def differences(before: object, after: object, path: FieldPath = ROOT) -> Iterat
     return iter(out)
 
 
-def _collect(before: object, after: object, path: tuple[str | int, ...], out: list[Difference]) -> None:
+def _collect(before: Any, after: Any, path: tuple[str | int, ...], out: list[Difference]) -> None:
     """The differences of two values that differ. Into a list: there may be thousands of documents."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        old, new = cast("Json", before), cast("Json", after)
-        for key, value in new.items():
-            was = old.get(key, ABSENT)
+    # JSON has these classes themselves, and none derived from them.
+    if before.__class__ is dict and after.__class__ is dict:
+        for key, value in after.items():
+            was = before.get(key, ABSENT)
             if was is ABSENT:
                 out.append(Difference(FieldPath((*path, key)), ABSENT, value))
             elif was != value:
                 _collect(was, value, (*path, key), out)
-        out += (Difference(FieldPath((*path, key)), value, ABSENT) for key, value in old.items() if key not in new)
-    elif isinstance(before, list) and isinstance(after, list):
-        _collect_list(cast("list[object]", before), cast("list[object]", after), path, out)
+        if not before.keys() <= after.keys():
+            gone = ((key, value) for key, value in before.items() if key not in after)
+            out += (Difference(FieldPath((*path, key)), value, ABSENT) for key, value in gone)
+    elif before.__class__ is list and after.__class__ is list:
+        _collect_list(before, after, path, out)
     else:
-        out.append(Difference(FieldPath(path), cast("object", before), after))
+        out.append(Difference(FieldPath(path), before, after))
 
 
 def _collect_list(
@@ -132,7 +136,9 @@ def _only(before: list[object], after: list[object]) -> int | None:
     was, now = before[found], after[found]
     if isinstance(was, dict) and isinstance(now, dict):
         old, new = cast("Json", was), cast("Json", now)
-        return found if all(old.get(key) == new.get(key) for key in _KEYS) else None
+        for key in _KEYS:
+            if old.get(key) != new.get(key):
+                return None
     return found
 
 

@@ -6,7 +6,7 @@ WorkloadGroup. Where no file has a proxy for a Gateway's selector, a gateway sta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -41,10 +41,9 @@ class FileWorkloads:
 
     def __init__(self, model: MeshModel) -> None:
         self._model = model
-        self._processes = {
-            f"{ref.name}-0.{ref.namespace}": obj for ref, obj in model.engine.items(OBJECTS) if ref.kind == "Process"
-        }
-        model.apply(_registered(model))
+        objects = model.engine.items(OBJECTS)
+        self._processes = {f"{ref.name}-0.{ref.namespace}": obj for ref, obj in objects if ref.kind == "Process"}
+        model.apply(_registered(model, objects))
         self._routers: tuple[Proxy, ...] | None = None
 
     def named(self, name: str, namespace: str) -> Sequence[Proxy]:
@@ -185,15 +184,15 @@ def _ports(spec: ProcessSpec) -> tuple[AppPort, ...]:
     return tuple(AppPort(one.port, one.name, one.app_protocol or one.protocol) for one in spec.ports)
 
 
-def _registered(model: MeshModel) -> list[Object[Any]]:
+def _registered(model: MeshModel, objects: Sequence[tuple[Ref, Object[Any]]]) -> list[Object[Any]]:
     """The entries of Processes and members of groups that have not got one in the files.
 
     Their addresses come from their names, so that they stay while others come and go.
     """
     made: list[Object[Any]] = []
-    known = {ref for ref, _ in model.engine.items(OBJECTS)}
+    known = {ref for ref, _ in objects}
     taken: set[int] = set()
-    for document in _documents(model.engine.items(OBJECTS)):
+    for document in _documents(objects):
         meta = document["metadata"]
         if Ref(_ENTRIES, "WorkloadEntry", meta["namespace"], meta["name"]) in known:
             continue
@@ -208,12 +207,13 @@ def _registered(model: MeshModel) -> list[Object[Any]]:
     return made
 
 
-def _documents(objects: Iterable[tuple[Ref, Object[Any]]]) -> Iterator[Json]:
-    found = list(objects)
+def _documents(objects: Sequence[tuple[Ref, Object[Any]]]) -> Iterator[Json]:
     grouped = {
-        (ref.namespace, obj.meta.annotations.get(GROUP_ANNOTATION)) for ref, obj in found if ref.kind == "WorkloadEntry"
+        (ref.namespace, obj.meta.annotations.get(GROUP_ANNOTATION))
+        for ref, obj in objects
+        if ref.kind == "WorkloadEntry"
     }
-    for ref, obj in found:
+    for ref, obj in objects:
         if ref.kind == "Process" and obj.spec.proxy != "router" and obj.spec.replicas:
             yield _process_entry(ref, obj.spec)
         elif ref.kind == "WorkloadGroup" and (ref.namespace, ref.name) not in grouped:
