@@ -196,6 +196,6 @@ def test_tls_origination_mutual(world: World) -> None:
             # Sidecars are given Secrets only where a rule selects them.
             assert world.client.get("legacy.example:18085").status == 503
             with world.mesh.config(f"{named}  workloadSelector: {{matchLabels: {{app: client}}}}\n"):
-                assert eventually(lambda: world.client.get("legacy.example:18085")).instance == "strict"
+                eventually(lambda: world.client.get("legacy.example:18085").instance == "strict", "the Secret")
     finally:
         app.close()

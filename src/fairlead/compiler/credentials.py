@@ -23,6 +23,11 @@ class SecretKey(NamedTuple):
     name: str
 
 
+def may_name_secrets(r: Reader, view: View) -> bool:
+    """Whether a proxy may be given credentials at all: a sidecar only where some policy names any. Makes no node."""
+    return view.type == "router" or bool(r.find(TRAFFIC_POLICIES_WITH_CREDENTIALS, ""))
+
+
 @rule
 def secret_keys(r: Reader, view: View) -> tuple[SecretKey, ...]:
     """The credentials that this gateway's servers and the TLS of its calls name; for sidecars those of policies that

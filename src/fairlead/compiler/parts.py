@@ -28,7 +28,7 @@ from fairlead.compiler.clusters import (
     tunnel_cluster,
     tunnel_keys,
 )
-from fairlead.compiler.credentials import secret, secret_keys
+from fairlead.compiler.credentials import may_name_secrets, secret, secret_keys
 from fairlead.compiler.endpoints import PeersKey, assignment_of, peers_of
 from fairlead.compiler.extensions import WorkloadKey, extension, extension_keys
 from fairlead.compiler.gatewaylisteners import gateway_route_names
@@ -111,7 +111,7 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
             asked = calls._replace(labels=(), caller=replace(calls.caller, telemetry=(), on_demand=False, own=None))
         routed = Routed(Client(who.namespace, who.labels), asked, http_proxy(r, view) is not None, explicit)
         found += [Layer(LISTENER, own_listeners, view), Layer(ROUTE, sidecar_routes, routed)]
-    if view.type == "router":
+    if may_name_secrets(r, view):
         found.append(Layer(SECRET, own_secrets, view))
     workload = WorkloadKey(view.namespace, view.labels)
     if extension_keys(r, workload):
