@@ -10,11 +10,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import msgspec
-
-from fairlead.ca.files import write_atomic
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fetching import FetchError
+from fairlead.controlplane.keeping import Keepers, Remembered
 from fairlead.ir.anchors import Bundle, bundles
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 
@@ -35,24 +33,20 @@ class Bundles:
         self._feed = feed
         self._fetch = fetch
         self._trust = trust
-        self._path = path
+        self._remembered = Remembered(path, "bundles")
         self._roots: dict[str, str] = {}
         self._problems: dict[str, str] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._keepers = Keepers(self._keep)
 
     def start(self) -> None:
         """Begin."""
-        self._roots = _read(self._path)
+        self._roots = self._remembered.read()
         self._feed.listen(lambda _: self._look())
         self._look()
 
     async def stop(self) -> None:
         """Fetch no more."""
-        tasks = list(self._tasks.values())
-        for one in tasks:
-            one.cancel()
-        self._tasks.clear()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._keepers.stop()
 
     def findings(self) -> list[str]:
         """The bundles that cannot be fetched now, and why."""
@@ -61,13 +55,12 @@ class Bundles:
 
     def _look(self) -> None:
         wanted = {one.url for one in self._mesh().anchors if one.url}
-        for url in self._tasks.keys() - wanted:
-            self._tasks.pop(url).cancel()
+        for url in self._keepers.drop(wanted):
             self._problems.pop(url, None)
             if self._roots.pop(url, None) is not None:
-                self._remember()
-        for url in wanted - self._tasks.keys():
-            self._tasks[url] = asyncio.get_running_loop().create_task(self._keep(url))
+                self._remembered.write(self._roots)
+        for url in wanted:
+            self._keepers.take(url)
         self._tell()
 
     def _mesh(self) -> Mesh:
@@ -91,22 +84,6 @@ class Bundles:
             if self._roots.get(url) != found.pem:
                 _log.info("SPIFFE bundle %s: %d roots", url, found.pem.count("BEGIN CERTIFICATE"))
                 self._roots[url] = found.pem
-                self._remember()
+                self._remembered.write(self._roots)
                 self._tell()
             await asyncio.sleep(found.refresh or REFRESH)
-
-    def _remember(self) -> None:
-        try:
-            write_atomic(self._path, msgspec.json.encode(self._roots, order="sorted"))
-        except OSError as error:
-            _log.warning("%s: %s; bundles will have to be fetched again after a restart", self._path, error.strerror)
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
-    except FileNotFoundError:
-        return {}
-    except (OSError, msgspec.DecodeError) as error:
-        _log.warning("%s: %s; bundles are fetched again", path, error)
-        return {}

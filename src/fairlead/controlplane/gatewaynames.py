@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from fairlead.compiler.networks import named_gateways
 from fairlead.controlplane.feed import Feed
+from fairlead.controlplane.keeping import Keepers
 from fairlead.ir.network import GATEWAY_ADDRESSES
 
 _log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class GatewayNames:
         self._feed = feed
         self._resolve = resolve
         self._refresh = refresh
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._keepers = Keepers(self._keep)
         self._problems: dict[str, str] = {}
 
     def start(self) -> None:
@@ -47,11 +48,7 @@ class GatewayNames:
 
     async def stop(self) -> None:
         """Look up no more."""
-        tasks = list(self._tasks.values())
-        for one in tasks:
-            one.cancel()
-        self._tasks.clear()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._keepers.stop()
 
     def findings(self) -> list[str]:
         """The names that cannot be looked up now, and why."""
@@ -63,12 +60,11 @@ class GatewayNames:
 
     def _look(self) -> None:
         wanted = set(self._feed.model.engine.call(named_gateways, ""))
-        for name in self._tasks.keys() - wanted:
-            self._tasks.pop(name).cancel()
+        for name in self._keepers.drop(wanted):
             self._problems.pop(name, None)
             self._feed.put(GATEWAY_ADDRESSES, name, None)
-        for name in wanted - self._tasks.keys():
-            self._tasks[name] = asyncio.get_running_loop().create_task(self._keep(name))
+        for name in wanted:
+            self._keepers.take(name)
 
     async def _keep(self, name: str) -> None:
         while True:

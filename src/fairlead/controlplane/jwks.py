@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from fairlead.ca.files import write_atomic
 from fairlead.controlplane.conditions import Outcome, set_condition
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fetching import FetchError
+from fairlead.controlplane.keeping import Keepers, Remembered
 from fairlead.ir.authn import JWKS, JWKS_WANTED, Jwks
 from fairlead.model.ref import NamespacedName, Ref
 from fairlead.store.errors import StoreError
@@ -52,11 +52,11 @@ class KeyKeeper:
         self._feed = feed
         self._store = store
         self._fetch = fetch
-        self._path = path
+        self._remembered = Remembered(path, "keys")
         self._refresh = refresh
         self._known: dict[str, str] = {}
         self._wishes: dict[str, _Wish] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._keepers = Keepers(self._keep)
         self._tried: dict[str, asyncio.Event] = {}
         self._gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -65,7 +65,7 @@ class KeyKeeper:
 
         Proxies that connect before that would be told to refuse tokens for a moment.
         """
-        self._known = _read(self._path)
+        self._known = self._remembered.read()
         self._feed.listen(lambda _: self._look())
         self._look()
         waiting = [asyncio.ensure_future(one.wait()) for one in self._tried.values()]
@@ -77,11 +77,7 @@ class KeyKeeper:
 
     async def stop(self) -> None:
         """Fetch no longer."""
-        tasks = list(self._tasks.values())
-        for one in tasks:
-            one.cancel()
-        self._tasks.clear()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._keepers.stop()
 
     def _look(self) -> None:
         """Take up what is newly wanted, and drop what is wanted no longer."""
@@ -89,18 +85,17 @@ class KeyKeeper:
         if wishes == self._wishes:
             return
         before, self._wishes = self._wishes, wishes
-        for uri in before.keys() - wishes.keys():
-            self._tasks.pop(uri).cancel()
+        for uri in self._keepers.drop(wishes.keys()):
             self._tried.pop(uri, None)
             self._feed.put(JWKS, uri, None)
             if self._known.pop(uri, None) is not None:
-                self._remember()
+                self._remembered.write(self._known)
         for uri, wish in wishes.items():
-            if uri not in self._tasks:
+            if uri not in self._keepers:
                 if uri in self._known:
                     self._feed.put(JWKS, uri, Jwks(self._known[uri]))
                 self._tried[uri] = asyncio.Event()
-                self._tasks[uri] = asyncio.get_running_loop().create_task(self._keep(uri))
+                self._keepers.take(uri)
             elif set(wish.policies) - set(before[uri].policies) and self._tried[uri].is_set():
                 self._tell(uri)
 
@@ -135,7 +130,7 @@ class KeyKeeper:
         else:
             if self._known.get(uri) != keys:
                 self._known[uri] = keys
-                self._remember()
+                self._remembered.write(self._known)
         found = Jwks(self._known.get(uri, ""), problem)
         if self._feed.put(JWKS, uri, found):
             (_log.warning if problem else _log.info)("keys of %s: %s", uri, problem or "fetched")
@@ -159,20 +154,3 @@ class KeyKeeper:
             set_condition(self._store, CONDITION, told)
         except StoreError as error:
             _log.warning("condition %s of %d objects: %s", CONDITION, len(told), error)
-
-    def _remember(self) -> None:
-        try:
-            write_atomic(self._path, msgspec.json.encode(self._known, order="sorted"))
-        except OSError as error:
-            _log.warning("%s: %s; keys will have to be fetched again after a restart", self._path, error.strerror)
-
-
-def _read(path: Path) -> dict[str, str]:
-    """What was remembered; nothing where that cannot be read."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
-    except FileNotFoundError:
-        return {}
-    except (OSError, msgspec.DecodeError) as error:
-        _log.warning("%s: %s; keys are fetched again", path, error)
-        return {}
