@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import tempfile
 import threading
@@ -22,10 +21,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from bench.explain.served import Fleet, served
 from bench.scale import mesh
-from bench.scale.fleets import Fleets, Roles, proxies
+from bench.scale.fleets import Fleets
 from bench.scale.mesh import Size
-from bench.scale.plane import Plane, certificates, load
+from bench.scale.plane import Plane
 from bench.scale.proxy import ENDPOINT
 from fairlead.cli.client import PATIENCE, Client, read_kubeconfig
 
@@ -181,27 +181,11 @@ def main() -> None:
     size = Size(options.services, options.endpoints, options.namespaces)
     state = Path(tempfile.mkdtemp(prefix="fairlead-live-"))
     plane = Plane(state)
-    fleets: Fleets | None = None
-    try:
-        rules = [mesh.virtual_service(size, at, f"v{at}", "r") for at in range(0, size.services, 10)]
-        objects = load(state, [*mesh.documents(size), *rules])
-        members = proxies(size, options.proxies, Roles(0, 0, 0))
-        plane.start()
-        issued = state / "fleet.json"
-        certificates(state, [(one["namespace"], one["account"]) for one in members], issued)
-        fleets = Fleets(plane.target, state / "ca" / "root-cert.pem", issued, members, 2)
-        begun = time.monotonic()
-        fleets.connect(0)
-        if fleets.synced(begun, options.timeout).missing:
-            raise SystemExit(f"not all proxies are in sync; log: {plane.log}")
+    fleet = Fleet(options.proxies, 2, options.timeout)
+    with served(plane, state, size, fleet) as (fleets, objects):
         resident = plane.memory()["resident"] >> 20
         print(f"{objects} objects, {options.proxies} proxies, {resident} MB, load {os.getloadavg()[0]:.1f}")
         ask(options, plane, fleets, size)
-    finally:
-        if fleets is not None:
-            fleets.stop()
-        plane.stop()
-        shutil.rmtree(state)
 
 
 if __name__ == "__main__":

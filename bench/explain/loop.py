@@ -10,7 +10,6 @@ process do is not the loop's. Printed is the longest turn while a question was a
 from __future__ import annotations
 
 import argparse
-import shutil
 import statistics
 import tempfile
 import time
@@ -18,10 +17,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.explain.served import Fleet, served
 from bench.scale import mesh
-from bench.scale.fleets import Fleets, Roles, proxies
 from bench.scale.mesh import Size
-from bench.scale.plane import Plane, certificates, load
+from bench.scale.plane import Plane
 from fairlead.cli.client import PATIENCE, Client, Refused, read_kubeconfig
 
 Json = dict[str, Any]
@@ -201,26 +200,9 @@ def main() -> None:
     turns = state / "turns"
     turns.touch()
     plane = Plane(state, f"import os; os.environ['FAIRLEAD_BENCH_TURNS'] = {str(turns)!r}\n{PROGRAM}")
-    fleets: Fleets | None = None
-    try:
-        rules = [mesh.virtual_service(size, at, f"v{at}", "r") for at in range(0, size.services, 10)]
-        mutual = mesh.document(mesh.SECURITY, "PeerAuthentication", "ns0", "default", {"mtls": {"mode": "PERMISSIVE"}})
-        load(state, [*mesh.documents(size), *rules, mutual])
-        members = proxies(size, options.proxies, Roles(0, 0, 0))
-        plane.start()
-        issued = state / "fleet.json"
-        certificates(state, [(one["namespace"], one["account"]) for one in members], issued)
-        fleets = Fleets(plane.target, state / "ca" / "root-cert.pem", issued, members, 1)
-        begun = time.monotonic()
-        fleets.connect(0)
-        if fleets.synced(begun, options.timeout).missing:
-            raise SystemExit(f"not all proxies are in sync; log: {plane.log.read_text()[-2000:]}")
+    mutual = mesh.document(mesh.SECURITY, "PeerAuthentication", "ns0", "default", {"mtls": {"mode": "PERMISSIVE"}})
+    with served(plane, state, size, Fleet(options.proxies, 1, options.timeout), mutual):
         ask(options, plane, size, turns)
-    finally:
-        if fleets is not None:
-            fleets.stop()
-        plane.stop()
-        shutil.rmtree(state)
 
 
 if __name__ == "__main__":
