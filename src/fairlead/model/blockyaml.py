@@ -21,14 +21,15 @@ _ODD = re.compile(r"[^\n -~\xa1-\u1fff\u2010-\u2027\u2030-\ud7ff]|\\u")
 """Tabs, breaks that are none, marks of the byte order ...; and what JSON writes of characters beyond 16 bits."""
 _EMPTY = re.compile(r"^ *+(?:#.*+)?(?:\n|\Z)", re.MULTILINE)
 _MARKER = re.compile(r"---[ ]*(?:\n|\Z)")
-# All quantifiers are possessive: time grows with the length of a line only, whatever stands there. Indentation is
-# bounded, and with it the depth.
+# Quantifiers of single characters are possessive, and what groups repeat begins with what cannot stand before it: time
+# grows with the length of a line only, whatever stands there. Those of groups are not possessive, since with these the
+# first releases of Python 3.11 do not come to an end. Indentation is bounded, and with it the depth.
 _LINE = re.compile(
-    r"""^([ ]{0,36}+)(-[ ]{1,4}+)?+                       # indentation, an item of a list
-    (?:([A-Za-z][A-Za-z0-9_./-]{0,126}+):(?![^ \n]))?+[ ]*+   # a key
+    r"""^([ ]{0,36}+)(-[ ]{1,4}+)?                        # indentation, an item of a list
+    (?:([A-Za-z][A-Za-z0-9_./-]{0,126}+):(?![^ \n]))?[ ]*+    # a key
     ( "[^"\\\n]*+" | '[^'\n]*+' | \{\} | \[\]                 # a value
-    | (?:[A-Za-z0-9_/.+$(^;~=<\\] | -(?=[A-Za-z0-9]))[^:#\n]*+(?:(?::(?![ \n]|\Z)|(?<![ ])\#)[^:#\n]*+)*+ )?+
-    [ ]*+(?:(?<=[ ])\#.*+)?+$                                 # a comment
+    | (?:[A-Za-z0-9_/.+$(^;~=<\\] | -(?=[A-Za-z0-9]))[^:#\n]*+(?:(?::(?![ \n]|\Z)|(?<![ ])\#)[^:#\n]*+)* )?
+    [ ]*+(?:(?<=[ ])\#.*+)?$                                  # a comment
     | (.++)                                                   # none of these""",
     re.MULTILINE | re.VERBOSE,
 )
