@@ -501,7 +501,10 @@ class Mesh:
             def passed(at: str = at) -> bool:
                 return request(at, BARRIER_PORT, host="barrier.test", timeout=5).text == mark
 
-            eventually(passed, f"{workload.name} has {mark}")
+            try:
+                eventually(passed, f"{workload.name} has {mark}")
+            except AssertionError as error:
+                raise AssertionError(f"{error}; {self.proxies().get(workload.name)}") from None
 
     def proxies(self) -> dict[str, Json]:
         """What the control plane says of the proxies, by name."""

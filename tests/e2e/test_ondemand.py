@@ -5,7 +5,8 @@ from __future__ import annotations
 from tests.e2e.conftest import World
 from tests.e2e.mesh import Workload, eventually
 
-MANY = 30
+MANY = 8
+"""Few enough that the control plane never holds the push in which they all go."""
 ECHO = "echo.app.svc.cluster.local"
 UNSERVED = 503
 

@@ -6,9 +6,10 @@ and `next` until it gives None; it may call `next` as slowly as the client reads
 Order among types is make before break: clusters, endpoints, listeners, routes, secrets. What must wait, and for what:
 
 * listeners and routes wait until the proxy has acknowledged every cluster and endpoint set that it never had before;
-* removals of clusters and endpoints wait until nothing of listeners and routes is due or unanswered, and after a
-  reconnect also until the client has asked about the listeners and routes that it still holds;
-* endpoints and secrets never wait: Envoy withholds the acknowledgement of clusters as long as one of them warms
+* removals of clusters wait until nothing of listeners and routes is due or unanswered, and after a reconnect also until
+  the client has asked about the listeners and routes that it still holds;
+* endpoints and secrets never wait, nor the word that there are none any more (EdsClusterImpl::onConfigUpdate then keeps
+  what it has): Envoy withholds the acknowledgement of clusters as long as one of them warms
   (ClusterManagerImpl::updateClusterCounts), and it warms until its endpoints and secrets have come. For the same
   reason the endpoints of every cluster that is sent again are sent again behind it, although they did not change.
 
@@ -155,7 +156,7 @@ class Session:
                 self._version,
                 self._may_remove,
             )
-            if response is None and not self._answered and channel.type_url in (CLUSTER, ENDPOINT):
+            if response is None and not self._answered and channel.type_url == CLUSTER:
                 response = self._ask(channel, nonce)
             if response is not None:
                 self._nonces += 1
@@ -194,7 +195,7 @@ class Session:
         if type_url in (ROUTE, EXTENSION):
             # Requests to a filter without its configuration fail.
             return self._settled(LISTENER)
-        if type_url not in (CLUSTER, ENDPOINT):
+        if type_url != CLUSTER:
             return True
         clusters = self._channels.get(CLUSTER)
         if clusters is None or not clusters.wildcard:
