@@ -248,13 +248,7 @@ class Admission:
         return new
 
     def _restore(
-        self,
-        made: Transaction,
-        kind: Kind[Any],
-        ref: Ref,
-        document: Json,
-        change: tuple[Json | None, Json],
-        write: Write,
+        self, made: Transaction, kind: Kind[Any], ref: Ref, document: Json, change: tuple[Json | None, Json]
     ) -> None:
         """Write what was judged, with the owners of fields that the document has."""
         self._home(kind, made, ref)
