@@ -76,6 +76,10 @@ COMMANDS: dict[str, _Entry] = {
 }
 
 
+ALSO = {"pc": "proxy-config", "ps": "proxy-status"}
+"""Short names that fingers know from istioctl."""
+
+
 class _Lazy(click.Group):
     """A group that knows its commands' names and help without importing them."""
 
@@ -96,7 +100,7 @@ class _Lazy(click.Group):
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = COMMANDS.get(cmd_name)
+        entry = COMMANDS.get(ALSO.get(cmd_name, cmd_name))
         if entry is None:
             return None
         made = getattr(import_module(f"fairlead.cli.{entry.module}"), entry.attribute)
@@ -110,7 +114,7 @@ class _Lazy(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0] if args else ""
-        if name and not name.startswith("-") and name not in COMMANDS:
+        if name and not name.startswith("-") and name not in COMMANDS and name not in ALSO:
             # difflib is imported only for a word that is no command.
             from fairlead.model.names import nearest
 

@@ -124,6 +124,10 @@ class History:
             return refused(400, str(error))
         # In a thread: an answer may be long, and proxies wait for the loop.
         found = await asyncio.to_thread(past.commits, self._store, asked)
+        if not found and asked.name and asked.namespace is not None:
+            ref = Ref(asked.group, asked.kind, asked.namespace, asked.name)
+            if await asyncio.to_thread(self._store.get, ref) is None:
+                return refused(404, past.missing(self._store, ref))
         oldest = {"revision": self._store.revision, "oldest": self._store.oldest, "commits": found}
         return Response(msgspec.json.encode(oldest), media_type="application/json")
 
