@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 

@@ -132,7 +132,7 @@ def test_proxy_config(mesh: Mesh, what: str) -> None:
 
 def test_proxy_config_of_some_and_its_loggers(mesh: Mesh) -> None:
     every = mesh.run("pc", "c", "edge").stdout.splitlines()
-    some = mesh.run("pc", "cluster", "edge", "--direction", "outbound", "--fqdn", every[1].split()[0]).stdout
+    some = mesh.run("pc", "cluster", "edge", "--fqdn", every[1].split()[0]).stdout
     assert 1 < len(some.splitlines()) <= len(every), some
     none = mesh.run("proxy-config", "clusters", "edge", "--port", "1", "-o", "json")
     assert json.loads(none.stdout) == []
