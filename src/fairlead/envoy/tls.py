@@ -129,6 +129,8 @@ def _verify_clients(common: CommonTlsContext, tls: ServerTls) -> None:
         wanted.crl.filename = tls.ca_crl
     wanted.verify_certificate_spki.extend(tls.spki_pins)
     wanted.verify_certificate_hash.extend(tls.certificate_hashes)
+    if tls.accept_untrusted:
+        wanted.trust_chain_verification = CertificateValidationContext.ACCEPT_UNTRUSTED
     common.combined_validation_context.default_validation_context.CopyFrom(wanted)
     common.combined_validation_context.validation_context_sds_secret_config.CopyFrom(roots)
 

@@ -107,7 +107,10 @@ class Ping(msgspec.Struct, frozen=True):
 
 
 class OutlierDetection(msgspec.Struct, frozen=True):
-    """Passive health checking: when an endpoint is ejected, and for how long."""
+    """Passive health checking: when an endpoint is ejected, and for how long.
+
+    `error_codes` are the statuses that count as 5xx, in place of those.
+    """
 
     consecutive_5xx: int | None = None
     consecutive_gateway: int | None = None
@@ -117,6 +120,7 @@ class OutlierDetection(msgspec.Struct, frozen=True):
     base_ejection: float | None = None
     max_ejection_percent: int | None = None
     min_health_percent: int | None = None
+    error_codes: tuple[int, ...] = ()
 
 
 class ClientTls(msgspec.Struct, frozen=True):
@@ -141,10 +145,14 @@ class Tunnel(msgspec.Struct, frozen=True):
 
 
 class RetryBudget(msgspec.Struct, frozen=True):
-    """Retries are limited to a share of the active requests, and `minimum` are always allowed."""
+    """Retries are limited to a share of the requests, and `minimum` are always allowed.
+
+    Requests are those of the last `interval` seconds; 0: those that are active.
+    """
 
     percent: float = 20
     minimum: int = 3
+    interval: float = 0
 
 
 class Policy(msgspec.Struct, frozen=True):

@@ -80,7 +80,9 @@ def _budget(budget: api.RetryBudget | None) -> ir.RetryBudget | None:
     """Istio's defaults are those of Envoy: a fifth of the active requests, and three retries in any case."""
     if budget is None:
         return None
-    return ir.RetryBudget(20 if budget.percent is None else budget.percent, budget.min_retry_concurrency or 3)
+    percent = 20 if budget.percent is None else budget.percent
+    interval = parse_duration(budget.budget_interval) if budget.budget_interval else 0
+    return ir.RetryBudget(percent, budget.min_retry_concurrency or 3, interval)
 
 
 def _ports(policy: api.TrafficPolicySpec | None) -> tuple[ir.PortPolicy, ...]:

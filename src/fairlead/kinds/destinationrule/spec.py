@@ -150,6 +150,9 @@ class RetryBudget(Spec, frozen=True):
         None
     )
     min_retry_concurrency: Annotated[Uint32, Meta(description="Always allowed; 3 if 0.")] = 0
+    budget_interval: Annotated[
+        str | None, Meta(description="Requests of so long count; without it those that are active.")
+    ] = None
 
 
 class TrafficPolicySpec(Spec, frozen=True):

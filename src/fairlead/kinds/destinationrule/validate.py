@@ -79,6 +79,10 @@ def _policy(path: FieldPath, policy: api.TrafficPolicySpec | None) -> Iterator[P
         yield forbidden(path / "tunnel", "tunnel and proxyProtocol must not be set together", "Leave one.")
     if policy.tunnel is not None:
         yield from _tunnel(path / "tunnel", policy.tunnel)
+    if policy.retry_budget is not None:
+        yield from time_problems(
+            path.child("retryBudget", "budgetInterval"), policy.retry_budget.budget_interval, zero=True
+        )
 
 
 def _groups(path: FieldPath, policy: api.TrafficPolicySpec | api.PortTrafficPolicy) -> Iterator[Problem]:

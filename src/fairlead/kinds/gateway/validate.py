@@ -200,7 +200,7 @@ def _idle(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:
             yield no_effect(path / encoded[name], remedy)
 
 
-_OF_CLIENTS = ("subject_alt_names", "verify_certificate_spki", "verify_certificate_hash")
+_OF_CLIENTS = ("subject_alt_names", "verify_certificate_spki", "verify_certificate_hash", "insecure_skip_verify")
 _LIMITS = ("min_protocol_version", "max_protocol_version", "cipher_suites", "ecdh_curves")
 _IDLE: dict[str, tuple[tuple[str, ...], str]] = {
     "SIMPLE": (

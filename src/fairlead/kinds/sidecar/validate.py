@@ -9,7 +9,7 @@ from fairlead.ir.pools import pool_problems
 from fairlead.ir.protocol import Protocol, parse_protocol
 from fairlead.kinds.sidecar import spec as api
 from fairlead.model.diagnostic import Problem, has_errors
-from fairlead.model.findings import doubtful, duplicate, forbidden, invalid, required, unsupported
+from fairlead.model.findings import doubtful, duplicate, forbidden, invalid, no_effect, required, unsupported
 from fairlead.model.names import is_dns_label
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC, FieldPath
@@ -130,6 +130,15 @@ def _tls(path: FieldPath, tls: api.IngressTls) -> Iterator[Problem]:
     for name, value in refused:
         if value:
             yield forbidden(path / name, f"{name} is not supported for a Sidecar", "Name files.")
+    of_clients = (
+        ("caCertificates", tls.ca_certificates),
+        ("insecureSkipVerify", tls.insecure_skip_verify),
+        ("verifyCertificateSpki", tls.verify_certificate_spki),
+        ("verifyCertificateHash", tls.verify_certificate_hash),
+    )
+    for name, value in of_clients if tls.mode == "SIMPLE" else ():
+        if value:
+            yield no_effect(path / name, "Clients have no certificate with SIMPLE: use MUTUAL, or remove it.")
     needed = [("serverCertificate", tls.server_certificate), ("privateKey", tls.private_key)]
     if tls.mode != "SIMPLE":
         needed.append(("caCertificates", tls.ca_certificates))

@@ -154,8 +154,8 @@ class _Scope:
             percent = 100.0
             if route.mirror_percentage is not None:
                 percent = route.mirror_percentage.value
-            elif route.mirror_percent is not None:
-                percent = float(route.mirror_percent)
+            elif route.mirror_percent is not None or route.mirror_percent_alias is not None:
+                percent = float(route.mirror_percent or route.mirror_percent_alias or 0)
             return (ir.Mirror(self._destination(route.mirror), percent),) if percent > 0 else ()
         return tuple(
             ir.Mirror(self._destination(one.destination), 100.0 if one.percentage is None else one.percentage.value)

@@ -151,10 +151,11 @@ def check_weights(path: FieldPath, weights: list[int]) -> Iterator[Problem]:
 def _mirrors(path: FieldPath, route: api.HTTPRoute) -> Iterator[Problem]:
     if route.mirror is not None and route.mirrors:
         yield forbidden(path / "mirror", "an HTTP route cannot contain both mirror and mirrors", "Use mirrors.")
-    if route.mirror_percent is not None:
-        if route.mirror_percent > 100:
-            yield invalid(path / "mirrorPercent", f"{route.mirror_percent} is above 100")
-        yield deprecated(path / "mirrorPercent", "mirrorPercentage")
+    for name, percent in (("mirrorPercent", route.mirror_percent), ("mirror_percent", route.mirror_percent_alias)):
+        if percent is not None:
+            if percent > 100:
+                yield invalid(path / name, f"{percent} is above 100")
+            yield deprecated(path / name, "mirrorPercentage")
     yield from check_percent(path / "mirrorPercentage", route.mirror_percentage, smallest=0)
     yield from check_destination(path / "mirror", route.mirror)
     for at, one in enumerate(route.mirrors):
