@@ -17,13 +17,12 @@ import msgspec
 from fairlead.inc import Table
 from fairlead.ir.filters import Pairs
 from fairlead.ir.mesh import Mesh
-from fairlead.ir.proxyconfig import ProxyConfig, ProxyHeadersSpec
+from fairlead.ir.proxyconfig import ProxyConfig
 from fairlead.ir.proxyown import AT_ONCE, said_of
 from fairlead.ir.proxysettings import AT_START, settings_of, start_problems, without_effect
 from fairlead.ir.view import pairs, selects
 from fairlead.model.decode import decode
 from fairlead.model.diagnostic import Origin, Problem, Severity
-from fairlead.model.findings import no_effect
 from fairlead.model.launch import BootstrapPatch, ProxySettings
 from fairlead.model.path import ROOT, FieldPath
 from fairlead.model.ref import NamespacedName
@@ -150,18 +149,5 @@ def annotation_problems(annotations: Mapping[str, str], path: FieldPath) -> Iter
         yield msgspec.structs.replace(one, path=at, message=message)
     if config is None:
         return
-    for one in (*without_effect(config, ROOT, AT_START | AT_ONCE), *_shared(config)):
+    for one in without_effect(config, ROOT, AT_START | AT_ONCE):
         yield msgspec.structs.replace(one, path=at)
-
-
-def _shared(config: ProxyConfig) -> Iterator[Problem]:
-    """Headers that stand in routes and clusters, which workloads share: one of them cannot have them otherwise."""
-    said = config.proxy_headers or ProxyHeadersSpec()
-    for name, value in (
-        ("attemptCount", said.attempt_count),
-        ("xForwardedHost", said.x_forwarded_host),
-        ("preserveHttp1HeaderCase", said.preserve_http1_header_case),
-    ):
-        if value is not None:
-            remedy = "Say it in MeshConfig's defaultConfig, for all proxies."
-            yield no_effect(ROOT.child("proxyHeaders", name), remedy)
