@@ -26,7 +26,7 @@ from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from fairlead.ir.mesh import Mesh
 from fairlead.ir.network import GATEWAY_ADDRESSES
 from fairlead.ir.proxyown import METADATA, own_settings
-from fairlead.ir.proxystart import effective, layers_of
+from fairlead.ir.proxystart import ANNOTATION, effective, layers_of
 from fairlead.ir.view import View, view_of_node
 from fairlead.model.diagnostic import Severity
 from fairlead.model.launch import Capture
@@ -393,7 +393,7 @@ def test_a_workloads_own_settings_take_the_place_of_the_meshs() -> None:
     """The annotation, by way of the start of a proxy and its node's metadata, in its listeners and in nobody else's."""
     default = "{gatewayTopology: {numTrustedProxies: 1}, tracing: {sampling: 7, zipkin: {address: als.logs:9000}}}"
     settings = f"{{enableTracing: true, defaultConfig: {default}}}"
-    start = effective(layers_of(Mesh(), (), "shop", {}), OWN)
+    start = effective(layers_of(Mesh(), (), "shop", {}), {ANNOTATION: OWN})
     node = {"NAMESPACE": "shop", "LABELS": {"app": "edge"}, METADATA: start.settings.own}
     own = view_of_node("router~10.1.0.9~edge-0.shop~shop.svc.cluster.local", node)
     model = mesh_of(settings)
