@@ -226,6 +226,8 @@ def _utilization(message: cluster_pb2.Cluster, lb: UtilizationLb) -> None:
 
 
 def _hashing(message: cluster_pb2.Cluster, lb: LoadBalancer) -> None:
+    if lb.balance_factor:
+        message.common_lb_config.consistent_hashing_lb_config.hash_balance_factor.value = lb.balance_factor
     if lb.ring_hash:
         message.lb_policy = cluster_pb2.Cluster.RING_HASH
         message.ring_hash_lb_config.minimum_ring_size.value = lb.minimum_ring_size or 1024

@@ -88,7 +88,7 @@ def gateway_server(tls: ServerTls, *, tcp: bool, limits: TlsLimits = _NO_LIMITS)
     `limits` hold where the server does not say itself.
     """
     istio = tls.mode == "ISTIO_MUTUAL"
-    common = CommonTlsContext(alpn_protocols=ALPN_TCP if istio and tcp else ALPN_HTTP)
+    common = CommonTlsContext(alpn_protocols=tls.alpn or (ALPN_TCP if istio and tcp else ALPN_HTTP))
     required = tls.mode in ("MUTUAL", "ISTIO_MUTUAL")
     if istio:
         _use_identity(common, tls.subject_alt_names)

@@ -17,7 +17,8 @@ from fairlead.model.ref import NamespacedName
 class ServerTls(msgspec.Struct, frozen=True):
     """TLS of a server (Istio ServerTLSSettings). `files` are pairs of certificate and key on the gateway's host.
 
-    With `accept_untrusted` clients may have certificates that cannot be verified.
+    With `accept_untrusted` clients may have certificates that cannot be verified. `alpn` are the protocols that are
+    offered, () for the usual ones.
     """
 
     mode: Literal["", "PASSTHROUGH", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL"] = ""
@@ -35,6 +36,7 @@ class ServerTls(msgspec.Struct, frozen=True):
     spki_pins: tuple[str, ...] = ()
     certificate_hashes: tuple[str, ...] = ()
     accept_untrusted: bool = False
+    alpn: tuple[str, ...] = ()
 
 
 class GatewayServer(msgspec.Struct, frozen=True):

@@ -51,13 +51,18 @@ class HashPolicy(msgspec.Struct, frozen=True):
 
 
 class LoadBalancer(msgspec.Struct, frozen=True):
-    """How an endpoint is chosen."""
+    """How an endpoint is chosen.
+
+    With `balance_factor` an endpoint that a hash means has at most so many percent of the average of requests (0: any
+    number), and what is more goes to others.
+    """
 
     simple: Literal["", "ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "PASSTHROUGH"] = ""
     hash: HashPolicy | None = None
     ring_hash: bool = True
     minimum_ring_size: int = 0
     maglev_table_size: int = 0
+    balance_factor: int = 0
     warmup: float = 0
     warmup_minimum_percent: float = 0
     warmup_aggression: float = 0

@@ -115,6 +115,7 @@ def _balancer(settings: api.LoadBalancerSettings | None) -> ir.LoadBalancer | No
         hash=_hash(settings.consistent_hash),
         ring_hash=hashing.maglev is None,
         minimum_ring_size=ring,
+        balance_factor=hashing.hash_balance_factor,
         maglev_table_size=hashing.maglev.table_size if hashing.maglev else 0,
         warmup=_seconds(warmup.duration if warmup else settings.warmup_duration_secs) or 0,
         warmup_minimum_percent=(warmup.minimum_percent or 0) if warmup else 0,

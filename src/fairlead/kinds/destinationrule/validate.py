@@ -157,6 +157,8 @@ def _hash(path: FieldPath, settings: api.ConsistentHashLB) -> Iterator[Problem]:
         yield deprecated(path / "minimumRingSize", "ringHash.minimumRingSize")
         if settings.ring_hash is not None or settings.maglev is not None:
             yield forbidden(path / "minimumRingSize", "stands beside ringHash or maglev", "Remove it.")
+    if 0 < settings.hash_balance_factor < 100:
+        yield invalid(path / "hashBalanceFactor", "must be 100 or more: less is below the average", "0: no limit.")
     if settings.ring_hash is not None and settings.maglev is not None:
         yield forbidden(path, "only one of ringHash and maglev can be set", "Leave one.")
     if settings.maglev is not None:

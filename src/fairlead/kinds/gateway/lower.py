@@ -78,6 +78,7 @@ def _tls(tls: api.ServerTLSSettings | None, protocol: Protocol) -> ir.ServerTls 
         spki_pins=tls.verify_certificate_spki,
         certificate_hashes=tls.verify_certificate_hash,
         accept_untrusted=tls.insecure_skip_verify,
+        alpn=tls.alpn_protocols,
     )
 
 

@@ -60,6 +60,7 @@ class IngressTls(Spec, frozen=True):
     insecure_skip_verify: Annotated[
         bool, Meta(description="Clients whose certificate cannot be verified may connect, too.")
     ] = False
+    alpn_protocols: Annotated[tuple[str, ...], Meta(description="Not possible here.")] = ()
     ecdh_curves: Annotated[tuple[str, ...], Meta(description="Not possible here.")] = ()
     https_redirect: Annotated[bool, Meta(description="Not possible here.")] = False
     ca_crl: Annotated[str, Meta(description="Not possible here.")] = ""

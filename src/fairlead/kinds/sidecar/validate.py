@@ -126,6 +126,7 @@ def _tls(path: FieldPath, tls: api.IngressTls) -> Iterator[Problem]:
         ("tlsCertificates", tls.tls_certificates),
         ("caCrl", tls.ca_crl),
         ("ecdhCurves", tls.ecdh_curves),
+        ("alpnProtocols", tls.alpn_protocols),
     )
     for name, value in refused:
         if value:
