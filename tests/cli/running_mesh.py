@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.loopback import free_port
 
 Json = dict[str, Any]
 FAIRLEAD = (sys.executable, "-m", "fairlead.cli.main")
@@ -53,12 +54,6 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
             return value
         time.sleep(0.05)
     raise AssertionError(f"not in {seconds} s: {what} {said or ''}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
