@@ -17,7 +17,7 @@ from fairlead.agent import identity, messages
 from fairlead.agent.certificates import channel
 from fairlead.envoy.resource import CLUSTER, LISTENER
 from tests.e2e.conftest import World
-from tests.e2e.mesh import Json, Mesh, Workload, eventually, request
+from tests.e2e.mesh import Json, Mesh, Refused, Workload, eventually, request
 
 ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 SERVICE = """
@@ -92,6 +92,22 @@ def test_what_was_never_good_is_marked_too(world: World) -> None:
         said = eventually(lambda: condition(world.mesh, found[-1], "Programmed"))
         assert said["status"] == "False"
         assert world.client.get("echo:18080").status == 200
+
+
+def test_what_a_failed_test_leaves_is_put_right(world: World) -> None:
+    mesh, standing = world.mesh, world.echo2.process
+    mark = mesh.mark()
+    left = mesh.documents(SERVICE)[0]
+    mesh.plane.api.apply(left)
+    mesh.add("forgotten")
+    assert mesh.plane.process is not None and standing is not None
+    os.kill(standing.popen.pid, signal.SIGSTOP)
+    mesh.plane.stop(signal.SIGKILL)
+    mesh.restore(mark)
+    with pytest.raises(Refused, match="judged"):
+        mesh.plane.api.get(left)
+    assert "forgotten" not in mesh.workloads and world.echo2.ready()
+    assert world.client.get("echo:18080").status == 200
 
 
 def sent(world: World) -> dict[str, dict[str, int]]:
