@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from click.testing import CliRunner
 
+from fairlead.cli.main import cli
 from tests.loopback import free_port
 
 Json = dict[str, Any]
@@ -81,7 +83,11 @@ class Mesh:
         self.log = directory / "serve.log"
 
     def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return run(*arguments, "--state", str(self.state), stdin=stdin)
+        """A command to its end, in this process: what is asked again and again need not be loaded each time."""
+        runner = CliRunner(env={"KUBECONFIG": None, "FAIRLEAD_DEBUG": None})
+        done = runner.invoke(cli, [*arguments, "--state", str(self.state)], input=stdin, prog_name="fairlead")
+        assert done.exception is None or isinstance(done.exception, SystemExit), (arguments, done.exc_info)
+        return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 
     def apply(self, *documents: Json) -> None:
         done = self.run("apply", "-f", "-", stdin=yaml.safe_dump_all(documents))

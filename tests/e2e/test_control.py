@@ -47,6 +47,12 @@ def condition(mesh: Mesh, document: Json, kind: str) -> Json:
     return next((one for one in status.get("conditions") or [] if one["type"] == kind), {})
 
 
+def refused(mesh: Mesh, document: Json) -> Json:
+    """The condition that a proxy refuses an object, {} if it has none."""
+    found = condition(mesh, document, "Programmed")
+    return found if found.get("status") == "False" else {}
+
+
 def test_what_only_envoy_refuses_is_marked_and_hurts_nobody_else(world: World) -> None:
     mesh = world.mesh
     good = SERVICE + REFUSED.replace("tls: {mode: SIMPLE, caCertificates: FILE}", "tls: {mode: DISABLE}")
@@ -56,8 +62,7 @@ def test_what_only_envoy_refuses_is_marked_and_hurts_nobody_else(world: World) -
         # Valid for everyone but an Envoy: no such file on its host.
         bad = mesh.documents(REFUSED.replace("FILE", "/nowhere/roots.pem"))[0]
         mesh.plane.api.apply(bad)
-        said = eventually(lambda: condition(mesh, rule, "Programmed"), "the condition")
-        assert said["status"] == "False"
+        said = eventually(lambda: refused(mesh, rule), "the condition")
         assert "/nowhere/roots.pem" in said["message"]
         # The last good version is kept, and everyone else proceeds.
         assert world.client.get("judged:18080").status == 200
@@ -89,8 +94,7 @@ spec:
 def test_what_was_never_good_is_marked_too(world: World) -> None:
     text = SERVICE + REFUSED.replace("FILE", "/nowhere/roots.pem")
     with world.mesh.config(text) as found:
-        said = eventually(lambda: condition(world.mesh, found[-1], "Programmed"))
-        assert said["status"] == "False"
+        assert eventually(lambda: refused(world.mesh, found[-1]))
         assert world.client.get("echo:18080").status == 200
 
 
