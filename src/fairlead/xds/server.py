@@ -359,8 +359,12 @@ class _Stream:
             self._timer = asyncio.get_running_loop().call_later(
                 FIRST_REQUEST_SECONDS, self.end, grpc.StatusCode.DEADLINE_EXCEEDED, "no request came on the stream"
             )
-            # Not at once: the call has no handler yet while it is opened.
-            asyncio.get_running_loop().call_soon(self._call.release)
+            if self._call.handler is None:
+                # It has only just been opened: that it may send goes out with what it is told first.
+                self._call.release()
+            else:
+                # Not at once: another stream is in the middle of something.
+                asyncio.get_running_loop().call_soon(self._call.release)
 
     async def _begin(self) -> None:
         server, waiting = self._server, self._waiting
@@ -389,9 +393,13 @@ class _Stream:
         self._task = None
         try:
             for request, _ in waiting:
-                self._receive(request)
+                if events := session.receive(request):
+                    server.observer.events(self._connection, events)
         except ProtocolError as error:
             self.end(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            return
+        # Once for all that has come so far: what is known of all types is answered in order, and goes out together.
+        self.push()
 
     # The session.
 
