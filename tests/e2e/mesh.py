@@ -517,7 +517,8 @@ class Mesh:
             try:
                 eventually(passed, f"{workload.name} has {mark}")
             except AssertionError as error:
-                raise AssertionError(f"{error}; {self.proxies().get(workload.name)}") from None
+                known, log = self.proxies().get(workload.name), workload.process.log
+                raise AssertionError(f"{error}; {known}; {log.read_text()[-2000:]}") from None
 
     def mark(self) -> Mark:
         """How it stands now, for `restore`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,7 +18,7 @@ from fairlead.agent import identity, messages
 from fairlead.agent.certificates import channel
 from fairlead.envoy.resource import CLUSTER, LISTENER
 from tests.e2e.conftest import World
-from tests.e2e.mesh import Json, Mesh, Refused, Workload, eventually, request
+from tests.e2e.mesh import Json, Mesh, Process, Refused, Workload, eventually, request
 
 ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 SERVICE = """
@@ -96,6 +97,17 @@ def test_what_was_never_good_is_marked_too(world: World) -> None:
     with world.mesh.config(text) as found:
         assert eventually(lambda: refused(world.mesh, found[-1]))
         assert world.client.get("echo:18080").status == 200
+
+
+def threads(process: Process | None) -> set[str]:
+    """The names of a process's threads."""
+    assert process is not None
+    return {one.read_text().strip() for one in Path(f"/proc/{process.popen.pid}/task").glob("*/comm")}
+
+
+def test_no_thread_of_grpc_runs_in_the_control_plane_which_forks(world: World) -> None:
+    grpcs = threads(world.client.process) - threads(world.mesh.plane.process)
+    assert grpcs > {"event_engine", "grpc_global_tim"}
 
 
 def test_what_a_failed_test_leaves_is_put_right(world: World) -> None:
