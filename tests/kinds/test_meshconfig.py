@@ -57,7 +57,8 @@ def test_localities_are_checked_as_those_of_destination_rules() -> None:
     mesh, findings = read_mesh_config("zoneAwareLbSetting: {minClusterSize: 3, failover: [{from: a, to: b}]}")
     assert mesh.locality == LocalityLb(failover=(("a", "b"),), forced=True, zone_aware=True, minimum=3)
     assert findings == ()
-    _, findings = read_mesh_config("{zoneAwareLbSetting: {failover: [{from: a, to: a}]}, localityLbSetting: {}}")
+    mesh, findings = read_mesh_config("{zoneAwareLbSetting: {failover: [{from: a, to: a}]}, localityLbSetting: {}}")
+    assert mesh is None
     assert [str(one.path) for one, _ in findings] == ["zoneAwareLbSetting.failover[0]", "zoneAwareLbSetting"]
 
 
