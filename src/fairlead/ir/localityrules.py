@@ -1,4 +1,4 @@
-"""Checks of load balancing between localities and zones, for DestinationRules and the mesh alike (as Istio has them)."""
+"""Checks of load balancing between localities and zones, for DestinationRules and the mesh alike (as in Istio)."""
 
 from __future__ import annotations
 
