@@ -98,6 +98,11 @@ ERRORS: list[tuple[str, dict[str, Any], str]] = [
         "spec.http[0].fault.delay.percentage.value",
     ),
     (
+        "mirror's share twice",
+        http({"mirror": {"host": "a"}, "mirrorPercent": 5, "mirror_percent": 5}),
+        "spec.http[0].mirror_percent",
+    ),
+    (
         "both mirrors",
         http({"mirror": {"host": "a"}, "mirrors": [{"destination": {"host": "b"}}]}),
         "spec.http[0].mirror",
