@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from fairlead.xds.pushing import LONGEST, MANY, SHORTEST, STARTING, Pushing, comes_again
+from fairlead.xds.pushing import LONGEST, MANY, READ_SHARE, SHORTEST, STARTING, Pushing, comes_again
 
 
 class Clock:
@@ -66,12 +66,32 @@ def test_a_slice_takes_as_long_as_others_took_within_bounds() -> None:
 
         return turn
 
-    least, most = 3, 13
-    assert (SHORTEST, LONGEST) == (0.001, 0.005), "of pushes that take 0.4 ms each"
-    for others, wanted in ((0.0, least), (0.0005, least), (0.0031, 8), (0.02, most)):
+    least, most = 8, 13
+    assert (SHORTEST, LONGEST) == (0.003, 0.005), "of pushes that take 0.4 ms each"
+    for others, wanted in ((0.0, least), (0.0005, least), (0.0043, 11), (0.02, most)):
         found = slices(run(everybody, busy(others)))
         assert found[0] == least, "nobody has waited before the first"
         assert set(found[1:-1]) == {wanted}, (others, found)
+
+
+def test_answers_wait_while_streams_do_and_are_read_little_by_little() -> None:
+    read: list[int] = []
+
+    def act(pushing: Pushing, clock: Clock, served: list[str]) -> None:
+        assert not pushing.defers(), "nobody waits"
+        everybody(pushing, clock, served)
+
+        def answers() -> None:
+            read.append(next(count for count in range(1000) if pushing.defers() or not pushing.waiting))
+            if pushing.waiting:
+                asyncio.get_running_loop().call_soon(answers)
+            else:
+                assert not any(pushing.defers() for _ in range(1000))
+
+        asyncio.get_running_loop().call_soon(answers)
+
+    run(act, lambda _: None)
+    assert set(read[1:-1]) == {8 // READ_SHARE}, read
 
 
 def test_a_change_that_few_see_overtakes_one_that_many_see() -> None:

@@ -152,7 +152,8 @@ class Server:
         self.aliases = tuple(aliases)
         self._handlers = tuple(handlers)
         self.max_streams = max_streams
-        self._listener = Listener(self._open, certificate, MAX_REQUEST_BYTES)
+        self.pushing = Pushing()
+        self._listener = Listener(self._open, certificate, MAX_REQUEST_BYTES, self.pushing.defers)
         self.live: dict[int, Connection] = {}
         self._streams: dict[_Stream, None] = {}
         self._count = 0
@@ -160,7 +161,6 @@ class Server:
         self._unary: set[asyncio.Task[None]] = set()
         self.encoder = Encoder()
         self.together = Together()
-        self.pushing = Pushing()
         self.admission = Admission(filling)
         self.answers = 0
         """How many requests of clients with a session were taken since the start."""
