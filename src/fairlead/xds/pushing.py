@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Protocol
 
-SHORTEST, LONGEST = 0.003, 0.005
+SHORTEST, LONGEST = 0.006, 0.01
 """Seconds for which streams are served before others have their turn."""
 READ_SHARE = 4
 """One message of clients is read for so many streams that were served, while others wait that are due."""
