@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Protocol
 
-SHORTEST, LONGEST = 0.006, 0.01
+SHORTEST, LONGEST = 0.005, 0.01
 """Seconds for which streams are served before others have their turn."""
 READ_SHARE = 4
 """One message of clients is read for so many streams that were served, while others wait that are due."""
@@ -45,7 +45,7 @@ class Pushed(Protocol):
 
 
 class _Batch:
-    """Streams of one change, in the order in which they are served; who is served with an earlier one is passed over."""
+    """Streams of one change, in the order in which they are served; who goes with an earlier one is passed over."""
 
     __slots__ = ("due", "streams")
 

@@ -39,7 +39,7 @@ MAX_WAITING = 64
 """Requests of a client that are kept while it waits to be admitted."""
 KEPT_BYTES = 1 << 18
 """Responses of at most so many bytes are kept whole for others who are sent the same."""
-_MEASURED = 8
+_MEASURED = 32
 """One of so many answers is measured."""
 _REMEMBERED = 1024
 _PUSHBACK = "grpc-retry-pushback-ms"
@@ -417,8 +417,10 @@ class _Stream:
         """The catalog has changed."""
         connection, subscription = self._connection, self._subscription
         if connection is not None and subscription is not None:
-            connection.session.update(subscription.catalog, changed, subscription.version)
-            self._server.pushing.add(self)
+            session = connection.session
+            session.update(subscription.catalog, changed, subscription.version)
+            if session.may_send:
+                self._server.pushing.add(self)
 
     def _receive(self, request: DeltaRequest | SotwRequest) -> None:
         connection = self._connection
@@ -448,7 +450,9 @@ class _Stream:
         if call is None or connection is None:
             return
         session, server = connection.session, self._server
+        sent = False
         while call.ready and (response := session.next()) is not None:
+            sent = True
             shared = response.shared
             message = None if shared is None else shared.message
             if message is not None:
@@ -462,7 +466,7 @@ class _Stream:
                 shared.message = framed(parts)
             call.send(*parts)
         call.flush()
-        if not session.settled:
+        if sent or not session.settled:
             return
         server.observer.settled(connection)
         if self._filling:

@@ -53,8 +53,8 @@ class Secured:
 
     `inner` hears of the connection when the handshake is done. If that fails or takes longer than `seconds`, a
     server's side hears nothing and a client's that the connection is lost. `name` is whom a client wants to talk to;
-    None makes it the server's side. `defers` tells whether what has come may wait for the loop's next turn; asked in each
-    turn as long as something is there.
+    None makes it the server's side. `defers` tells whether what has come may wait for the loop's next turn; it is asked
+    in each turn as long as something is there.
     """
 
     __slots__ = (
@@ -156,7 +156,9 @@ class Secured:
                 self.close()
                 return
             self._inner.data_received(bytes(self._buffer[:count]))
-            if self._closing or (count < MUCH and not self._socket.pending()):
+            # OpenSSL takes one record at a time from the socket, and the buffer has room for all of it: of what else
+            # there is the loop tells.
+            if self._closing or count < MUCH:
                 return
         if self._socket.pending():
             # What OpenSSL holds makes no socket readable.
