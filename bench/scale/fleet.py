@@ -135,7 +135,7 @@ def main() -> None:
     """Read the setup, then commands."""
     setup = json.loads(sys.stdin.readline())
     gc.freeze()
-    gc.set_threshold(50_000, 50, 50)
+    gc.set_threshold(500_000, 50, 50)
 
     async def run() -> None:
         process = Process(setup)

@@ -1,21 +1,33 @@
 """One simulated proxy's connection: gRPC over HTTP/2 and mutual TLS, cheap enough that thousands fit beside what is
 measured.
 
-As an Envoy does, it sends all that it has to say to what has come at once. The library h2 has the connection's begin
-and end, plain DATA frames pass it by as they do in the control plane.
+As an Envoy does, it sends all that it has to say to what has come at once, and as gRPC's clients do, it says nothing
+before it has been told the server's settings. The library h2 has the connection's begin and end, plain DATA frames pass
+it by as they do in the control plane.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import ssl
 from collections import deque
+from collections.abc import Iterable
 from typing import Protocol
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    RemoteSettingsChanged,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
 from h2.settings import SettingCodes, Settings
 
 from fairlead.agent.backoff import retry_hint
@@ -66,11 +78,11 @@ class Link:
         made = socket.socket()
         try:
             made.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(made, (host, port))
+            await _reached(made, host, port)
         except BaseException:
             made.close()
             raise
-        self._secured = Secured(made, self, tls, HANDSHAKE_SECONDS, _BUFFER, self._authority)
+        self._secured = Secured(made, self, tls, HANDSHAKE_SECONDS, _BUFFER, self._authority.encode())
         async with asyncio.timeout(HANDSHAKE_SECONDS):
             await self.ready
 
@@ -97,7 +109,6 @@ class Link:
             ],
         )
         self._flush()
-        self.ready.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
@@ -124,6 +135,9 @@ class Link:
         for event in self._http.receive_data(data):
             if isinstance(event, DataReceived):
                 self._read(event.data or b"")
+            elif isinstance(event, RemoteSettingsChanged):
+                if not self.ready.done():
+                    self.ready.set_result(None)
             elif isinstance(event, TrailersReceived | ResponseReceived):
                 found = dict(event.headers or ())
                 if "grpc-status" in found:
@@ -187,6 +201,14 @@ class Link:
             self._drain()
             self._flush()
 
+    def send_all(self, bodies: Iterable[bytes]) -> None:
+        """Send several messages at once."""
+        if self.over.done() or self._ended:
+            return
+        self._messages.extend(map(framed, bodies))
+        self._drain()
+        self._flush()
+
     def _drain(self) -> None:
         http = self._http
         while self._messages:
@@ -213,6 +235,22 @@ class Link:
         """End it."""
         if self._secured is not None:
             self._secured.close()
+
+
+async def _reached(made: socket.socket, host: str, port: int) -> None:
+    """Connect to an address. Loops look each up as if it were a name. Raises OSError."""
+    code = made.connect_ex((host, port))
+    if code == errno.EINPROGRESS:
+        loop = asyncio.get_running_loop()
+        writable: asyncio.Future[None] = loop.create_future()
+        loop.add_writer(made, writable.set_result, None)
+        try:
+            await writable
+        finally:
+            loop.remove_writer(made)
+        code = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code))
 
 
 def framed(body: bytes) -> bytes:

@@ -10,8 +10,8 @@ import asyncio
 import hashlib
 import random
 import time
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 
 from bench.scale.link import Link, context, framed
 from fairlead.agent.backoff import RECONNECT, Backoff
+from fairlead.envoy import pack
 from fairlead.xds.patch import METADATA as PATCHES
 from fairlead.xds.patch import PATCH, NotApplicable, apply
 from fairlead.xds.patch_pb2 import Patch
@@ -39,6 +40,8 @@ KEPT = 1024
 """Resources of at least so many bytes may come as differences: their bytes are kept."""
 REPEATED_BYTES = 1 << 16
 """Responses of fewer bytes are often sent to others too."""
+_SAID = 8
+"""So many of the last requests in which proxies said what they have are kept."""
 KEPT_BYTES = 1 << 30
 """Of one process. Who comes with a difference from what was given up connects anew."""
 
@@ -76,6 +79,23 @@ class Shared:
         self._bodies: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
         self._size = 0
         self._taken: OrderedDict[bytes, Taken] = OrderedDict()
+        self._said: OrderedDict[str, deque[tuple[set[str], dict[str, str], bytes]]] = OrderedDict()
+
+    def returning(self, type_url: str, names: set[str], held: dict[str, str]) -> bytes:
+        """The first request about a type of who asks for these names (nothing: for all) and has these versions."""
+        said = self._said.setdefault(type_url, deque(maxlen=_SAID))
+        for asked, had, request in said:
+            if asked == names and had == held:
+                return request
+        request = b"".join(
+            (
+                pack.framed(2, type_url.encode()),
+                *[pack.framed(3, name.encode()) for name in sorted(names)],
+                *[_claim(name, held[name]) for name in sorted(held)],
+            )
+        )
+        said.append((set(names), dict(held), request))
+        return request
 
     def taken(self, data: bytes) -> Taken:
         """A response, with its resources whole. Raises KeyError if a difference is against what nobody has kept."""
@@ -217,6 +237,12 @@ def digest(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=12).hexdigest()
 
 
+@lru_cache(1 << 16)
+def _claim(name: str, version: str) -> bytes:
+    """That a version of a resource is there, as an entry of `initial_resource_versions`."""
+    return pack.framed(5, pack.framed(1, name.encode()) + pack.framed(2, version.encode()))
+
+
 @lru_cache(4096)
 def _acknowledgement(type_url: str, nonce: str) -> bytes:
     return framed(discovery_pb2.DeltaDiscoveryRequest(type_url=type_url, response_nonce=nonce).SerializeToString())
@@ -258,16 +284,7 @@ class Proxy:
         self._answered.clear()
         fleet.connections += 1
         try:
-            first = discovery_pb2.DeltaDiscoveryRequest()
-            self._describe(first.node)
-            for type_url in (CLUSTER, LISTENER, NAME_TABLE):
-                first.type_url = type_url
-                first.initial_resource_versions.update(self.held[type_url])
-                link.send(first.SerializeToString(deterministic=True))
-                first = discovery_pb2.DeltaDiscoveryRequest()
-            for type_url, names in self._wanted.items():
-                if names:
-                    self._subscribe(type_url, names, self.held[type_url])
+            link.send_all(self._first())
             async with asyncio.timeout(random.uniform(3, 12) if self.role == "reconnect" else None):
                 fleet.failed(await asyncio.shield(link.over))
         except TimeoutError:
@@ -277,19 +294,26 @@ class Proxy:
             self._backoff.hint(link.hint)
             link.close()
 
-    def _describe(self, node: Any) -> None:
-        node.id, metadata = claimed(self._spec)
-        node.metadata.update(metadata)
+    def _first(self) -> Iterator[bytes]:
+        """What is asked for and said at the begin of a stream: who it is, and all that it has."""
+        described = discovery_pb2.DeltaDiscoveryRequest()
+        described.node.id, metadata = claimed(self._spec)
+        described.node.metadata.update(metadata)
+        who, shared = described.SerializeToString(deterministic=True), self.fleet.shared
+        for type_url in (CLUSTER, LISTENER, NAME_TABLE):
+            yield who + shared.returning(type_url, set(), self.held[type_url])
+            who = b""
+        for type_url, names in self._wanted.items():
+            if names:
+                yield shared.returning(type_url, names, self.held[type_url])
 
     def _send(self, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
         if self._link is not None:
             self._link.send(request.SerializeToString(deterministic=True))
 
-    def _subscribe(self, type_url: str, names: Iterable[str], held: dict[str, str] | None = None) -> None:
+    def _subscribe(self, type_url: str, names: Iterable[str]) -> None:
         request = discovery_pb2.DeltaDiscoveryRequest(type_url=type_url)
         request.resource_names_subscribe.extend(sorted(names))
-        if held:
-            request.initial_resource_versions.update(held)
         self._send(request)
 
     def received(self, body: bytes) -> None:

@@ -54,6 +54,7 @@ def test_two_directories(tmp_path: Path) -> None:
     assert code == 4 and "2 proxies in shop: cart-1, web-1" in text, text
     assert "with path /v2* now" in text
     assert "FL3803 filter chain: port 9080 takes plaintext, too" in text  # what only one side has goes
+    assert f"by PeerAuthentication shop/default  ({old}/more.yaml:1:1)" in text, text
     assert diff("--from", str(old), "--to", str(old)) == (0, "No proxy gets anything else.\n")
 
 

@@ -149,6 +149,16 @@ def test_server_first_protocols_share_with_nobody() -> None:
     assert "port 3306 of web.example.com is not reachable" in world.messages()[0]
 
 
+def test_nobody_stands_where_redirected_connections_arrive(tmp_path: Path) -> None:
+    """Envoy refuses the second of two listeners at one address, which could be the one that takes all connections."""
+    there = host("there.example", (15001, Protocol.HTTP), (15006, Protocol.TCP), (15090, Protocol.TCP))
+    world = World(there)
+    assert world.names(sidecar()) == ("0.0.0.0_15090", "virtualOutbound", "virtualInbound")
+    assert "15001" not in world.routes(sidecar())
+    judged(world.all(sidecar()), tmp_path)
+    assert len(world.messages()) == 2
+
+
 def test_headless_instances_have_listeners_except_the_proxys_own() -> None:
     world = World(
         host("redis.default.svc.cluster.local", (6379, Protocol.TCP), selector={"app": "foo"},

@@ -15,7 +15,8 @@ from typing import Any, cast
 
 import pytest
 from listener_facts import World
-from live_envoy import ask, compiled, envoy, free_port
+from live_envoy import ask, compiled, envoy
+from tests.loopback import free_port
 
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.offline import load

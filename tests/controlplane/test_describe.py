@@ -72,12 +72,14 @@ def test_what_applies_and_why(tmp_path: Path) -> None:
                     assert "cart-1.shop: in sync, spiffe://cluster.local/ns/shop/sa/cart" in text, text
                     assert lines(text, "Mutual TLS") == [
                         "STRICT",
-                        "PeerAuthentication shop/strict: STRICT",
-                        "PeerAuthentication istio-system/default: PERMISSIVE",
+                        "PeerAuthentication shop/strict spec.mtls.mode: STRICT",
+                        "PeerAuthentication istio-system/default spec.mtls.mode: PERMISSIVE",
                     ]
                     assert lines(text, "Authorization") == [
                         "AuthorizationPolicy shop/deny: DENY, 1 rule",
+                        "AuthorizationPolicy shop/deny spec.rules[0]: DENY every request",
                         "AuthorizationPolicy shop/some: ALLOW, 1 rule",
+                        "AuthorizationPolicy shop/some spec.rules[0]: ALLOW every request",
                     ]
                     assert lines(text, "Services") == ["Service shop/cart: cart.shop.svc.cluster.local: 9080 http"]
                 subsets = await ask("proxy-config", "clusters", "cart-1.shop", "--at", str(at))
@@ -86,22 +88,26 @@ def test_what_applies_and_why(tmp_path: Path) -> None:
                 assert "cart.shop.svc" in early and "v1 " not in early
                 assert "leave out --at" in await ask("proxy-config", "secrets", "cart-1", "--at", "1", code=2)
                 before = await ask("describe", "workload/cart-1", "-n", "shop", "--at", str(at))
-                assert lines(before, "Authorization") == ["AuthorizationPolicy shop/some: ALLOW, 1 rule"]
+                assert lines(before, "Authorization")[0] == "AuthorizationPolicy shop/some: ALLOW, 1 rule"
                 text = await ask("describe", "svc/cart", "-n", "shop")
-                assert lines(text, "Routes") == ["VirtualService shop/cart: 1 HTTP, 0 TLS, 0 TCP rules"]
+                assert lines(text, "Routes") == [
+                    "VirtualService shop/cart: 1 HTTP, 0 TLS, 0 TCP rules",
+                    "VirtualService shop/cart spec.http[0]: path /*: to cart.shop.svc.cluster.local",
+                ]
                 assert lines(text, "Traffic policy") == [
-                    "DestinationRule shop/cart: for cart.shop.svc.cluster.local, subsets v1"
+                    "DestinationRule shop/cart: for cart.shop.svc.cluster.local, subsets v1",
+                    "DestinationRule shop/cart spec.subsets[0]: subset v1: all endpoints",
                 ]
                 assert lines(text, "Exposed") == [
                     "VirtualService shop/cart-outside: cart.example.com through gateways shop/edge"
                 ]
                 assert lines(text, "Endpoints")[0].startswith("WorkloadEntry shop/cart-1: 10.9.9.9, cart, mTLS STRICT")
                 text = await ask("describe", "authorizationpolicy/deny", "-n", "shop")
-                assert lines(text, "Applies to") == ["cart-1.shop (1): DENY, 1 rule"]
+                assert lines(text, "Applies to") == ["cart-1.shop (1): DENY, 1 rule"], text
                 assert "created" in text and "Last changes" in text
                 async with made.proxy("edge-1", "cart", TYPE="router", LABELS={"istio": "edge"}):
                     text = await ask("describe", "gateway/edge", "-n", "shop")
-                    assert lines(text, "Servers") == ["8080 HTTP for *"]
+                    assert lines(text, "Servers") == ["spec.servers[0]: 8080 HTTP for *"]
                     assert lines(text, "Applies to")[0].startswith("edge-1.shop (1): 8080 HTTP")
                     assert "cart.example.com, bound to shop/edge" in text
                 data = await ask.data("describe", "vs/cart", "-n", "shop")

@@ -48,6 +48,13 @@ def written(directory: Path, name: str, *documents: Json) -> str:
     return str(path)
 
 
+async def _weakened(made: World, directory: Path) -> str:
+    """What is said of a field that makes a change dangerous, among others that do not."""
+    other = {**STRICT, "metadata": {**STRICT["metadata"], "labels": {"team": "a"}}}
+    other["spec"] = {"mtls": {"mode": "PERMISSIVE"}}
+    return (await command(made, "diff", "-f", written(directory, "weaker.yaml", other)))[1]
+
+
 async def _changes(tmp_path: Path) -> None:
     async with world(tmp_path / "state") as made:
         await made.apply(*MESH)
@@ -70,6 +77,8 @@ async def _changes(tmp_path: Path) -> None:
             weaker = written(tmp_path, "strict.yaml", STRICT)
             code, text = await command(made, "diff", "-f", weaker, "--delete")
             assert code == 4 and "FL3803" in text
+            text = await _weakened(made, tmp_path)
+            assert f"      by PeerAuthentication shop/default spec.mtls.mode  ({tmp_path}" in text, text
             code, text = await command(made, "delete", "-f", weaker, "--require-safe")
             assert code == 1 and "mutual TLS is weakened" in text and "nothing was changed" in text
             code, text = await command(made, "apply", "--force-conflicts", "--diff", "-f", changed, stdin="n\n")

@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.e2e.apps import App, free_port
+from tests.e2e.apps import App
 from tests.e2e.conftest import HTTP, World
 from tests.e2e.mesh import eventually
+from tests.loopback import free_port
 
 WHERE = f"placed.example:{HTTP}"
 RAW = 19055

@@ -263,8 +263,40 @@ def test_settings_that_mean_nothing_are_refused_with_the_nearest_name() -> None:
         ("outbound-ip-ranges-include=10.0.0.0", "is not a network"),
         ("exclude-interfaces=a;b", "is not the name of a network interface"),
         ("proxy-uid=1337 counter drop", "is not a number or a name"),
+        ("host-ipv4-loopback-cidr=192.168.1.1/24", "is not within 127.0.0.0/8"),
+        ("host-ipv4-loopback-cidr=127.0.0.1/7", "is not within 127.0.0.0/8"),
+        ("owner-groups-include=" + ",".join(map(str, range(65))), "65 groups are more than 64"),
     ):
         done = CliRunner().invoke(capture, ["rules", "--set", chosen])
         assert done.exit_code == 1
         assert said in done.output
         assert "FL2600" in done.output
+
+
+def test_annotations_of_a_pod_add_to_what_the_injector_asks_for(tmp_path: Path) -> None:
+    file = tmp_path / "pod.yaml"
+    file.write_text(
+        """
+kind: Pod
+metadata:
+  annotations:
+    istio.io/reroute-virtual-interfaces: eth1
+    traffic.sidecar.istio.io/kubevirtInterfaces: eth2
+    traffic.sidecar.istio.io/excludeInboundPorts: "8080, 15020"
+    traffic.sidecar.istio.io/excludeOutboundPorts: 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16
+"""
+    )
+    done = CliRunner().invoke(capture, ["rules", "-f", str(file), "--format", "iptables"])
+    lines = done.output.splitlines()
+    first = ",".join(str(port) for port in range(1, 16))
+    assert "-A ISTIO_INBOUND -p tcp -m multiport --dports 8080,15020,15090,15021 -j RETURN" in lines
+    assert [line for line in lines if line.startswith("-I PREROUTING")] == [
+        "-I PREROUTING 1 -i eth1 -j RETURN",
+        "-I PREROUTING 1 -i eth1 -j ISTIO_REDIRECT",
+    ]
+    assert [line for line in lines if line.startswith("-A ISTIO_OUTPUT -p") and "-o lo" not in line] == [
+        f"-A ISTIO_OUTPUT -p tcp -m multiport --dports {first} -j RETURN",
+        f"-A ISTIO_OUTPUT -p udp -m multiport --dports {first} -j RETURN",
+        "-A ISTIO_OUTPUT -p tcp --dport 16 -j RETURN",
+        "-A ISTIO_OUTPUT -p udp --dport 16 -j RETURN",
+    ]

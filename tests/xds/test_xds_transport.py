@@ -199,6 +199,37 @@ def test_a_held_call_keeps_what_a_client_may_not_have_known_not_to_send() -> Non
     run(test)
 
 
+def test_a_client_that_waits_is_not_allowed_more_than_is_kept_of_it() -> None:
+    def test() -> None:
+        # A client of a large mesh says more than the default window when it returns, and waits for its turn to do so.
+        pair = Pair(hold=True, told=False)
+        body = b"h" * (3 * DEFAULT_WINDOW)
+        data = b"\0" + len(body).to_bytes(4, "big") + body
+        sent = 0
+
+        def turns(count: int) -> int:
+            at = sent
+            for _ in range(count):
+                room = min(pair.client.local_flow_control_window(1), CHUNK, len(data) - at)
+                if room > 0:
+                    pair.client.send_data(1, data[at : at + room])
+                    at += room
+                pair.there()
+                pair.connection.flush()
+                pair.back()
+            return at
+
+        sent = turns(40)
+        assert not pair.trailers
+        assert FIRST_WINDOW <= sent <= DEFAULT_WINDOW
+        pair.handled[0].call.release()
+        pair.back()
+        assert turns(40) == len(data)
+        assert pair.handled[0].messages == [body]
+
+    run(test)
+
+
 def test_a_client_that_waits_and_sends_more_than_it_may_is_refused() -> None:
     def test() -> None:
         pair = Pair(hold=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, cast
 
 import msgspec
@@ -24,7 +25,7 @@ from fairlead.apiserver.watch import Hub, Watch, begin
 from fairlead.ir.kind import Kind
 from fairlead.model.caller import COMMAND_HEADER, MESSAGE_HEADER, decoded
 from fairlead.model.ref import Ref
-from fairlead.store import Gone
+from fairlead.store import ALL, Gone, Part
 
 Json = dict[str, Any]
 
@@ -191,22 +192,26 @@ class Resources:
         limit = asked.number(call.request, "limit", 0)
         start = asked.page(query["continue"]) if query.get("continue") else None
         at = start.revision if start else self._exact(call)
+        selects = asked.selection(call.request)
+        after = (start.namespace, start.name) if start else ALL.after
+        home = call.target.namespace
         try:
-            items, revision = self._store.listing(kind.group, kind.kind, call.target.namespace, at)
+            # One more than asked for shows whether there are more.
+            part = Part(after, limit + 1 if limit and selects is None else ALL.most)
+            found, revision = self._store.listing(kind.group, kind.kind, home, at, part)
         except Gone as error:
             raise expired(error) from None
-        if start:
-            after = (start.namespace, start.name)
-            items = [one for one in items if (one["metadata"].get("namespace", ""), one["metadata"]["name"]) > after]
-        selects = asked.selection(call.request)
-        if selects is not None:
-            items = [one for one in items if selects(one)]
+        matching = found if selects is None else filter(selects, found)
+        items = list(islice(matching, limit + 1) if limit else matching)
         meta: Json = {"resourceVersion": str(revision)}
         if limit and len(items) > limit:
-            last = items[limit - 1]["metadata"]
-            meta["continue"] = Page(revision, last.get("namespace", ""), last["name"]).token()
-            meta["remainingItemCount"] = len(items) - limit
-            items = items[:limit]
+            items.pop()
+            last = items[-1]["metadata"]
+            end = (last.get("namespace", ""), last["name"])
+            meta["continue"] = Page(revision, *end).token()
+            if selects is None:
+                # As in Kubernetes there is none where a selector is given.
+                meta["remainingItemCount"] = self._store.behind(kind.group, kind.kind, home, revision, end)
         items = [self._admission.converted(kind, one, call.target.version) for one in items]
         return _json(self._listed(call, kind, items, meta))
 

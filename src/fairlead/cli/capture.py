@@ -91,7 +91,7 @@ def _read(file: Path) -> dict[str, object]:
 
     import yaml
 
-    from fairlead.model.capturing import INJECTED, CaptureError, of_annotations
+    from fairlead.model.capturing import CaptureError, of_annotations
 
     try:
         found: object = yaml.safe_load(file.read_text())
@@ -105,4 +105,4 @@ def _read(file: Path) -> dict[str, object]:
     metadata = document.get("metadata")
     annotations = cast("dict[str, Any]", metadata).get("annotations") if isinstance(metadata, dict) else None
     given = cast("dict[str, Any]", annotations) if isinstance(annotations, dict) else {}
-    return {**INJECTED, **of_annotations({name: str(value) for name, value in given.items()})}
+    return of_annotations({name: str(value) for name, value in given.items()})

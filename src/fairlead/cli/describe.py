@@ -59,11 +59,10 @@ def describe(
     _proxies(found)
     for section in found["sections"]:
         _heading(section["title"])
-        rows = [(title(row["object"]) if row["object"] else "", row["said"]) for row in section["rows"]]
-        for owner, said in rows:
-            line(f"  {owner}: {said}" if owner else f"  {said}")
-        if section["count"] > len(rows):
-            click.echo(f"  and {section['count'] - len(rows)} more")
+        for row in section["rows"]:
+            line(f"  {_row(row, found['object'])}")
+        if section["count"] > len(section["rows"]):
+            click.echo(f"  and {section['count'] - len(section['rows'])} more")
     if found["findings"]:
         _heading("Findings")
         for one in found["findings"]:
@@ -72,6 +71,14 @@ def describe(
         _heading("Last changes")
         rows = [(one["revision"], one["time"], by(one), _mine(one, found["object"])) for one in found["history"]]
         print_table(("REV", "TIME", "BY", "WHAT"), rows, blank="")
+
+
+def _row(row: Json, described: Json) -> str:
+    """`AuthorizationPolicy shop/a spec.rules[0]: what it says  (a.yaml:3:5)`; of what is described the field alone."""
+    owner = title(row["object"]) if row["object"] and row["object"] != described else ""
+    who = " ".join(part for part in (owner, row.get("field", "")) if part)
+    where = f"  ({row['position']})" if "position" in row else ""
+    return f"{who}: {row['said']}{where}" if who else f"{row['said']}{where}"
 
 
 def _mine(commit: Json, target: Json) -> str:

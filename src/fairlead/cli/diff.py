@@ -102,14 +102,23 @@ def differs(found: Json) -> bool:
 
 def of_entries(client: Client, entries: Iterable[Entry], *, full: bool = False, force: bool = True) -> Json:
     """What documents would do. Exits with 1 where the server refuses them."""
-    return _effect(client, {"documents": would_be(client, entries, force=force), "full": full})
+    entries = list(entries)
+    return _placed(_effect(client, {"documents": would_be(client, entries, force=force), "full": full}), entries)
 
 
 def judged(client: Client, entries: Sequence[Entry], *, force: bool) -> tuple[Json, bool]:
     """What documents would do, and whether there is anything to ask about: whether it changes a proxy or an object."""
     documents = would_be(client, entries, force=force)
-    found = _effect(client, {"documents": documents})
+    found = _placed(_effect(client, {"documents": documents}), entries)
     return found, differs(found) or any(not _stored(client, *one) for one in zip(entries, documents, strict=True))
+
+
+def _placed(found: Json, entries: Iterable[Entry]) -> Json:
+    """A report in which fields have their places in the files of the change."""
+    from fairlead.effect import placed
+
+    manifests = {one.ref: one.manifest for one in entries}
+    return placed(found, lambda one: manifests[one.ref].position(one.path) if one.ref in manifests else None)
 
 
 def _stored(client: Client, entry: Entry, document: Json) -> bool:
@@ -190,10 +199,13 @@ def may_go_on(found: Json, *, ask: bool, require_safe: bool, quiet: bool) -> boo
 
     With `quiet` the report goes to standard error.
     """
+    from fairlead.effect import origin
+
     print_report(found, err=quiet)
     if require_safe and found["dangers"]:
         for one in found["dangers"]:
-            printing.complain(f"error: {one['meaning']}: {one['said']} [{one['code']}]")
+            behind = "".join(f"; by {origin(each)}" for each in one.get("behind", ()))
+            printing.complain(f"error: {one['meaning']}: {one['said']}{behind} [{one['code']}]")
         printing.complain("error: refused, as --require-safe asks; nothing was changed")
         return False
     if not ask:

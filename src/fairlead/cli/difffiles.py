@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fairlead.cli import manifests, printing, revisionfiles
 from fairlead.cli.busy import counted as told_by_number
 from fairlead.cli.offlinemesh import load_mesh, reference
+from fairlead.compiler.model import OBJECTS, MeshModel
 from fairlead.compiler.publish import Changes
-from fairlead.effect import counted, effects, told
+from fairlead.effect import Effect, attributed, counted, effects, placed, told
 from fairlead.effect.report import proxies as listed
 from fairlead.envoy.resource import Resource
 from fairlead.ir.view import View
 from fairlead.model.manifest import Manifest
+from fairlead.model.object import Object
+from fairlead.model.ref import Ref
 from fairlead.simulate.mesh import Mesh
 from fairlead.simulate.standin import proxies
 
@@ -57,6 +61,7 @@ def compared(before: Sequence[Manifest], after: Sequence[Manifest], namespace: s
     for mesh, views in ((old, was), (new, now)):
         for view in told_by_number(set(views.values()), "compiling configuration"):
             mesh.model.publisher.open(view)
+    edited = _edited(old.model, new.model)
     found: Json = {"proxies": 0, "classes": {}, "effects": []}
     pairs: dict[tuple[View, View], list[str]] = {}
     for name in sorted({*was} & {*now}):
@@ -67,9 +72,8 @@ def compared(before: Sequence[Manifest], after: Sequence[Manifest], namespace: s
             for before_, after_ in batch
         }
         names = {after_: pairs[before_, after_] for before_, after_ in batch}
-        made = told(
-            effects(differing, new.model.publisher.catalog, asks=new.model.publisher.asks), names.__getitem__, full=full
-        )
+        judged = attributed(new.model, _judged(new.model, differing), differing, edited, partial(_judged, new.model))
+        made = told(judged, names.__getitem__, full=full)
         found["effects"] += made["effects"]
         found["proxies"] += made["proxies"]
         for one, count in made["classes"].items():
@@ -77,7 +81,17 @@ def compared(before: Sequence[Manifest], after: Sequence[Manifest], namespace: s
     for word, only in (("new", {*now} - {*was}), ("gone", {*was} - {*now})):
         if only:
             found[word] = listed(sorted(only))
-    return counted(found, None)
+    return placed(counted(found, None), lambda one: new.origins.position(one) or old.origins.position(one))
+
+
+def _judged(model: MeshModel, differing: Mapping[View, Changes]) -> tuple[Effect, ...]:
+    return effects(differing, model.publisher.catalog, asks=model.publisher.asks)
+
+
+def _edited(old: MeshModel, new: MeshModel) -> dict[Ref, Object[Any] | None]:
+    """The objects that are not the same in both, as they were."""
+    was, now = dict(old.engine.items(OBJECTS)), dict(new.engine.items(OBJECTS))
+    return {ref: was.get(ref) for ref in {*was, *now} if was.get(ref) != now.get(ref)}
 
 
 def _loaded(found: Sequence[Manifest], namespace: str) -> Mesh:

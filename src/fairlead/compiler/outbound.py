@@ -117,8 +117,16 @@ def entries(r: Reader, at: At) -> tuple[_Entry, ...]:
     """The hosts at a listener, the first one first. Reports hosts that the listener cannot serve beside the others.
 
     Istio's rules for hosts that share a listener: HTTP and TCP share by detection; of several without a declared
-    protocol the first stands; protocols in which the server speaks first share with nobody.
+    protocol the first stands; protocols in which the server speaks first share with nobody. Nobody stands where
+    redirected connections arrive: Envoy takes one listener at an address.
     """
+    mesh = settings(r)
+    if not at.caller.bind and at.address == ANYWHERE and at.port in (mesh.outbound_port, mesh.inbound_port):
+        for one in _standing(r, at):
+            found = host(r, one.host)
+            if found is not None:
+                r.report(_unserved(found, at, "redirected connections arrive at the proxy on that port"))
+        return ()
     accepted: list[_Entry] = []
     first: Protocol | None = None
     detects = False

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from fairlead.compiler import rulewords
 from fairlead.compiler.endpoints import SelectionKey, selected
 from fairlead.compiler.gateways import GatewaysKey, gateways_of
 from fairlead.compiler.hosts import NameKey, settings
@@ -35,19 +36,27 @@ from fairlead.ir.traffic import TRAFFIC_POLICIES, TRAFFIC_POLICIES_BY_HOST
 from fairlead.ir.view import View, selects
 from fairlead.ir.visibility import is_visible
 from fairlead.ir.workload import WORKLOADS
+from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import Ref
 
 _DIRECTIONS: dict[str, tuple[Literal["inbound", "gateway"], ...]] = {"sidecar": ("inbound",), "router": ("gateway",)}
 """Chains by which it is told what applies: those for what a proxy calls are said of callers in general."""
 _ACTIONS = ("CUSTOM", "DENY", "ALLOW", "AUDIT")
+_MOST_RULES = 10
+"""Rules of one object that are told."""
 
 
 class Applies(msgspec.Struct, frozen=True):
-    """One thing that holds: the part of the description it belongs to, the object that says so (or none), and what."""
+    """One thing that holds: the part of the description it belongs to, what, and which field says so (None: none)."""
 
     section: str
     said: str
-    ref: Ref | None = None
+    origin: Origin | None = None
+
+    @property
+    def ref(self) -> Ref | None:
+        """The object that says so."""
+        return self.origin.ref if self.origin is not None else None
 
 
 class HostAs(NamedTuple):
@@ -73,7 +82,11 @@ def _scope(r: Reader, view: View) -> Iterator[Applies]:
     at = sidecar_for(r, SidecarKey(view.namespace, view.labels)) if view.type == "sidecar" else None
     found = r.get(SIDECARS, at) if at is not None else None
     if found is not None:
-        yield Applies("Scope", "decides which hosts it sees", found.origin.ref)
+        yield Applies("Scope", "decides which hosts it sees", found.origin)
+        for one in found.egress[:_MOST_RULES]:
+            where = f"on port {one.port} " if one.port else ""
+            seen = rulewords.some(f"{each.namespace}/{each.host}" for each in one.imports)
+            yield Applies("Scope", f"{where}it sees {seen}", one.origin)
 
 
 def _mtls(r: Reader, view: View) -> Iterator[Applies]:
@@ -92,18 +105,20 @@ def _mtls(r: Reader, view: View) -> Iterator[Applies]:
         for level in levels:
             for at, one in enumerate(sorted(level, key=lambda each: (each.created, each.key))):
                 late = "" if at == 0 else ": without effect, an older one speaks for the same workloads"
-                yield Applies("Mutual TLS", f"{one.mode}{late}", one.origin.ref)
+                yield Applies("Mutual TLS", f"{one.mode}{late}", one.origin)
+                for (number, mode), origin in zip(one.ports, one.port_origins, strict=True):
+                    yield Applies("Mutual TLS", f"port {number} {mode}{late}", origin)
 
 
 def _authentication(r: Reader, view: View) -> Iterator[Applies]:
     for namespace in _speaking(r, view):
         for _, one in r.rows(REQUEST_POLICIES_BY_NAMESPACE, namespace):
             if attaches(namespace, one.selector, one.targets, view.namespace, view.labels):
-                yield Applies("Tokens", f"accepted from {', '.join(_issuers(one.rules))}", one.origin.ref)
-
-
-def _issuers(rules: tuple[object, ...]) -> list[str]:
-    return [str(getattr(one, "issuer", "?")) for one in rules] or ["nobody"]
+                if not one.rules:
+                    yield Applies("Tokens", "accepted from nobody", one.origin)
+                for each in one.rules:
+                    must = ", and must be there" if each.required else ""
+                    yield Applies("Tokens", f"accepted from {each.issuer or 'anybody'}{must}", each.origin)
 
 
 def _authorization(r: Reader, view: View) -> Iterator[Applies]:
@@ -118,7 +133,9 @@ def _authorization(r: Reader, view: View) -> Iterator[Applies]:
         said = f"{one.action}, {count} rule{'' if count == 1 else 's'}" + (" (dry run)" if one.dry_run else "")
         if not count:
             said += ": nothing matches, so every request is refused" if one.action == "ALLOW" else ": matches nothing"
-        yield Applies("Authorization", said, one.origin.ref)
+        yield Applies("Authorization", said, one.origin)
+        for each in one.rules[:_MOST_RULES]:
+            yield Applies("Authorization", f"{one.action} {rulewords.access(each)}", each.origin)
     if not any(one.action == "ALLOW" and not one.dry_run for one in found):
         yield Applies("Authorization", "what no policy refuses is allowed")
 
@@ -131,24 +148,28 @@ def _additions(r: Reader, view: View) -> Iterator[Applies]:
     for namespace in _speaking(r, view):
         for _, one in r.rows(TELEMETRY_BY_NAMESPACE, namespace):
             if attaches(namespace, one.selector, one.targets, view.namespace, view.labels):
-                yield Applies("Telemetry", "what is counted, logged and traced", one.origin.ref)
+                yield Applies("Telemetry", "what is counted, logged and traced", one.origin)
         for _, one in r.rows(RATE_POLICIES_BY_NAMESPACE, namespace):
             if attaches(namespace, one.selector, one.targets, view.namespace, view.labels):
-                yield Applies("Rate limits", "requests are counted", one.origin.ref)
+                yield Applies("Rate limits", "requests are counted", one.origin)
         for _, one in r.rows(EXTENSIONS_BY_NAMESPACE, namespace):
             if attaches(namespace, one.selector, one.targets, view.namespace, view.labels):
-                yield Applies("Extensions", f"priority {one.priority}", one.origin.ref)
-        for _, one in r.rows(PATCHES_BY_NAMESPACE, namespace):
-            if one.patches and attaches(namespace, one.selector, one.targets, view.namespace, view.labels):
-                said = f"priority {one.priority}, {len(one.patches)} patches"
-                yield Applies("Patches", said, one.patches[0].origin.ref)
+                yield Applies("Extensions", f"priority {one.priority}", one.origin)
+        yield from _patches(r, namespace, view)
+
+
+def _patches(r: Reader, namespace: str, view: View) -> Iterator[Applies]:
+    for _, one in r.rows(PATCHES_BY_NAMESPACE, namespace):
+        if one.patches and attaches(namespace, one.selector, one.targets, view.namespace, view.labels):
+            for each in one.patches[:_MOST_RULES]:
+                yield Applies("Patches", f"{each.operation} {each.apply_to}, priority {one.priority}", each.origin)
 
 
 def _services(r: Reader, view: View) -> Iterator[Applies]:
     for key, one in r.rows(HOSTS_BY_NAMESPACE, view.namespace):
         if one.selector and selects(one.selector, view.labels):
             ports = ", ".join(f"{port.number} {port.name}".strip() for port in one.ports)
-            yield Applies("Services", f"{key.hostname}: {ports}", one.origin.ref)
+            yield Applies("Services", f"{key.hostname}: {ports}", one.origin)
 
 
 def _gateways(r: Reader, view: View) -> Iterator[Applies]:
@@ -156,10 +177,10 @@ def _gateways(r: Reader, view: View) -> Iterator[Applies]:
         found = r.get(GATEWAYS, key)
         if found is None:
             continue
-        ports = ", ".join(f"{one.port} {one.protocol} {','.join(one.hosts)}" for one in found.servers)
-        yield Applies("Gateways", ports, found.origin.ref)
+        for one in found.servers:
+            yield Applies("Gateways", f"{one.port} {one.protocol} {','.join(one.hosts)}", one.origin)
         for _, routes in r.rows(ROUTES_BY_GATEWAY, str(key)):
-            yield Applies("Routes", f"{', '.join(routes.hosts)}, bound to {key}", routes.origin.ref)
+            yield Applies("Routes", f"{', '.join(routes.hosts)}, bound to {key}", routes.origin)
 
 
 @rule
@@ -181,7 +202,13 @@ def _routes(r: Reader, key: HostAs) -> Iterator[Applies]:
         if routes is not None:
             rules = f"{len(routes.http)} HTTP, {len(routes.tls)} TLS, {len(routes.tcp)} TCP rules"
             late = "" if at == 0 else "; only where those before say nothing"
-            yield Applies("Routes", rules + late, routes.origin.ref)
+            yield Applies("Routes", rules + late, routes.origin)
+            told = [
+                *((rulewords.http(one), one.origin) for one in routes.http),
+                *((rulewords.layer4(one), one.origin) for one in (*routes.tls, *routes.tcp)),
+            ]
+            for said, origin in told[:_MOST_RULES]:
+                yield Applies("Routes", said, origin)
 
 
 def _traffic(r: Reader, key: HostAs) -> Iterator[Applies]:
@@ -198,7 +225,10 @@ def _traffic(r: Reader, key: HostAs) -> Iterator[Applies]:
                 subsets = ", ".join(each.name for each in one.subsets) or "none"
                 late = f"; without effect, {first} goes before" if first else ""
                 said = f"for {one.host}, subsets {subsets}" + (", for chosen clients" if one.selector else "")
-                yield Applies("Traffic policy", said + late, one.origin.ref)
+                yield Applies("Traffic policy", said + late, one.origin)
+                for each in one.subsets[:_MOST_RULES]:
+                    labels = rulewords.some(f"{key}={value}" for key, value in each.labels) or "all endpoints"
+                    yield Applies("Traffic policy", f"subset {each.name}: {labels}", each.origin)
             if seen and not first:
                 first = f"{namespace}/{seen[0].key.name}"
 
@@ -208,7 +238,7 @@ def _exposed(r: Reader, key: HostAs) -> Iterator[Applies]:
         gateways = [one for one in routes.gateways if one != MESH]
         if gateways:
             said = f"{', '.join(routes.hosts)} through gateways {', '.join(gateways)}"
-            yield Applies("Exposed", said, routes.origin.ref)
+            yield Applies("Exposed", said, routes.origin)
 
 
 def _members(r: Reader, key: HostAs) -> Iterator[Applies]:
@@ -223,4 +253,4 @@ def _members(r: Reader, key: HostAs) -> Iterator[Applies]:
         well = "" if one.healthy else ", NOT HEALTHY: gets no requests"
         where = one.address or f"behind the gateways of network {one.network}"
         account = f"{one.service_account}, " if one.service_account else ""
-        yield Applies("Endpoints", f"{where}, {account}mTLS {mode}{well}", one.origin.ref)
+        yield Applies("Endpoints", f"{where}, {account}mTLS {mode}{well}", one.origin)

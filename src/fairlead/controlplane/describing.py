@@ -22,6 +22,7 @@ from fairlead.controlplane.delivery import view_of
 from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.historyroutes import ref_of
 from fairlead.controlplane.operations import administrators, answered, refused, shown_catalog
+from fairlead.controlplane.places import Places, Positions
 from fairlead.controlplane.proxies import Proxies
 from fairlead.controlplane.proxylist import Known
 from fairlead.ir.gateway import GATEWAYS, GATEWAYS_BY_OBJECT
@@ -43,8 +44,9 @@ _RECENT = 5
 class Descriptions:
     """The route and what it needs."""
 
-    def __init__(self, store: Store, feed: Feed, proxies: Proxies, aside: Aside) -> None:
+    def __init__(self, store: Store, feed: Feed, proxies: Proxies, aside: Aside, places: Places) -> None:
         self._aside = aside
+        self._places = places
         self._store = store
         self._feed = feed
         self._proxies = proxies
@@ -85,11 +87,14 @@ class Descriptions:
         if ref.kind != PROXY and document is None:
             return refused(404, past.missing(self._store, ref, at))
 
-        def work(_: Inquiry) -> Answer:
+        def work(inquiry: Inquiry) -> Answer:
             known = self._behind(ref, document)
             if document is None and not known:
                 return Answer(404, refusal=self._proxies.missing(f"{ref.name}.{ref.namespace}"))
-            return Answer(200, {**self._told(ref, document, known), "history": history})
+            told = self._told(ref, document, known)
+            # Where objects stand in files is known of them as they are now.
+            placed = told if at is not None else Positions(inquiry).put_in(told)
+            return Answer(200, {**placed, "history": history})
 
         return await self._answered(request, at, work)
 
@@ -114,14 +119,16 @@ class Descriptions:
                 return Answer(422, refusal=f"what was stored then cannot be read any more: {error} [FL3812]")
             return work(inquiry)
 
-        return await answered(request, self._aside.ask(then))
+        return await answered(request, self._aside.ask(then, self._places.place))
 
     def _told(self, ref: Ref, document: Json | None, known: list[Known]) -> Json:
         sections: dict[str, list[Json]] = {}
 
         def add(found: Iterable[Applies]) -> None:
             for one in found:
-                row: Json = {"said": one.said, "object": past.named(one.ref) if one.ref is not None else None}
+                row: Json = {"said": one.said, "object": None}
+                if one.origin is not None:
+                    row |= {"object": past.named(one.origin.ref), "field": str(one.origin.path)}
                 rows = sections.setdefault(one.section, [])
                 if row not in rows:
                     rows.append(row)
@@ -190,7 +197,8 @@ class Descriptions:
         engine = self._feed.model.engine
         gateway = next((engine.get(GATEWAYS, at) for at in engine.find(GATEWAYS_BY_OBJECT, ref)), None)
         for server in gateway.servers if gateway is not None else ():
-            yield Applies("Servers", f"{server.port} {server.protocol} for {', '.join(server.hosts)}")
+            said = f"{server.port} {server.protocol} for {', '.join(server.hosts)}"
+            yield Applies("Servers", said, server.origin)
         members: dict[View, list[str]] = {}
         for one in self._proxies.known():
             members.setdefault(one.view, []).append(f"{one.name}.{one.namespace}")

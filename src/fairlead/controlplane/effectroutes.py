@@ -24,7 +24,7 @@ from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.fleet import Fleet
 from fairlead.controlplane.operations import administrators, refused
 from fairlead.controlplane.proxies import Proxies
-from fairlead.effect import counted, draining, effects, told
+from fairlead.effect import Effect, attributed, counted, draining, effects, objects_of, told
 from fairlead.ir.view import View
 from fairlead.model.ref import Ref
 from fairlead.store.errors import Gone
@@ -119,6 +119,7 @@ class Effects:
 
     def _told(self, changed: dict[Ref, Json | None], *, full: bool, backwards: bool) -> Answer:
         """Called in a copy of the process."""
+        before = objects_of(self._feed.model, changed)
         try:
             differing = self._feed.becoming(changed)
         except ValueError as error:
@@ -126,14 +127,12 @@ class Effects:
         fleet, model = self._fleet, self._feed.model
         callers = Callers(model, self._delivery, self._proxies, fleet.traffic, fleet.plaintext)
         publisher = model.publisher
-        found = effects(
-            differing,
-            publisher.catalog,
-            self._objection,
-            callers.known,
-            asks=publisher.asks,
-            backwards=backwards,
-        )
+
+        def judge(changes: Mapping[View, Changes]) -> tuple[Effect, ...]:
+            asks = publisher.asks
+            return effects(changes, publisher.catalog, self._objection, callers.known, asks=asks, backwards=backwards)
+
+        found = attributed(model, judge(differing), differing, before, judge)
         return Answer(200, {"revision": self._feed.revision, **told(found, self._delivery.names, full=full)})
 
     async def _connections(self, names: frozenset[str]) -> Mapping[str, Mapping[str, int]]:

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from fairlead.model.diagnostic import Origin
+
 Class = Literal[
     "endpoint", "cluster", "route", "filter chain", "listener", "listener drain", "secret", "extension", "name"
 ]
@@ -53,6 +55,7 @@ class Change(msgspec.Struct, frozen=True):
     `said` is a sentence. `danger` is the code of a danger or empty. `resources` are the names of the Envoy resources in
     which it happens. `fields` are the settings that differ, `untold` those of them of which the sentence says nothing.
     `drains` is the listener of which connections drain (of a `filter chain`: some of them), or empty.
+    `behind` are the edits without which there would not be this danger, as far as that is known.
     `strict` is the port that takes no plaintext any more (0: all that have no chains of their own).
     """
 
@@ -64,6 +67,7 @@ class Change(msgspec.Struct, frozen=True):
     untold: tuple[str, ...] = ()
     drains: str = ""
     strict: int | None = None
+    behind: tuple[Origin, ...] = ()
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -47,7 +47,8 @@ def _dangers(effects: list[Json]) -> Iterator[Json]:
         key = (one["danger"], one["said"])
         if key not in told:
             told.add(key)
-            yield {"code": one["danger"], "meaning": DANGERS[one["danger"]], "said": one["said"]}
+            behind = {"behind": one["behind"]} if "behind" in one else {}
+            yield {"code": one["danger"], "meaning": DANGERS[one["danger"]], "said": one["said"], **behind}
 
 
 def _counted(change: Json, proxies: list[str], counts: Counts | None) -> Json:

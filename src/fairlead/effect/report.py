@@ -9,6 +9,9 @@ from fairlead.effect.change import Change
 from fairlead.effect.drains import MOST_NAMES, counted
 from fairlead.effect.effects import Effect, classes
 from fairlead.ir.view import View
+from fairlead.model.diagnostic import Origin, Position
+from fairlead.model.path import ROOT, path_of
+from fairlead.model.ref import Ref
 
 Json = dict[str, Any]
 Names = Callable[[View], Sequence[str]]
@@ -45,6 +48,8 @@ def _change(one: Change, *, full: bool) -> Json:
     out: Json = {"class": one.kind, "said": one.said, "resources": list(one.resources)}
     if one.danger:
         out["danger"] = one.danger
+    if one.behind:
+        out["behind"] = [{"object": each.ref._asdict(), "field": str(each.path)} for each in one.behind]
     if one.drains:
         out["drains"] = one.drains
     if one.fields:
@@ -94,6 +99,8 @@ def lines(said: Json, *, full: bool = False) -> Iterator[tuple[str, str]]:
         for one in effect["changes"]:
             mark = f"! {one['danger']} " if "danger" in one else ""
             yield ("danger" if mark else "change"), f"  {mark}{one['class']}: {one['said']}"
+            for each in one.get("behind", ()):
+                yield "field", f"      by {origin(each)}"
             for path in one.get("untold", ()):
                 yield "field", f"      also {path}"
             if full:
@@ -106,6 +113,22 @@ def lines(said: Json, *, full: bool = False) -> Iterator[tuple[str, str]]:
         if word in said:
             yield "group", f"{word}: {said[word]['summary']}"
     yield "end", _end(said)
+
+
+def placed(said: Json, position: Callable[[Origin], Position | None]) -> Json:
+    """A report in which what is behind dangers has its place in a file, where that is known."""
+    dangers = (one for effect in said["effects"] for one in effect["changes"])
+    for one in (each for danger in (*dangers, *said["dangers"]) for each in danger.get("behind", ())):
+        found = position(Origin(Ref(**one["object"]), path_of(one["field"]) if one["field"] else ROOT))
+        if found is not None:
+            one["position"] = str(found)
+    return said
+
+
+def origin(behind: Json) -> str:
+    """`VirtualService shop/a spec.http[0].timeout  (a.yaml:3:5)`."""
+    where = f"  ({behind['position']})" if "position" in behind else ""
+    return f"{Ref(**behind['object'])} {behind['field']}".rstrip() + where
 
 
 def _end(said: Json) -> str:

@@ -16,7 +16,10 @@ MtlsMode = Literal["UNSET", "DISABLE", "PERMISSIVE", "STRICT"]
 
 
 class PeerPolicy(msgspec.Struct, frozen=True):
-    """What one object says about mTLS of inbound connections. An empty selector means the whole namespace."""
+    """What one object says about mTLS of inbound connections. An empty selector means the whole namespace.
+
+    `origin` is of the mode where the object has one; `port_origins` stand in the order of `ports`.
+    """
 
     key: NamespacedName
     origin: Origin
@@ -24,6 +27,7 @@ class PeerPolicy(msgspec.Struct, frozen=True):
     mode: MtlsMode
     ports: tuple[tuple[int, MtlsMode], ...] = ()
     created: str = ""
+    port_origins: tuple[Origin, ...] = ()
 
 
 class Source(msgspec.Struct, frozen=True):

@@ -25,12 +25,21 @@ ANNOTATIONS = {
 }
 """Annotations of pods, and the setting that each one is."""
 
+PROXY_PORTS = ("15090", "15021", "15020")
+"""Ports of the proxy itself, which no pod's annotation puts under capture."""
+
 INJECTED: dict[str, object] = {
     "inbound_ports_include": "*",
-    "inbound_ports_exclude": "15090,15021,15020",
+    "inbound_ports_exclude": ",".join(PROXY_PORTS),
     "outbound_ip_ranges_include": "*",
 }
 """What Istio's injector asks for where a pod says nothing: all, but for ports of the proxy itself."""
+
+_REROUTED = ("traffic.sidecar.istio.io/kubevirtInterfaces", "istio.io/reroute-virtual-interfaces")
+"""Two annotations for one setting; the second is the one to use, and stands where both are said."""
+
+_MAX_GROUPS = 64
+"""Groups whose traffic is captured stand as conditions in one rule, and iptables bounds how many."""
 
 Good = Callable[[str], bool]
 
@@ -89,13 +98,16 @@ class CaptureSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, r
             _check(name, getattr(self, name), _matches(_NAME), "a number or a name")
         if self.owner_groups_include != ("*",):
             _check("owner_groups_include", self.owner_groups_include, _matches(_NAME), "a group, or * alone")
+        if len(self.owner_groups_include) > _MAX_GROUPS:
+            many = f"{len(self.owner_groups_include)} groups are more than {_MAX_GROUPS}"
+            raise CaptureError(f"owner-groups-include: {many}; exclude groups instead")
         for name in ("reroute_virtual_interfaces", "exclude_interfaces"):
             _check(name, getattr(self, name), _matches(_INTERFACE), "the name of a network interface")
         for name in ("inbound_tproxy_mark", "inbound_tproxy_route_table"):
             _check(name, (getattr(self, name),), str.isdecimal, "a number")
         _check("dns_servers_v4", self.dns_servers_v4, _address(4), "an IPv4 address")
         _check("dns_servers_v6", self.dns_servers_v6, _address(6), "an IPv6 address")
-        _check("host_ipv4_loopback_cidr", (self.host_ipv4_loopback_cidr,), _network, "a network such as 127.0.0.1/32")
+        _check("host_ipv4_loopback_cidr", (self.host_ipv4_loopback_cidr,), _loopback, "within 127.0.0.0/8")
         if self.outbound_ip_ranges_include != ("*",):
             _check("outbound_ip_ranges_include", self.outbound_ip_ranges_include, _network, "a network, or * alone")
         _check("outbound_ip_ranges_exclude", self.outbound_ip_ranges_exclude, _network, "a network such as 10.0.0.0/8")
@@ -150,15 +162,20 @@ def settings(values: Mapping[str, object]) -> CaptureSettings:
         raise CaptureError(str(error)) from None
 
 
-def of_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
-    """The settings among a pod's annotations, by field name. Raises CaptureError for a misspelt one of the family."""
-    found: dict[str, str] = {}
-    for key, value in annotations.items():
+def of_annotations(annotations: Mapping[str, str]) -> dict[str, object]:
+    """The settings of an injected pod with these annotations, by field name: what they leave out is as in `INJECTED`.
+
+    Raises CaptureError for a misspelt one of the family.
+    """
+    found = dict(INJECTED)
+    for key, value in sorted(annotations.items(), key=lambda one: one[0] == _REROUTED[1]):
         if key in ANNOTATIONS:
             found[ANNOTATIONS[key]] = value
         elif key.startswith("traffic.sidecar.istio.io/"):
             near = nearest(key, ANNOTATIONS)
             raise CaptureError(f"annotation {key} is not known." + (f" Did you mean '{near}'?" if near else ""))
+    excluded = split(str(found["inbound_ports_exclude"]))
+    found["inbound_ports_exclude"] = ",".join(dict.fromkeys((*excluded, *PROXY_PORTS)))
     return found
 
 
@@ -189,6 +206,13 @@ def _address(version: int) -> Good:
             return False
 
     return good
+
+
+def _loopback(text: str) -> bool:
+    if not _network(text):
+        return False
+    found = ipaddress.ip_interface(text)
+    return found.version == 4 and found.ip.is_loopback and found.network.prefixlen >= 8
 
 
 def _network(text: str) -> bool:

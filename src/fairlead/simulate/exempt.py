@@ -13,7 +13,15 @@ from typing import NamedTuple
 
 from fairlead.compiler.model import OBJECTS
 from fairlead.ir.workload import WORKLOADS_BY_ADDRESS
-from fairlead.model.capturing import ANNOTATIONS, INJECTED, CaptureError, CaptureSettings, of_annotations, settings
+from fairlead.model.capturing import (
+    ANNOTATIONS,
+    INJECTED,
+    PROXY_PORTS,
+    CaptureError,
+    CaptureSettings,
+    of_annotations,
+    settings,
+)
 from fairlead.model.diagnostic import Origin
 from fairlead.model.path import METADATA
 from fairlead.model.ref import Ref
@@ -93,6 +101,8 @@ def inbound(mesh: Mesh, proxy: Proxy, port: int) -> Exempt | None:
     rules = _rules(mesh, proxy)
     made, number = rules.settings, str(port)
     if made.inbound_ports_include == ("*",):
+        if number in PROXY_PORTS and number in made.inbound_ports_exclude:
+            return Exempt(f"port {number} is the proxy's own, and excluded from capture")
         if number in made.inbound_ports_exclude:
             return rules.exempt(f"port {number} is excluded from capture", "inbound_ports_exclude")
         return None
@@ -110,7 +120,7 @@ def _rules(mesh: Mesh, proxy: Proxy) -> _Rules:
         if entry is None or not any(name in ANNOTATIONS for name in entry.meta.annotations):
             continue
         try:
-            made = settings({**INJECTED, **of_annotations(entry.meta.annotations)})
+            made = settings(of_annotations(entry.meta.annotations))
         except CaptureError:
             continue  # no rules can be made of these: the analysis says which is wrong
         return _Rules(made, ref, entry.meta.annotations)

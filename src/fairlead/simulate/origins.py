@@ -148,14 +148,15 @@ class Origins:
         own = [one for one in self._peers(view.namespace) if one.selector and selects(one.selector, view.labels)]
         special = [min(own, key=_age)] if own and view.namespace != self._root() else []
         for one in special:
-            if dict(one.ports).get(port, "UNSET") != "UNSET":
-                yield _field(one.origin, "spec", "portLevelMtls", port, "mode")
+            for (number, mode), origin in zip(one.ports, one.port_origins, strict=True):
+                if number == port and mode != "UNSET":
+                    yield origin
             if one.mode != "UNSET":
-                yield _field(one.origin, "spec", "mtls", "mode")
+                yield one.origin
         for namespace in dict.fromkeys((view.namespace, self._root())):
             general = [one for one in self._peers(namespace) if not one.selector]
             if general and min(general, key=_age).mode != "UNSET":
-                yield _field(min(general, key=_age).origin, "spec", "mtls", "mode")
+                yield min(general, key=_age).origin
 
     def _peers(self, namespace: str) -> list[PeerPolicy]:
         table = PEER_POLICIES_BY_NAMESPACE.table

@@ -3,7 +3,7 @@
 Knows nothing of particular kinds: it keeps JSON documents. Every acknowledged write is on disk.
 """
 
-from fairlead.store.change import Change, Json, Operation, Place, Version, Wanted
+from fairlead.store.change import ALL, Change, Json, Operation, Part, Place, Version, Wanted
 from fairlead.store.errors import (
     AlreadyExists,
     Conflict,
@@ -16,6 +16,7 @@ from fairlead.store.retention import Retention
 from fairlead.store.store import Listing, Store, Transaction
 
 __all__ = [
+    "ALL",
     "AlreadyExists",
     "Change",
     "Conflict",
@@ -24,6 +25,7 @@ __all__ = [
     "Listing",
     "NotFound",
     "Operation",
+    "Part",
     "Place",
     "Retention",
     "Store",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -45,6 +45,16 @@ class Version(msgspec.Struct, frozen=True):
     via: str = ""
     command: str = ""
     meant: bool = True
+
+
+class Part(NamedTuple):
+    """A part of a list: behind (namespace, name), at most so many (-1: all that there are)."""
+
+    after: tuple[str, str] = ("", "")
+    most: int = -1
+
+
+ALL = Part()
 
 
 class Wanted(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fairlead.model.ref import Ref
-from fairlead.store.change import Wanted
+from fairlead.store.change import ALL, Part, Wanted
 from fairlead.store.errors import StoreUnusable
 from fairlead.store.retention import Retention
 
@@ -52,14 +52,17 @@ _UPGRADES = {
 }
 """What turns each older layout into the next one."""
 
-_AT = """
-SELECT h.namespace, h.name, h.document FROM history h JOIN (
-    SELECT grp, kind, namespace, name, MAX(revision) AS newest FROM history
-    WHERE grp = ? AND kind = ? AND revision <= ? GROUP BY grp, kind, namespace, name
-) top ON h.grp = top.grp AND h.kind = top.kind AND h.namespace = top.namespace AND h.name = top.name
+# The names first, in the order of the index: documents are read of those alone that are asked for.
+_AT = """ FROM (
+    SELECT namespace, name, MAX(revision) AS newest FROM history
+    WHERE grp = :grp AND kind = :kind AND (namespace, name) > (:after_namespace, :after_name) AND revision <= :at
+    AND (:namespace IS NULL OR namespace = :namespace) GROUP BY namespace, name
+) top CROSS JOIN history h ON h.grp = :grp AND h.kind = :kind AND h.namespace = top.namespace AND h.name = top.name
      AND h.revision = top.newest
-WHERE h.document IS NOT NULL AND (? IS NULL OR h.namespace = ?) ORDER BY h.namespace, h.name
+WHERE h.document IS NOT NULL
 """
+_PAST = f"SELECT h.namespace, h.name, h.document {_AT} ORDER BY top.namespace, top.name LIMIT :most"
+_PAST_COUNT = f"SELECT COUNT(*) {_AT}"
 
 # Two statements: were a deletion dropped before the versions it supersedes, these would look current.
 _SUPERSEDED = """
@@ -181,15 +184,23 @@ class Database:
         row = self.run(f"SELECT document FROM live WHERE {_THIS}", ref).fetchone()  # noqa: S608 - constants
         return row[0] if row else None
 
-    def lives(self, group: str, kind: str, namespace: str | None) -> list[Row]:
+    def lives(self, group: str, kind: str, namespace: str | None, part: Part = ALL) -> list[Row]:
         """(namespace, name, document) of the current objects of a kind, in order."""
         narrowed = "" if namespace is None else "AND namespace = ? "
         arguments = (group, kind) if namespace is None else (group, kind, namespace)
         statement = (
             "SELECT namespace, name, document FROM live WHERE grp = ? AND kind = ? "  # noqa: S608 - constants
-            f"{narrowed}ORDER BY namespace, name"
+            f"{narrowed}AND (namespace, name) > (?, ?) ORDER BY namespace, name LIMIT ?"
         )
-        return self.run(statement, arguments).fetchall()
+        return self.run(statement, (*arguments, *part.after, part.most)).fetchall()
+
+    def lives_count(self, group: str, kind: str, namespace: str | None, after: tuple[str, str]) -> int:
+        """How many current objects of a kind come after one, in the order of `lives`."""
+        statement = (
+            "SELECT COUNT(*) FROM live WHERE grp = ? AND kind = ? AND (? IS NULL OR namespace = ?) "
+            "AND (namespace, name) > (?, ?)"
+        )
+        return int(self.run(statement, (group, kind, namespace, namespace, *after)).fetchone()[0])
 
     def names(self, group: str, kind: str, namespace: str | None, prefix: str, most: int) -> list[tuple[str, str]]:
         """(namespace, name) of current objects whose names begin so, in order, at most so many."""
@@ -213,9 +224,14 @@ class Database:
             self.run("SELECT grp, kind, namespace, name, document FROM live ORDER BY grp, kind, namespace, name")
         )
 
-    def past(self, group: str, kind: str, namespace: str | None, at: int) -> list[Row]:
+    def past(self, group: str, kind: str, namespace: str | None, at: int, part: Part = ALL) -> list[Row]:
         """Like `lives`, as it was at a revision."""
-        return self.run(_AT, (group, kind, at, namespace, namespace)).fetchall()
+        given = _past(group, kind, namespace, at, part.after)
+        return self.run(_PAST, {**given, "most": part.most}).fetchall()
+
+    def past_count(self, group: str, kind: str, namespace: str | None, at: int, after: tuple[str, str]) -> int:
+        """Like `lives_count`, as it was at a revision."""
+        return int(self.run(_PAST_COUNT, _past(group, kind, namespace, at, after)).fetchone()[0])
 
     def version(self, ref: Ref, at: int) -> bytes | None:
         """The document as it was at a revision."""
@@ -313,3 +329,9 @@ class Database:
         dropped = sum(self.run(one, {"horizon": horizon}).rowcount for one in (_SUPERSEDED, _DELETIONS))
         self.set_counter("horizon", horizon)
         return dropped
+
+
+def _past(group: str, kind: str, namespace: str | None, at: int, after: tuple[str, str]) -> dict[str, Any]:
+    """The arguments of a question about objects of a kind at a revision, behind one of them."""
+    names = {"after_namespace": after[0], "after_name": after[1]}
+    return {"grp": group, "kind": kind, "namespace": namespace, "at": at, **names}

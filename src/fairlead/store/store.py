@@ -18,7 +18,7 @@ import msgspec
 
 from fairlead.model.difference import meaning
 from fairlead.model.ref import Ref
-from fairlead.store.change import Change, Json, Marks, Operation, Place, Version, Wanted
+from fairlead.store.change import ALL, Change, Json, Marks, Operation, Part, Place, Version, Wanted
 from fairlead.store.database import Database, Row
 from fairlead.store.errors import AlreadyExists, Conflict, Gone, NotFound, StoreError
 from fairlead.store.retention import Retention
@@ -34,7 +34,7 @@ _decode = msgspec.json.Decoder(dict).decode
 class Listing(NamedTuple):
     """Documents, and the revision at which they are all there is."""
 
-    items: Documents
+    items: Iterator[Json]
     revision: int
 
 
@@ -207,17 +207,29 @@ class Store:
 
     def list(self, group: str, kind: str, namespace: str | None = None, at: int | None = None) -> Documents:
         """The documents of a kind in order of namespace and name, now or at a revision. Raises Gone."""
-        return self.listing(group, kind, namespace, at).items
+        return list(self.listing(group, kind, namespace, at).items)
 
-    def listing(self, group: str, kind: str, namespace: str | None = None, at: int | None = None) -> Listing:
-        """Like `list`, with the revision that the answer belongs to."""
+    def listing(
+        self, group: str, kind: str, namespace: str | None = None, at: int | None = None, part: Part = ALL
+    ) -> Listing:
+        """Like `list`, or a part of it, with the revision that the answer belongs to. No document of another is read.
+
+        Decoded as they are read: who looks for some only need not have all of them.
+        """
         with self._lock:
-            if at is None:
-                rows, revision = self._database.lives(group, kind, namespace), self._revision
+            if at is None or at == self._revision:
+                rows, revision = self._database.lives(group, kind, namespace, part), self._revision
             else:
                 self._check(at)
-                rows, revision = self._database.past(group, kind, namespace, at), at
-        return Listing([_decode(row[2]) for row in rows], revision)
+                rows, revision = self._database.past(group, kind, namespace, at, part), at
+        return Listing((_decode(row[2]) for row in rows), revision)
+
+    def behind(self, group: str, kind: str, namespace: str | None, at: int, after: tuple[str, str]) -> int:
+        """How many objects of a kind come behind (namespace, name) in a list of them at a revision."""
+        with self._lock:
+            if at == self._revision:
+                return self._database.lives_count(group, kind, namespace, after)
+            return self._database.past_count(group, kind, namespace, at, after)
 
     def mentioning(self, group: str, kind: str, text: str) -> Documents:
         """The current documents of a kind in whose JSON this text stands: others are not decoded."""

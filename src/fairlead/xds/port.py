@@ -25,7 +25,11 @@ READ_BYTES = 65_536
 
 
 class Listener:
-    """A TLS port with HTTP/2 on it. `certificate` is asked before each handshake, `defers` before each read."""
+    """A TLS port with HTTP/2 on it. `certificate` (key, chain, roots; PEM) is asked before each handshake.
+
+    Clients must show a certificate of the roots. Where there are no roots, none is asked for. `defers` is asked before
+    each read.
+    """
 
     HANDSHAKE_SECONDS = 15
     QUIET_SECONDS, ANSWER_SECONDS, IDLE_SECONDS = 30.0, 10.0, 120.0
@@ -51,8 +55,15 @@ class Listener:
         self._sweeping: asyncio.TimerHandle | None = None
         self.port = 0
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen. Raises OSError."""
+    async def listen(self, name: str, address: str) -> None:
+        """Listen at `HOST:PORT` as the port of this name. Raises OSError with both."""
+        host, _, port = address.rpartition(":")
+        try:
+            await self._start(host.strip("[]"), int(port))
+        except OSError as error:
+            raise OSError(f"the {name} port cannot listen on {address}: {error.strerror or error}") from error
+
+    async def _start(self, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
         listening = await _bound(host, port)
         try:
@@ -78,7 +89,7 @@ class Listener:
                 return
             except OSError as error:
                 # No descriptors are left, most likely: clients wait until some are.
-                _log.error("the xDS port cannot accept for %d s: %s", PAUSE_SECONDS, error.strerror or error)
+                _log.error("port %d cannot accept for %d s: %s", self.port, PAUSE_SECONDS, error.strerror or error)
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(listening.fileno())
                 loop.call_later(PAUSE_SECONDS, self._resume)
@@ -148,12 +159,13 @@ async def _bound(host: str, port: int) -> socket.socket:
 
 
 def server_context(files: tuple[bytes, bytes, bytes]) -> ssl.SSLContext:
-    """TLS 1.2 or newer, client certificates demanded, HTTP/2 only; of (key, chain, roots), all PEM."""
+    """TLS 1.2 or newer, HTTP/2 only; of (key, chain, roots), all PEM. With roots, client certificates are demanded."""
     key, chain, roots = files
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(cadata=roots.decode())
+    if roots:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=roots.decode())
     _load(context, chain, key)
     context.set_alpn_protocols(["h2"])
     # No client resumes a session: tickets would only cost.

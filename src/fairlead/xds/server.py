@@ -26,7 +26,7 @@ from fairlead.xds.port import Listener
 from fairlead.xds.pushing import Admission, Pushing, comes_again
 from fairlead.xds.session import Residue, Session
 from fairlead.xds.step import Together
-from fairlead.xds.unary import Unary
+from fairlead.xds.unary import Methods
 from fairlead.xds.wire import Encoder, Node
 
 _log = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ class Server:
         self.observer = observer
         self.trust_domain = trust_domain
         self.aliases = tuple(aliases)
-        self._handlers = tuple(handlers)
+        self._methods = Methods(handlers)
         self.max_streams = max_streams
         self.pushing = Pushing()
         self._listener = Listener(self._open, certificate, MAX_REQUEST_BYTES, self.pushing.defers)
@@ -158,7 +158,6 @@ class Server:
         self._streams: dict[_Stream, None] = {}
         self._count = 0
         self._residues: OrderedDict[tuple[Identity, str], Residue] = OrderedDict()
-        self._unary: set[asyncio.Task[None]] = set()
         self.encoder = Encoder()
         self.together = Together()
         self.admission = Admission(filling)
@@ -175,11 +174,7 @@ class Server:
 
     async def start(self) -> None:
         """Listen. Raises OSError with the address if it cannot be bound."""
-        host, _, port = self._address.rpartition(":")
-        try:
-            await self._listener.start(host.strip("[]"), int(port))
-        except OSError as error:
-            raise OSError(f"the xDS port cannot listen on {self._address}: {error.strerror or error}") from error
+        await self._listener.listen("xDS", self._address)
         self.port = self._listener.port
 
     async def stop(self, grace: float = 1) -> None:
@@ -187,12 +182,9 @@ class Server:
         streams = list(self._streams)
         for place, stream in enumerate(streams):
             stream.end(grpc.StatusCode.UNAVAILABLE, "the control plane ends", comes_again(place, len(streams)))
-        if self._unary:
-            await asyncio.wait(self._unary, timeout=grace)
+        await self._methods.done(grace)
         await self._listener.stop(grace)
-        for task in self._unary:
-            task.cancel()
-        await asyncio.gather(*self._unary, return_exceptions=True)
+        await self._methods.cancel()
 
     def _open(self, call: Call) -> Handler | None:
         service, _, method = call.method.removeprefix("/").partition("/")
@@ -200,11 +192,7 @@ class Server:
             stream = _Stream(self, call, delta=_METHODS[method])
             self._streams[stream] = None
             return stream
-        for one in self._handlers:
-            found = one.service(_Details(call))
-            if found is not None:
-                return Unary(call, found, self._unary)
-        return None
+        return self._methods.open(call)
 
     # For streams.
 
@@ -241,12 +229,6 @@ class Server:
 
 
 _METHODS = {"StreamAggregatedResources": False, "DeltaAggregatedResources": True}
-
-
-class _Details(grpc.HandlerCallDetails):
-    def __init__(self, call: Call) -> None:
-        self.method = call.method
-        self.invocation_metadata = tuple(call.metadata)
 
 
 class _Ended(Exception):
@@ -377,8 +359,12 @@ class _Stream:
             self._timer = asyncio.get_running_loop().call_later(
                 FIRST_REQUEST_SECONDS, self.end, grpc.StatusCode.DEADLINE_EXCEEDED, "no request came on the stream"
             )
-            # Not at once: the call has no handler yet while it is opened.
-            asyncio.get_running_loop().call_soon(self._call.release)
+            if self._call.handler is None:
+                # It has only just been opened: that it may send goes out with what it is told first.
+                self._call.release()
+            else:
+                # Not at once: another stream is in the middle of something.
+                asyncio.get_running_loop().call_soon(self._call.release)
 
     async def _begin(self) -> None:
         server, waiting = self._server, self._waiting
@@ -407,9 +393,13 @@ class _Stream:
         self._task = None
         try:
             for request, _ in waiting:
-                self._receive(request)
+                if events := session.receive(request):
+                    server.observer.events(self._connection, events)
         except ProtocolError as error:
             self.end(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            return
+        # Once for all that has come so far: what is known of all types is answered in order, and goes out together.
+        self.push()
 
     # The session.
 

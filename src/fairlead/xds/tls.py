@@ -78,7 +78,7 @@ class Secured:
         context: ssl.SSLContext,
         seconds: float,
         buffer: memoryview,
-        name: str | None = None,
+        name: str | bytes | None = None,
         defers: Callable[[], bool] | None = None,
     ) -> None:
         """Begin the handshake. Raises OSError if the other side has gone already; the socket is closed then."""

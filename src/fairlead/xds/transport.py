@@ -257,7 +257,8 @@ class Connection:
         if self._eaten >= _HALF:
             self._out.append(window_update(0, self._eaten))
             self._eaten = 0
-        if call.eaten >= call.window // 2:
+        # Who waits may send its first window and no more: what it is allowed before its turn would only be kept.
+        if call.eaten >= call.window // 2 and not call.held:
             self._out.append(window_update(call.stream, call.eaten))
             call.eaten = 0
         if call.held:

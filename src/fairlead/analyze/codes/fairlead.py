@@ -114,7 +114,7 @@ _COMPILED = (
         "FL0311",
         "PortUnreachable",
         WARNING,
-        "A port of a host cannot be told from one of another host at the same address.",
+        "A port of a host cannot be told from one of another host at the same address, or from the proxy's own.",
         "Give one of them another port or an address of its own.",
     ),
     Code(

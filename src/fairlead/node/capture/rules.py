@@ -27,6 +27,8 @@ Backend = Literal["nftables", "iptables"]
 
 DNS_PORT = 15053
 OUTBOUND_MARK = "1338"
+_MULTIPORT = 15
+"""As many ports as the match `multiport` of iptables takes."""
 _OWN_SOURCE = {"ip": "127.0.0.6/32", "ip6": "::6/128"}
 """Where Envoy dials the application from, so that its connections are told from those of others."""
 
@@ -108,6 +110,12 @@ class _Builder:
     def _foreign(self, family: Family) -> Match:
         return Match("destination", (self._loopback(family),), negate=True)
 
+    def _together(self, ports: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        """The ports in the groups that one rule names: iptables-restore takes no text of any length."""
+        size = _MULTIPORT if self._backend == "iptables" else 1
+        for start in range(0, len(ports), size):
+            yield ports[start : start + size]
+
     def _owners(self) -> Iterator[Match]:
         for uid in self._s.proxy_uid:
             yield Match("uid", (uid,))
@@ -127,9 +135,9 @@ class _Builder:
         yield CaptureRule("nat", IN_REDIRECT, (_TCP,), Action("redirect", str(self._s.inbound_capture_port)))
         yield from self._inbound()
         yield CaptureRule("nat", OUTPUT, (), _jump(OUTBOUND))
-        for port in self._s.outbound_ports_exclude:
-            yield CaptureRule("nat", OUTBOUND, (_port(port),), _RETURN)
-            yield CaptureRule("nat", OUTBOUND, (_port(port, "udp"),), _RETURN)
+        for ports in self._together(self._s.outbound_ports_exclude):
+            yield CaptureRule("nat", OUTBOUND, (Match("dport", ports),), _RETURN)
+            yield CaptureRule("nat", OUTBOUND, (Match("dport", ports, protocol="udp"),), _RETURN)
         for family in self._families:
             yield CaptureRule("nat", OUTBOUND, (_LO, Match("source", (_OWN_SOURCE[family],))), _RETURN, family)
         for owner in self._owners():
@@ -159,8 +167,8 @@ class _Builder:
             yield from self._diversion()
         yield CaptureRule(table, PREROUTING, (_TCP,), _jump(INBOUND))
         if wanted == ("*",):
-            for port in self._s.inbound_ports_exclude:
-                yield CaptureRule(table, INBOUND, (_TCP, _port(port)), _RETURN)
+            for ports in self._together(self._s.inbound_ports_exclude):
+                yield CaptureRule(table, INBOUND, (_TCP, Match("dport", ports)), _RETURN)
         for port in wanted:
             at = () if port == "*" else (_port(port),)
             if self._tproxy:
