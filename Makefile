@@ -2,6 +2,8 @@
 PY ?= python3
 BIN := .venv/bin
 ARGS ?=
+# All tests run side by side, in two processes; those that are named run in one, which can be debugged.
+WORKERS ?= $(if $(ARGS),0,2)
 
 .PHONY: setup dev bytecode demo test lint bench bench-scale clean lock
 
@@ -33,7 +35,7 @@ demo: setup
 	$(BIN)/fairlead demo $(ARGS)
 
 test: dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 # Whatever imports descriptions may import another one by now.
 build/typings/.stamp: .venv/.dev tools/stubs.py $(shell grep -rl --include=*.py _pb2 src)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.sidebyside import SideBySide
 
 # How fast examples are made says something of the machine's load, nothing of what is tested.
 settings.register_profile("fairlead", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -26,3 +30,20 @@ def pytest_configure(config: pytest.Config) -> None:
     # Started in the background by a shell, tests would hand an ignored SIGINT down to the programs that they interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SideBySide:
+    """Workers that run side by side get tests as `sidebyside` divides them."""
+    from tests.sidebyside import SideBySide
+
+    config.option.loadscopereorder = False
+    return SideBySide(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Workers put the tests in the order in which they are given out."""
+    if hasattr(config, "workerinput"):
+        from tests.sidebyside import ordered
+
+        ordered(items)

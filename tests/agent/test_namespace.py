@@ -22,12 +22,12 @@ from tests.agent.world import (
     ControlPlane,
     cluster,
     config,
-    free_port,
     http_listener,
     opener,
     running,
     until,
 )
+from tests.loopback import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 

@@ -18,7 +18,8 @@ import pytest
 from fairlead.agent import netns
 from fairlead.agent.probes import ProbeConfigError, ProbeFailure, Prober, Target, check
 from fairlead.model.probe import Exec, GRPCCheck, HTTPGet, HTTPHeader, Probe, TCPSocket
-from tests.agent.world import free_port, until
+from tests.agent.world import until
+from tests.loopback import free_port
 
 Reply = Callable[[str], bytes]
 

@@ -19,13 +19,13 @@ from tests.agent.world import (
     ControlPlane,
     cluster,
     config,
-    free_port,
     http_listener,
     opener,
     running,
     tls,
     until,
 )
+from tests.loopback import free_port
 
 pytestmark = pytest.mark.e2e
 

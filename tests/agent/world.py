@@ -8,7 +8,6 @@ import datetime
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,6 +37,7 @@ from google.protobuf.message import Message
 from fairlead.agent import http, messages, relaystate
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, Resource
 from fairlead.model.launch import AgentConfig
+from tests.loopback import free_port
 
 MESSAGES: dict[str, Any] = {
     CLUSTER: cluster_pb2.Cluster,
@@ -46,12 +46,6 @@ MESSAGES: dict[str, Any] = {
 }
 TOKEN = "join-me"
 T = "type.googleapis.com/"
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    with socket.socket() as sock:
-        sock.bind((address, 0))
-        return int(sock.getsockname()[1])
 
 
 async def until(condition: Callable[[], Any | Awaitable[Any]], what: str, seconds: float = 20) -> Any:

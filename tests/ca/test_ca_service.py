@@ -19,14 +19,15 @@ from fairlead.ca.authority import Authority, open_authority
 from fairlead.ca.identity import Identity
 from fairlead.ca.rate import Rate
 from fairlead.ca.service import (
+    MAX_REQUEST_BYTES,
     METHOD,
     CertificateEvent,
     CertificateService,
-    JoinServer,
     by_certificate,
     by_token,
 )
 from fairlead.ca.tokens import Tokens
+from fairlead.xds.unary import UnaryServer
 
 WHO = Identity("cluster.local", "shop", "cart")
 
@@ -67,10 +68,12 @@ async def join_port(tmp_path: Path, admit=None):
     seen = Seen()
     service = CertificateService(lambda: authority, observer=seen, admit=admit)
     current = [authority.issue_server(["localhost"])]
-    server = JoinServer(
+    server = UnaryServer(
+        "join",
         "127.0.0.1:0",
         lambda: (current[0].key, current[0].chain),
         [service.handler("token", by_token(tokens, "cluster.local"))],
+        MAX_REQUEST_BYTES,
     )
     await server.start()
     try:

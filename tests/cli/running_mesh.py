@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from click.testing import CliRunner
+
+from fairlead.cli.main import cli
+from tests.loopback import free_port
 
 Json = dict[str, Any]
 FAIRLEAD = (sys.executable, "-m", "fairlead.cli.main")
@@ -55,12 +58,6 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
     raise AssertionError(f"not in {seconds} s: {what} {said or ''}")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def process(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as out:
@@ -86,7 +83,11 @@ class Mesh:
         self.log = directory / "serve.log"
 
     def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return run(*arguments, "--state", str(self.state), stdin=stdin)
+        """A command to its end, in this process: what is asked again and again need not be loaded each time."""
+        runner = CliRunner(env={"KUBECONFIG": None, "FAIRLEAD_DEBUG": None})
+        done = runner.invoke(cli, [*arguments, "--state", str(self.state)], input=stdin, prog_name="fairlead")
+        assert done.exception is None or isinstance(done.exception, SystemExit), (arguments, done.exc_info)
+        return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 
     def apply(self, *documents: Json) -> None:
         done = self.run("apply", "-f", "-", stdin=yaml.safe_dump_all(documents))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -22,12 +21,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fairlead.cli import hostfacts
 from fairlead.cli.client import Client, read_kubeconfig
 from fairlead.model.yaml import parse_documents
+from tests.loopback import free_port, network
 
-from .running_mesh import ENTRY, NAMESPACE, SERVICE, Mesh, free_port, process, run, until
+from .running_mesh import ENTRY, NAMESPACE, SERVICE, Mesh, process, run, until
 
 pytestmark = pytest.mark.e2e
 Json = dict[str, Any]
-_BLOCK = f"127.{100 + (os.getpid() + 50) % 100}.0.0/16"
+_BLOCK = f"{network()}.0.0/16"
 _PLANTED = (
     "s3cr3t-in-data",
     "s3cr3t-in-env",

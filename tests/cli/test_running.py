@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.loopback import free_port, network
+
 from .running_mesh import (
     ENTRY,
     FAIRLEAD,
@@ -25,7 +27,6 @@ from .running_mesh import (
     SERVICE,
     Mesh,
     environment,
-    free_port,
     gateway,
     process,
     routes,
@@ -201,7 +202,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         made.send_signal(signal.SIGINT)
         assert made.wait(15) == 0
     assert "Traceback" not in mesh.log.read_text()
-    block = f"127.{100 + os.getpid() % 100}.0.0/16"
+    block = f"{network()}.0.0/16"
     ports = ("--api-port", "0", "--xds-port", "0", "--join-port", "0", "--loopback", block)
     log = tmp_path / "up.log"
     with process(log, "up", "--state", str(mesh.state), *ports) as made:

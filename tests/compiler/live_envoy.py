@@ -31,6 +31,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsConte
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 from google.protobuf.json_format import MessageToJson
 from listener_facts import ENVOY, World, bootstrap, http_of, is_http
+from tests.loopback import free_port
 
 from fairlead.ca.authority import Authority, open_authority
 from fairlead.ca.identity import Identity
@@ -148,12 +149,6 @@ def all_to(name: str, cluster: str) -> RouteConfiguration:
     route.match.prefix = "/"
     route.route.cluster = cluster
     return made
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager

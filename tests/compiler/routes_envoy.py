@@ -17,6 +17,7 @@ from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
+from tests.loopback import free_port
 
 ENVOY = Path(sys.executable).parent / "envoy"
 
@@ -72,12 +73,6 @@ def serving(
     finally:
         process.kill()
         process.wait(timeout=20)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def ask(

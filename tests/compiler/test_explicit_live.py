@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from listener_facts import World, endpoint, host, mesh, sidecar
-from live_envoy import application, ask, compiled, envoy, free_port
+from live_envoy import application, ask, compiled, envoy
+from tests.loopback import free_port, network
 
 from fairlead.ir.host import Resolution
 from fairlead.ir.protocol import Protocol
@@ -18,8 +19,9 @@ from fairlead.model.launch import Capture
 
 pytestmark = pytest.mark.e2e
 
-W, A, O = "127.66.0.88", "127.66.64.88", "127.66.128.88"  # noqa: E741 - the workload, application and outbound addresses
-ELSEWHERE = "127.66.192.1"
+NET = network()
+W, A, O = f"{NET}.0.88", f"{NET}.64.88", f"{NET}.128.88"  # noqa: E741 - the workload, application and outbound addresses
+ELSEWHERE = f"{NET}.192.1"
 PROXY = 15002
 WEB, DB = "web.default.svc.cluster.local", "db.default.svc.cluster.local"
 

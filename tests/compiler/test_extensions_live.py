@@ -13,7 +13,8 @@ import grpc
 import pytest
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
 from listener_facts import World
-from live_envoy import Credentials, application, ask, compiled, envoy, free_port, local
+from live_envoy import Credentials, application, ask, compiled, envoy, local
+from tests.loopback import free_port
 from tests.wasm.registry import module
 
 from fairlead.compiler.model import MeshModel

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from listener_facts import World, gateway, host, l4, mesh, policy, router, routes, server, sidecar, to
-from live_envoy import Credentials, all_to, application, ask, envoy, free_port, get, local, to_address
+from live_envoy import Credentials, all_to, application, ask, envoy, get, local, to_address
+from tests.loopback import free_port
 
 from fairlead.envoy.pack import pack
 from fairlead.envoy.upstreamtls import DETECTED_MESH_ALPN, mesh_tls

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
@@ -39,6 +38,7 @@ from tests.differential.topology import (
     Workload,
 )
 from tests.differential.wire import Answer, call
+from tests.loopback import network
 
 _DOOR = 15001
 _AT_ONCE = 64
@@ -84,7 +84,7 @@ class Reality:
     """The proxies and applications. An asynchronous context: they run as long as it does."""
 
     def __init__(self, folder: Path) -> None:
-        self.prefix = f"127.{80 + secrets.randbelow(170)}."
+        self.prefix = f"{network()}."
         self._folder = folder
         self.logs = Logs()
         sources = {one.name: self.prefix + one.at for one in PROXIED}

@@ -7,7 +7,6 @@ import contextlib
 import datetime
 import hashlib
 import json
-import socket
 import socketserver
 import ssl
 import threading
@@ -269,13 +268,6 @@ class Certificates:
         if identity:
             context.load_cert_chain(*self.files(identity))
         return context
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    """A port that is free at this moment."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

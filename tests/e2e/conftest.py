@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,15 +95,32 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             made.close()
 
 
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember which tests fail."""
+    report = yield
+    item.stash[_FAILED] = report.failed or item.stash.get(_FAILED, False)
+    return report
+
+
 @pytest.fixture(autouse=True)
 def behave(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Applications forget what a test told them."""
+    """Applications forget what a test told them; what a failed test left in a shared mesh is put right."""
+    shared = [request.getfixturevalue(name) for name in ("world", "shop") if name in request.fixturenames]
+    meshes: list[Mesh] = list({id(one.mesh): one.mesh for one in shared if hasattr(one, "mesh")}.values())
+    marks = [one.mark() for one in meshes]
     yield
-    if "world" in request.fixturenames:
-        made: World = request.getfixturevalue("world")
-        for app in made.apps.values():
-            app.reset()
-            app.healthy = True
+    for one in shared:
+        if isinstance(one, World):
+            for app in one.apps.values():
+                app.reset()
+                app.healthy = True
+    if request.node.stash.get(_FAILED, False):
+        for mesh, mark in zip(meshes, marks, strict=True):
+            mesh.restore(mark)
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -27,6 +26,7 @@ from fairlead.model.launch import AgentConfig, AppPort, Capture
 from fairlead.model.yaml import parse_documents
 from fairlead.node.addresses import Addresses, Block
 from fairlead.node.kubeconfig import read_kubeconfig
+from tests.loopback import free_port, network
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -151,6 +151,12 @@ class Process:
             self.popen.kill()
             return self.popen.wait(10)
 
+    def resumed(self) -> bool:
+        """Whether it runs; if it stood still, it goes on."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(signal.SIGCONT)
+        return self.popen.poll() is None
+
     def check(self) -> None:
         """Raises AssertionError with the log if it has ended."""
         if self.popen.poll() is not None:
@@ -240,7 +246,7 @@ class ControlPlane:
         self.state = directory / "state"
         self.log = directory / "serve.log"
         self.process: Process | None = None
-        self._ports = ("0", "0", "0")
+        self._ports = tuple(str(free_port()) for _ in range(3))
 
     def start(self) -> None:
         """Start, or start again on the same ports."""
@@ -402,13 +408,20 @@ def _short(path: Path) -> str:
     return os.path.relpath(path) if len(os.fsencode(path)) > 100 else str(path)
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """A moment of a mesh: the last revision of its objects, and which workloads there were."""
+
+    revision: int
+    workloads: frozenset[str]
+
+
 class Mesh:
     """A control plane and its workloads."""
 
     def __init__(self, *options: str) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="fl-e2e-"))
-        self.block = Block(f"127.{random.randint(88, 119)}.0.0/16")
-        self._number = random.randint(1, 200) * 64
+        self.block = Block(f"{network()}.0.0/16")
+        self._number = 0
         self.plane = ControlPlane(self.directory, *options)
         self.workloads: dict[str, Workload] = {}
         self._marks = 0
@@ -504,7 +517,30 @@ class Mesh:
             try:
                 eventually(passed, f"{workload.name} has {mark}")
             except AssertionError as error:
-                raise AssertionError(f"{error}; {self.proxies().get(workload.name)}") from None
+                known, log = self.proxies().get(workload.name), workload.process.log
+                raise AssertionError(f"{error}; {known}; {log.read_text()[-2000:]}") from None
+
+    def mark(self) -> Mark:
+        """How it stands now, for `restore`."""
+        listed = self.plane.api.request("GET", "/api/v1/namespaces?limit=1")
+        return Mark(int(listed["metadata"]["resourceVersion"]), frozenset(self.workloads))
+
+    def restore(self, mark: Mark) -> None:
+        """Put right what a failed test left: workloads, objects, pushes that are held, processes that end or stand."""
+        for name in set(self.workloads) - mark.workloads:
+            self.workloads.pop(name).stop(signal.SIGKILL)
+        assert self.plane.process is not None
+        if not self.plane.process.resumed():
+            self.plane.start()
+        stopped = [one for one in self.workloads.values() if one.process is not None and not one.process.resumed()]
+        self.plane.api.request("POST", "/fairlead/v1/rollback?force=true", {"to": mark.revision})
+        self.start(*stopped)
+        try:
+            self.barrier()
+        except AssertionError:
+            # Much went at once, which is not sent before somebody says so.
+            self.plane.api.request("POST", "/fairlead/v1/release")
+            self.barrier()
 
     def proxies(self) -> dict[str, Json]:
         """What the control plane says of the proxies, by name."""

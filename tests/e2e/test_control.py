@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,7 +18,7 @@ from fairlead.agent import identity, messages
 from fairlead.agent.certificates import channel
 from fairlead.envoy.resource import CLUSTER, LISTENER
 from tests.e2e.conftest import World
-from tests.e2e.mesh import Json, Mesh, Workload, eventually, request
+from tests.e2e.mesh import Json, Mesh, Process, Refused, Workload, eventually, request
 
 ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 SERVICE = """
@@ -47,6 +48,12 @@ def condition(mesh: Mesh, document: Json, kind: str) -> Json:
     return next((one for one in status.get("conditions") or [] if one["type"] == kind), {})
 
 
+def refused(mesh: Mesh, document: Json) -> Json:
+    """The condition that a proxy refuses an object, {} if it has none."""
+    found = condition(mesh, document, "Programmed")
+    return found if found.get("status") == "False" else {}
+
+
 def test_what_only_envoy_refuses_is_marked_and_hurts_nobody_else(world: World) -> None:
     mesh = world.mesh
     good = SERVICE + REFUSED.replace("tls: {mode: SIMPLE, caCertificates: FILE}", "tls: {mode: DISABLE}")
@@ -56,8 +63,7 @@ def test_what_only_envoy_refuses_is_marked_and_hurts_nobody_else(world: World) -
         # Valid for everyone but an Envoy: no such file on its host.
         bad = mesh.documents(REFUSED.replace("FILE", "/nowhere/roots.pem"))[0]
         mesh.plane.api.apply(bad)
-        said = eventually(lambda: condition(mesh, rule, "Programmed"), "the condition")
-        assert said["status"] == "False"
+        said = eventually(lambda: refused(mesh, rule), "the condition")
         assert "/nowhere/roots.pem" in said["message"]
         # The last good version is kept, and everyone else proceeds.
         assert world.client.get("judged:18080").status == 200
@@ -89,9 +95,35 @@ spec:
 def test_what_was_never_good_is_marked_too(world: World) -> None:
     text = SERVICE + REFUSED.replace("FILE", "/nowhere/roots.pem")
     with world.mesh.config(text) as found:
-        said = eventually(lambda: condition(world.mesh, found[-1], "Programmed"))
-        assert said["status"] == "False"
+        assert eventually(lambda: refused(world.mesh, found[-1]))
         assert world.client.get("echo:18080").status == 200
+
+
+def threads(process: Process | None) -> set[str]:
+    """The names of a process's threads."""
+    assert process is not None
+    return {one.read_text().strip() for one in Path(f"/proc/{process.popen.pid}/task").glob("*/comm")}
+
+
+def test_no_thread_of_grpc_runs_in_the_control_plane_which_forks(world: World) -> None:
+    grpcs = threads(world.client.process) - threads(world.mesh.plane.process)
+    assert grpcs > {"event_engine", "grpc_global_tim"}
+
+
+def test_what_a_failed_test_leaves_is_put_right(world: World) -> None:
+    mesh, standing = world.mesh, world.echo2.process
+    mark = mesh.mark()
+    left = mesh.documents(SERVICE)[0]
+    mesh.plane.api.apply(left)
+    mesh.add("forgotten")
+    assert mesh.plane.process is not None and standing is not None
+    os.kill(standing.popen.pid, signal.SIGSTOP)
+    mesh.plane.stop(signal.SIGKILL)
+    mesh.restore(mark)
+    with pytest.raises(Refused, match="judged"):
+        mesh.plane.api.get(left)
+    assert "forgotten" not in mesh.workloads and world.echo2.ready()
+    assert world.client.get("echo:18080").status == 200
 
 
 def sent(world: World) -> dict[str, dict[str, int]]:

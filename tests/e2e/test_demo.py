@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -18,9 +17,13 @@ from typing import Any
 
 import pytest
 
+from fairlead.cli.demo.cleanup import STATE
+from fairlead.cli.demo.place import PREFIX
+from fairlead.node.capture.namespace import RUN_DIRECTORY, Namespaces
+from tests.loopback import network
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
-NAMESPACES = Path("/var/run/netns")
 STEPS = 15
 
 
@@ -31,12 +34,12 @@ class Place:
         # Short, because Unix sockets stand below it.
         self.directory = Path(tempfile.mkdtemp(prefix="fd-", dir="/tmp"))
         self.mark = f"FAIRLEAD_TEST_RUN={uuid.uuid4().hex}"
-        self.net = f"127.{random.randint(130, 250)}"
-        self.namespaces = self._namespaces()
+        self.net = network()
+        self._states: set[Path] = set()
 
     def start(self, *options: str, **more: Any) -> subprocess.Popen[str]:
         name, _, value = self.mark.partition("=")
-        return subprocess.Popen(
+        made = subprocess.Popen(
             [sys.executable, "-m", "fairlead.cli.main", "demo", "--loopback", f"{self.net}.0.0/16", *options],
             env={**os.environ, name: value, "TMPDIR": str(self.directory)},
             stdin=subprocess.DEVNULL,
@@ -45,6 +48,12 @@ class Place:
             text=True,
             **more,
         )
+        # Its namespaces are named after its state, which says among all those of this machine which ones are its.
+        before = len(self._states)
+        while len(self._states) == before and made.poll() is None:
+            self._states |= {one / STATE for one in self.directory.glob(f"{PREFIX}*")}
+            time.sleep(0.02)
+        return made
 
     def processes(self) -> list[str]:
         """What runs with the demo's environment, or on its addresses."""
@@ -61,12 +70,13 @@ class Place:
     def left(self) -> list[str]:
         """Whatever has not gone."""
         files = [str(one) for one in self.directory.iterdir()]
-        return [*files, *self.processes(), *sorted(self._namespaces() - self.namespaces)]
+        return [*files, *self.processes(), *self.namespaces()]
 
-    @staticmethod
-    def _namespaces() -> set[str]:
-        ours = (one.name for one in NAMESPACES.iterdir()) if NAMESPACES.is_dir() else ()
-        return {one for one in ours if one.startswith("fairlead-")}
+    def namespaces(self) -> list[str]:
+        """The network namespaces of its demonstrations."""
+        prefixes = tuple(Namespaces(one, "").name("", "").removesuffix("-") for one in self._states)
+        there = (one.name for one in RUN_DIRECTORY.iterdir()) if RUN_DIRECTORY.is_dir() else ()
+        return sorted(one for one in there if one.startswith(prefixes))
 
 
 @pytest.fixture

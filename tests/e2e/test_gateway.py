@@ -14,10 +14,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from fairlead.agent.proxy import find_envoy
-from tests.e2e.apps import free_port
 from tests.e2e.conftest import World
 from tests.e2e.mesh import Process, Response, eventually, request
 from tests.e2e.test_services import settings
+from tests.loopback import free_port
 
 EDGE = """
 apiVersion: networking.istio.io/v1

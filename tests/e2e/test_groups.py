@@ -17,6 +17,7 @@ from fairlead.model.probe import HTTPGet, Probe
 from tests.e2e.apps import App
 from tests.e2e.conftest import World
 from tests.e2e.mesh import Json, Process, Workload, eventually
+from tests.loopback import network
 
 GROUP = """
 apiVersion: v1
@@ -135,7 +136,7 @@ def _serves_while_it_passes(world: World, member: Workload, app: App) -> None:
 def test_run_joins_a_group_and_its_proxy_starts_as_proxyconfig_says(world: World, tmp_path: Path) -> None:
     state = world.mesh.plane.state
     command = [sys.executable, "-m", "fairlead.cli.main", "run", "--state", str(state), "-n", "app"]
-    command += ["--loopback", f"127.{120 + os.getpid() % 6}.0.0/16", "--workload-group", "member"]
+    command += ["--loopback", f"{network()}.0.0/16", "--workload-group", "member"]
     command += ["--capture", "explicit", "--", sys.executable, "-c", SERVER]
     with world.mesh.config(GROUP):
         process = Process(command, tmp_path / "run.log")

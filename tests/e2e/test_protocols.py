@@ -16,11 +16,12 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.e2e.apps import App, free_port
+from tests.e2e.apps import App
 from tests.e2e.conftest import World
 from tests.e2e.mesh import STATUS_PORT, eventually, request
 from tests.e2e.test_security import peer
 from tests.e2e.test_services import settings
+from tests.loopback import free_port
 
 GRPC, SPEAKS = 18087, 19306
 REDIS, MONGO = 19379, 19017

@@ -12,9 +12,9 @@ from typing import Any
 import grpc
 from envoy.service.ratelimit.v3 import rls_pb2, rls_pb2_grpc
 
-from tests.e2e.apps import free_port
 from tests.e2e.conftest import World
 from tests.e2e.mesh import eventually, request, steadily
+from tests.loopback import free_port
 
 ECHO = "echo:18080"
 EDGE = 18066

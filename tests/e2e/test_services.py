@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.apps import App, free_port
+from tests.e2e.apps import App
 from tests.e2e.conftest import World
 from tests.e2e.mesh import eventually, steadily
+from tests.loopback import free_port
 
 
 def entry(text: str) -> str:

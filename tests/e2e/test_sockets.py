@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.apps import free_port
 from tests.e2e.conftest import World
 from tests.e2e.mesh import eventually, request
+from tests.loopback import free_port
 
 
 class _Answer(BaseHTTPRequestHandler):

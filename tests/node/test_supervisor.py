@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import stat
 import sys
@@ -21,6 +20,7 @@ from fairlead.node.api import Client
 from fairlead.node.kubeconfig import Access
 from fairlead.node.launch import Mesh
 from fairlead.node.supervisor import NodeConfig, Supervisor
+from tests.loopback import network
 
 from .fake_api import FakeAPI, Json
 
@@ -41,7 +41,7 @@ class Bench:
     def __init__(self, state: Path) -> None:
         self.state = state
         self.api = FakeAPI()
-        self.block = f"127.{random.randint(70, 250)}.{random.randrange(0, 256)}.0/24"
+        self.block = f"{network()}.0.0/24"
         self.supervisor: Supervisor | None = None
         self.task: asyncio.Task[None] | None = None
         self.client: Client | None = None
@@ -180,7 +180,7 @@ def test_a_changed_spec_replaces_one_replica_at_a_time(tmp_path: Path) -> None:
         document = one.api.objects[PATH + "web"]
         document["metadata"]["annotations"] = {"fairlead.dev/restarted-at": "now"}
         await one.api.put(PATH + "web", document)
-        await one.until(lambda: not before & {item["pid"] for item in one.instances()})
+        await one.until(lambda: not before & {item.get("pid") for item in one.instances()})
         after = await one.ready(2)
         watcher.cancel()
         assert min(lows) >= 2, "fewer ready replicas than wanted during the replacement"

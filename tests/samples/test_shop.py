@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ import pytest
 
 from fairlead.compiler.registry import registry
 from fairlead.model.yaml import parse_documents
+from tests.loopback import network
 
 SHOP = Path(__file__).resolve().parents[2] / "samples/shop"
 SERVICES = ("web", "catalog", "reviews", "ratings", "orders", "ledger")
@@ -31,7 +31,7 @@ Json = dict[str, Any]
 
 class Shop:
     def __init__(self) -> None:
-        net = f"127.{random.randint(70, 250)}.{random.randint(1, 250)}"
+        net = f"{network()}.0"
         self.hosts = {name: f"{net}.{at + 1}" for at, name in enumerate(SERVICES)}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 

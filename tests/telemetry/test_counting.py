@@ -28,7 +28,6 @@ from tests.agent.world import (
     ControlPlane,
     cluster,
     config,
-    free_port,
     http_listener,
     opener,
     running,
@@ -36,6 +35,7 @@ from tests.agent.world import (
     until,
 )
 from tests.agent.world import T as TYPES
+from tests.loopback import free_port
 
 pytestmark = pytest.mark.e2e
 

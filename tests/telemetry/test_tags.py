@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import time
 import urllib.request
@@ -18,6 +17,7 @@ from fairlead.agent.proxy import find_envoy
 from fairlead.envoy.hcm import inbound_stat_prefix, outbound_stat_prefix
 from fairlead.envoy.names import stat_name
 from fairlead.model.launch import AgentConfig
+from tests.loopback import free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -36,12 +36,6 @@ MANAGERS = {
     stat_name("InboundPassthroughCluster"): "InboundPassthroughCluster",
     "https": "https",
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def address(port: int) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from xds_envoy import Envoy, cluster, endpoints, free_port, listener, route, until, workload_files
+from tests.loopback import free_port
+from xds_envoy import Envoy, cluster, endpoints, listener, route, until, workload_files
 
 from fairlead.ca.authority import Authority, open_authority
 from fairlead.ca.identity import Identity

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -24,18 +23,13 @@ from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
+from tests.loopback import free_port
 
 from fairlead.ca.authority import Authority
 from fairlead.ca.identity import Identity
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 
 BINARY = Path(sys.executable).parent / "envoy"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _resource(type_url: str, name: str, message: Message, spec: dict[str, Any]) -> Resource:

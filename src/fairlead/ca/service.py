@@ -1,4 +1,4 @@
-"""The certificate service (`istio.v1.auth.IstioCertificateService`) and the server of the join port."""
+"""The certificate service: `istio.v1.auth.IstioCertificateService`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import grpc
-import grpc.aio
 import msgspec
 
 from fairlead.ca import istio_ca_pb2 as pb
@@ -19,11 +18,14 @@ from fairlead.ca.tokens import JOIN_AUDIENCE, TokenRefused, Tokens
 from fairlead.model.identity import Identity
 
 if TYPE_CHECKING:
+    import grpc.aio
+
     Context = grpc.aio.ServicerContext[pb.IstioCertificateRequest, pb.IstioCertificateResponse]
 
 SERVICE = "istio.v1.auth.IstioCertificateService"
 METHOD = f"/{SERVICE}/CreateCertificate"
-_MAX_REQUEST_BYTES = 65536
+MAX_REQUEST_BYTES = 65536
+"""Of a certificate request with all that is around it."""
 
 Method = Literal["token", "certificate"]
 Authenticate = Callable[["Context"], Identity]
@@ -191,66 +193,3 @@ class CertificateService:
     def _tell(self, event: CertificateEvent) -> None:
         if self._observer is not None:
             self._observer.certificate(event)
-
-
-class JoinServer:
-    """The `join` port: server TLS only, certificate requests that carry a join token.
-
-    `certificate` gives the current key and chain (PEM) of the server; it is asked before each handshake, from a gRPC
-    thread, so a renewed certificate is used without a restart.
-    """
-
-    def __init__(
-        self,
-        address: str,
-        certificate: Callable[[], tuple[bytes, bytes]],
-        handlers: Sequence[grpc.GenericRpcHandler],
-    ) -> None:
-        self._address = address
-        self._certificate = certificate
-        self._handlers = tuple(handlers)
-        self._server: grpc.aio.Server | None = None
-        self.port = 0
-
-    async def start(self) -> None:
-        """Listen. Raises OSError with the address if it cannot be bound."""
-        current = self._certificate()
-
-        def configuration(pair: tuple[bytes, bytes]) -> grpc.ServerCertificateConfiguration:
-            return grpc.ssl_server_certificate_configuration([pair])
-
-        def fetch() -> grpc.ServerCertificateConfiguration | None:
-            nonlocal current
-            fresh = self._certificate()
-            if fresh == current:
-                return None
-            current = fresh
-            return configuration(fresh)
-
-        server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", _MAX_REQUEST_BYTES),
-                ("grpc.so_reuseport", 0),
-                ("grpc.max_connection_idle_ms", 60_000),
-            ],
-            maximum_concurrent_rpcs=1000,
-        )
-        server.add_generic_rpc_handlers(self._handlers)
-        credentials = grpc.dynamic_ssl_server_credentials(
-            configuration(current),
-            fetch,  # pyright: ignore[reportArgumentType]  # None means unchanged, which the stubs do not know
-            require_client_authentication=False,
-        )
-        try:
-            self.port = server.add_secure_port(self._address, credentials)
-        except RuntimeError as error:
-            await server.stop(None)
-            raise OSError(f"the join port cannot listen on {self._address}: is it in use?") from error
-        await server.start()
-        self._server = server
-
-    async def stop(self, grace: float = 1) -> None:
-        """Send GOAWAY, give running calls `grace` seconds, close."""
-        if self._server is not None:
-            await self._server.stop(grace)
-            self._server = None

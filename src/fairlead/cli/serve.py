@@ -124,14 +124,12 @@ def up(verbose: bool, state: Path | None, loopback: str, gateway: bool, files: t
 
 
 def _run(verbose: bool, state: Path | None, options: dict[str, Any], work: Callable[[ControlPlane], Any]) -> None:
+    import gc
     import logging
-    import os
 
+    # What is imported and loaded stays; `controlplane.memory` looks for garbage again once everything is.
+    gc.disable()
     import uvloop
-
-    # `up` starts processes: gRPC must not meddle with forks, nor talk of them.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
     from fairlead.apiserver.server import ServerError
     from fairlead.ca.authority import AuthorityError

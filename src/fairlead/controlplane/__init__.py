@@ -2,10 +2,6 @@
 
 Decides nothing: it wires pure parts to sockets, clocks and threads.
 
-Long questions are answered in copies of the process (`aside`). gRPC would start threads of its own in each copy, unless
-it is told before it begins that copies do not speak gRPC.
+Long questions are answered in copies of the process (`aside`), so gRPC's own transport, whose threads do not survive
+that, must not be used here: all ports are `xds.port`'s.
 """
-
-import os
-
-os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"

@@ -23,7 +23,7 @@ from fairlead.ca.authority import Authority, RequestRefused, ServerCertificate, 
 from fairlead.ca.files import write_atomic
 from fairlead.ca.oidc import ForeignTokens, JoinIssuer
 from fairlead.ca.rotation import Rotation
-from fairlead.ca.service import CertificateEvent, CertificateService, JoinServer, by_certificate, by_token
+from fairlead.ca.service import MAX_REQUEST_BYTES, CertificateEvent, CertificateService, by_certificate, by_token
 from fairlead.ca.tokens import API_AUDIENCE, JOIN_AUDIENCE, MAX_TTL, TokenRefused, Tokens
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.registry import registry
@@ -69,6 +69,7 @@ from fairlead.store.store import Store, timestamp
 from fairlead.store.timeline import Bounds, Timeline
 from fairlead.xds import wire
 from fairlead.xds.server import Server
+from fairlead.xds.unary import UnaryServer
 
 _log = logging.getLogger(__name__)
 SERVER_NAMES = ("fairlead-controlplane", "istiod.istio-system.svc", "localhost", "127.0.0.1")
@@ -235,10 +236,12 @@ class ControlPlane:
             aliases=settings.trust_domain_aliases,
         )
         self.feed.spent = lambda: xds.pushing.spent
-        join = JoinServer(
+        join = UnaryServer(
+            "join",
             f"{bound}:{settings.join_port}",
             certificates.pair,
             [service.handler("token", by_token(self.tokens, settings.trust_domain, foreign=foreign))],
+            MAX_REQUEST_BYTES,
         )
         memory.loading()
         self.feed.start()

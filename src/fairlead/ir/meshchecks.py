@@ -8,7 +8,7 @@ import msgspec
 
 from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import is_cipher_suite, is_curve
-from fairlead.ir.localityrules import check_failover, check_locality
+from fairlead.ir.localityrules import check_locality, check_zones
 from fairlead.ir.meshspec import CertificateData, HTTPRetry, MeshConfig, TLSConfig
 from fairlead.ir.observability import (
     ignored_fields,
@@ -23,7 +23,7 @@ from fairlead.ir.proxyown import AT_ONCE
 from fairlead.ir.proxysettings import AT_START, duration_problems, is_certificates, start_problems, without_effect
 from fairlead.ir.proxystart import variable_problems
 from fairlead.model.diagnostic import Problem, Severity
-from fairlead.model.findings import doubtful
+from fairlead.model.findings import forbidden
 from fairlead.model.path import ROOT, FieldPath
 from fairlead.model.syntax import (
     export_problems,
@@ -95,9 +95,6 @@ _UNUSED_MESH = {
 }
 """Why settings have no effect, or what to use."""
 _REMEDY = "Remove it, or expect nothing of it."
-_PROVIDER_FIELDS = {
-    "serviceAttributeEnrichment": "Names of services in traces are those of defaultConfig.tracingServiceName.",
-}
 
 
 def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator[Problem]:
@@ -111,9 +108,9 @@ def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator
         yield from check_locality(base / "localityLbSetting", config.locality_lb_setting, outlier=True)
     if config.zone_aware_lb_setting is not None:
         path = base / "zoneAwareLbSetting"
-        yield from check_failover(path / "failover", config.zone_aware_lb_setting.failover)
+        yield from check_zones(path, config.zone_aware_lb_setting, outlier=True)
         if config.locality_lb_setting is not None:
-            yield doubtful(path, "stands beside localityLbSetting, which does not count then", "Leave one.")
+            yield forbidden(path, "only one of localityLbSetting and zoneAwareLbSetting can be set", "Leave one.")
     yield from _tls_problems(base / "meshMTLS", config.mesh_mtls)
     yield from _tls_problems(base / "tlsDefaults", config.tls_defaults)
     if config.default_config is not None:
@@ -274,8 +271,7 @@ def _providers(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
         for field, wrong in provider_problems(provider):
             yield Problem(path.child(*field.split(".")), wrong, remedy="Name a host of the mesh and its port.")
         for field in ignored_fields(provider):
-            remedy = _PROVIDER_FIELDS.get(field.rpartition(".")[2], _REMEDY)
-            yield Problem(path.child(*field.split(".")), f"{field} has no effect", Severity.WARNING, remedy, "FL0100")
+            yield Problem(path.child(*field.split(".")), f"{field} has no effect", Severity.WARNING, _REMEDY, "FL0100")
         if len(chosen) == 1 and authorizer is None and not is_served(provider):
             wrong, remedy = without_use(chosen[0])
             yield Problem(path / chosen[0], wrong, Severity.WARNING, remedy, "FL0100")

@@ -25,17 +25,29 @@ READ_BYTES = 65_536
 
 
 class Listener:
-    """A TLS port with HTTP/2 on it. `certificate` is asked before each handshake."""
+    """A TLS port with HTTP/2 on it. `certificate` (key, chain, roots; PEM) is asked before each handshake.
 
-    HANDSHAKE_SECONDS = 15
+    Clients must show a certificate of the roots. Where there are no roots, none is asked for. `defers` is asked before
+    each read.
+    """
+
+    HANDSHAKE_SECONDS = 60
+    """gRPC's servers wait twice as long. Of thousands that come back at once, each waits for the others."""
     QUIET_SECONDS, ANSWER_SECONDS, IDLE_SECONDS = 30.0, 10.0, 120.0
     """A client that is silent for so long is asked for a sign of life, and has so long to give one; a connection
     without calls is closed after so long."""
 
-    def __init__(self, opened: Open, certificate: Callable[[], tuple[bytes, bytes, bytes]], most: int) -> None:
+    def __init__(
+        self,
+        opened: Open,
+        certificate: Callable[[], tuple[bytes, bytes, bytes]],
+        most: int,
+        defers: Callable[[], bool] | None = None,
+    ) -> None:
         self._open = opened
         self._certificate = certificate
         self._most = most
+        self._defers = defers
         self._files: tuple[bytes, bytes, bytes] | None = None
         self._context: ssl.SSLContext | None = None
         self._buffer = memoryview(bytearray(READ_BYTES))
@@ -44,8 +56,15 @@ class Listener:
         self._sweeping: asyncio.TimerHandle | None = None
         self.port = 0
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen. Raises OSError."""
+    async def listen(self, name: str, address: str) -> None:
+        """Listen at `HOST:PORT` as the port of this name. Raises OSError with both."""
+        host, _, port = address.rpartition(":")
+        try:
+            await self._start(host.strip("[]"), int(port))
+        except OSError as error:
+            raise OSError(f"the {name} port cannot listen on {address}: {error.strerror or error}") from error
+
+    async def _start(self, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
         listening = await _bound(host, port)
         try:
@@ -71,7 +90,7 @@ class Listener:
                 return
             except OSError as error:
                 # No descriptors are left, most likely: clients wait until some are.
-                _log.error("the xDS port cannot accept for %d s: %s", PAUSE_SECONDS, error.strerror or error)
+                _log.error("port %d cannot accept for %d s: %s", self.port, PAUSE_SECONDS, error.strerror or error)
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(listening.fileno())
                 loop.call_later(PAUSE_SECONDS, self._resume)
@@ -79,7 +98,7 @@ class Listener:
             inner = Connection(self.connections, self._open, self._most)
             # A client that has gone before it began is none.
             with contextlib.suppress(OSError):
-                Secured(accepted, inner, self._current(), self.HANDSHAKE_SECONDS, self._buffer)
+                Secured(accepted, inner, self._current(), self.HANDSHAKE_SECONDS, self._buffer, None, self._defers)
 
     def _resume(self) -> None:
         if self._listening is not None:
@@ -141,12 +160,13 @@ async def _bound(host: str, port: int) -> socket.socket:
 
 
 def server_context(files: tuple[bytes, bytes, bytes]) -> ssl.SSLContext:
-    """TLS 1.2 or newer, client certificates demanded, HTTP/2 only; of (key, chain, roots), all PEM."""
+    """TLS 1.2 or newer, HTTP/2 only; of (key, chain, roots), all PEM. With roots, client certificates are demanded."""
     key, chain, roots = files
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(cadata=roots.decode())
+    if roots:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=roots.decode())
     _load(context, chain, key)
     context.set_alpn_protocols(["h2"])
     # No client resumes a session: tickets would only cost.

@@ -26,7 +26,7 @@ from fairlead.xds.port import Listener
 from fairlead.xds.pushing import Admission, Pushing, comes_again
 from fairlead.xds.session import Residue, Session
 from fairlead.xds.step import Together
-from fairlead.xds.unary import Unary
+from fairlead.xds.unary import Methods
 from fairlead.xds.wire import Encoder, Node
 
 _log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ MAX_WAITING = 64
 """Requests of a client that are kept while it waits to be admitted."""
 KEPT_BYTES = 1 << 18
 """Responses of at most so many bytes are kept whole for others who are sent the same."""
-_MEASURED = 8
+_MEASURED = 32
 """One of so many answers is measured."""
 _REMEMBERED = 1024
 _PUSHBACK = "grpc-retry-pushback-ms"
@@ -150,17 +150,16 @@ class Server:
         self.observer = observer
         self.trust_domain = trust_domain
         self.aliases = tuple(aliases)
-        self._handlers = tuple(handlers)
+        self._methods = Methods(handlers)
         self.max_streams = max_streams
-        self._listener = Listener(self._open, certificate, MAX_REQUEST_BYTES)
+        self.pushing = Pushing()
+        self._listener = Listener(self._open, certificate, MAX_REQUEST_BYTES, self.pushing.defers)
         self.live: dict[int, Connection] = {}
         self._streams: dict[_Stream, None] = {}
         self._count = 0
         self._residues: OrderedDict[tuple[Identity, str], Residue] = OrderedDict()
-        self._unary: set[asyncio.Task[None]] = set()
         self.encoder = Encoder()
         self.together = Together()
-        self.pushing = Pushing()
         self.admission = Admission(filling)
         self.answers = 0
         """How many requests of clients with a session were taken since the start."""
@@ -175,11 +174,7 @@ class Server:
 
     async def start(self) -> None:
         """Listen. Raises OSError with the address if it cannot be bound."""
-        host, _, port = self._address.rpartition(":")
-        try:
-            await self._listener.start(host.strip("[]"), int(port))
-        except OSError as error:
-            raise OSError(f"the xDS port cannot listen on {self._address}: {error.strerror or error}") from error
+        await self._listener.listen("xDS", self._address)
         self.port = self._listener.port
 
     async def stop(self, grace: float = 1) -> None:
@@ -187,12 +182,9 @@ class Server:
         streams = list(self._streams)
         for place, stream in enumerate(streams):
             stream.end(grpc.StatusCode.UNAVAILABLE, "the control plane ends", comes_again(place, len(streams)))
-        if self._unary:
-            await asyncio.wait(self._unary, timeout=grace)
+        await self._methods.done(grace)
         await self._listener.stop(grace)
-        for task in self._unary:
-            task.cancel()
-        await asyncio.gather(*self._unary, return_exceptions=True)
+        await self._methods.cancel()
 
     def _open(self, call: Call) -> Handler | None:
         service, _, method = call.method.removeprefix("/").partition("/")
@@ -200,11 +192,7 @@ class Server:
             stream = _Stream(self, call, delta=_METHODS[method])
             self._streams[stream] = None
             return stream
-        for one in self._handlers:
-            found = one.service(_Details(call))
-            if found is not None:
-                return Unary(call, found, self._unary)
-        return None
+        return self._methods.open(call)
 
     # For streams.
 
@@ -241,12 +229,6 @@ class Server:
 
 
 _METHODS = {"StreamAggregatedResources": False, "DeltaAggregatedResources": True}
-
-
-class _Details(grpc.HandlerCallDetails):
-    def __init__(self, call: Call) -> None:
-        self.method = call.method
-        self.invocation_metadata = tuple(call.metadata)
 
 
 class _Ended(Exception):
@@ -425,8 +407,10 @@ class _Stream:
         """The catalog has changed."""
         connection, subscription = self._connection, self._subscription
         if connection is not None and subscription is not None:
-            connection.session.update(subscription.catalog, changed, subscription.version)
-            self._server.pushing.add(self)
+            session = connection.session
+            session.update(subscription.catalog, changed, subscription.version)
+            if session.may_send:
+                self._server.pushing.add(self)
 
     def _receive(self, request: DeltaRequest | SotwRequest) -> None:
         connection = self._connection
@@ -456,7 +440,9 @@ class _Stream:
         if call is None or connection is None:
             return
         session, server = connection.session, self._server
+        sent = False
         while call.ready and (response := session.next()) is not None:
+            sent = True
             shared = response.shared
             message = None if shared is None else shared.message
             if message is not None:
@@ -470,7 +456,7 @@ class _Stream:
                 shared.message = framed(parts)
             call.send(*parts)
         call.flush()
-        if not session.settled:
+        if sent or not session.settled:
             return
         server.observer.settled(connection)
         if self._filling:

@@ -1,4 +1,4 @@
-"""Unary gRPC methods, as `grpc.aio` servers define them, on the transport of the xds port."""
+"""Unary gRPC methods, as `grpc.aio` servers define them, on the transport of a port."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NoReturn, cast
 
 import grpc
 
+from fairlead.xds.port import Listener
 from fairlead.xds.transport import Call
 
 _log = logging.getLogger(__name__)
@@ -87,6 +88,75 @@ class Unary:
         except Exception:
             _log.exception("%s failed", self._call.method)
             self._call.finish(grpc.StatusCode.INTERNAL, "the control plane failed at this call; its log says more")
+
+
+class Methods:
+    """The unary methods of gRPC services, and the calls of them that are being answered."""
+
+    def __init__(self, services: Sequence[grpc.GenericRpcHandler]) -> None:
+        self._services = tuple(services)
+        self._running: set[asyncio.Task[None]] = set()
+
+    def open(self, call: Call) -> Unary | None:
+        """What answers a call; None if there is no such method."""
+        for one in self._services:
+            found = one.service(_Details(call))
+            if found is not None:
+                return Unary(call, found, self._running)
+        return None
+
+    async def done(self, grace: float) -> None:
+        """Wait until every call is answered, for at most `grace` seconds."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=grace)
+
+    async def cancel(self) -> None:
+        """End what is still being answered."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+
+class _Details(grpc.HandlerCallDetails):
+    def __init__(self, call: Call) -> None:
+        self.method = call.method
+        self.invocation_metadata = tuple(call.metadata)
+
+
+class UnaryServer:
+    """A port with server TLS only: unary methods whose callers say in their requests who they are.
+
+    `certificate` gives the current key and chain (PEM) of the server; it is asked before each handshake, so a renewed
+    certificate is used without a restart. `name` is what the port is called in errors, `most` the bytes of a request.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        certificate: Callable[[], tuple[bytes, bytes]],
+        services: Sequence[grpc.GenericRpcHandler],
+        most: int,
+    ) -> None:
+        self._name = name
+        self._address = address
+        self._methods = Methods(services)
+        self._listener = Listener(self._methods.open, lambda: (*certificate(), b""), most)
+
+    @property
+    def port(self) -> int:
+        """Where it listens, 0 before it does."""
+        return self._listener.port
+
+    async def start(self) -> None:
+        """Listen. Raises OSError with the address if it cannot be bound."""
+        await self._listener.listen(self._name, self._address)
+
+    async def stop(self, grace: float = 1) -> None:
+        """Send GOAWAY, give calls `grace` seconds to end, then cut them."""
+        await self._methods.done(grace)
+        await self._listener.stop(grace)
+        await self._methods.cancel()
 
 
 def _current() -> asyncio.Task[Any] | None:

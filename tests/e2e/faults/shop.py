@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from tests.e2e.apps import App, free_port
+from tests.e2e.apps import App
 from tests.e2e.faults.case import BASE, HERE, Answer, Call, documents, filled
 from tests.e2e.faults.keys import Keys
 from tests.e2e.mesh import Json, Mesh, Response, request
+from tests.loopback import free_port
 
 HTTP, TCP = 9080, 9000
 NOTHING = Response(0, {}, "")
