@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from fairlead.cli import WORDS
+from fairlead.cli import ALSO, WORDS
 
 EPILOG = """\b
 Exit status: 0 success, 1 refused or failed, 2 wrong usage, 130 interrupted,
@@ -74,10 +74,6 @@ COMMANDS: dict[str, _Entry] = {
     "why": _Entry("why", "why", "Say what a request meets, hop by hop, and which field decides."),
     "version": _Entry("version", "version", "Show versions."),
 }
-
-
-ALSO = {"pc": "proxy-config", "ps": "proxy-status"}
-"""Short names that fingers know from istioctl."""
 
 
 class _Lazy(click.Group):
