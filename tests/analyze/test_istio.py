@@ -168,6 +168,15 @@ def test_the_order_of_envoyfilters_is_told_of_once() -> None:
     assert [
         code for code, _ in found(analyzer, obj("EnvoyFilter", "x", f"spec: {{configPatches: [{versioned}, {plain}]}}"))
     ] == ["IST0151", "IST0155"]
+    assert found(analyzer, obj("EnvoyFilter", "x", f"spec: {{configPatches: [{plain}, {versioned}]}}")) == names(
+        "IST0151", ["shop/x"]
+    )
+    objects = [obj("EnvoyFilter", f"{at}/x", f"spec: {{configPatches: [{plain}]}}") for at in ("a", "c")]
+    assert found(analyzer, *objects, obj("EnvoyFilter", "b/x", f"spec: {{configPatches: [{versioned}]}}")) == [
+        ("IST0151", "a/x"),
+        ("IST0151", "b/x"),
+        ("IST0155", "c/x"),
+    ]
 
 
 def test_kinds_of_the_gateway_api_have_their_own_oldest_versions() -> None:

@@ -108,6 +108,31 @@ ERRORS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "spec.trafficPolicy.loadBalancer.localityLbSetting.failover[0]",
     ),
     (
+        "zone that takes over",
+        {"loadBalancer": {"zoneAwareLbSetting": {"failoverPriority": ["topology.kubernetes.io/zone"]}}},
+        {},
+        "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting.failoverPriority[0]",
+    ),
+    (
+        "two ways to another region",
+        {
+            "loadBalancer": {
+                "zoneAwareLbSetting": {
+                    "failover": [{"from": "a", "to": "b"}],
+                    "failoverPriority": ["topology.kubernetes.io/region"],
+                }
+            }
+        },
+        {},
+        "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting.failoverPriority[0]",
+    ),
+    (
+        "roots of another namespace",
+        {"portLevelSettings": [{"port": {"number": 1}, "tls": {"credentialName": "configmap://other/roots"}}]},
+        {},
+        "spec.trafficPolicy.portLevelSettings[0].tls.credentialName",
+    ),
+    (
         "percent",
         {"outlierDetection": {"maxEjectionPercent": 105}},
         {},
@@ -175,6 +200,13 @@ WARNINGS: list[tuple[str, dict[str, Any], dict[str, Any], str, str]] = [
         {"loadBalancer": {"localityLbSetting": {"failover": [{"from": "a", "to": "b"}]}}},
         {},
         "spec.trafficPolicy.loadBalancer.localityLbSetting",
+        "FL0103",
+    ),
+    (
+        "failover of zones",
+        {"loadBalancer": {"zoneAwareLbSetting": {"failoverPriority": ["a"]}}},
+        {},
+        "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting",
         "FL0103",
     ),
     (

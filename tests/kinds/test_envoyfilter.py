@@ -100,6 +100,15 @@ def test_every_patch_of_the_golden_takes_effect() -> None:
             ("spec.configPatches[0].patch.value", "FL2401", True),
         ),
         (
+            "{configPatches: [{applyTo: NETWORK_FILTER, patch: {operation: ADD, value: {name: a, typed_config: "
+            '{"@type": "type.googleapis.com/envoy.config.filter.network.ext_authz.v2.ExtAuthz"}}}}]}',
+            ("spec.configPatches[0].patch.value", "FL2401", True),
+        ),
+        (
+            "{configPatches: [{applyTo: CLUSTER, patch: {operation: ADD, value: {health_checks: [{timeout: 1ms2}]}}}]}",
+            ("spec.configPatches[0].patch.value", "FL2401", True),
+        ),
+        (
             "{configPatches: [{applyTo: CLUSTER, match: {listener: {}}, patch: {operation: REMOVE}}]}",
             ("spec.configPatches[0].match.listener", "FL0001", True),
         ),
@@ -169,7 +178,7 @@ def connect_timeout(model: MeshModel) -> int:
 
 
 def test_later_objects_win() -> None:
-    one, two = timeout("3s"), timeout("4s")
+    one, two = timeout("3s"), timeout("4000ms")  # a duration as Go writes it
     assert connect_timeout(made(one, two)) == 4
     assert connect_timeout(made(timeout("3s", priority=1), two)) == 3
     # The root namespace comes first, whatever the names are.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 
+import pytest
+
 from fairlead.envoy.tls import mesh_server
 from fairlead.ir.credential import credential_of
 from fairlead.ir.locality import LocalityLb
@@ -57,8 +59,37 @@ def test_localities_are_checked_as_those_of_destination_rules() -> None:
     mesh, findings = read_mesh_config("zoneAwareLbSetting: {minClusterSize: 3, failover: [{from: a, to: b}]}")
     assert mesh.locality == LocalityLb(failover=(("a", "b"),), forced=True, zone_aware=True, minimum=3)
     assert findings == ()
-    _, findings = read_mesh_config("{zoneAwareLbSetting: {failover: [{from: a, to: a}]}, localityLbSetting: {}}")
+    mesh, findings = read_mesh_config("{zoneAwareLbSetting: {failover: [{from: a, to: a}]}, localityLbSetting: {}}")
+    assert mesh is None
     assert [str(one.path) for one, _ in findings] == ["zoneAwareLbSetting.failover[0]", "zoneAwareLbSetting"]
+
+
+@pytest.mark.parametrize(
+    ("said", "path"),
+    [
+        ("protocolDetectionTimeout: 1.5ms", "protocolDetectionTimeout"),
+        ("defaultConfig: {drainDuration: 1500ms}", "defaultConfig.drainDuration"),
+        (
+            "{enableTracing: true, defaultConfig: {tracing: {zipkin: {address: zipkin}}}}",
+            "defaultConfig.tracing.zipkin.address",
+        ),
+        ("defaultConfig: {tracing: {datadog: {}}}", "defaultConfig.tracing.datadog.address"),
+        (
+            "{enableEnvoyAccessLogService: true, defaultConfig: {envoyAccessLogService: {address: als}}}",
+            "defaultConfig.envoyAccessLogService.address",
+        ),
+        ("extensionProviders: [{name: a, zipkin: {service: a*b, port: 1}}]", "extensionProviders[0].zipkin.service"),
+        ("extensionProviders: [{name: a, zipkin: {service: a/b/c, port: 1}}]", "extensionProviders[0].zipkin.service"),
+        (
+            "extensionProviders: [{name: a, opentelemetry: {service: a, port: 1, http: {path: /}, grpc: {}}}]",
+            "extensionProviders[0].opentelemetry.grpc",
+        ),
+    ],
+)
+def test_addresses_and_times_that_envoy_would_not_take(said: str, path: str) -> None:
+    mesh, findings = read_mesh_config(said)
+    assert mesh is None
+    assert [str(one.path) for one, _ in findings] == [path]
 
 
 def test_an_object_has_its_settings_under_spec() -> None:

@@ -60,13 +60,24 @@ FOUND: list[tuple[str, dict[str, Any], str, str]] = [
     ("catch-all first", {"egress": [{"hosts": ["./*"]}, {"hosts": ["*/*"]}]}, "spec.egress[0]", "FL0001"),
     ("no port", {"ingress": [{}]}, "spec.ingress[0].port", "FL0004"),
     ("elsewhere", ingress(defaultEndpoint="10.0.0.1:1"), "spec.ingress[0].defaultEndpoint", "FL0001"),
-    ("bind of a captured port", ingress(bind="10.0.0.1"), "spec.ingress[0].bind", "FL0103"),
+    ("bind of a captured port", ingress(bind="10.0.0.1"), "spec.ingress[0].bind", "FL0100"),
     ("tls mode", ingress(tls={"mode": "ISTIO_MUTUAL"}), "spec.ingress[0].tls.mode", "FL0001"),
     ("tls without files", ingress(tls={"mode": "SIMPLE"}), "spec.ingress[0].tls.serverCertificate", "FL0004"),
     (
         "proxy needs ALLOW_ANY",
         {"outboundTrafficPolicy": {"egressProxy": {"host": "a.b", "port": {"number": 1}}}},
         "spec.outboundTrafficPolicy.egressProxy",
+        "FL0001",
+    ),
+    (
+        "subset of the proxy",
+        {
+            "outboundTrafficPolicy": {
+                "mode": "ALLOW_ANY",
+                "egressProxy": {"host": "a.b", "subset": "v.1", "port": {"number": 1}},
+            }
+        },
+        "spec.outboundTrafficPolicy.egressProxy.subset",
         "FL0001",
     ),
     ("same port", {"egress": [port_of("127.0.0.1"), port_of("127.0.0.2")]}, "spec.egress[1]", "FL0001"),

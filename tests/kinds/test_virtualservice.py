@@ -98,6 +98,11 @@ ERRORS: list[tuple[str, dict[str, Any], str]] = [
         "spec.http[0].fault.delay.percentage.value",
     ),
     (
+        "mirror's share twice",
+        http({"mirror": {"host": "a"}, "mirrorPercent": 5, "mirror_percent": 5}),
+        "spec.http[0].mirror_percent",
+    ),
+    (
         "both mirrors",
         http({"mirror": {"host": "a"}, "mirrors": [{"destination": {"host": "b"}}]}),
         "spec.http[0].mirror",
@@ -140,6 +145,7 @@ WARNINGS: list[tuple[str, dict[str, Any], str, str]] = [
         "FL0100",
     ),
     ("old mirror", http({"mirror": {"host": "a"}, "mirrorPercent": 5}), "spec.http[0].mirrorPercent", "FL0101"),
+    ("older mirror", http({"mirror": {"host": "a"}, "mirror_percent": 5}), "spec.http[0].mirror_percent", "FL0101"),
     ("old gateway name", http({}, gateways=["a.b.svc.cluster.local"]), "spec.gateways[0]", "FL0103"),
     ("no share", http({"fault": {"abort": {"httpStatus": 500}}}), "spec.http[0].fault.abort", "FL0103"),
     ("two catch-alls", http({}, {}), "spec.http[1]", "FL0102"),

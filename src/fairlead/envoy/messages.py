@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
@@ -9,10 +10,15 @@ from pkgutil import iter_modules
 from typing import Any, cast
 
 from google.protobuf import any_pb2, json_format, symbol_database
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
+
+from fairlead.model.duration import is_duration, parse_duration
 
 _PUBLISHERS = ("envoy", "udpa", "xds", "google", "validate")
 _DEPTH = 64
+_DURATION = "google.protobuf.Duration"
+_SECOND = re.compile(r"^envoy\..*\.v2(alpha\d*)?\.")
 
 
 class UnreadableError(ValueError):
@@ -43,11 +49,14 @@ def message_class(name: str) -> type[Message] | None:
 
 
 def parse(kind: type[Message], value: Mapping[str, Any]) -> bytes:
-    """The serialised message that a JSON-shaped value says. Raises UnreadableError."""
-    _know_types(value, 0)
+    """The serialised message that a JSON-shaped value says. Raises UnreadableError.
+
+    Like Istio's reader it takes durations as Go writes them beside protobuf's own form.
+    """
+    read = _readable(value, cast("Descriptor", kind.DESCRIPTOR), 0)
     made = kind()
     try:
-        json_format.ParseDict(dict(value), made, max_recursion_depth=_DEPTH)
+        json_format.ParseDict(cast("dict[str, Any]", read), made, max_recursion_depth=_DEPTH)
         return made.SerializeToString(deterministic=True)
     except KeyError as error:
         raise UnreadableError(f"an Any lacks {error}") from None
@@ -79,17 +88,48 @@ def _registered(name: str) -> type[Message] | None:
         return None
 
 
-def _know_types(value: object, depth: int) -> None:
-    """Load the messages that Anys in a value hold, so that they can be read."""
+def _readable(value: object, of: Descriptor | None, depth: int) -> object:
+    """JSON for a message (None: for what has no fields of its own) as protobuf reads it.
+
+    The messages that Anys hold are loaded, and durations as Go writes them (`500ms`, `1m`) are given in seconds.
+    """
     if depth > _DEPTH:
         raise UnreadableError(f"more than {_DEPTH} levels deep")
-    if isinstance(value, Mapping):
-        items = cast("Mapping[str, object]", value)
-        url = items.get("@type")
-        if isinstance(url, str) and message_class(url.rpartition("/")[2]) is None:
-            raise UnreadableError(f"{url!r} is not a type that Envoy knows")
-        for one in items.values():
-            _know_types(one, depth + 1)
-    elif isinstance(value, list):
-        for one in cast("list[object]", value):
-            _know_types(one, depth + 1)
+    if isinstance(value, list):
+        return [_readable(one, of, depth + 1) for one in cast("list[object]", value)]
+    if isinstance(value, str):
+        return _seconds(value) if of is not None and of.full_name == _DURATION else value
+    if not isinstance(value, Mapping):
+        return value
+    items = cast("Mapping[str, object]", value)
+    url = items.get("@type")
+    if isinstance(url, str):
+        of = cast("Descriptor", _packed(url).DESCRIPTOR)
+    return {name: _readable(one, _inside(of, name), depth + 1) for name, one in items.items()}
+
+
+def _packed(url: str) -> type[Message]:
+    """The class of what an Any holds. Raises UnreadableError."""
+    name = url.rpartition("/")[2]
+    if _SECOND.search(name):
+        raise UnreadableError(f"{url!r} is of Envoy's second API, which is gone: use the type of the third (v3)")
+    kind = message_class(name)
+    if kind is None:
+        raise UnreadableError(f"{url!r} is not a type that Envoy knows")
+    return kind
+
+
+def _inside(of: Descriptor | None, name: str) -> Descriptor | None:
+    """What a field holds, by either of its names; the values where `of` is that of a map's entries."""
+    if of is None:
+        return None
+    if of.GetOptions().map_entry:
+        name = "value"
+    field = of.fields_by_name.get(name) or of.fields_by_camelcase_name.get(name)
+    return field.message_type if field is not None else None
+
+
+def _seconds(text: str) -> str:
+    if text.endswith("s") and text[:-1].replace(".", "", 1).lstrip("-").isdecimal():
+        return text
+    return f"{parse_duration(text):.9f}s" if is_duration(text) else text

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -68,7 +69,13 @@ def introduction(own: Workload) -> str:
 
     Whatever is no character of a name or label becomes `_`, so that the names can be told apart again.
     """
-    return SEPARATOR.join(_FOREIGN.sub("_", str(getattr(own, attribute))) or UNKNOWN for attribute, _ in NAMES)
+    return SEPARATOR.join([_plain(value) for value in msgspec.structs.astuple(own)])
+
+
+@lru_cache(4096)
+def _plain(value: str) -> str:
+    """A name as it stands in an introduction; most are those of many workloads."""
+    return _FOREIGN.sub("_", value) or UNKNOWN
 
 
 TRACE_TAGS = (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from fairlead.ir.filters import Pairs
-from fairlead.ir.providers import AuthzGrpc, AuthzHttp, AuthzRequestBody, ExtensionProvider
+from fairlead.ir.providers import AuthzGrpc, AuthzHttp, AuthzRequestBody, ExtensionProvider, wrong_service
 from fairlead.model.duration import is_duration, parse_duration
 
 DEFAULT_TIMEOUT = 600.0
@@ -99,8 +99,8 @@ def _http(said: AuthzHttp) -> HttpCheck:
 
 
 def _problems(said: AuthzHttp | AuthzGrpc) -> Iterator[str]:
-    if not said.service or said.service.count("/") > 1 or not all(said.service.split("/")):
-        yield f"service {said.service!r} is not [NAMESPACE/]HOST"
+    if wrong := wrong_service(said.service):
+        yield f"service {wrong}"
     if not 1 <= said.port <= 65535:
         yield f"port {said.port} is not between 1 and 65535"
     if said.status_on_error and not _is_status(said.status_on_error):

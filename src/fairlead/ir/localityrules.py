@@ -1,4 +1,4 @@
-"""Checks of locality load balancing (Istio's `ValidateLocalityLbSetting`), for DestinationRules and the mesh alike."""
+"""Checks of load balancing between localities and zones, for DestinationRules and the mesh alike (as in Istio)."""
 
 from __future__ import annotations
 
@@ -30,15 +30,20 @@ class Failover(Protocol):
     def to(self) -> str: ...
 
 
-class Setting(Protocol):
-    """What an object says of localities."""
+class Takeover(Protocol):
+    """What an object says of who takes over."""
 
-    @property
-    def distribute(self) -> Sequence[Shares]: ...
     @property
     def failover(self) -> Sequence[Failover]: ...
     @property
     def failover_priority(self) -> Sequence[str]: ...
+
+
+class Setting(Takeover, Protocol):
+    """What an object says of localities."""
+
+    @property
+    def distribute(self) -> Sequence[Shares]: ...
 
 
 def check_locality(path: FieldPath, setting: Setting, *, outlier: bool) -> Iterator[Problem]:
@@ -62,10 +67,24 @@ def check_locality(path: FieldPath, setting: Setting, *, outlier: bool) -> Itera
     )
     if (setting.failover or setting.failover_priority) and not outlier:
         yield doubtful(path, "outlier detection policy must be provided for failover", "Add outlierDetection.")
-    yield from check_failover(path / "failover", setting.failover)
+    yield from _failover(path / "failover", setting.failover)
 
 
-def check_failover(path: FieldPath, failover: Iterable[Failover]) -> Iterator[Problem]:
+def check_zones(path: FieldPath, setting: Takeover, *, outlier: bool) -> Iterator[Problem]:
+    """One `zoneAwareLbSetting`. Envoy picks the zone by itself, so that no label of a place below the region may."""
+    for at, label in enumerate(setting.failover_priority):
+        if label in _TOPOLOGY[1:]:
+            said = f"the zone is looked at before {label!r} could be"
+            yield forbidden(path.child("failoverPriority", at), said, "Remove it.")
+        elif label == _TOPOLOGY[0] and setting.failover:
+            said = f"failover cannot be set together with topology label {label!r}"
+            yield forbidden(path.child("failoverPriority", at), said, "Leave one.")
+    if (setting.failover or setting.failover_priority) and not outlier:
+        yield doubtful(path, "outlier detection policy must be provided for failover", "Add outlierDetection.")
+    yield from _failover(path / "failover", setting.failover)
+
+
+def _failover(path: FieldPath, failover: Iterable[Failover]) -> Iterator[Problem]:
     """Regions that take over."""
     for at, one in enumerate(failover):
         where = path / at

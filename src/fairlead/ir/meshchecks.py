@@ -8,7 +8,7 @@ import msgspec
 
 from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import is_cipher_suite, is_curve
-from fairlead.ir.localityrules import check_failover, check_locality
+from fairlead.ir.localityrules import check_locality, check_zones
 from fairlead.ir.meshspec import CertificateData, HTTPRetry, MeshConfig, TLSConfig
 from fairlead.ir.observability import (
     ignored_fields,
@@ -23,7 +23,7 @@ from fairlead.ir.proxyown import AT_ONCE
 from fairlead.ir.proxysettings import AT_START, duration_problems, is_certificates, start_problems, without_effect
 from fairlead.ir.proxystart import variable_problems
 from fairlead.model.diagnostic import Problem, Severity
-from fairlead.model.findings import doubtful
+from fairlead.model.findings import forbidden
 from fairlead.model.path import ROOT, FieldPath
 from fairlead.model.syntax import (
     export_problems,
@@ -111,9 +111,9 @@ def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator
         yield from check_locality(base / "localityLbSetting", config.locality_lb_setting, outlier=True)
     if config.zone_aware_lb_setting is not None:
         path = base / "zoneAwareLbSetting"
-        yield from check_failover(path / "failover", config.zone_aware_lb_setting.failover)
+        yield from check_zones(path, config.zone_aware_lb_setting, outlier=True)
         if config.locality_lb_setting is not None:
-            yield doubtful(path, "stands beside localityLbSetting, which does not count then", "Leave one.")
+            yield forbidden(path, "only one of localityLbSetting and zoneAwareLbSetting can be set", "Leave one.")
     yield from _tls_problems(base / "meshMTLS", config.mesh_mtls)
     yield from _tls_problems(base / "tlsDefaults", config.tls_defaults)
     if config.default_config is not None:

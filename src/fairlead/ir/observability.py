@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -23,6 +23,7 @@ from fairlead.ir.providers import (
     OpenTelemetry,
     OtelLog,
     Zipkin,
+    wrong_service,
 )
 from fairlead.ir.proxyconfig import CustomTag, ProxyConfig, TracerAddress
 from fairlead.ir.proxyconfig import Tracing as ProxyTracing
@@ -34,8 +35,6 @@ VARIABLES: Table[str, str] = Table("variables")
 PROMETHEUS = "prometheus"
 ENVOY = "envoy"
 """Names of the providers that are there without being named."""
-_ADDRESS_PORT = 9411
-_LOG_PORT = 15000
 _REMOVED = {
     "lightstep": "Send OTLP to it: use opentelemetry.",
     "opencensus": "Use opentelemetry: OpenCensus agents have an OTLP receiver.",
@@ -212,14 +211,13 @@ def _log_service(config: MeshConfig, proxy: ProxyConfig) -> Address | None:
     service = proxy.envoy_access_log_service
     if not config.enable_envoy_access_log_service or service is None or not service.address:
         return None
-    host, port = host_and_port(service.address, _LOG_PORT)
-    return Address("", host, port)
+    return _at(service.address)
 
 
-def host_and_port(text: str, usual: int) -> tuple[str, int]:
-    """HOST or HOST:PORT; a port that is no number is the usual one."""
+def _at(text: str) -> Address:
+    """HOST:PORT; port 0 where it is no such (which is an error of its own)."""
     host, _, port = text.rpartition(":")
-    return host or text, int(port) if host and port.isascii() and port.isdigit() and len(port) < 6 else usual
+    return Address("", host.strip("[]"), int(port) if port.isascii() and port.isdigit() and len(port) < 6 else 0)
 
 
 def provider_problems(provider: ExtensionProvider) -> Iterator[tuple[str, str]]:
@@ -229,8 +227,8 @@ def provider_problems(provider: ExtensionProvider) -> Iterator[tuple[str, str]]:
         said = getattr(provider, name)
         if not isinstance(said, Backend) or name.startswith("envoy_ext_authz"):
             continue
-        if not said.service or said.service.count("/") > 1 or not all(said.service.split("/")):
-            yield f"{encoded}.service", f"{said.service!r} is not [NAMESPACE/]HOST"
+        if wrong := wrong_service(said.service):
+            yield f"{encoded}.service", wrong
         if not 1 <= said.port <= 65535:
             yield f"{encoded}.port", f"{said.port} is not between 1 and 65535"
         timeout = getattr(said, "timeout", "")
@@ -238,8 +236,11 @@ def provider_problems(provider: ExtensionProvider) -> Iterator[tuple[str, str]]:
             yield f"{encoded}.timeout", f"{timeout!r} is not a duration of at least 1ms"
     if provider.envoy_file_access_log is not None and not provider.envoy_file_access_log.path:
         yield "envoyFileAccessLog.path", "required"
-    if provider.opentelemetry is not None and provider.opentelemetry.dynatrace_sampler is not None:
-        yield from _sampler_problems(provider.opentelemetry)
+    otel = provider.opentelemetry
+    if otel is not None and otel.http is not None and otel.grpc is not None:
+        yield "opentelemetry.grpc", "spans are sent over http or over grpc: only one of them can be set"
+    if otel is not None and otel.dynatrace_sampler is not None:
+        yield from _sampler_problems(otel)
 
 
 def _sampler_problems(said: OpenTelemetry) -> Iterator[tuple[str, str]]:
@@ -251,8 +252,8 @@ def _sampler_problems(said: OpenTelemetry) -> Iterator[tuple[str, str]]:
             yield f"{base}.httpService", "required, unless spans are sent over http: the sampler then asks there"
         return
     asked = sampler.http_service
-    if not asked.service or asked.service.count("/") > 1 or not all(asked.service.split("/")):
-        yield f"{base}.httpService.service", f"{asked.service!r} is not [NAMESPACE/]HOST"
+    if wrong := wrong_service(asked.service):
+        yield f"{base}.httpService.service", wrong
     if not 1 <= asked.port <= 65535:
         yield f"{base}.httpService.port", f"{asked.port} is not between 1 and 65535"
     if asked.http is None:
@@ -403,14 +404,9 @@ def _format(said: LogFormat | None) -> tuple[str, str]:
 
 def _legacy(said: ProxyTracing) -> Tracer | None:
     """`defaultConfig.tracing` names an address rather than a service of the mesh."""
-    kinds: tuple[tuple[Literal["zipkin", "datadog"], Any, int], ...] = (
-        ("zipkin", said.zipkin, _ADDRESS_PORT),
-        ("datadog", said.datadog, 8126),
-    )
-    for kind, tracer, usual in kinds:
-        if tracer is not None and tracer.address:
-            return Tracer(kind, Address("", *host_and_port(tracer.address, usual)), path="/api/v2/spans")
-    return None
+    if said.zipkin is not None:
+        return Tracer("zipkin", _at(said.zipkin.address), path="/api/v2/spans")
+    return Tracer("datadog", _at(said.datadog.address)) if said.datadog is not None else None
 
 
 def _tag(name: str, said: CustomTag) -> Tag:

@@ -8,7 +8,9 @@ import msgspec
 from msgspec import Meta
 
 from fairlead.ir.proxyconfig import Duration
+from fairlead.model.names import is_dns_label
 from fairlead.model.object import Spec
+from fairlead.model.syntax import is_ip, wrong_fqdn
 
 
 class AuthzRequestBody(Spec, frozen=True):
@@ -24,6 +26,14 @@ class Backend(Spec, frozen=True):
 
     service: Annotated[str, Meta(description="[NAMESPACE/]HOST of a Service or ServiceEntry.")] = ""
     port: Annotated[int, Meta(description="The service's port.")] = 0
+
+
+def wrong_service(text: str) -> str:
+    """Why a backend's `service` names no host, or "" if it does: [NAMESPACE/]HOST, where HOST may be an address."""
+    namespace, slash, host = text.rpartition("/")
+    if (slash and not is_dns_label(namespace)) or (wrong_fqdn(host) and not is_ip(host)):
+        return f"{text!r} is not [NAMESPACE/]HOST"
+    return ""
 
 
 class AuthzGrpc(Backend, frozen=True):

@@ -115,6 +115,12 @@ def start_problems(config: ProxyConfig, base: FieldPath) -> Iterator[Problem]:
             yield Problem(base / "statsdUdpAddress", said, remedy="Envoy looks up no name here: use an IP address.")
     if config.tracing is not None:
         yield from _tracing_problems(config.tracing, base / "tracing")
+    logs = config.envoy_access_log_service or RemoteService()
+    for path, text in (
+        (base.child("envoyAccessLogService", "address"), logs.address),
+        (base / "zipkinAddress", config.zipkin_address),
+    ):
+        yield from _address_problems(text, path) if text else ()
     if config.envoy_metrics_service is not None:
         yield from _collector_problems(config.envoy_metrics_service, base / "envoyMetricsService")
 
@@ -131,6 +137,9 @@ def _tracing_problems(said: Tracing, base: FieldPath) -> Iterator[Problem]:
     ):
         if value is not None:
             yield Problem(base / name, f"{name} has no effect", Severity.WARNING, remedy, "FL0100")
+    for name, tracer in (("zipkin", said.zipkin), ("datadog", said.datadog)):
+        if tracer is not None:
+            yield from _address_problems(tracer.address, base.child(name, "address"))
 
 
 def without_effect(config: ProxyConfig, base: FieldPath, effective: frozenset[str]) -> Iterator[Problem]:
@@ -185,9 +194,7 @@ def _collector(said: RemoteService | None) -> Collector | None:
 
 
 def _collector_problems(said: RemoteService, base: FieldPath) -> Iterator[Problem]:
-    found = _ADDRESS.match(said.address)
-    if found is None or not _is_port(found["port"]):
-        yield Problem(base / "address", f"{said.address!r} is not HOST:PORT", remedy="Name the host and its port.")
+    yield from _address_problems(said.address, base / "address")
     tls, path = said.tls_settings or TLSSettings(), base / "tlsSettings"
     if tls.mode == "MUTUAL" and not (tls.client_certificate and tls.private_key):
         yield Problem(path, "MUTUAL needs clientCertificate and privateKey", remedy="Name both files.")
@@ -195,6 +202,12 @@ def _collector_problems(said: RemoteService, base: FieldPath) -> Iterator[Proble
         if value:
             remedy = "Name files on the host of the proxy."
             yield Problem(path / name, f"{name} has no effect", Severity.WARNING, remedy, "FL0100")
+
+
+def _address_problems(text: str, path: FieldPath) -> Iterator[Problem]:
+    found = _ADDRESS.match(text)
+    if found is None or not _is_port(found["port"]):
+        yield Problem(path, f"{text!r} is not HOST:PORT", remedy="Name the host and its port.")
 
 
 def _is_port(text: str) -> bool:
@@ -213,6 +226,9 @@ def _durations(config: ProxyConfig, base: FieldPath) -> Iterator[Problem]:
     alive = alive or KeepaliveSettings()
     nested = (("time", alive.time, 1, 86400 * 365), ("interval", alive.interval, 1, 86400 * 365))
     yield from duration_problems(base, checks)
+    if (_seconds(config.drain_duration) or 0) % 1:
+        said = f"{config.drain_duration} is not a whole number of seconds"
+        yield Problem(base / "drainDuration", said, remedy="Envoy counts seconds here: leave the rest out.")
     yield from duration_problems(base.child("envoyMetricsService", "tcpKeepalive"), nested)
 
 
@@ -224,3 +240,5 @@ def duration_problems(base: FieldPath, checks: tuple[tuple[str, str, float, floa
             yield Problem(path, f"{text!r} is not a duration", remedy="Use a form such as 10s, 1m30s or 250ms.")
         elif text and not least <= parse_duration(text) <= most:
             yield Problem(path, f"{text} is not between {least:g} s and {most:g} s")
+        elif text and round(parse_duration(text) * 1000, 6) % 1:
+            yield Problem(path, f"{text} is not a whole number of milliseconds", remedy="Leave the rest out.")

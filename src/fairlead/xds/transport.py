@@ -110,6 +110,7 @@ class Connection:
         "_rest",
         "_secured",
         "_seen",
+        "_settled",
         "_speaks",
         "heard",
         "peer",
@@ -128,6 +129,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._going = False
         self._greeted = False
+        self._settled = False
         self._reading = False
         self._rest = b""
         """The begin of a frame whose end has not come."""
@@ -259,7 +261,10 @@ class Connection:
     def _settle(self, frame: bytes) -> None:
         """Take the client's settings. Clients that are alike have the same, mostly for ever, in one description."""
         http = self._http
-        http.remote_settings = _own(http.remote_settings.items())
+        if self._settled:
+            http.remote_settings = _own(http.remote_settings.items())
+        # Until then they are the connection's own, as the library made them.
+        self._settled = True
         self._control(frame)
         http.remote_settings = _settings(tuple(sorted(http.remote_settings.items())))
 

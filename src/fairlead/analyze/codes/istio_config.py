@@ -195,8 +195,8 @@ CONFIG = (
         "IST0155",
         "EnvoyFilterUsesRelativeOperationWithProxyVersion",
         WARNING,
-        "As IST0151, and another patch for the same filter is for certain versions of the proxy only: the result"
-        " changes in the middle of an upgrade.",
+        "As IST0151, and an earlier patch for the same filter (of the same object, or of one that comes earlier by"
+        " namespace and name) is for certain versions of proxies only: the result changes in the middle of an upgrade.",
         "Set priority, or use ADD or INSERT_FIRST.",
     ),
     Code(

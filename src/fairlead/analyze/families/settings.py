@@ -49,19 +49,21 @@ def patches(r: Reader, one: Document) -> Iterator[Said]:
             text = f"REPLACE works on HTTP_FILTER and NETWORK_FILTER only, and here it is {to}"
             yield Said("IST0152", text, path.child("patch", "operation"), "Use MERGE.")
         elif operation in _RELATIVE and not shape.number(one.spec, "priority"):
-            said = _relative(r, one, patch, path)
+            said = _relative(r, one, at, patch, path)
             if said.code not in relative:
                 relative.add(said.code)
                 yield said
 
 
-def _relative(r: Reader, one: Document, patch: dict[str, Any], path: FieldPath) -> Said:
+def _relative(r: Reader, one: Document, at: int, patch: dict[str, Any], path: FieldPath) -> Said:
+    """Another code stands for what follows a patch of the same filter that is for some versions of proxies only."""
     name = _filter_name(patch)
     versioned = name and any(
         shape.text(other, "match", "proxy", "proxyVersion") and _filter_name(other) == name
-        for document in queries.every(r, ENVOY_FILTER, one.ref.namespace)
-        for other in shape.items(document.spec, "configPatches")
-        if not (document.ref == one.ref and other is patch)
+        for document in queries.every(r, ENVOY_FILTER)
+        if document.ref <= one.ref
+        for number, other in shape.entries(document.spec, "configPatches")
+        if document.ref != one.ref or number < at
     )
     operation = shape.text(patch, "patch", "operation")
     said = f"{operation} depends on what other EnvoyFilters did before, and their order is that of their age"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fairlead.ir.credential import read_name
-from fairlead.ir.localityrules import check_failover, check_locality
+from fairlead.ir.localityrules import check_locality, check_zones
 from fairlead.ir.pools import outlier_problems, pool_problems, time_problems
 from fairlead.kinds.destinationrule import spec as api
 from fairlead.model.diagnostic import Problem
@@ -32,7 +32,7 @@ def validate(obj: Object[api.DestinationRuleSpec]) -> Iterator[Problem]:
     spec = obj.spec
     if fault := wrong_wildcard_domain(spec.host):
         yield invalid(SPEC / "host", fault)
-    yield from _policy(SPEC / "trafficPolicy", spec.traffic_policy)
+    yield from _policy(SPEC / "trafficPolicy", spec.traffic_policy, obj.ref.namespace)
     names: set[str] = set()
     for at, subset in enumerate(spec.subsets):
         path = SPEC.child("subsets", at)
@@ -44,7 +44,7 @@ def validate(obj: Object[api.DestinationRuleSpec]) -> Iterator[Problem]:
             yield duplicate(path / "name", f"duplicate subset name: {subset.name}")
         names.add(subset.name)
         yield from label_problems(subset.labels, path / "labels")
-        yield from _policy(path / "trafficPolicy", subset.traffic_policy)
+        yield from _policy(path / "trafficPolicy", subset.traffic_policy, obj.ref.namespace)
     yield from export_problems(spec.export_to, obj.ref.namespace, SPEC / "exportTo")
     if spec.workload_selector is not None:
         yield from _selector(spec.workload_selector, spec.export_to, obj.ref.namespace)
@@ -60,12 +60,12 @@ def _selector(selector: api.WorkloadSelector, export_to: tuple[str, ...], namesp
         yield invalid(SPEC / "exportTo", message, "Use '.', or remove exportTo.")
 
 
-def _policy(path: FieldPath, policy: api.TrafficPolicySpec | None) -> Iterator[Problem]:
+def _policy(path: FieldPath, policy: api.TrafficPolicySpec | None, namespace: str) -> Iterator[Problem]:
     if policy is None:
         return
     if policy == api.TrafficPolicySpec():
         yield required(path, "traffic policy must have at least one field", "Remove it, or say something.")
-    yield from _groups(path, policy)
+    yield from _groups(path, policy, namespace)
     for at, one in enumerate(policy.port_level_settings or ()):
         where = path.child("portLevelSettings", at)
         if one.port is None:
@@ -74,18 +74,22 @@ def _policy(path: FieldPath, policy: api.TrafficPolicySpec | None) -> Iterator[P
             yield from port_problems(one.port.number, where.child("port", "number"))
         if all(getattr(one, name) is None for name in _GROUPS):
             yield required(where, "port traffic policy must have at least one field", "Remove it, or say something.")
-        yield from _groups(where, one)
+        yield from _groups(where, one, namespace)
     if policy.tunnel is not None and policy.proxy_protocol is not None:
         yield forbidden(path / "tunnel", "tunnel and proxyProtocol must not be set together", "Leave one.")
     if policy.tunnel is not None:
         yield from _tunnel(path / "tunnel", policy.tunnel)
 
 
-def _groups(path: FieldPath, policy: api.TrafficPolicySpec | api.PortTrafficPolicy) -> Iterator[Problem]:
+def _groups(
+    path: FieldPath, policy: api.TrafficPolicySpec | api.PortTrafficPolicy, namespace: str
+) -> Iterator[Problem]:
     yield from outlier_problems(path / "outlierDetection", policy.outlier_detection)
     yield from pool_problems(path / "connectionPool", policy.connection_pool)
     yield from _balancer(path / "loadBalancer", policy.load_balancer, outlier=policy.outlier_detection is not None)
     yield from _tls(path / "tls", policy.tls)
+    if policy.tls is not None and policy.tls.credential_name:
+        yield from _credential(path.child("tls", "credentialName"), policy.tls.credential_name, namespace)
 
 
 def _tunnel(path: FieldPath, tunnel: api.TunnelSettings) -> Iterator[Problem]:
@@ -114,7 +118,7 @@ def _balancer(path: FieldPath, settings: api.LoadBalancerSettings | None, *, out
     if settings.locality_lb_setting is not None:
         yield from check_locality(path / "localityLbSetting", settings.locality_lb_setting, outlier=outlier)
     if settings.zone_aware_lb_setting is not None:
-        yield from check_failover(path.child("zoneAwareLbSetting", "failover"), settings.zone_aware_lb_setting.failover)
+        yield from check_zones(path / "zoneAwareLbSetting", settings.zone_aware_lb_setting, outlier=outlier)
     yield from time_problems(path / "warmupDurationSecs", settings.warmup_duration_secs)
     if settings.warmup_duration_secs is not None and settings.warmup is not None:
         said = "only one of warmupDurationSecs or warmup can be set"
@@ -193,6 +197,18 @@ _IDLE: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 
+def _credential(path: FieldPath, text: str, namespace: str) -> Iterator[Problem]:
+    """As in Istio, whoever writes the rule names a ConfigMap of the rule's own namespace."""
+    name = read_name(text)
+    if text.startswith("configmap://"):
+        if name.namespace != namespace:
+            remedy = f"Use configmap://{namespace}/NAME."
+            yield invalid(path, f"{text!r} is no ConfigMap of the rule's namespace", remedy)
+    elif not name.source:
+        remedy = "Use NAME, kubernetes://NAME, kubernetes-gateway://NAMESPACE/NAME or configmap://NAMESPACE/NAME."
+        yield doubtful(path, f"nobody knows where {text!r} is", remedy)
+
+
 def _tls(path: FieldPath, tls: api.ClientTLSSettings | None) -> Iterator[Problem]:
     if tls is None:
         return
@@ -208,9 +224,6 @@ def _tls(path: FieldPath, tls: api.ClientTLSSettings | None) -> Iterator[Problem
             if value:
                 message = f"cannot specify {name} when insecureSkipVerify is set true"
                 yield forbidden(path / name, message, "Verify the server: remove insecureSkipVerify.")
-    if tls.credential_name and not read_name(tls.credential_name).source:
-        remedy = "Use NAME, kubernetes://NAME, kubernetes-gateway://NAMESPACE/NAME or configmap://NAMESPACE/NAME."
-        yield doubtful(path / "credentialName", f"nobody knows where {tls.credential_name!r} is", remedy)
     if tls.mode in ("SIMPLE", "MUTUAL") and tls.credential_name:
         files = (tls.client_certificate, tls.ca_certificates, tls.private_key, tls.ca_crl)
         if any(files):

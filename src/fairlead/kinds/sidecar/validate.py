@@ -9,7 +9,7 @@ from fairlead.ir.pools import pool_problems
 from fairlead.ir.protocol import Protocol, parse_protocol
 from fairlead.kinds.sidecar import spec as api
 from fairlead.model.diagnostic import Problem, has_errors
-from fairlead.model.findings import doubtful, duplicate, forbidden, invalid, required, unsupported
+from fairlead.model.findings import doubtful, duplicate, forbidden, invalid, no_effect, required, unsupported
 from fairlead.model.names import is_dns_label
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC, FieldPath
@@ -66,8 +66,8 @@ def _ingresses(spec: api.SidecarSpec) -> Iterator[Problem]:
         elif one.bind and not is_ip(one.bind):
             yield invalid(path / "bind", f"{one.bind} is not a valid IP", "Use an IPv4 or IPv6 address.")
         elif one.bind and one.capture_mode != "NONE":
-            message = "calls that are redirected to the proxy are served at any address"
-            yield doubtful(path / "bind", message, "Set captureMode: NONE to bind this address.")
+            remedy = "Redirected calls are served at any address: set captureMode: NONE to bind this one."
+            yield no_effect(path / "bind", remedy)
         yield from _endpoint(path / "defaultEndpoint", one.default_endpoint)
         if one.tls is not None:
             if not parse_protocol(one.port.protocol).is_tls:
@@ -226,6 +226,8 @@ def _outbound(policy: api.OutboundTrafficPolicy | None) -> Iterator[Problem]:
         yield forbidden(where, "an egress proxy needs mode ALLOW_ANY", "Set mode: ALLOW_ANY.")
     faults = [invalid(where / "host", fault) for fault in (wrong_fqdn(to.host),) if fault]
     yield from faults
+    if to.subset and not is_name_label(to.subset):
+        yield invalid(where / "subset", f"subset name is invalid: {to.subset}", "Use letters, digits and '-'.")
     if to.port is None:
         yield required(where / "port", "the egress proxy needs a port")
     elif not has_errors(faults):

@@ -151,11 +151,11 @@ class _Scope:
 
     def _mirrors(self, route: api.HTTPRoute) -> tuple[ir.Mirror, ...]:
         if route.mirror is not None:
-            percent = 100.0
             if route.mirror_percentage is not None:
                 percent = route.mirror_percentage.value
-            elif route.mirror_percent is not None:
-                percent = float(route.mirror_percent)
+            else:
+                old = (route.mirror_percent, route.mirror_percent_alias)
+                percent = float(next((one for one in old if one is not None), 100))
             return (ir.Mirror(self._destination(route.mirror), percent),) if percent > 0 else ()
         return tuple(
             ir.Mirror(self._destination(one.destination), 100.0 if one.percentage is None else one.percentage.value)

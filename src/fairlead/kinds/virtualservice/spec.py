@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from fairlead.model.object import Spec
 
@@ -228,6 +228,9 @@ class HTTPRoute(Spec, frozen=True):
     mirror: Annotated[Destination | None, Meta(description="Send a copy here.")] = None
     mirrors: Annotated[tuple[HTTPMirrorPolicy, ...], Meta(description="Send copies to several destinations.")] = ()
     mirror_percent: Annotated[Uint32 | None, Meta(description="Deprecated: use mirrorPercentage.")] = None
+    mirror_percent_alias: Annotated[Uint32 | None, Meta(description="Another way to write mirrorPercent.")] = field(
+        default=None, name="mirror_percent"
+    )
     mirror_percentage: Annotated[Percent | None, Meta(description="Share of requests that mirror gets.")] = None
     cors_policy: Annotated[CorsPolicy | None, Meta(description="Cross-origin resource sharing.")] = None
     headers: Annotated[Headers | None, Meta(description="Header changes for all destinations.")] = None

@@ -11,7 +11,7 @@ from fairlead.kinds.virtualservice import spec as api
 from fairlead.kinds.virtualservice.headers import check_headers, check_match_header, is_authority, is_claim
 from fairlead.kinds.virtualservice.resilience import check_cors, check_fault, check_percent, check_retries, check_time
 from fairlead.model.diagnostic import Problem
-from fairlead.model.findings import deprecated, doubtful, forbidden, invalid, required
+from fairlead.model.findings import deprecated, doubtful, duplicate, forbidden, invalid, required
 from fairlead.model.names import is_dns_label
 from fairlead.model.path import FieldPath
 from fairlead.model.regex import regex_fault
@@ -151,10 +151,14 @@ def check_weights(path: FieldPath, weights: list[int]) -> Iterator[Problem]:
 def _mirrors(path: FieldPath, route: api.HTTPRoute) -> Iterator[Problem]:
     if route.mirror is not None and route.mirrors:
         yield forbidden(path / "mirror", "an HTTP route cannot contain both mirror and mirrors", "Use mirrors.")
-    if route.mirror_percent is not None:
-        if route.mirror_percent > 100:
-            yield invalid(path / "mirrorPercent", f"{route.mirror_percent} is above 100")
-        yield deprecated(path / "mirrorPercent", "mirrorPercentage")
+    old = (("mirrorPercent", route.mirror_percent), ("mirror_percent", route.mirror_percent_alias))
+    for name, percent in old:
+        if percent is not None:
+            if percent > 100:
+                yield invalid(path / name, f"{percent} is above 100")
+            yield deprecated(path / name, "mirrorPercentage")
+    if all(percent is not None for _, percent in old):
+        yield duplicate(path / "mirror_percent", "mirrorPercent and mirror_percent are one field", "Leave one.")
     yield from check_percent(path / "mirrorPercentage", route.mirror_percentage, smallest=0)
     yield from check_destination(path / "mirror", route.mirror)
     for at, one in enumerate(route.mirrors):
