@@ -126,10 +126,20 @@ def _tls(path: FieldPath, tls: api.IngressTls) -> Iterator[Problem]:
         ("tlsCertificates", tls.tls_certificates),
         ("caCrl", tls.ca_crl),
         ("ecdhCurves", tls.ecdh_curves),
+        ("alpnProtocols", tls.alpn_protocols),
     )
     for name, value in refused:
         if value:
             yield forbidden(path / name, f"{name} is not supported for a Sidecar", "Name files.")
+    of_clients = (
+        ("caCertificates", tls.ca_certificates),
+        ("insecureSkipVerify", tls.insecure_skip_verify),
+        ("verifyCertificateSpki", tls.verify_certificate_spki),
+        ("verifyCertificateHash", tls.verify_certificate_hash),
+    )
+    for name, value in of_clients if tls.mode == "SIMPLE" else ():
+        if value:
+            yield no_effect(path / name, "Clients have no certificate with SIMPLE: use MUTUAL, or remove it.")
     needed = [("serverCertificate", tls.server_certificate), ("privateKey", tls.private_key)]
     if tls.mode != "SIMPLE":
         needed.append(("caCertificates", tls.ca_certificates))
