@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import pytest
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
@@ -11,6 +13,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from listener_facts import World, gateway, host, http_of, judged, l4, mesh, router, routes, server, tcp_of, to
 
+from fairlead.envoy.names import dns_srv_pattern
 from fairlead.ir.gateway import ServerTls
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.route import L4Match
@@ -132,7 +135,29 @@ def test_joining_networks_goes_by_server_name() -> None:
     world = World(gateway("gw", server(15443, Protocol.TLS, "*.local", tls=ServerTls("AUTO_PASSTHROUGH"))))
     made = world.listener(router(), "0.0.0.0_15443")
     assert [list(one.filter_chain_match.server_names) for one in made.filter_chains] == [["*.local"]]
+    assert "istio-peer-exchange" in made.filter_chains[0].filter_chain_match.application_protocols
     assert [one.name for one in made.filter_chains[0].filters] == [
+        "envoy.filters.network.rbac",
         "envoy.filters.network.sni_cluster",
         "envoy.filters.network.tcp_proxy",
     ]
+    exact = World(gateway("gw", server(15443, Protocol.TLS, "./a.local", tls=ServerTls("AUTO_PASSTHROUGH"))))
+    (only,) = exact.listener(router(), "0.0.0.0_15443").filter_chains
+    assert list(only.filter_chain_match.server_names) == ["*.a.local"], "port and subset stand before it"
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "covered"),
+    [
+        ("*.local", "outbound_.80_._.web.shop.svc.cluster.local", True),
+        ("*.local", "outbound_.80_.v1_.web.shop.svc.cluster.local", True),
+        ("*", "outbound_.80_._.example.com", True),
+        ("web.local", "outbound_.80_._.web.local", True),
+        ("web.local", "outbound_.80_._.a.web.local", False),
+        ("*.local", "outbound|80||web.shop.svc.cluster.local", False),
+        ("*", "inbound|80||", False),
+        ("*", "sds-grpc", False),
+    ],
+)
+def test_a_stranger_names_no_cluster_but_those_of_mesh_mtls(host: str, name: str, *, covered: bool) -> None:
+    assert bool(re.fullmatch(dns_srv_pattern(host), name)) is covered

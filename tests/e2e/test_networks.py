@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 from typing import Any
 
 from tests.e2e.conftest import World
@@ -43,6 +45,19 @@ def of_echo2(world: World) -> dict[str, Any]:
     return found.body if found.instance == "echo-2" else {}
 
 
+def greeted(world: World, server_name: str, *protocols: str) -> bool:
+    """Whether somebody behind the gateway answers a client's first words in TLS."""
+    stranger = ssl.create_default_context()
+    stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
+    stranger.set_alpn_protocols(list(protocols))
+    with socket.create_connection((world.gateway.address, PORT), 5) as link:
+        try:
+            stranger.wrap_socket(link, server_hostname=server_name).close()
+        except OSError:
+            return False
+    return True
+
+
 def test_the_other_network_is_reached_through_its_gateway(world: World) -> None:
     passed = f"outbound_.18080_._.echo.app.svc.cluster.local::{world.echo2.address}:18080::cx_total::"
     dialled = f"echo.app.svc.cluster.local::{world.gateway.address}:{PORT}"
@@ -54,4 +69,9 @@ def test_the_other_network_is_reached_through_its_gateway(world: World) -> None:
         counted = world.gateway.admin("/clusters").partition(passed)[2]
         assert int(counted.partition("\n")[0]) >= 1
         assert {world.client.get("echo:18080").instance for _ in range(20)} == {"echo-1", "echo-2"}
+        # The workload asks for a certificate only after its own greeting.
+        assert greeted(world, "outbound_.18080_._.echo.app.svc.cluster.local", "istio")
+        assert not greeted(world, "outbound_.18080_._.echo.app.svc.cluster.local", "h2"), "this is not mesh mTLS"
+        assert not greeted(world, "outbound|18080||echo.app.svc.cluster.local", "istio"), "that is the gateway's own"
+        assert "server_names.rbac.denied: 1" in world.gateway.admin("/stats?filter=server_names")
     eventually(lambda: dialled not in world.client.admin("/clusters"), "the networks are gone")

@@ -204,14 +204,21 @@ def outbound_cluster(r: Reader, key: ClusterKey) -> Resource | None:
 def named_cluster(r: Reader, key: ClusterKey) -> Resource | None:
     """The CDS resource of a cluster that a gateway chooses by SNI: bytes of mesh mTLS go on as they are.
 
-    Only endpoints of the gateway's own network are behind it.
+    Only endpoints of the gateway's own network are behind it, and only those that take mesh mTLS: all others would
+    take what comes through the gateway for a caller inside of the mesh. So hosts outside of it have none.
     """
     found = host(r, key.host)
     port = found.port(key.port) if found is not None else None
-    if found is None or port is None:
+    if found is None or port is None or found.external:
         return None
     policy, subset = _policy(r, key)
     plan = _plan(r, key, found, port, policy, subset)
+    if plan.discovery in ("ORIGINAL_DST", "FORWARD"):
+        return None
+    if plan.groups is not None:
+        labels = subset.labels if subset is not None else ()
+        behind = groups_of(r, EndpointsKey(key.host, key.port, key.subset, labels, sni_dnat=True))
+        plan = replace(plan, groups=behind)
     name = names.dns_srv_name(key.port, key.subset, key.host.hostname)
     said = replace(_said(r, key, policy, found), tls=None, proxy_protocol="", tunnel=None)
     return cluster(replace(plan, name=name, http="none", by_locality=False), said)
@@ -220,8 +227,8 @@ def named_cluster(r: Reader, key: ClusterKey) -> Resource | None:
 @rule
 def named_endpoints_key(r: Reader, key: ClusterKey) -> EndpointsKey | None:
     """Where the endpoints of such a cluster come from, if by EDS."""
-    found = endpoints_key(r, key)
-    if found is None:
+    found, at = endpoints_key(r, key), host(r, key.host)
+    if found is None or at is None or at.external:
         return None
     near = found.placing.near if found.placing is not None else Near()
     within = Placing(Near(network=near.network, cluster=near.cluster), within=True)

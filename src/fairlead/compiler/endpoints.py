@@ -42,7 +42,7 @@ class EndpointsKey(NamedTuple):
     """Endpoints of a host's port with these labels; `subset` is the name that the cluster has.
 
     `placing` says how a caller has them placed, None if it has no preference and is in no network.
-    `sni_dnat` is for the clusters that a gateway chooses by SNI.
+    `sni_dnat` is for the clusters that a gateway chooses by SNI: only those are behind it that take mesh mTLS.
     """
 
     host: HostKey
@@ -106,6 +106,8 @@ def groups_of(r: Reader, key: EndpointsKey) -> tuple[Group, ...]:
     placing = key.placing
     ordered = placing is not None and placing.setting is not None and bool(placing.setting.priority)
     found = endpoints_of(r, key if ordered else key._replace(placing=None))
+    if key.sni_dnat:
+        found = tuple(one for one in found if one.mtls)
     if placing is not None and placing.near.cluster:
         found = tuple(one for one in found if one.cluster == placing.near.cluster)
     if placing is not None and networks(r, "").known:

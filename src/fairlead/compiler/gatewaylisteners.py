@@ -24,7 +24,7 @@ from fairlead.envoy.resource import Resource
 from fairlead.envoy.tcpproxy import by_server_name, forwarding
 from fairlead.envoy.tls import gateway_server
 from fairlead.inc import Reader, rule
-from fairlead.ir.filters import FilterScope
+from fairlead.ir.filters import FilterScope, Phase
 from fairlead.ir.host import HOSTS_LOOKED_UP
 from fairlead.ir.kind import Stage
 from fairlead.ir.protocol import Protocol
@@ -142,10 +142,7 @@ def _server_chains(r: Reader, view: View, name: str, bound: BoundServer) -> Iter
         yield from _passed_through(r, view, bound)
         return
     if tls is not None and tls.mode == "AUTO_PASSTHROUGH":
-        matching = match(sni=bound.sni_hosts)
-        scope = _scope(view, server.port, tcp=True)
-        made = by_server_name(filters(r, FilterKey(Stage.NETWORK_FILTERS, scope)), loggers(r, scope))
-        yield _Made(matching, chain(matching, made), server.origin)
+        yield _joined(r, view, bound)
         return
     http = parses_http(server)
     filter_ = _http(r, view, name, bound) if http else None
@@ -156,6 +153,18 @@ def _server_chains(r: Reader, view: View, name: str, bound: BoundServer) -> Iter
     limits = settings(r).other_tls
     context = gateway_server(tls, tcp=not http, limits=limits) if tls is not None else None
     yield _Made(matching, chain(matching, terminal, tls=context), server.origin)
+
+
+def _joined(r: Reader, view: View, bound: BoundServer) -> _Made:
+    """The chain that passes mesh mTLS of other networks on, by the cluster that its server name is."""
+    hosts = bound.sni_hosts or ("*",)
+    # The names begin with port and subset, so that those of one host are what ends with it.
+    endings = [one if one.startswith("*") else f"*.{one}" for one in hosts]
+    matching = match(sni=endings, transport="tls", alpn=names.MESH_ALPN)
+    scope = _scope(view, bound.server.port, tcp=True)
+    # Who calls, the certificate says, which is not for the gateway: the workload judges that.
+    added = [one for one in filters(r, FilterKey(Stage.NETWORK_FILTERS, scope)) if one.phase is not Phase.AUTHZ]
+    return _Made(matching, chain(matching, by_server_name(hosts, added, loggers(r, scope))), bound.server.origin)
 
 
 def _http(r: Reader, view: View, name: str, bound: BoundServer, *, http3: bool = False) -> NetworkFilter:

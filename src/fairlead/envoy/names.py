@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 PASSTHROUGH_CLUSTER = "PassthroughCluster"
@@ -36,6 +37,8 @@ PEER_HEADER = "x-fairlead-peer"
 
 ISTIO_ALPN = ("istio-peer-exchange", "istio")
 ISTIO_HTTP_ALPN = ("istio-peer-exchange", "istio-http/1.1", "istio-h2")
+MESH_ALPN = ("istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2")
+"""What clients offer in mesh mTLS, and in no other TLS."""
 
 
 def subset_key(direction: Literal["outbound", "inbound"], port: int, subset: str, host: str) -> str:
@@ -60,6 +63,12 @@ def tunnel_cluster(port: int) -> str:
 def dns_srv_name(port: int, subset: str, host: str) -> str:
     """`outbound_.9080_.v1_.reviews.default.svc.cluster.local`: the SNI of mesh mTLS to a cluster."""
     return f"outbound_.{port}_.{subset}_.{host}"
+
+
+def dns_srv_pattern(host: str) -> str:
+    """The regular expression (RE2) of such names for hosts that a pattern like `*.local` covers."""
+    covered = ".+" if host == "*" else f".+{re.escape(host[1:])}" if host.startswith("*") else re.escape(host)
+    return rf"outbound_\.[0-9]+_\.[^.]*_\.{covered}"
 
 
 def file_certificate(certificate: str, key: str) -> str:

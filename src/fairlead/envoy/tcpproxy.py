@@ -10,7 +10,10 @@ from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.core.v3.config_source_pb2 import ExtensionConfigSource
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFilter
+from envoy.config.rbac.v3 import rbac_pb2
+from envoy.config.rbac.v3.rbac_pb2 import Permission, Policy, Principal
 from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
+from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_pb2
 from envoy.extensions.filters.network.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
 from envoy.extensions.filters.network.sni_cluster.v3.sni_cluster_pb2 import SniCluster
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
@@ -20,6 +23,8 @@ from fairlead.envoy import names
 from fairlead.envoy.extension import DISCOVERED
 from fairlead.envoy.forwardproxy import sni_forward_filter
 from fairlead.envoy.pack import pack, packed, seconds
+from fairlead.envoy.rbac import NETWORK_RBAC
+from fairlead.envoy.rbac_match import regex
 from fairlead.envoy.upstreamtls import TCP_MESH_ALPN
 from fairlead.ir.filters import Filter
 from fairlead.ir.traffic import Tunnel
@@ -53,10 +58,24 @@ def to_cluster(name: str, stat_prefix: str = "") -> TcpTarget:
 BLACK_HOLE = to_cluster(names.BLACKHOLE_CLUSTER)
 
 
-def by_server_name(fragments: Sequence[Filter], access_logs: Iterable[AccessLog]) -> list[NetworkFilter]:
-    """The filters of a chain that forwards bytes to the cluster that the client's SNI names, if there is one."""
+def by_server_name(
+    hosts: Iterable[str], fragments: Sequence[Filter], access_logs: Iterable[AccessLog]
+) -> list[NetworkFilter]:
+    """The filters of a chain that forwards bytes to the cluster that the client's SNI names, if there is one.
+
+    It must be one for mesh mTLS to a host that one of the patterns covers: a client that could name any cluster would
+    be taken into the mesh by those that have the gateway's own identity.
+    """
+    named = [Permission(requested_server_name=regex(names.dns_srv_pattern(one))) for one in hosts]
+    only = Policy(permissions=named, principals=[Principal(any=True)])
+    rules = rbac_pb2.RBAC(action=rbac_pb2.RBAC.ALLOW, policies={"server names": only})
+    guard = network_pb2.RBAC(stat_prefix="server_names.", rules=rules)
     chooser = NetworkFilter(name="envoy.filters.network.sni_cluster", typed_config=pack(SniCluster()))
-    return [chooser, *forwarding(BLACK_HOLE, fragments, access_logs)]
+    return [
+        NetworkFilter(name=NETWORK_RBAC, typed_config=pack(guard)),
+        chooser,
+        *forwarding(BLACK_HOLE, fragments, access_logs),
+    ]
 
 
 def tcp_proxy(target: TcpTarget, access_logs: Iterable[AccessLog] = ()) -> NetworkFilter:
