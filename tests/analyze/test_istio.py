@@ -179,6 +179,19 @@ def test_the_order_of_envoyfilters_is_told_of_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(("region", "codes"), [("eu", []), ("''", ["IST0173"])])
+def test_a_subset_is_of_a_region_that_nodes_have(region: str, codes: list[str]) -> None:
+    label = f"topology.kubernetes.io/region: {region}"
+    subsets = f"spec: {{host: cart, subsets: [{{name: near, labels: {{{label}}}}}]}}"
+    texts = (
+        obj("DestinationRule", "shop/cart", subsets),
+        obj("Service", "shop/cart", "spec: {ports: [{port: 80}], selector: {app: cart}}", group="v1"),
+        obj("Pod", "shop/cart-1", "spec: {nodeName: one}", group="v1", more=", labels: {app: cart}"),
+        f"apiVersion: v1\nkind: Node\nmetadata: {{name: one, labels: {{{label}}}}}\n",
+    )
+    assert [code for code, _ in found("destinationrule.SubsetSelectPodAnalyzer", *texts)] == codes
+
+
 def test_kinds_of_the_gateway_api_have_their_own_oldest_versions() -> None:
     def definition(kind: str) -> str:
         return (
