@@ -141,6 +141,10 @@ def test_addresses_that_are_allotted_are_addresses() -> None:
     entry = obj("ServiceEntry", "x", "spec: {hosts: [db.example], ports: [{number: 1, name: tcp, protocol: TCP}]}")
     assert found("serviceentry.Analyzer", entry) == names("IST0134", ["shop/x"])
     assert found("serviceentry.Analyzer", f"{entry}status: {{addresses: [{{value: 240.240.0.1}}]}}\n") == []
+    mesh = "{defaultConfig: {proxyMetadata: {PILOT_ENABLE_IP_AUTOALLOCATE: 'true', ISTIO_META_DNS_CAPTURE: 'WANTED'}}}"
+    for capture, codes in (("true", []), ("false", names("IST0134", ["shop/x"]))):
+        data = f'data: {{mesh: "{mesh.replace("WANTED", capture)}"}}'
+        assert found("serviceentry.Analyzer", entry, obj("ConfigMap", "istio-system/istio", data, group="v1")) == codes
 
 
 def test_conditions_of_services_policies_and_parents() -> None:
