@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ class Process:
     async def connect(self, rate: float) -> None:
         """Start all proxies, `rate` a second (0: at once)."""
         for number, proxy in enumerate(self.proxies):
-            self._tasks.append(asyncio.create_task(proxy.run()))
+            task = asyncio.create_task(proxy.run())
+            task.add_done_callback(_died)
+            self._tasks.append(task)
             if rate and number % 10 == 9:
                 await asyncio.sleep(10 / rate)
 
@@ -122,6 +125,12 @@ class Process:
                 self.say(self.held(asked))
             case _:
                 self.say({"met": asked["id"], **self.counters()})
+
+
+def _died(task: asyncio.Task[None]) -> None:
+    """A proxy that ends by itself is a defect of the benchmark, and everybody would wait for it."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        traceback.print_exception(error)
 
 
 def _written(path: Path, text: str) -> str:

@@ -91,6 +91,46 @@ def test_claims_follow_what_changes() -> None:
     }
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_requests_that_end_alike_are_read_as_if_each_stood_alone(seed: int) -> None:
+    chance = random.Random(seed)
+    wire.forget()
+    rows = _rows(300)
+    for client in range(12):
+        versions = {name: one.version for name, one in rows.items()}
+        for _ in range(chance.randrange(4)):
+            # Some differ at the begin, as in what is theirs, and some anywhere.
+            name = chance.choice(["a", "b", "n0", "n1", chance.choice(list(rows))])
+            if chance.random() < 0.5:
+                versions[name] = f"of {client}"
+            else:
+                versions.pop(name, None)
+        made = discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTER, initial_resource_versions=versions)
+        made.node.id = f"sidecar~10.0.0.{client}~a.b~b.svc.cluster.local"
+        request, node = wire.decode_delta(made.SerializeToString(deterministic=True))
+        assert node is not None
+        assert node.id == made.node.id
+        assert isinstance(request.initial_versions, Claims)
+        assert request.initial_versions == versions
+        assert len(request.initial_versions) == len(versions)
+        plain = DeltaRequest(CLUSTER, (), (), dict(versions))
+        assert _run(Session({CLUSTER: rows}, delta=True), request) == _run(
+            Session({CLUSTER: dict(rows)}, delta=True), plain
+        )
+        if chance.random() < 0.4:
+            rows.put(Resource.of(CLUSTER, f"n{chance.randrange(300)}", b"changed for %d" % client))
+
+
+def test_a_request_that_ends_like_others_and_is_none_is_refused() -> None:
+    versions = {name: one.version for name, one in _rows(300).items()}
+    made = discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTER, initial_resource_versions=versions)
+    made.node.id = "sidecar~10.0.0.1~a.b~b.svc.cluster.local"
+    data = made.SerializeToString(deterministic=True)
+    wire.decode_delta(data)
+    with pytest.raises(ProtocolError):
+        wire.decode_delta(data[:5] + data[6:])
+
+
 def test_an_entry_that_is_none_is_refused() -> None:
     rows = _rows(30)
     entries = [one.claim for one in rows.values()]

@@ -122,6 +122,7 @@ class Authority:
         self._issuer = issuer
         self._chain = tuple(chain)
         self._roots = tuple(roots)
+        self._root_pem = "".join(map(_pem, self._roots))
         self._clock = clock
         self.issuer_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()
         """The key id of the signing key: what certificates signed here carry as their authority's."""
@@ -144,8 +145,8 @@ class Authority:
 
     @property
     def root_pem(self) -> str:
-        """The trust bundle: every root, PEM."""
-        return "".join(_pem(item) for item in self._roots)
+        """The trust bundle: every root, PEM. Asked for before each handshake."""
+        return self._root_pem
 
     def issue(self, csr_pem: str | bytes, identity: Identity, ttl: timedelta | None = None) -> Issued:
         """Sign a workload's certificate. `ttl` None or not positive means 24 hours; at most 90 days, and never

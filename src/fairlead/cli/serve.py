@@ -124,8 +124,11 @@ def up(verbose: bool, state: Path | None, loopback: str, gateway: bool, files: t
 
 
 def _run(verbose: bool, state: Path | None, options: dict[str, Any], work: Callable[[ControlPlane], Any]) -> None:
+    import gc
     import logging
 
+    # What is imported and loaded stays; `controlplane.memory` looks for garbage again once everything is.
+    gc.disable()
     import uvloop
 
     from fairlead.apiserver.server import ServerError

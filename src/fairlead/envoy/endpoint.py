@@ -10,7 +10,7 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
 from fairlead.envoy.peer import Workload
 from fairlead.envoy.resource import ENDPOINT, Resource
-from fairlead.envoy.stats import WORKLOAD_METADATA, endpoint_metadata
+from fairlead.envoy.stats import WORKLOAD_METADATA, name_peer
 from fairlead.ir.filters import Pairs
 
 TLS_MODE = "tlsMode"
@@ -86,23 +86,32 @@ def locality_of(text: str) -> base_pb2.Locality:
 def socket_address(address: str, port: int, *, netns: str = "") -> address_pb2.Address:
     """An address: `unix:///path`, or IP (or DNS name) and port, optionally inside a network namespace."""
     message = address_pb2.Address()
-    if address.startswith("unix://"):
-        message.pipe.path = address.removeprefix("unix://")
-        return message
-    message.socket_address.address = address
-    message.socket_address.port_value = port
-    if netns:
-        message.socket_address.network_namespace_filepath = netns
+    _address(message, address, port, netns)
     return message
 
 
+def _address(message: address_pb2.Address, address: str, port: int, netns: str = "") -> None:
+    if address.startswith("unix://"):
+        message.pipe.path = address.removeprefix("unix://")
+        return
+    at = message.socket_address
+    at.address = address
+    at.port_value = port
+    if netns:
+        at.network_namespace_filepath = netns
+
+
 def _endpoint(one: LbEndpoint) -> endpoint_components_pb2.LbEndpoint:
+    # Once for each endpoint of a mesh before its first proxy is served: fields are set in place.
     message = endpoint_components_pb2.LbEndpoint()
-    message.endpoint.address.CopyFrom(socket_address(one.address, one.port))
+    _address(message.endpoint.address, one.address, one.port)
     message.load_balancing_weight.value = one.weight
+    if not one.mtls and not one.workload.name:
+        return message
+    known = message.metadata.filter_metadata
     if one.mtls:
-        message.metadata.filter_metadata[TRANSPORT_SOCKET_MATCH].update({TLS_MODE: "istio"})
+        known[TRANSPORT_SOCKET_MATCH].fields[TLS_MODE].string_value = "istio"
     if one.workload.name:
-        message.metadata.filter_metadata["istio"].update({"workload": one.workload.summary})
-        message.metadata.filter_metadata[WORKLOAD_METADATA].CopyFrom(endpoint_metadata(one.workload))
+        known["istio"].fields["workload"].string_value = one.workload.summary
+        name_peer(known[WORKLOAD_METADATA], one.workload)
     return message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -132,6 +133,16 @@ class Resource:
 _FEW = 16
 
 
+class Said(set[bytes]):
+    """What a client says that has all of some resources; `changes` tells one state of it from the next."""
+
+    __slots__ = ("changes",)
+
+    def __init__(self, claims: Iterable[bytes]) -> None:
+        super().__init__(claims)
+        self.changes = 0
+
+
 class Rows(dict[str, Resource]):
     """Resources of one type by name, which change by `put` and `drop` alone.
 
@@ -142,13 +153,14 @@ class Rows(dict[str, Resource]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._claims: set[bytes] | None = None
+        self._claims: Said | None = None
 
     def put(self, resource: Resource) -> None:
         """Take a resource in, in place of one of the same name."""
         if self._claims is not None:
             self._leave(resource.name)
             self._claims.add(resource.kept_claim())
+            self._claims.changes += 1
         self[resource.name] = resource
 
     def drop(self, name: str) -> Resource | None:
@@ -161,13 +173,14 @@ class Rows(dict[str, Resource]):
         old = self.get(name)
         if old is not None and self._claims is not None:
             self._claims.discard(old.claim)
+            self._claims.changes += 1
 
     def claims(self) -> tuple[set[bytes], ...]:
         """The claims of all of them, in one set or several; not to be changed."""
         if self._claims is None:
             if len(self) <= _FEW:
                 return ({one.claim for one in self.values()},)
-            self._claims = {one.kept_claim() for one in self.values()}
+            self._claims = Said([one.kept_claim() for one in self.values()])
         return (self._claims,)
 
 

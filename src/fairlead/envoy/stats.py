@@ -84,9 +84,9 @@ def service_metadata(host: str, name: str, namespace: str) -> struct_pb2.Struct:
     return _struct({_KEY: statlabels.SERVICE_SEPARATOR.join((host, name, namespace))})
 
 
-def endpoint_metadata(workload: Workload) -> struct_pb2.Struct:
-    """For an endpoint's `metadata.filter_metadata[WORKLOAD_METADATA]`: the peer's names for TCP."""
-    return _struct({_KEY: introduction(workload)})
+def name_peer(metadata: struct_pb2.Struct, workload: Workload) -> None:
+    """Put the peer's names for TCP into an endpoint's `metadata.filter_metadata[WORKLOAD_METADATA]`."""
+    metadata.fields[_KEY].string_value = introduction(workload)
 
 
 def peer_filters(reporter: Reporter) -> list[hcm_pb2.HttpFilter]:

@@ -45,8 +45,7 @@ def returned(request: DeltaRequest, catalog: Mapping[str, Resource], *, named: b
     asked = claims.asked(request.subscribe) if request.subscribe else None
     should = known()
     total = sum(map(len, should))
-    others = claims.entries.difference(*should)
-    lacking = [entry for one in should for entry in one.difference(claims.entries)]
+    others, lacking = claims.against(should)
     if total <= FEW or (len(others) + len(lacking)) * _SHARE > total:
         return None
     instead = dict(map(claimed, others))
@@ -82,7 +81,7 @@ def _look(
         name = name if target is None else target.name
         found.held[name] = Resource(type_url, name, instead)
         found.due.add(name)
-    elif target is None or target.claim not in claims.entries:
+    elif target is None or not claims.says(target.claim):
         if target is not None:
             found.held[name] = None
         found.due.add(name)

@@ -7,6 +7,7 @@ bytes around each are made here (Protocol Buffers encoding: a tag, a length, the
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +21,7 @@ from fairlead.envoy.resource import Resource
 from fairlead.model.nodeid import NodeId, called
 from fairlead.xds.messages import DeltaRequest, ProtocolError, Response, SotwRequest
 from fairlead.xds.patch import PATCH, between
-from fairlead.xds.requests import parsed, versions
+from fairlead.xds.requests import Ends, Told, parsed, versions
 
 _ONE, _TWO, _THREE, _FOUR, _FIVE, _SIX = (bytes([number << 3 | 2]) for number in range(1, 7))
 MAX_NODE_BYTES = 1 << 20
@@ -169,16 +170,22 @@ def decode_delta(data: bytes) -> tuple[DeltaRequest, Node | None]:
     if len(data) <= _SHORT:
         return _short_delta(data)
     # What describes no node is alike for clients that are: of a thousand that return nearly all say the same.
-    return _read_delta(data) if data.startswith(_ONE) else _shared_delta(data)
+    if not data.startswith(_ONE):
+        return _shared_delta(data)
+    begin, told = _ENDS.cut(data)
+    if told is not None:
+        with suppress(ProtocolError):
+            return _read_delta(begin, told)
+    return _read_delta(data)
 
 
-def _read_delta(data: bytes) -> tuple[DeltaRequest, Node | None]:
+def _read_delta(data: bytes, told: Told | None = None) -> tuple[DeltaRequest, Node | None]:
     message = parsed(data)
     request = DeltaRequest(
         message.type_url,
         tuple(message.subscribe),
         tuple(message.unsubscribe),
-        versions(message.held),
+        versions(message.held, told),
         message.nonce,
         message.error.message if message.HasField("error") else None,
     )
@@ -187,11 +194,13 @@ def _read_delta(data: bytes) -> tuple[DeltaRequest, Node | None]:
 
 _short_delta = lru_cache(8192)(_read_delta)
 _shared_delta = lru_cache(8)(_read_delta)
+_ENDS = Ends()
 
 
 def forget() -> None:
     """Keep no long request any longer: those that were to return have."""
     _shared_delta.cache_clear()
+    _ENDS.forget()
 
 
 def decode_sotw(data: bytes) -> tuple[SotwRequest, Node | None]:
