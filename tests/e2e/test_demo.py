@@ -125,6 +125,17 @@ def test_every_step_holds(place: Place, capture: str) -> None:
     assert place.left() == []
 
 
+def test_nothing_stays_when_its_start_is_interrupted(place: Place) -> None:
+    process = place.start("--once", "--capture", "explicit")
+    assert process.stderr is not None
+    while "Starting the shop" not in (line := process.stderr.readline()):
+        assert line, "it ended"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in errors, errors
+    assert place.left() == []
+
+
 def test_nothing_stays_when_it_is_killed(place: Place) -> None:
     process = place.start("--step", "14")
     _until_up(process)
