@@ -14,7 +14,7 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from msgspec.structs import replace
 
 from fairlead.agent import files
-from fairlead.agent.bootstrap import bootstrap, encode, node_id, patched
+from fairlead.agent.bootstrap import bootstrap, encode, node_id, patched, variables
 from fairlead.agent.identity import Identity, further_roots
 from fairlead.agent.process import Lines, RotatingLog
 from fairlead.agent.proxy import Proxy
@@ -23,9 +23,10 @@ from fairlead.agent.status import takes_gzip
 from fairlead.ca.authority import open_authority
 from fairlead.cli.agent import agent
 from fairlead.envoy.messages import parse
-from fairlead.ir.proxysettings import settings_of
-from fairlead.ir.proxystart import read_annotation
+from fairlead.envoy.peer import Workload
+from fairlead.ir.proxystart import StartLayer, StartLayers, annotation_problems, effective, read_annotation
 from fairlead.model.launch import AgentConfig, BootstrapPatch, ProxySettings
+from fairlead.model.path import ROOT
 
 GOOD = {
     "name": "web-0",
@@ -113,14 +114,34 @@ tracingServiceName: CANONICAL_NAME_AND_NAMESPACE
 """
 
 
+SINGLE = {
+    "prometheus.istio.io/merge-metrics": "false",
+    "sidecar.istio.io/componentLogLevel": "upstream:debug,http:trace",
+    "sidecar.istio.io/extraStatTags": "tenant",
+    "sidecar.istio.io/logLevel": "error",
+    "sidecar.istio.io/statsEvictionInterval": "20s",
+    "sidecar.istio.io/statsFlushInterval": "2s",
+    "sidecar.istio.io/statsHistogramBuckets": '{"istiocustom": [1, 5.5, 10]}',
+    "status.sidecar.istio.io/port": "15022",
+    "resource.opentelemetry.io/service.name": "own, name",
+}
+
+
 @pytest.mark.parametrize("mode", ["DISABLE", "SIMPLE", "ISTIO_MUTUAL"])
-def test_real_envoy_starts_with_all_that_proxyconfig_says(tmp_path: Path, mode: str) -> None:
-    said, problems = read_annotation(SETTINGS % mode)
-    assert said is not None and not problems
+def test_real_envoy_starts_with_all_that_a_workload_says(tmp_path: Path, mode: str) -> None:
+    annotations = {"proxy.istio.io/config": SETTINGS % mode, **SINGLE}
+    assert not list(annotation_problems(annotations, ROOT))
+    semantic = StartLayer(settings=ProxySettings(semantic_names=True))
     config = AgentConfig(
         **{**GOOD, "address": "127.66.0.9", "labels": {"app": "web"}, "directory": str(tmp_path)},
-        proxy=settings_of(said),
+        proxy=effective(StartLayers(general=semantic), annotations).settings,
     )
+    assert (config.proxy.merge_metrics, config.proxy.status_port) == (False, 15022)
+    told = variables(config, Workload.of("web", "shop", {}, ""))
+    assert told["OTEL_RESOURCE_ATTRIBUTES"] == (
+        "service.name=own__name,service.namespace=shop,service.instance.id=shop.web-0"
+    )
+    assert told["DD_SERVICE"] == "web.shop"
     made = bootstrap(config)
     stats, node = made["stats_config"], made["node"]
     kept = stats["stats_matcher"]["inclusion_list"]["patterns"]
@@ -130,8 +151,11 @@ def test_real_envoy_starts_with_all_that_proxyconfig_says(tmp_path: Path, mode: 
     assert layer == {"envoy.reloadable_features.x": False, "own.limit": "7"}
     limit = made["overload_manager"]["resource_monitors"][0]["typed_config"]["max_active_downstream_connections"]
     assert (limit, node["cluster"], node["metadata"]["MESH_ID"]) == (500, "web.shop", "blue")
+    assert (made["stats_flush_interval"], made["stats_eviction_interval"]) == ("2s", "20s")
+    assert stats["histogram_bucket_settings"] == [{"match": {"prefix": "istiocustom"}, "buckets": [1, 5.5, 10]}]
     proxy = Proxy(config)
     options = " ".join(proxy._command())
+    assert "--log-level error --component-log-level misc:error,upstream:debug,http:trace" in options
     assert "--drain-time-s 7 --file-flush-interval-msec 250 --file-flush-min-size-kb 16" in options
     (tmp_path / "bootstrap.json").write_bytes(encode(made))
     run = subprocess.run(
@@ -142,6 +166,27 @@ def test_real_envoy_starts_with_all_that_proxyconfig_says(tmp_path: Path, mode: 
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "code"),
+    [
+        ("sidecar.istio.io/logLevel", "loud", "FL3300"),
+        ("sidecar.istio.io/componentLogLevel", "upstream", "FL3300"),
+        ("sidecar.istio.io/statsHistogramBuckets", '{"a": [2, 1]}', "FL3300"),
+        ("sidecar.istio.io/statsInclusionRegexps", "(?=x)", "FL3300"),
+        ("sidecar.istio.io/statsEvictionInterval", "7s", "FL3300"),
+        ("status.sidecar.istio.io/port", "0", "FL3300"),
+        ("sidecar.istio.io/proxyCPU", "100m", "FL0100"),
+        ("traffic.sidecar.istio.io/excludeOutboundPorts", "3306", "FL0100"),
+        ("sidecar.istio.io/logLevels", "debug", "FL0103"),
+        ("sidecar.istio.io/statsInclusionPrefixes", "http.,tcp.", ""),
+        ("example.org/anything", "", ""),
+    ],
+)
+def test_annotations_of_pods_work_or_are_named(name: str, text: str, code: str) -> None:
+    found = list(annotation_problems({name: text}, ROOT))
+    assert [(one.path[-1], one.code) for one in found] == ([(name, code)] if code else [])
 
 
 @pytest.mark.parametrize(

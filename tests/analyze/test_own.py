@@ -133,9 +133,21 @@ CASES = {
         ],
     ),
     "credential of a destination": (
-        "FL3708",
+        "IST0101",
         "spec.trafficPolicy.tls.credentialName",
         [obj("DestinationRule", "{host: db, trafficPolicy: {tls: {mode: SIMPLE, credentialName: none}}}")],
+    ),
+    "credential of a subset's port": (
+        "IST0161",
+        "spec.subsets[0].trafficPolicy.portLevelSettings[0].tls.credentialName",
+        [
+            obj(
+                "DestinationRule",
+                "{host: db, workloadSelector: {matchLabels: {app: web}}, subsets: [{name: v1, trafficPolicy:"
+                " {portLevelSettings: [{port: {number: 80}, tls: {mode: MUTUAL, credentialName: half}}]}}]}",
+            ),
+            "{apiVersion: v1, kind: Secret, metadata: {name: half, namespace: shop}, data: {ca.crt: aGk=}}",
+        ],
     ),
     "plaintext to strict": (
         "FL3709",

@@ -25,8 +25,8 @@ from fairlead.compiler.publish import Catalog
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from fairlead.ir.mesh import Mesh
 from fairlead.ir.network import GATEWAY_ADDRESSES
-from fairlead.ir.proxyown import METADATA
-from fairlead.ir.proxystart import effective, layers_of
+from fairlead.ir.proxyown import METADATA, own_settings
+from fairlead.ir.proxystart import ANNOTATION, effective, layers_of
 from fairlead.ir.view import View, view_of_node
 from fairlead.model.diagnostic import Severity
 from fairlead.model.launch import Capture
@@ -393,7 +393,7 @@ def test_a_workloads_own_settings_take_the_place_of_the_meshs() -> None:
     """The annotation, by way of the start of a proxy and its node's metadata, in its listeners and in nobody else's."""
     default = "{gatewayTopology: {numTrustedProxies: 1}, tracing: {sampling: 7, zipkin: {address: als.logs:9000}}}"
     settings = f"{{enableTracing: true, defaultConfig: {default}}}"
-    start = effective(layers_of(Mesh(), (), "shop", {}), OWN)
+    start = effective(layers_of(Mesh(), (), "shop", {}), {ANNOTATION: OWN})
     node = {"NAMESPACE": "shop", "LABELS": {"app": "edge"}, METADATA: start.settings.own}
     own = view_of_node("router~10.1.0.9~edge-0.shop~shop.svc.cluster.local", node)
     model = mesh_of(settings)
@@ -406,3 +406,45 @@ def test_a_workloads_own_settings_take_the_place_of_the_meshs() -> None:
     node = {"LABELS": {"app": "web"}, METADATA: {"proxyHeaders": {"requestId": {"disabled": True}}}}
     sidecar = model.compile(view_of_node("sidecar~10.1.0.1~web-0.shop~shop.svc.cluster.local", node))
     assert [manager(sidecar, name).generate_request_id.value for name in (INBOUND, OUTBOUND)] == [False, False]
+
+
+SHARED = (
+    "{proxyHeaders: {attemptCount: {disabled: true}}}",
+    "{proxyHeaders: {xForwardedHost: {enabled: true}}}",
+    "{proxyHeaders: {preserveHttp1HeaderCase: true}}",
+)
+
+
+@pytest.mark.parametrize("said", SHARED)
+@pytest.mark.parametrize("view", [SIDECAR, EDGE], ids=["sidecar", "gateway"])
+def test_headers_in_what_workloads_share_are_a_workloads_own_too(said: str, view: View) -> None:
+    """One that says them has the routes and clusters that all would have if the mesh said them, and back."""
+    own = replace(view, own=own_settings(parse_documents(said, "said")[0].data))
+    plain, mesh_wide = compiled("{}", view), compiled(f"{{defaultConfig: {said}}}", view)
+    model = mesh_of("{}")
+    mine = model.compile(own)
+    assert messages(mine, ROUTE) == messages(mesh_wide, ROUTE)
+    assert {name: one.body for name, one in mine[LISTENER].items()} == {
+        name: one.body for name, one in mesh_wide[LISTENER].items()
+    }
+    wanted = messages(mesh_wide, CLUSTER)
+    assert {name: one for name, one in messages(mine, CLUSTER).items() if speaks(wanted[name])} == {
+        name: one for name, one in wanted.items() if speaks(one)
+    }
+    assert mine[CLUSTER].keys() == wanted.keys()
+    assert {name: one.version for name, one in model.compile(view)[ROUTE].items()} == {
+        name: one.version for name, one in plain[ROUTE].items()
+    }
+    back = replace(view, own=own_settings({"proxyHeaders": {}}))
+    again = mesh_of(f"{{defaultConfig: {said}}}").compile(back)
+    assert messages(again, ROUTE) == messages(plain, ROUTE)
+
+
+def messages(catalog: Catalog, type_url: str) -> dict[str, Any]:
+    kind = Cluster if type_url == CLUSTER else RouteConfiguration
+    return {name: kind.FromString(one.body) for name, one in catalog[type_url].items()}
+
+
+def speaks(cluster: Cluster) -> bool:
+    """Whether a cluster says how it speaks HTTP: of others nobody can see whether they do."""
+    return bool(cluster.typed_extension_protocol_options)

@@ -20,7 +20,7 @@ from tests.loopback import free_port
 
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.offline import load
-from fairlead.envoy.peer import Workload, environment
+from fairlead.envoy.peer import Workload, environment, semantic_attributes
 from fairlead.ir.view import View
 from fairlead.model.launch import Capture
 from fairlead.model.yaml import parse_documents
@@ -173,7 +173,11 @@ def call(port: int, path: str, *headers: str) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def envoy_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in environment(ME).items():
+    said = {
+        **semantic_attributes("client-0", ME, {"app.kubernetes.io/version": "2.1"}),
+        "service.name": "client.default",
+    }
+    for name, value in environment(ME, "", "client.default", said).items():
         monkeypatch.setenv(name, value)
 
 
@@ -214,4 +218,5 @@ def test_opentelemetry_names_the_service(tmp_path: Path) -> None:
         path, body = until(lambda: kept.posted)[0]
         assert path == "/v1/traces"
         assert b"client.default" in body
+        assert all(one in body for one in (b"service.namespace", b"service.instance.id", b"default.client-0", b"2.1"))
         assert b"istio.canonical_service" in body

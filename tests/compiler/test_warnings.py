@@ -54,7 +54,7 @@ def test_envoy_has_nothing_to_say(files: Sequence[Path], view: str, tmp_path: Pa
     path = tmp_path / "bootstrap.pb"
     path.write_bytes(bootstrap(listeners, clusters).SerializeToString())
     command = [ENVOY, "--mode", "validate", "-c", path, "-l", "warning"]
-    around = {**os.environ, **environment(Workload("a", "b"))}
+    around = {**os.environ, **environment(Workload("a", "b"), "", "a.b", {})}
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=around)
     assert f"configuration '{path}' OK" in done.stdout, done.stderr
     # Envoy 1.40 says OK and then crashes while it tears down a validated stats access logger.

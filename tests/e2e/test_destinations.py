@@ -7,6 +7,8 @@ import ssl
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.e2e.apps import App
 from tests.e2e.conftest import World
 from tests.e2e.mesh import eventually
@@ -72,13 +74,17 @@ def test_limits_refuse_what_is_too_much(world: World) -> None:
     assert refused[0].headers["x-envoy-overloaded"] == "true"
 
 
-def test_an_outlier_is_ejected(world: World) -> None:
+@pytest.mark.parametrize(("status", "codes"), [(500, ""), (429, "[429, 503]"), (404, "[404]")])
+def test_an_outlier_is_ejected(world: World, status: int, codes: str) -> None:
     text = (
         SERVICE
-        + """
-    loadBalancer: {simple: ROUND_ROBIN}
-    outlierDetection: {consecutive5xxErrors: 3, interval: 1s, baseEjectionTime: 60s, maxEjectionPercent: 100}
----
+        + f"""
+    loadBalancer: {{simple: ROUND_ROBIN}}
+    outlierDetection:
+      {{consecutive5xxErrors: 3, interval: 1s, baseEjectionTime: 60s, maxEjectionPercent: 100,
+       outlierDetectionHttpErrorCodes: {codes or "[]"}}}
+"""
+        + """---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: tuned, namespace: app}
@@ -89,9 +95,9 @@ spec:
     )
     bad = world.apps["echo-2"]
     with world.mesh.config(text):
-        bad.status = 500
+        bad.status = status
         found = Counter(world.client.get(TUNED).status for _ in range(6))
-        assert found == {200: 3, 500: 3}
+        assert found == {200: 3, status: 3}
         assert {world.client.get(TUNED).status for _ in range(20)} == {200}
         assert len(bad.seen) == 3
 

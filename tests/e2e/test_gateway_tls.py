@@ -21,7 +21,7 @@ from tests.e2e.conftest import World
 from tests.e2e.mesh import Response, eventually, request
 
 HOST = "tls.example"
-OPTIONAL, NAMED, SPLIT, SPKI, HASH, ALTERNATIVE, OLD, TWO, CURVE, MAPPED, OWN = range(18101, 18112)
+OPTIONAL, NAMED, SPLIT, SPKI, HASH, ALTERNATIVE, OLD, TWO, CURVE, MAPPED, OWN, LENIENT = range(18101, 18113)
 KINDS = """
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -115,6 +115,10 @@ def edge(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edg
     mutual = {"mode": "MUTUAL", "credentialName": "tls-both"}
     servers = gateway(
         optional=(OPTIONAL, {"mode": "OPTIONAL_MUTUAL", "credentialName": "tls-both"}),
+        lenient=(
+            LENIENT,
+            {"mode": "MUTUAL", "credentialName": "tls-both", "insecureSkipVerify": True, "alpnProtocols": ["http/1.1"]},
+        ),
         named=(NAMED, {"mode": "MUTUAL", "credentialName": "tls-only", "caCertCredentialName": "tls-roots"}),
         mapped=(
             MAPPED,
@@ -168,6 +172,18 @@ def test_a_client_may_have_a_certificate_or_none(edge: Edge) -> None:
     known = edge.ask(OPTIONAL, edge.client("ann.example"))
     assert known.body["headers"]["x-forwarded-client-cert"].count("Hash=") == 2
     assert edge.refused(OPTIONAL, edge.client("stranger.example", edge.other))
+
+
+def test_a_client_whose_certificate_cannot_be_verified_may_connect(edge: Edge) -> None:
+    """insecureSkipVerify: the application gets the certificate and judges it; there must be one."""
+    stranger = eventually(lambda: edge.ask(LENIENT, edge.client("stranger.example", edge.other)))
+    assert stranger.body["headers"]["x-forwarded-client-cert"].count("Hash=") == 2
+    assert edge.refused(LENIENT, edge.client())
+    both = edge.client("ann.example")
+    both.set_alpn_protocols(["h2", "http/1.1"])
+    address = (edge.world.gateway.address, LENIENT)
+    with socket.create_connection(address, 10) as plain, both.wrap_socket(plain, server_hostname=HOST) as stream:
+        assert stream.selected_alpn_protocol() == "http/1.1"
 
 
 def test_authorities_of_a_secret_that_is_named(edge: Edge) -> None:

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.e2e.apps import App
 from tests.e2e.conftest import HTTP, World
 from tests.e2e.mesh import eventually
@@ -149,8 +151,9 @@ def test_a_new_endpoint_warms_up(world: World) -> None:
         eventually(lambda: shares(world, 20)["echo-2"] >= 9, "the second endpoint has its full share")
 
 
-def test_a_budget_limits_retries(world: World) -> None:
-    policy = "    retryBudget: {percent: 1, minRetryConcurrency: 1}\n"
+@pytest.mark.parametrize("interval", ["0s", "100ms"])
+def test_a_budget_limits_retries(world: World, interval: str) -> None:
+    policy = f"    retryBudget: {{percent: 1, minRetryConcurrency: 1, budgetInterval: {interval}}}\n"
     retries = """
 ---
 apiVersion: networking.istio.io/v1

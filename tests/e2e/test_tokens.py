@@ -153,6 +153,27 @@ def test_required_tokens(world: World, issuer: Issuer, other: Issuer) -> None:
         assert ask(world, issuer.token(), **{"x-scope": other.token()}).status == 200
 
 
+def test_tokens_that_are_looked_at_and_never_refused(world: World, issuer: Issuer) -> None:
+    """presence: IGNORED; and a token that has just expired, which clocks that differ may be the reason for."""
+    rule = inline(
+        issuer,
+        presence="IGNORED",
+        clockSkewSeconds=1,
+        failedStatusInMetadata=True,
+        outputClaimToHeaders=[{"header": "x-subject", "claim": "sub"}],
+    )
+    expired = issuer.token(lasts=-30)
+    with world.mesh.config(policy(rule)):
+        steadily(lambda: ask(world, "rubbish").status == 200)
+        assert ask(world, issuer.token()).body["headers"]["x-subject"] == "alice"
+        for token in ("rubbish", expired, ""):
+            found = ask(world, token)
+            assert found.status == 200 and "x-subject" not in found.body["headers"]
+    with world.mesh.config(policy(inline(issuer))):
+        steadily(lambda: ask(world, "rubbish").status == 401)
+        assert ask(world, expired).status == 200
+
+
 def test_keys_that_the_control_plane_fetches(world: World, other: Issuer) -> None:
     mine = Issuer("https://moving.example")
     with (

@@ -10,7 +10,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from lowering import check, engine, inputs, read
 
 from fairlead.compiler import offline
-from fairlead.compiler.endpoints import EndpointsKey, endpoints_of
+from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, identities_of
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.registry import registry
 from fairlead.envoy.resource import CLUSTER
@@ -185,3 +185,45 @@ def test_the_target_port_of_a_host_that_is_dialled_by_address_and_its_closeness(
     assert Cluster.FromString(body).original_dst_lb_config.upstream_port_override.value == 8080
     [(_, host)] = model.engine.items(HOSTS)
     assert host.locality is not None and host.locality.forced
+
+
+def test_accounts_that_annotations_name_may_stand_behind_a_service() -> None:
+    text = """
+apiVersion: v1
+kind: Service
+metadata:
+  name: web
+  namespace: shop
+  annotations:
+    alpha.istio.io/kubernetes-serviceaccounts: old, older
+    alpha.istio.io/canonical-serviceaccounts: "vm@example.org"
+spec: {clusterIP: 10.9.0.1, selector: {app: web}, ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: web-0, namespace: shop}
+spec: {address: 10.0.0.9, labels: {app: web, security.istio.io/tlsMode: istio}, serviceAccount: new}
+"""
+    model = MeshModel()
+    assert not offline.load(model, parse_documents(text))
+    found = model.engine.call(identities_of, HostKey("web.shop.svc.cluster.local", "shop"))
+    accounts = [f"spiffe://cluster.local/ns/shop/sa/{one}" for one in ("new", "old", "older")]
+    assert found == (*accounts, "vm@example.org")
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "name", "value", "code"),
+    [
+        ("Namespace", "labels", "istio.io/dataplane-mode", "ambient", "FL0100"),
+        ("Namespace", "labels", "istio.io/dataplane-mode", "none", ""),
+        ("Namespace", "annotations", "topology.istio.io/controlPlaneClusters", "one", "FL0100"),
+        ("Service", "labels", "istio.io/use-waypoint", "waypoint", "FL0100"),
+        ("Service", "annotations", "traffic.istio.io/nodeSelector", "{}", "FL0100"),
+        ("Service", "annotations", "networking.istio.io/traffic-distribution", "PreferClose", ""),
+    ],
+)
+def test_what_means_something_elsewhere_only_is_named(kind: str, field: str, name: str, value: str, code: str) -> None:
+    meta = {"name": "shop", "namespace": "shop" if kind == "Service" else "", field: {name: value}}
+    spec = {"spec": {"ports": [{"port": 80}]}} if kind == "Service" else {}
+    _, problems = registry().read({"apiVersion": "v1", "kind": kind, "metadata": meta, **spec})
+    assert [(str(one.path), one.code) for one in problems] == ([(f"metadata.{field}[{name}]", code)] if code else [])

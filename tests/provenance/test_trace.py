@@ -139,6 +139,44 @@ def test_mtls_of_a_server_names_the_policy(model: MeshModel) -> None:
     assert "spec.mtls.mode" in {str(one.path) for one in found}
 
 
+BANK = b"""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: bank, namespace: shop}
+spec: {hosts: [bank.example], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: bank, namespace: shop}
+spec:
+  host: bank.example
+  workloadSelector: {matchLabels: {app: cart}}
+  trafficPolicy: {tls: {mode: MUTUAL, credentialName: bank, sni: bank.example}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: bank, namespace: shop}
+data: {ca.crt: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCkFBQUEKLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=}
+"""
+
+
+def test_tls_to_a_server_names_the_rule_and_its_secret() -> None:
+    """The settings of the cluster, and the credential itself, whose name has slashes."""
+    made = MeshModel()
+    assert not load(made, parse_documents(BANK, "bank.yaml"))
+    made.publisher.open(VIEW)
+
+    def origins(words: str) -> set[str]:
+        (found,) = explained(made, VIEW, words)["resources"]
+        return {f"{one['object']['kind']} {one['field']}" for at in found["settings"] for one in at["origins"]}
+
+    tls = "cluster/outbound|80||bank.example/transportSocket/typedConfig"
+    assert origins(f"{tls}/sni") == {"DestinationRule spec.trafficPolicy.tls.sni"}
+    assert "DestinationRule spec.trafficPolicy.tls.credentialName" in origins(f"{tls}/commonTlsContext/combined*")
+    for words in ("secrets/kubernetes://bank-cacert", "kubernetes://bank-cacert"):
+        assert "Secret data[ca.crt]" in origins(words)
+
+
 def test_nothing_of_the_mesh_is_touched(model: MeshModel) -> None:
     before = {at: dict(rows) for at, rows in model.publisher.catalog(VIEW).items()}
     runs = dict(model.engine.runs)

@@ -13,10 +13,10 @@ import msgspec
 from fairlead import __version__
 from fairlead.agent import collectors
 from fairlead.envoy.names import LOCAL_CLUSTER
-from fairlead.envoy.peer import Workload
+from fairlead.envoy.peer import Workload, environment, semantic_attributes
 from fairlead.ir.view import KNOWS_PEERS
 from fairlead.model.group import METADATA
-from fairlead.model.launch import AgentConfig, BootstrapPatch, StatsInclusion
+from fairlead.model.launch import AgentConfig, BootstrapPatch, ProxySettings, StatsInclusion
 
 BOOTSTRAP_FILE = "bootstrap.json"
 ADMIN_SOCKET = "admin.sock"
@@ -156,6 +156,7 @@ def _common(config: AgentConfig) -> dict[str, Any]:
             ]
         },
         "stats_config": _stats(config),
+        **_stats_times(config.proxy),
         **({"stats_sinks": reported} if reported else {}),
         "admin": {"address": {"pipe": {"path": ADMIN_SOCKET, "mode": 0o600}}},
         "dynamic_resources": {
@@ -232,6 +233,15 @@ def _cluster_name(config: AgentConfig) -> str:
     return canonical if settings.naming == "CANONICAL_NAME_ONLY" else f"{canonical}.{config.namespace}"
 
 
+def variables(config: AgentConfig, own: Workload) -> dict[str, str]:
+    """The variables of Envoy's environment that say whose proxy it is."""
+    settings, service = config.proxy, _cluster_name(config)
+    attributes = {"service.name": service}
+    if settings.semantic_names:
+        attributes = {**semantic_attributes(config.name, own, config.labels), **(settings.resource or {})}
+    return environment(own, settings.mesh_id or "", service, attributes)
+
+
 def _runtime(said: dict[str, str]) -> dict[str, Any]:
     """Runtime values: "" takes a usual one away, and Envoy wants truth values as such."""
     values: dict[str, Any] = {"re2.max_program_size.error_level": 32768}
@@ -249,11 +259,24 @@ def _stats(config: AgentConfig) -> dict[str, Any]:
         for text in (one.replace("{pod_ip}", config.address) for one in texts if one):
             patterns.append({"safe_regex": {"regex": text}} if kind == "regex" else {kind: text})
     tags = (*_TAGS, *((name, rf"({name}=\.=(.*?);\.)") for name in settings.extra_stat_tags or ()))
+    buckets = [
+        {"match": {"prefix": prefix}, "buckets": list(limits)} for prefix, limits in settings.histogram_buckets or ()
+    ]
     return {
         "use_all_default_tags": False,
         "stats_tags": [{"tag_name": name, "regex": regex} for name, regex in tags],
         "stats_matcher": {"inclusion_list": {"patterns": patterns}},
+        **({"histogram_bucket_settings": buckets} if buckets else {}),
     }
+
+
+def _stats_times(settings: ProxySettings) -> dict[str, str]:
+    """How often statistics are flushed, and forgotten where nothing was counted since."""
+    said = {
+        "stats_flush_interval": settings.stats_flush_seconds,
+        "stats_eviction_interval": settings.stats_eviction_seconds,
+    }
+    return {name: f"{value:.9g}s" for name, value in said.items() if value is not None}
 
 
 def _local_cluster() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any, cast
 from fairlead.agent import bootstrap, http, process
 from fairlead.agent.backoff import Backoff
 from fairlead.agent.files import socket_path, write_private
-from fairlead.envoy.peer import Workload, environment
+from fairlead.envoy.peer import Workload
 from fairlead.model.launch import AgentConfig
 
 STABLE_SECONDS = 30.0
@@ -79,7 +79,7 @@ class Proxy:
                 env={
                     **os.environ,
                     **self._config.proxy_env,
-                    **environment(self.workload, self._config.proxy.mesh_id or ""),
+                    **bootstrap.variables(self._config, self.workload),
                 },
                 cwd=str(self._directory),
                 output=process.Lines(self._forward),
@@ -149,11 +149,11 @@ class Proxy:
             # Without the option Envoy has one worker for each core that it may use.
             *(("--concurrency", str(config.concurrency)) if config.concurrency else ()),
             "--log-level",
-            config.envoy_log_level,
+            settings.log_level or config.envoy_log_level,
             # As Istio's agent does: `misc` complains of every deprecated field, also of those that stay because tools
             # read them (DNS refresh on STRICT_DNS clusters).
             "--component-log-level",
-            "misc:error",
+            ",".join(filter(None, ("misc:error", settings.component_log_level))),
             "--log-format",
             _FORMAT,
             "--drain-time-s",

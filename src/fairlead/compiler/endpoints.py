@@ -170,6 +170,7 @@ def identities_of(r: Reader, key: HostKey) -> tuple[str, ...]:
     # While a mesh moves, some workloads still have certificates of the former trust domain.
     domains = (mesh.trust_domain, *mesh.trust_domain_aliases)
     sans = set(found.subject_alt_names)
+    sans.update(spiffe(one, key.namespace, account) for one in domains for account in found.service_accounts)
     for workload in _workloads(r, found):
         if workload.mesh:
             sans.update(spiffe(one, workload.key.namespace, workload.service_account) for one in domains)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
 from msgspec.structs import replace
 
 from fairlead.compiler.hosts import settings
-from fairlead.inc import Reader, rule
+from fairlead.envoy.ownheaders import SharedHeaders, with_headers
+from fairlead.envoy.resource import Resource
+from fairlead.inc import Reader, Rule, rule
 from fairlead.ir.mesh import Mesh
 from fairlead.ir.proxyown import OwnSettings
 
@@ -31,3 +36,30 @@ def _with(r: Reader, own: OwnSettings) -> Mesh:
     if own.traces is not None:
         mesh = replace(mesh, observability=replace(mesh.observability, proxy=own.traces))
     return mesh
+
+
+class Headed(NamedTuple):
+    """A part that a workload has with headers of its own."""
+
+    rule: Rule[Any, Any]
+    key: Hashable
+    said: SharedHeaders
+
+
+@rule
+def headed(r: Reader, key: Headed) -> Resource | None:
+    """The part's resource with these headers."""
+    found: Resource | None = key.rule(r, key.key)
+    return None if found is None else with_headers(found, key.said)
+
+
+def shared_headers(r: Reader, own: OwnSettings | None) -> SharedHeaders | None:
+    """What a workload wants of routes and clusters, which workloads share; None where that is what the mesh says.
+
+    So only those that differ have resources of their own.
+    """
+    if own is None or own.headers is None:
+        return None
+    said = (own.headers, settings(r).headers)
+    wanted, usual = (SharedHeaders(one.attempt_count, one.forwarded_host, one.keep_case) for one in said)
+    return wanted if wanted != usual else None

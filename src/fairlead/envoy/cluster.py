@@ -6,12 +6,15 @@ from typing import Any, Literal
 
 import msgspec
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
-from envoy.config.core.v3 import base_pb2, config_source_pb2
+from envoy.config.common.matcher.v3.matcher_pb2 import HttpHeadersMatch, MatchPredicate
+from envoy.config.core.v3 import base_pb2, config_source_pb2, protocol_pb2
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher
 from envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3 import (
     client_side_weighted_round_robin_pb2 as wrr_pb2,
 )
 from envoy.extensions.transport_sockets.proxy_protocol.v3 import upstream_proxy_protocol_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf import struct_pb2
 from google.protobuf.duration_pb2 import Duration
 
@@ -19,6 +22,7 @@ from fairlead.envoy.endpoint import TLS_MODE, Group, LbEndpoint, assignment, by_
 from fairlead.envoy.forwardproxy import set_forwarding
 from fairlead.envoy.headercase import keep_case
 from fairlead.envoy.names import stat_name
+from fairlead.envoy.pack import framed
 from fairlead.envoy.resource import CLUSTER, Resource
 from fairlead.envoy.stats import SERVICE_METADATA, service_metadata
 from fairlead.envoy.upstreamtls import pack, raw_buffer
@@ -114,7 +118,8 @@ def cluster(
         elif plan.zones is not None and message.lb_policy in _ZONED and not message.HasField("load_balancing_policy"):
             _zones(message, plan.zones)
     _limits(message, policy, plan.keepalive)
-    _protocol(message, plan, policy.http or HttpPool(), tcp)
+    codes = policy.outlier.error_codes if policy.outlier is not None else ()
+    _protocol(message, plan, policy.http or HttpPool(), tcp, codes)
     if policy.outlier is not None:
         _outliers(message, policy.outlier)
     if tls is not None:
@@ -221,6 +226,8 @@ def _utilization(message: cluster_pb2.Cluster, lb: UtilizationLb) -> None:
 
 
 def _hashing(message: cluster_pb2.Cluster, lb: LoadBalancer) -> None:
+    if lb.balance_factor:
+        message.common_lb_config.consistent_hashing_lb_config.hash_balance_factor.value = lb.balance_factor
     if lb.ring_hash:
         message.lb_policy = cluster_pb2.Cluster.RING_HASH
         message.ring_hash_lb_config.minimum_ring_size.value = lb.minimum_ring_size or 1024
@@ -251,30 +258,32 @@ def _limits(message: cluster_pb2.Cluster, policy: Policy, keepalive: TcpKeepaliv
             options.keepalive_interval.value = round(alive.interval)
 
 
+_BUDGET_INTERVAL = 3
+"""The field `budget_interval` of a retry budget: newer than the Python messages."""
+
+
 def _budget(limits: circuit_breaker_pb2.CircuitBreakers.Thresholds, budget: RetryBudget) -> None:
     """Envoy then looks at the budget, and at no number of retries."""
     limits.ClearField("max_retries")
     limits.retry_budget.budget_percent.value = budget.percent
     limits.retry_budget.min_retry_concurrency.value = budget.minimum
+    if budget.interval:
+        spell = duration(budget.interval).SerializeToString(deterministic=True)
+        limits.retry_budget.MergeFromString(framed(_BUDGET_INTERVAL, spell))
 
 
 def _limit(value: int | None) -> int:
     return value or _UNLIMITED
 
 
-def _protocol(message: cluster_pb2.Cluster, plan: ClusterPlan, pool: HttpPool, tcp: TcpPool) -> None:
+def _protocol(
+    message: cluster_pb2.Cluster, plan: ClusterPlan, pool: HttpPool, tcp: TcpPool, error_codes: tuple[int, ...]
+) -> None:
     http = plan.http
     if http == "none" and tcp.idle_timeout is None and tcp.max_connection_duration is None:
         return
     options = http_protocol_options_pb2.HttpProtocolOptions()
-    common = options.common_http_protocol_options
-    idle = pool.idle_timeout if pool.idle_timeout is not None else tcp.idle_timeout
-    if idle is not None:
-        common.idle_timeout.CopyFrom(duration(idle))
-    if tcp.max_connection_duration is not None:
-        common.max_connection_duration.CopyFrom(duration(tcp.max_connection_duration))
-    if pool.max_requests_per_connection:
-        common.max_requests_per_connection.value = pool.max_requests_per_connection
+    _connections(options.common_http_protocol_options, pool, tcp)
     h1 = None
     if http == "downstream" or pool.use_client_protocol:
         h1 = options.use_downstream_protocol_config.http_protocol_options
@@ -299,10 +308,36 @@ def _protocol(message: cluster_pb2.Cluster, plan: ClusterPlan, pool: HttpPool, t
         h2.connection_keepalive.timeout.CopyFrom(duration(pool.ping.timeout))
     if h1 is not None and plan.keep_case and http != "none":
         keep_case(h1)
+    if error_codes and http != "none":
+        options.outlier_detection.error_matcher.CopyFrom(_has_status(error_codes))
     plain = options.explicit_http_config.HasField("http_protocol_options")
     if plain and options.ByteSize() == _PLAIN_HTTP_SIZE:
         return
     message.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(pack(options))
+
+
+def _connections(common: protocol_pb2.HttpProtocolOptions, pool: HttpPool, tcp: TcpPool) -> None:
+    """How long connections last."""
+    idle = pool.idle_timeout if pool.idle_timeout is not None else tcp.idle_timeout
+    if idle is not None:
+        common.idle_timeout.CopyFrom(duration(idle))
+    if tcp.max_connection_duration is not None:
+        common.max_connection_duration.CopyFrom(duration(tcp.max_connection_duration))
+    if pool.max_requests_per_connection:
+        common.max_requests_per_connection.value = pool.max_requests_per_connection
+
+
+def _has_status(codes: tuple[int, ...]) -> MatchPredicate:
+    """Responses with one of these statuses."""
+    each = [
+        MatchPredicate(
+            http_response_headers_match=HttpHeadersMatch(
+                headers=[HeaderMatcher(name=":status", string_match=StringMatcher(exact=str(code)))]
+            )
+        )
+        for code in codes
+    ]
+    return each[0] if len(each) == 1 else MatchPredicate(or_match=MatchPredicate.MatchSet(rules=each))
 
 
 def _plain_size() -> int:

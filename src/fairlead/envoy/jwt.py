@@ -29,6 +29,8 @@ from fairlead.ir.jwks import Key, read_keys, wrong_key
 JWT_FILTER = "envoy.filters.http.jwt_authn"
 JWT_TYPE = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 PAYLOAD = "payload"
+FAILURE = "istio_jwt_verification_failure"
+"""Where in the filter's metadata stands what is wrong with a token."""
 
 UNKNOWN_KEYS = (
     '{"keys":[{"alg":"ES256","crv":"P-256","kid":"unknown","kty":"EC","use":"sig",'
@@ -54,7 +56,7 @@ def jwt_filter(rules: Sequence[tuple[JwtRule, str]], *, clear_route_cache: bool 
         rules=[
             RequirementRule(
                 match=RouteMatch(prefix="/"),
-                requires=_requirement([(name, rule.required) for name, (rule, _) in zip(names, rules, strict=True)]),
+                requires=_requirement([(name, rule) for name, (rule, _) in zip(names, rules, strict=True)]),
             )
         ],
         bypass_cors_preflight=True,
@@ -65,7 +67,7 @@ def jwt_filter(rules: Sequence[tuple[JwtRule, str]], *, clear_route_cache: bool 
 
 
 def _provider(rule: JwtRule, keys: str, *, clear_route_cache: bool) -> JwtProvider:
-    return JwtProvider(
+    made = JwtProvider(
         issuer=rule.issuer,
         audiences=rule.audiences,
         local_jwks=DataSource(inline_string=_inline(keys)),
@@ -82,7 +84,11 @@ def _provider(rule: JwtRule, keys: str, *, clear_route_cache: bool) -> JwtProvid
             JwtClaimToHeader(header_name=header, claim_name=claim) for header, claim in rule.claim_headers
         ],
         clear_route_cache=clear_route_cache,
+        failed_status_in_metadata=FAILURE if rule.tells_failure else "",
     )
+    if rule.clock_skew is not None:
+        made.clock_skew_seconds = rule.clock_skew
+    return made
 
 
 def _inline(keys: str) -> str:
@@ -93,22 +99,29 @@ def _inline(keys: str) -> str:
     return msgspec.json.encode({"keys": [*found, _NOBODY]}).decode() if found else UNKNOWN_KEYS
 
 
-def _requirement(providers: list[tuple[str, bool]]) -> JwtRequirement:
-    """What must hold, for (provider, whether a token is required).
+def _requirement(providers: list[tuple[str, JwtRule]]) -> JwtRequirement:
+    """What must hold, for providers and their rules.
 
-    Each token that is there must be valid. Where none is required, one valid token is also enough: issuers that look
-    for their tokens at the same place cannot all be satisfied.
+    Each token that is there must be valid, but those of rules that are ignored. Where none is required, one valid token
+    is also enough: issuers that look for their tokens at the same place cannot all be satisfied.
     """
-    each = [_named(name) if required else _any_of(_named(name), _MISSING) for name, required in providers]
+    each = [_one(name, rule) for name, rule in providers]
     if len(each) == 1:
         return each[0]
     every = JwtRequirement(requires_all=JwtRequirementAndList(requirements=each))
-    if any(required for _, required in providers):
+    if any(rule.required for _, rule in providers):
         return every
     return _any_of(*(_named(name) for name, _ in providers), every)
 
 
+def _one(name: str, rule: JwtRule) -> JwtRequirement:
+    if rule.required:
+        return _named(name)
+    return _any_of(_named(name), _WHATEVER if rule.ignored else _MISSING)
+
+
 _MISSING = JwtRequirement(allow_missing=Empty())
+_WHATEVER = JwtRequirement(allow_missing_or_failed=Empty())
 
 
 def _named(provider: str) -> JwtRequirement:

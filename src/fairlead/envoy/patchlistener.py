@@ -186,4 +186,5 @@ def _is_chain(listener: Listener, chain: FilterChain, patch: Patch) -> bool:
         and (not wanted.transport_protocol or wanted.transport_protocol == match.transport_protocol)
         and set(wanted.application_protocols) <= set(match.application_protocols)
         and (not wanted.destination_port or wanted.destination_port == port)
+        and (not wanted.transport_socket or wanted.transport_socket == chain.transport_socket.name)
     )

@@ -17,6 +17,8 @@ PEER_VARIABLE = "FAIRLEAD_PEER"
 
 SEPARATOR = ";"
 _FOREIGN = re.compile(r"[^A-Za-z0-9._/-]")
+_APART = re.compile(r"[,=\s]")
+"""What would end an attribute in Envoy's environment."""
 
 
 class Workload(msgspec.Struct, frozen=True, order=True):
@@ -88,17 +90,28 @@ TRACE_TAGS = (
 """Istio's tags of spans, and the variables of Envoy's environment that fill them."""
 
 
-def environment(own: Workload, mesh_id: str = "") -> dict[str, str]:
+def environment(own: Workload, mesh_id: str, service: str, attributes: Mapping[str, str]) -> dict[str, str]:
     """The variables with which Envoy is started.
 
-    Tracers of OpenTelemetry and Datadog take the service's name, `APP.NAMESPACE` as the node's, from their own.
+    `service` is what Datadog's tracer calls the workload, `attributes` what OpenTelemetry's says of it.
     """
-    service = f"{own.app or own.name}.{own.namespace}"
     values = (own.canonical_revision, own.canonical_service, own.cluster, mesh_id, own.namespace)
     said = {variable: value for (_, variable), value in zip(TRACE_TAGS, values, strict=True) if value}
     return {
         **said,
         PEER_VARIABLE: introduction(own),
-        "OTEL_RESOURCE_ATTRIBUTES": f"service.name={service}",
+        "OTEL_RESOURCE_ATTRIBUTES": ",".join(f"{name}={_APART.sub('_', value)}" for name, value in attributes.items()),
         "DD_SERVICE": service,
+    }
+
+
+def semantic_attributes(instance: str, own: Workload, labels: Mapping[str, str]) -> dict[str, str]:
+    """What OpenTelemetry's conventions for Kubernetes say of a service, of which `instance` is one."""
+    name = labels.get("app.kubernetes.io/instance") or labels.get("app.kubernetes.io/name") or own.name or instance
+    version = labels.get("app.kubernetes.io/version", "")
+    return {
+        "service.name": name,
+        "service.namespace": own.namespace,
+        **({"service.version": version} if version else {}),
+        "service.instance.id": f"{own.namespace}.{instance}",
     }

@@ -88,7 +88,7 @@ def gateway_server(tls: ServerTls, *, tcp: bool, limits: TlsLimits = _NO_LIMITS)
     `limits` hold where the server does not say itself.
     """
     istio = tls.mode == "ISTIO_MUTUAL"
-    common = CommonTlsContext(alpn_protocols=ALPN_TCP if istio and tcp else ALPN_HTTP)
+    common = CommonTlsContext(alpn_protocols=tls.alpn or (ALPN_TCP if istio and tcp else ALPN_HTTP))
     required = tls.mode in ("MUTUAL", "ISTIO_MUTUAL")
     if istio:
         _use_identity(common, tls.subject_alt_names)
@@ -129,6 +129,8 @@ def _verify_clients(common: CommonTlsContext, tls: ServerTls) -> None:
         wanted.crl.filename = tls.ca_crl
     wanted.verify_certificate_spki.extend(tls.spki_pins)
     wanted.verify_certificate_hash.extend(tls.certificate_hashes)
+    if tls.accept_untrusted:
+        wanted.trust_chain_verification = CertificateValidationContext.ACCEPT_UNTRUSTED
     common.combined_validation_context.default_validation_context.CopyFrom(wanted)
     common.combined_validation_context.validation_context_sds_secret_config.CopyFrom(roots)
 

@@ -21,7 +21,8 @@ class JwtRule(msgspec.Struct, frozen=True):
 
     The keys are `jwks` (JSON), else what is found at `keys_uri`: a key set, or an issuer's description that names one.
     Both are "" where nobody can know the keys. `headers` are (name, prefix of the value), `claim_headers` are (header,
-    claim). A rule that is `required` refuses requests without a token. `timeout` is in seconds.
+    claim). A rule that is `required` refuses requests without a token, one that is `ignored` none. `tells_failure`
+    leaves what is wrong with a token in the metadata. `timeout` and `clock_skew` are in seconds (None: Envoy's).
     """
 
     origin: Origin
@@ -37,6 +38,9 @@ class JwtRule(msgspec.Struct, frozen=True):
     claim_headers: tuple[tuple[str, str], ...] = ()
     space_delimited: tuple[str, ...] = ()
     required: bool = False
+    ignored: bool = False
+    tells_failure: bool = False
+    clock_skew: int | None = None
     timeout: float = 5.0
 
 

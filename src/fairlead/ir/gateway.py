@@ -15,7 +15,11 @@ from fairlead.model.ref import NamespacedName
 
 
 class ServerTls(msgspec.Struct, frozen=True):
-    """TLS of a server (Istio ServerTLSSettings). `files` are pairs of certificate and key on the gateway's host."""
+    """TLS of a server (Istio ServerTLSSettings). `files` are pairs of certificate and key on the gateway's host.
+
+    With `accept_untrusted` clients may have certificates that cannot be verified. `alpn` are the protocols that are
+    offered, () for the usual ones.
+    """
 
     mode: Literal["", "PASSTHROUGH", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL"] = ""
     credential_names: tuple[str, ...] = ()
@@ -31,6 +35,8 @@ class ServerTls(msgspec.Struct, frozen=True):
     curves: tuple[str, ...] = ()
     spki_pins: tuple[str, ...] = ()
     certificate_hashes: tuple[str, ...] = ()
+    accept_untrusted: bool = False
+    alpn: tuple[str, ...] = ()
 
 
 class GatewayServer(msgspec.Struct, frozen=True):

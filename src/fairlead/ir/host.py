@@ -53,6 +53,7 @@ class Host(msgspec.Struct, frozen=True):
     `sticky` says that one client keeps one instance (a Service's sessionAffinity).
     `alias` is the name for which the host merely stands (ExternalName). `joined` names the objects that have added
     ports to it, besides `name` (see `join_hosts`). `locality` is what the object itself says of close endpoints.
+    `service_accounts` are accounts of its namespace that its instances may have besides those that they are known by.
     `outside` are addresses or DNS names at which other networks reach it (a load balancer's, and externalIPs).
     """
 
@@ -68,6 +69,7 @@ class Host(msgspec.Struct, frozen=True):
     name: str = ""
     created: str = ""
     subject_alt_names: tuple[str, ...] = ()
+    service_accounts: tuple[str, ...] = ()
     kubernetes: bool = True
     publish_not_ready: bool = False
     alias: str = ""

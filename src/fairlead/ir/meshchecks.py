@@ -95,9 +95,6 @@ _UNUSED_MESH = {
 }
 """Why settings have no effect, or what to use."""
 _REMEDY = "Remove it, or expect nothing of it."
-_PROVIDER_FIELDS = {
-    "serviceAttributeEnrichment": "Names of services in traces are those of defaultConfig.tracingServiceName.",
-}
 
 
 def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator[Problem]:
@@ -274,8 +271,7 @@ def _providers(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
         for field, wrong in provider_problems(provider):
             yield Problem(path.child(*field.split(".")), wrong, remedy="Name a host of the mesh and its port.")
         for field in ignored_fields(provider):
-            remedy = _PROVIDER_FIELDS.get(field.rpartition(".")[2], _REMEDY)
-            yield Problem(path.child(*field.split(".")), f"{field} has no effect", Severity.WARNING, remedy, "FL0100")
+            yield Problem(path.child(*field.split(".")), f"{field} has no effect", Severity.WARNING, _REMEDY, "FL0100")
         if len(chosen) == 1 and authorizer is None and not is_served(provider):
             wrong, remedy = without_use(chosen[0])
             yield Problem(path / chosen[0], wrong, Severity.WARNING, remedy, "FL0100")

@@ -196,10 +196,19 @@ def _keepalive(settings: KeepaliveSettings | None) -> TcpKeepalive | None:
 
 
 def _start(config: MeshConfig, proxy: ProxyConfig) -> ProxySettings:
-    """How proxies start: what `defaultConfig` says, the mesh's further roots, and whether metrics are merged."""
+    """How proxies start: what `defaultConfig` says, the mesh's further roots, whether metrics are merged, names."""
     roots = tuple(one.pem for one in config.ca_certificates if is_plain(one))
     merged = None if config.enable_prometheus_merge is not False else False
-    return msgspec.structs.replace(settings_of(proxy), mesh_certificates=roots or None, merge_metrics=merged)
+    tracers = (one.opentelemetry for one in config.extension_providers)
+    semantic = any(
+        one is not None and one.service_attribute_enrichment == "OTEL_SEMANTIC_CONVENTIONS" for one in tracers
+    )
+    return msgspec.structs.replace(
+        settings_of(proxy),
+        mesh_certificates=roots or None,
+        merge_metrics=merged,
+        semantic_names=semantic or None,
+    )
 
 
 def _cluster_local(config: MeshConfig) -> tuple[tuple[str, bool], ...]:

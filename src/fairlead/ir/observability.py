@@ -269,8 +269,6 @@ def ignored_fields(provider: ExtensionProvider) -> Iterator[str]:
     """Fields of a served provider that have no effect."""
     otel = provider.opentelemetry
     if otel is not None:
-        if otel.service_attribute_enrichment not in ("", "ISTIO_CANONICAL"):
-            yield "opentelemetry.serviceAttributeEnrichment"
         unknown = sorted(set(otel.resource_detectors or {}) - {"environment", "dynatrace"})
         yield from (f"opentelemetry.resourceDetectors.{one}" for one in unknown)
 

@@ -47,6 +47,7 @@ class ChainMatch(msgspec.Struct, frozen=True):
     transport_protocol: str = ""
     application_protocols: tuple[str, ...] = ()
     destination_port: int = 0
+    transport_socket: str = ""
     filter: str = ""
     sub_filter: str = ""
 

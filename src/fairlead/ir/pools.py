@@ -147,4 +147,5 @@ def outlier_detection(outlier: spec.OutlierDetection | None) -> OutlierDetection
         base_ejection=_seconds(outlier.base_ejection_time),
         max_ejection_percent=outlier.max_ejection_percent or None,
         min_health_percent=outlier.min_health_percent,
+        error_codes=tuple(sorted(set(outlier.outlier_detection_http_error_codes))),
     )

@@ -83,3 +83,7 @@ class OutlierDetection(Spec, frozen=True):
     ] = None
     max_ejection_percent: Annotated[Int32, Meta(description="Endpoints ejected at most; 10 if 0.")] = 0
     min_health_percent: Annotated[Int32, Meta(description="With fewer healthy ones, all are called.")] = 0
+    outlier_detection_http_error_codes: Annotated[
+        tuple[Annotated[int, Meta(ge=100, le=599)], ...],
+        Meta(description="Statuses that count as 5xx, in place of 500 to 599."),
+    ] = ()

@@ -17,13 +17,13 @@ import msgspec
 from fairlead.inc import Table
 from fairlead.ir.filters import Pairs
 from fairlead.ir.mesh import Mesh
-from fairlead.ir.proxyconfig import ProxyConfig, ProxyHeadersSpec
+from fairlead.ir.podannotations import annotated, names_settings, pod_annotation_problems
+from fairlead.ir.proxyconfig import ProxyConfig
 from fairlead.ir.proxyown import AT_ONCE, said_of
 from fairlead.ir.proxysettings import AT_START, settings_of, start_problems, without_effect
 from fairlead.ir.view import pairs, selects
 from fairlead.model.decode import decode
 from fairlead.model.diagnostic import Origin, Problem, Severity
-from fairlead.model.findings import no_effect
 from fairlead.model.launch import BootstrapPatch, ProxySettings
 from fairlead.model.path import ROOT, FieldPath
 from fairlead.model.ref import NamespacedName
@@ -101,14 +101,24 @@ def layers_of(mesh: Mesh, starts: Iterable[ProxyStart], namespace: str, labels: 
     return StartLayers(general, workload)
 
 
-def effective(layers: StartLayers, annotation: str) -> StartLayer:
-    """The layers with the annotation between them; one that is wrong says nothing (it was refused or warned about)."""
-    own = read_annotation(annotation)[0] if annotation else None
+def effective(layers: StartLayers, annotations: Mapping[str, str]) -> StartLayer:
+    """The layers with a workload's annotations between them.
+
+    Annotations that are wrong say nothing (they were refused or warned about).
+    """
+    text = annotations.get(ANNOTATION)
+    own = read_annotation(text)[0] if text else None
     between = StartLayer()
     if own is not None:
         settings = msgspec.structs.replace(settings_of(own), own=said_of(own) or None)
         between = StartLayer(own.concurrency, own.proxy_metadata, settings)
+    between = over(StartLayer(settings=annotated(annotations)), between)
     return over(layers.workload, over(between, layers.general))
+
+
+def starting(annotations: Mapping[str, str]) -> dict[str, str]:
+    """Those of an object's annotations on which the start of its proxies depends."""
+    return {name: text for name, text in annotations.items() if name == ANNOTATION or names_settings(name)}
 
 
 def variable_problems(variables: Mapping[str, str], path: FieldPath) -> Iterator[Problem]:
@@ -139,7 +149,8 @@ def read_annotation(text: str) -> tuple[ProxyConfig | None, list[Problem]]:
 
 
 def annotation_problems(annotations: Mapping[str, str], path: FieldPath) -> Iterator[Problem]:
-    """What is wrong with a workload's annotation; `path` is that of the annotations."""
+    """What is wrong with a workload's annotations of Istio's; `path` is that of the annotations."""
+    yield from pod_annotation_problems(annotations, path)
     text = annotations.get(ANNOTATION)
     if not text:
         return
@@ -150,18 +161,5 @@ def annotation_problems(annotations: Mapping[str, str], path: FieldPath) -> Iter
         yield msgspec.structs.replace(one, path=at, message=message)
     if config is None:
         return
-    for one in (*without_effect(config, ROOT, AT_START | AT_ONCE), *_shared(config)):
+    for one in without_effect(config, ROOT, AT_START | AT_ONCE):
         yield msgspec.structs.replace(one, path=at)
-
-
-def _shared(config: ProxyConfig) -> Iterator[Problem]:
-    """Headers that stand in routes and clusters, which workloads share: one of them cannot have them otherwise."""
-    said = config.proxy_headers or ProxyHeadersSpec()
-    for name, value in (
-        ("attemptCount", said.attempt_count),
-        ("xForwardedHost", said.x_forwarded_host),
-        ("preserveHttp1HeaderCase", said.preserve_http1_header_case),
-    ):
-        if value is not None:
-            remedy = "Say it in MeshConfig's defaultConfig, for all proxies."
-            yield no_effect(ROOT.child("proxyHeaders", name), remedy)

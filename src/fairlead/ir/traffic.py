@@ -51,13 +51,18 @@ class HashPolicy(msgspec.Struct, frozen=True):
 
 
 class LoadBalancer(msgspec.Struct, frozen=True):
-    """How an endpoint is chosen."""
+    """How an endpoint is chosen.
+
+    With `balance_factor` an endpoint that a hash means has at most so many percent of the average of requests (0: any
+    number), and what is more goes to others.
+    """
 
     simple: Literal["", "ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "PASSTHROUGH"] = ""
     hash: HashPolicy | None = None
     ring_hash: bool = True
     minimum_ring_size: int = 0
     maglev_table_size: int = 0
+    balance_factor: int = 0
     warmup: float = 0
     warmup_minimum_percent: float = 0
     warmup_aggression: float = 0
@@ -107,7 +112,10 @@ class Ping(msgspec.Struct, frozen=True):
 
 
 class OutlierDetection(msgspec.Struct, frozen=True):
-    """Passive health checking: when an endpoint is ejected, and for how long."""
+    """Passive health checking: when an endpoint is ejected, and for how long.
+
+    `error_codes` are the statuses that count as 5xx, in place of those.
+    """
 
     consecutive_5xx: int | None = None
     consecutive_gateway: int | None = None
@@ -117,6 +125,7 @@ class OutlierDetection(msgspec.Struct, frozen=True):
     base_ejection: float | None = None
     max_ejection_percent: int | None = None
     min_health_percent: int | None = None
+    error_codes: tuple[int, ...] = ()
 
 
 class ClientTls(msgspec.Struct, frozen=True):
@@ -141,10 +150,14 @@ class Tunnel(msgspec.Struct, frozen=True):
 
 
 class RetryBudget(msgspec.Struct, frozen=True):
-    """Retries are limited to a share of the active requests, and `minimum` are always allowed."""
+    """Retries are limited to a share of the requests, and `minimum` are always allowed.
+
+    Requests are those of the last `interval` seconds; 0: those that are active.
+    """
 
     percent: float = 20
     minimum: int = 3
+    interval: float = 0
 
 
 class Policy(msgspec.Struct, frozen=True):

@@ -88,6 +88,9 @@ class ProxySettings(msgspec.Struct, frozen=True, omit_defaults=True):
     `ca_certificates` and `mesh_certificates` (PEM) are roots that peers may come from beside the mesh's own. `naming`
     says how the node's cluster, which tracers take as the service's name, is made; `service_cluster` is that name.
     `own` are fields of ProxyConfig that the control plane acts on for this proxy (`fairlead.ir.proxyown`).
+    `semantic_names` has tracers of OpenTelemetry name the service by that project's conventions for Kubernetes, and
+    `resource` are the attributes of the service that the workload says itself. `histogram_buckets` are limits of
+    buckets by the beginning of histograms' names.
     """
 
     drain_seconds: float | None = None
@@ -110,6 +113,13 @@ class ProxySettings(msgspec.Struct, frozen=True, omit_defaults=True):
     flush_seconds: float | None = None
     flush_kilobytes: int | None = None
     own: dict[str, Any] | None = None
+    log_level: str | None = None
+    component_log_level: str | None = None
+    stats_flush_seconds: float | None = None
+    stats_eviction_seconds: float | None = None
+    histogram_buckets: tuple[tuple[str, tuple[float, ...]], ...] | None = None
+    semantic_names: bool | None = None
+    resource: dict[str, str] | None = None
 
 
 class AgentConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

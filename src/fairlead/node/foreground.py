@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from fairlead.ir.proxystart import ANNOTATION
+from fairlead.ir.proxystart import starting
 from fairlead.kinds.process import KIND
 from fairlead.kinds.process.spec import ProcessPort, ProcessSpec
 from fairlead.model.group import GroupSpec
@@ -130,7 +130,7 @@ class Foreground:
             Metadata(
                 name=request.name,
                 namespace=request.namespace,
-                annotations={ANNOTATION: said[ANNOTATION]} if ANNOTATION in said else {},
+                annotations=starting(said),
             ),
             request.spec,
         )

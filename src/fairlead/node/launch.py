@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from fairlead.ir.locality import CLUSTER, NETWORK
-from fairlead.ir.proxystart import ANNOTATION, StartLayers, effective
+from fairlead.ir.proxystart import ANNOTATION, StartLayers, effective, starting
 from fairlead.kinds.process import KIND
 from fairlead.kinds.process.spec import ON_DEMAND, ProcessPort, ProcessSpec
 from fairlead.model.launch import STATUS_PORT, AgentConfig, AppPort, Capture, CaptureMode, ProxySettings
@@ -75,8 +75,11 @@ def template(process: Object[ProcessSpec]) -> str:
     """A hash of everything whose change replaces the replicas (all but their number and the node)."""
     spec = msgspec.structs.replace(process.spec, replicas=1, node="")
     meant: list[object] = [spec, process.meta.annotations.get(RESTARTED_AT, "")]
-    if ANNOTATION in process.meta.annotations:
-        meant.append(process.meta.annotations[ANNOTATION])
+    said = starting(process.meta.annotations)
+    if ANNOTATION in said:
+        meant.append(said.pop(ANNOTATION))
+    if said:
+        meant.append(said)
     if on_demand(process) != "auto":
         meant.append({ON_DEMAND: on_demand(process)})
     text = msgspec.json.encode(meant, order="deterministic")
@@ -168,8 +171,8 @@ def agent_config(
     spec = process.spec
     env = variables(process, replica, place, services, base or {})
     gateway = spec.proxy == "router"
-    starting = effective(start or StartLayers(), process.meta.annotations.get(ANNOTATION, ""))
-    settings = starting.settings
+    started = effective(start or StartLayers(), process.meta.annotations)
+    settings = started.settings
     capture = Capture(mode="none")
     if not gateway and place.mode != "none":
         explicit = place.mode == "explicit"
@@ -207,8 +210,8 @@ def agent_config(
         readiness=spec.readiness_probe or settings.readiness,
         liveness=spec.liveness_probe,
         drain_seconds=_drain(spec, settings),
-        concurrency=1 if starting.concurrency is None else starting.concurrency,
-        proxy_env=dict(starting.environment),
+        concurrency=1 if started.concurrency is None else started.concurrency,
+        proxy_env=dict(started.environment),
         bootstrap=start.bootstrap if start is not None else (),
         proxy=settings,
         status_port=settings.status_port or STATUS_PORT,

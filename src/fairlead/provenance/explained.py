@@ -54,8 +54,8 @@ def explained(model: MeshModel, view: View, words: str, places: Places | None = 
     nothing, lists names. A resource says with `inexact` why what is told of it is less than exact. Raises PathError
     with a sentence for people.
     """
-    types, name, inner = _asked(words)
     catalog = model.publisher.catalog(view)
+    types, name, inner = _asked(words, catalog)
     found = [(at, one) for at in types for one in sorted(catalog[TYPES[at]]) if name is None or _is(one, name)]
     if name is None:
         return {"listing": [{"type": at, "name": one} for at, one in found]}
@@ -70,13 +70,27 @@ def explained(model: MeshModel, view: View, words: str, places: Places | None = 
     return {"resources": told}
 
 
-def _asked(words: str) -> tuple[list[str], str | None, Path]:
+def _asked(words: str, catalog: Catalog) -> tuple[list[str], str | None, Path]:
+    # Names of secrets and of routes of sockets have slashes: what is a name as it stands is not taken apart.
+    slashed = [one for type_url in TYPES.values() for one in catalog[type_url] if "/" in one and one in words]
+    for one in sorted(slashed, key=len, reverse=True):
+        before, _, after = words.partition(one)
+        types = _types(before.rstrip("/"))
+        if types is not None and (not after or after.startswith("/")):
+            return types, one, parse(after)
     steps = parse(words)
+    types = _types(steps[0]) if steps else None
+    if types is not None:
+        return types, (steps[1] if len(steps) > 1 else None), steps[2:]
+    return list(TYPES), (steps[0] if steps else None), steps[1:]
+
+
+def _types(word: str) -> list[str] | None:
+    """The types that a first step means, "" for all; None if it is none."""
     known = {**{at: at for at in TYPES}, **{at[:-1]: at for at in TYPES}}
-    types = list(TYPES)
-    if steps and steps[0].lower() in known:
-        types, steps = [known[steps[0].lower()]], steps[1:]
-    return types, (steps[0] if steps else None), steps[1:]
+    if not word:
+        return list(TYPES)
+    return [known[word.lower()]] if word.lower() in known else None
 
 
 def _is(name: str, pattern: str) -> bool:

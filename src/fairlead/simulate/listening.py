@@ -278,8 +278,11 @@ def handshake(chain: FilterChain, connection: Connection) -> tuple[Handshake, Do
 
 
 def _judges(context: DownstreamTlsContext) -> bool:
-    """Whether a certificate that the client shows is looked at, asked for or not."""
+    """Whether a client is refused for a certificate that cannot be verified, asked for or not."""
     common = context.common_tls_context
+    wanted = common.combined_validation_context.default_validation_context
+    if wanted.trust_chain_verification == wanted.ACCEPT_UNTRUSTED:
+        return False
     return common.HasField("combined_validation_context") or common.HasField("validation_context_sds_secret_config")
 
 

@@ -43,13 +43,6 @@ _OBJECTS = (
         "Put a certificate with the host among its names into the Secret.",
         traffic=True,
     ),
-    Code(
-        "FL3708",
-        "CredentialMissing",
-        WARNING,
-        "A DestinationRule names a Secret that is not there: the proxy gets no certificate and no request succeeds.",
-        "Apply the Secret in the namespace of the client's proxy.",
-    ),
 )
 _ROUTING = (
     Code(

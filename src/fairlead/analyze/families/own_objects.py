@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from fairlead.analyze import queries, shape
 from fairlead.analyze.analyzer import Analyzer
-from fairlead.analyze.certificates import expiry, fits, held
-from fairlead.analyze.document import CLOCK, DESTINATION_RULE, SECRET, Document, Sort
+from fairlead.analyze.certificates import credential_problem, expiry, fits, held
+from fairlead.analyze.document import CLOCK, CONFIG_MAP, DESTINATION_RULE, GATEWAY, SECRET, Document, Sort
 from fairlead.analyze.finding import Said
 from fairlead.compiler.registry import registry
+from fairlead.envoy.names import CA_SUFFIX
 from fairlead.inc import Reader
+from fairlead.ir.credential import CredentialName, read_name
 from fairlead.model.names import nearest
 from fairlead.model.path import SPEC, FieldPath
 
@@ -96,22 +99,62 @@ def _days(seconds: float) -> str:
 
 
 def credentials(r: Reader, one: Document) -> Iterator[Said]:
-    """Secrets for TLS to servers that are not there."""
-    policy = shape.mapping(one.spec, "trafficPolicy")
-    base = SPEC / "trafficPolicy"
-    levels = [(base, policy)]
-    levels += [(base.child("portLevelSettings", at), level) for at, level in shape.entries(policy, "portLevelSettings")]
+    """Secrets for TLS to servers that are not where the proxies run that use them, or lack what the mode needs."""
+    homes = _homes(r, one)
+    for path, tls in _tls(one):
+        name = shape.text(tls, "credentialName")
+        mode = shape.text(tls, "mode")
+        if not name or mode not in ("SIMPLE", "MUTUAL"):
+            continue
+        found = [_credential(r, read_name(name), home, mutual=mode == "MUTUAL") for home in homes]
+        if all(found):
+            code, said = found[0] or ("", "")
+            remedy = f"Put it into namespace {homes[0]}." if code == "IST0101" else "Correct the Secret."
+            yield Said(code, said, path / "credentialName", remedy)
+
+
+def _homes(r: Reader, one: Document) -> list[str]:
+    """Where proxies run that are given the rule's credentials: the workloads that it selects, else all gateways."""
+    if shape.mapping(one.spec, "workloadSelector"):
+        return [one.ref.namespace]
+    selectors = (shape.pairs(gateway.spec, "selector") for gateway in queries.every(r, GATEWAY))
+    found = {ref.namespace for selector in selectors if selector for ref in queries.matching(r, selector)}
+    return sorted(found) or [one.ref.namespace]
+
+
+def _tls(one: Document) -> Iterator[tuple[FieldPath, dict[str, Any]]]:
+    """TLS settings of the rule, of its ports, of its subsets and of their ports."""
+    policies = [(SPEC / "trafficPolicy", shape.mapping(one.spec, "trafficPolicy"))]
     for at, subset in shape.entries(one.spec, "subsets"):
-        levels.append((SPEC.child("subsets", at, "trafficPolicy"), shape.mapping(subset, "trafficPolicy")))
-    for path, level in levels:
-        name = shape.text(level, "tls", "credentialName").removeprefix("kubernetes://")
-        if name and not queries.exists(r, SECRET, one.ref.namespace, name):
-            said = f"there is no Secret {name} in namespace {one.ref.namespace}"
-            yield Said("FL3708", said, path.child("tls", "credentialName"))
+        policies.append((SPEC.child("subsets", at, "trafficPolicy"), shape.mapping(subset, "trafficPolicy")))
+    for base, policy in policies:
+        yield base / "tls", shape.mapping(policy, "tls")
+        for at, level in shape.entries(policy, "portLevelSettings"):
+            yield base.child("portLevelSettings", at, "tls"), shape.mapping(level, "tls")
+
+
+def _credential(r: Reader, name: CredentialName, home: str, *, mutual: bool) -> tuple[str, str] | None:
+    """Why proxies of a namespace have no use of a credential: a code and words; None if they have."""
+    if name.source == "configmap":
+        there = name.namespace == home and queries.exists(r, CONFIG_MAP, home, name.name)
+        wrong = f"there is no ConfigMap {name.name} in namespace {home}, where the proxies run that use it"
+        return None if there else ("IST0101", wrong)
+    if name.source != "secret":
+        return None
+    secret = queries.document(r, SECRET, home, name.name) if name.namespace in ("", home) else None
+    beside = queries.document(r, SECRET, home, name.name + CA_SUFFIX) if secret is None or not mutual else None
+    if secret is None and (mutual or beside is None):
+        return "IST0101", f"there is no Secret {name.name} in namespace {home}, where the proxies run that use it"
+    if mutual and secret is not None:
+        wrong = credential_problem(secret.data, r.get(CLOCK, "now"))
+        return ("IST0161", f"Secret {home}/{name.name}: {wrong}") if wrong else None
+    if any(held(each.data, "ca.crt", "cacert") for each in (secret, beside) if each is not None):
+        return None
+    return "IST0161", f"Secret {home}/{name.name}: it has no ca.crt, so that no server is trusted"
 
 
 ANALYZERS = (
     Analyzer("fairlead.Kinds", ("FL0007", "FL3700", "FL3701"), (), kinds, applies=lambda one: unserved(one.sort)),
     Analyzer("fairlead.Certificates", ("FL3705", "FL3706", "FL3707"), (SECRET,), certificates),
-    Analyzer("fairlead.Credentials", ("FL3708",), (DESTINATION_RULE,), credentials),
+    Analyzer("fairlead.Credentials", ("IST0101", "IST0161"), (DESTINATION_RULE,), credentials),
 )

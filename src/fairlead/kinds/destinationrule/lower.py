@@ -80,7 +80,9 @@ def _budget(budget: api.RetryBudget | None) -> ir.RetryBudget | None:
     """Istio's defaults are those of Envoy: a fifth of the active requests, and three retries in any case."""
     if budget is None:
         return None
-    return ir.RetryBudget(20 if budget.percent is None else budget.percent, budget.min_retry_concurrency or 3)
+    percent = 20 if budget.percent is None else budget.percent
+    interval = parse_duration(budget.budget_interval) if budget.budget_interval else 0
+    return ir.RetryBudget(percent, budget.min_retry_concurrency or 3, interval)
 
 
 def _ports(policy: api.TrafficPolicySpec | None) -> tuple[ir.PortPolicy, ...]:
@@ -113,6 +115,7 @@ def _balancer(settings: api.LoadBalancerSettings | None) -> ir.LoadBalancer | No
         hash=_hash(settings.consistent_hash),
         ring_hash=hashing.maglev is None,
         minimum_ring_size=ring,
+        balance_factor=hashing.hash_balance_factor,
         maglev_table_size=hashing.maglev.table_size if hashing.maglev else 0,
         warmup=_seconds(warmup.duration if warmup else settings.warmup_duration_secs) or 0,
         warmup_minimum_percent=(warmup.minimum_percent or 0) if warmup else 0,

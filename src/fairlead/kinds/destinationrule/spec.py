@@ -55,6 +55,9 @@ class ConsistentHashLB(Spec, frozen=True):
     ring_hash: Annotated[RingHash | None, Meta(description="Ring hashing, the default.")] = None
     maglev: Annotated[Maglev | None, Meta(description="Maglev hashing.")] = None
     minimum_ring_size: Annotated[int, Meta(ge=0, description="Deprecated: use ringHash.")] = 0
+    hash_balance_factor: Annotated[
+        Uint32, Meta(description="Percent of the average load that one endpoint gets at most, from 100; 0: no limit.")
+    ] = 0
 
 
 class BackendUtilizationLB(Spec, frozen=True):
@@ -150,6 +153,9 @@ class RetryBudget(Spec, frozen=True):
         None
     )
     min_retry_concurrency: Annotated[Uint32, Meta(description="Always allowed; 3 if 0.")] = 0
+    budget_interval: Annotated[
+        str | None, Meta(description="Requests of so long count; without it those that are active.")
+    ] = None
 
 
 class TrafficPolicySpec(Spec, frozen=True):

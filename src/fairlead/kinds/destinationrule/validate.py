@@ -79,6 +79,10 @@ def _policy(path: FieldPath, policy: api.TrafficPolicySpec | None, namespace: st
         yield forbidden(path / "tunnel", "tunnel and proxyProtocol must not be set together", "Leave one.")
     if policy.tunnel is not None:
         yield from _tunnel(path / "tunnel", policy.tunnel)
+    if policy.retry_budget is not None:
+        yield from time_problems(
+            path.child("retryBudget", "budgetInterval"), policy.retry_budget.budget_interval, zero=True
+        )
 
 
 def _groups(
@@ -157,6 +161,8 @@ def _hash(path: FieldPath, settings: api.ConsistentHashLB) -> Iterator[Problem]:
         yield deprecated(path / "minimumRingSize", "ringHash.minimumRingSize")
         if settings.ring_hash is not None or settings.maglev is not None:
             yield forbidden(path / "minimumRingSize", "stands beside ringHash or maglev", "Remove it.")
+    if 0 < settings.hash_balance_factor < 100:
+        yield invalid(path / "hashBalanceFactor", "must be 100 or more: less is below the average", "0: no limit.")
     if settings.ring_hash is not None and settings.maglev is not None:
         yield forbidden(path, "only one of ringHash and maglev can be set", "Leave one.")
     if settings.maglev is not None:

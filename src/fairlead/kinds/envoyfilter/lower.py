@@ -95,6 +95,7 @@ def _listener(said: ListenerMatch) -> ir.ListenerMatch:
             transport_protocol=chain.transport_protocol,
             application_protocols=tuple(one.strip() for one in chain.application_protocols.split(",") if one.strip()),
             destination_port=chain.destination_port,
+            transport_socket=chain.transport_socket,
             filter=filter_.name,
             sub_filter=(filter_.sub_filter or SubFilterMatch()).name,
         ),

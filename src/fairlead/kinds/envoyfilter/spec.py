@@ -55,6 +55,9 @@ class FilterChainMatch(Spec, frozen=True):
     ] = ""
     filter: Annotated[FilterMatch | None, Meta(description="A network filter of the chain.")] = None
     destination_port: Annotated[Port, Meta(description="The destination port that the chain matches.")] = 0
+    transport_socket: Annotated[
+        str, Meta(description="Name of the chain's transport socket, such as envoy.transport_sockets.tls.")
+    ] = ""
 
 
 class ListenerMatch(Spec, frozen=True):

@@ -77,6 +77,8 @@ def _tls(tls: api.ServerTLSSettings | None, protocol: Protocol) -> ir.ServerTls 
         curves=usable_curves(tls.ecdh_curves),
         spki_pins=tls.verify_certificate_spki,
         certificate_hashes=tls.verify_certificate_hash,
+        accept_untrusted=tls.insecure_skip_verify,
+        alpn=tls.alpn_protocols,
     )
 
 

@@ -58,6 +58,12 @@ class ServerTLSSettings(Spec, frozen=True):
     max_protocol_version: Annotated[TlsVersion, Meta(description="Highest TLS version.")] = "TLS_AUTO"
     cipher_suites: Annotated[tuple[str, ...], Meta(description="Cipher suites in OpenSSL's names.")] = ()
     ecdh_curves: Annotated[tuple[str, ...], Meta(description="Curves of the key exchange.")] = ()
+    alpn_protocols: Annotated[
+        tuple[str, ...], Meta(description="Protocols that are offered; h2 and http/1.1 by default.")
+    ] = ()
+    insecure_skip_verify: Annotated[
+        bool, Meta(description="Clients whose certificate cannot be verified may connect, too.")
+    ] = False
 
 
 class Server(Spec, frozen=True):

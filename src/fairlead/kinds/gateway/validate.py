@@ -200,15 +200,16 @@ def _idle(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:
             yield no_effect(path / encoded[name], remedy)
 
 
-_OF_CLIENTS = ("subject_alt_names", "verify_certificate_spki", "verify_certificate_hash")
+_OF_CLIENTS = ("subject_alt_names", "verify_certificate_spki", "verify_certificate_hash", "insecure_skip_verify")
 _LIMITS = ("min_protocol_version", "max_protocol_version", "cipher_suites", "ecdh_curves")
+_TERMINATED = (*_OF_CLIENTS, *_LIMITS, "alpn_protocols")
 _IDLE: dict[str, tuple[tuple[str, ...], str]] = {
     "SIMPLE": (
         ("ca_certificates", "ca_cert_credential_name", *_OF_CLIENTS),
         "Clients have no certificate with SIMPLE: use MUTUAL, or remove it.",
     ),
-    "PASSTHROUGH": ((*_OF_CLIENTS, *_LIMITS), "TLS is not terminated here: use SIMPLE or MUTUAL, or remove it."),
-    "AUTO_PASSTHROUGH": ((*_OF_CLIENTS, *_LIMITS), "TLS is not terminated here: remove it."),
+    "PASSTHROUGH": (_TERMINATED, "TLS is not terminated here: use SIMPLE or MUTUAL, or remove it."),
+    "AUTO_PASSTHROUGH": (_TERMINATED, "TLS is not terminated here: remove it."),
     "ISTIO_MUTUAL": ((*_OF_CLIENTS[1:], *_LIMITS), "Limits of mesh mTLS are meshMTLS of the mesh's settings."),
 }
 

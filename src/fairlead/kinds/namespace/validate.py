@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from fairlead.ir.discovery import NAME_LABEL
+from fairlead.ir.elsewhere import platform_problems
 from fairlead.kinds.namespace.spec import NamespaceSpec
 from fairlead.model.diagnostic import Problem
 from fairlead.model.names import is_dns_label
@@ -28,10 +29,11 @@ def default(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def validate(obj: Object[NamespaceSpec]) -> Iterable[Problem]:
-    """The name is a DNS label, because host names are made of it."""
+    """The name is a DNS label, because host names are made of it; and what has no effect here."""
     if obj.ref.name and not is_dns_label(obj.ref.name):
         yield Problem(
             METADATA / "name",
             f"{obj.ref.name!r} is not a namespace name",
             remedy="Use at most 63 lower-case letters, digits and '-'; begin and end with a letter or digit.",
         )
+    yield from platform_problems(obj.meta, METADATA)

@@ -57,6 +57,9 @@ def _rule(rule: JWTRule, origin: Origin) -> JwtRule:
         claim_headers=tuple((one.header, one.claim) for one in rule.output_claim_to_headers),
         space_delimited=rule.space_delimited_claims,
         required=rule.presence == "REQUIRED",
+        ignored=rule.presence == "IGNORED",
+        tells_failure=rule.failed_status_in_metadata,
+        clock_skew=rule.clock_skew_seconds,
         timeout=parse_duration(rule.timeout) if rule.timeout else 5.0,
     )
 

@@ -12,7 +12,7 @@ from fairlead.model.target import TargetReference, WorkloadSelector
 
 Text = Annotated[str, Meta(min_length=1)]
 Uri = Annotated[str, Meta(min_length=1, max_length=2048)]
-Presence = Literal["OPTIONAL", "REQUIRED"]
+Presence = Literal["OPTIONAL", "REQUIRED", "IGNORED"]
 
 
 class JWTHeader(Spec, frozen=True):
@@ -56,9 +56,20 @@ class JWTRule(Spec, frozen=True):
         tuple[Text, ...],
         Meta(max_length=64, description="Claims that are lists written with spaces, beside scope and permission."),
     ] = ()
-    presence: Annotated[Presence, Meta(description="REQUIRED: a request without such a token is refused (401).")] = (
-        "OPTIONAL"
-    )
+    presence: Annotated[
+        Presence,
+        Meta(
+            description="REQUIRED: a request without such a token is refused (401)."
+            " IGNORED: none is, whatever is wrong with its token."
+        ),
+    ] = "OPTIONAL"
+    failed_status_in_metadata: Annotated[
+        bool, Meta(description="What is wrong with a token is left in the request's metadata, for access logs.")
+    ] = False
+    clock_skew_seconds: Annotated[
+        Annotated[int, Meta(ge=0, le=4294967295)] | None,
+        Meta(description="Seconds by which clocks may differ; 60 if not given."),
+    ] = None
 
 
 class RequestAuthentication(Spec, frozen=True):

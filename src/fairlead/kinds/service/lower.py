@@ -22,9 +22,18 @@ EXPORT_TO = "networking.istio.io/exportTo"
 """The annotation that limits who sees the service: `*`, `.`, `~` or namespaces, separated by commas."""
 
 
+KUBERNETES_ACCOUNTS = "alpha.istio.io/kubernetes-serviceaccounts"
+CANONICAL_ACCOUNTS = "alpha.istio.io/canonical-serviceaccounts"
+"""Annotations with whom else a client may find behind the service: accounts of its namespace, and names as they are."""
+
+
+def _listed(annotations: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(one.strip() for one in annotations.get(name, "").split(",") if one.strip())
+
+
 def export_to(annotations: Mapping[str, str]) -> tuple[str, ...]:
     """The entries of the annotation; none if it is absent."""
-    return tuple(one.strip() for one in annotations.get(EXPORT_TO, "").split(",") if one.strip())
+    return _listed(annotations, EXPORT_TO)
 
 
 def lower(_: Reader, obj: Object[Service]) -> Iterator[Emission]:
@@ -50,6 +59,8 @@ def lower(_: Reader, obj: Object[Service]) -> Iterator[Emission]:
             labels=pairs(obj.meta.labels),
             name=name,
             created=obj.meta.creation_timestamp or "",
+            subject_alt_names=_listed(obj.meta.annotations, CANONICAL_ACCOUNTS),
+            service_accounts=_listed(obj.meta.annotations, KUBERNETES_ACCOUNTS),
             publish_not_ready=spec.publish_not_ready_addresses,
             # The annotation stands before the field.
             locality=closeness(obj.meta.annotations.get(TRAFFIC_DISTRIBUTION) or spec.traffic_distribution or ""),

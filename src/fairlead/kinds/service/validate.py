@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from fairlead.ir.elsewhere import platform_problems
 from fairlead.ir.locality import CLOSENESS, NETWORK
 from fairlead.kinds.service.lower import EXPORT_TO, export_to
 from fairlead.kinds.service.spec import HEADLESS, Service, ServicePort
@@ -34,6 +35,7 @@ def validate(obj: Object[Service]) -> Iterator[Problem]:
     place = METADATA.child("annotations", EXPORT_TO)
     for problem in export_problems(export_to(obj.meta.annotations), obj.ref.namespace, place, none_allowed=True):
         yield Problem(place, problem.message, remedy=problem.remedy, reason=problem.reason)
+    yield from platform_problems(obj.meta, METADATA)
     yield from _without_effect(spec, joins=bool(obj.meta.labels.get(NETWORK)))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fairlead.ir.elsewhere import platform_problems
 from fairlead.ir.protocol import Protocol, parse_protocol
 from fairlead.kinds.serviceentry.allocate import LABEL
 from fairlead.kinds.serviceentry.spec import ServiceEntry
 from fairlead.model.diagnostic import Problem, Severity
 from fairlead.model.entry import EntrySpec, entry_problems
 from fairlead.model.object import Object
-from fairlead.model.path import SPEC, FieldPath
+from fairlead.model.path import METADATA, SPEC, FieldPath
 from fairlead.model.syntax import (
     export_problems,
     is_ip_or_cidr,
@@ -40,6 +41,7 @@ def validate(obj: Object[ServiceEntry]) -> Iterator[Problem]:
     yield from _resolution(spec)
     yield from _shared_addresses(spec)
     yield from export_problems(spec.export_to, obj.ref.namespace, SPEC / "exportTo", none_allowed=True)
+    yield from platform_problems(obj.meta, METADATA)
 
 
 def _hosts(spec: ServiceEntry) -> Iterator[Problem]:

@@ -106,4 +106,5 @@ def _tls(tls: api.IngressTls | None) -> ServerTls | None:
         cipher_suites=tuple(dict.fromkeys(tls.cipher_suites)),
         spki_pins=tls.verify_certificate_spki,
         certificate_hashes=tls.verify_certificate_hash,
+        accept_untrusted=tls.insecure_skip_verify,
     )

@@ -57,6 +57,10 @@ class IngressTls(Spec, frozen=True):
     min_protocol_version: Annotated[TlsVersion, Meta(description="Lowest TLS version; 1.2 by default.")] = "TLS_AUTO"
     max_protocol_version: Annotated[TlsVersion, Meta(description="Highest TLS version.")] = "TLS_AUTO"
     cipher_suites: Annotated[tuple[str, ...], Meta(description="Cipher suites in OpenSSL's names.")] = ()
+    insecure_skip_verify: Annotated[
+        bool, Meta(description="Clients whose certificate cannot be verified may connect, too.")
+    ] = False
+    alpn_protocols: Annotated[tuple[str, ...], Meta(description="Not possible here.")] = ()
     ecdh_curves: Annotated[tuple[str, ...], Meta(description="Not possible here.")] = ()
     https_redirect: Annotated[bool, Meta(description="Not possible here.")] = False
     ca_crl: Annotated[str, Meta(description="Not possible here.")] = ""
@@ -96,7 +100,10 @@ class Egress(Spec, frozen=True):
     ] = "DEFAULT"
     hosts: Annotated[
         tuple[str, ...],
-        Meta(description="NAMESPACE/HOST; the namespace may be *, . (its own) or ~ (not this host), the host *.SUFFIX"),
+        Meta(
+            description="NAMESPACE/HOST; the namespace may be * or . (its own), the host *.SUFFIX. "
+            "~NAMESPACE/HOST takes hosts out, ~/HOST those of all namespaces"
+        ),
     ] = ()
 
 

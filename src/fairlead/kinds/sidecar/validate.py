@@ -126,10 +126,20 @@ def _tls(path: FieldPath, tls: api.IngressTls) -> Iterator[Problem]:
         ("tlsCertificates", tls.tls_certificates),
         ("caCrl", tls.ca_crl),
         ("ecdhCurves", tls.ecdh_curves),
+        ("alpnProtocols", tls.alpn_protocols),
     )
     for name, value in refused:
         if value:
             yield forbidden(path / name, f"{name} is not supported for a Sidecar", "Name files.")
+    of_clients = (
+        ("caCertificates", tls.ca_certificates),
+        ("insecureSkipVerify", tls.insecure_skip_verify),
+        ("verifyCertificateSpki", tls.verify_certificate_spki),
+        ("verifyCertificateHash", tls.verify_certificate_hash),
+    )
+    for name, value in of_clients if tls.mode == "SIMPLE" else ():
+        if value:
+            yield no_effect(path / name, "Clients have no certificate with SIMPLE: use MUTUAL, or remove it.")
     needed = [("serverCertificate", tls.server_certificate), ("privateKey", tls.private_key)]
     if tls.mode != "SIMPLE":
         needed.append(("caCertificates", tls.ca_certificates))
@@ -152,7 +162,7 @@ def _repeated(path: FieldPath, hosts: tuple[str, ...], namespace: str) -> Iterat
     seen: dict[str, set[str]] = {}
     for at, text in enumerate(hosts):
         home, slash, host = text.partition("/")
-        if not slash or home == "~":
+        if not slash or home.startswith("~"):
             continue
         known = seen.setdefault(namespace if home == "." else home, set())
         if host in known or "*" in known or (host == "*" and known):
@@ -206,8 +216,9 @@ def _import(path: FieldPath, text: str) -> Iterator[Problem]:
     if not slash:
         yield invalid(path, f"{text!r} has no namespace", "Write NAMESPACE/HOST; */HOST is any namespace.")
         return
-    if namespace not in ("*", ".", "~") and not is_dns_label(namespace):
-        yield invalid(path, f"invalid namespace {namespace!r}", "Use a namespace, '*', '.' or '~'.")
+    meant = namespace.removeprefix("~")
+    if namespace != "~" and meant not in ("*", ".") and not is_dns_label(meant):
+        yield invalid(path, f"invalid namespace {namespace!r}", "Use a namespace, '*' or '.'; '~' before it excludes.")
     if host == "*":
         return
     if fault := wrong_wildcard_domain(host):
