@@ -104,6 +104,7 @@ IMPORTS = st.sampled_from(
         "b/web.b.svc.cluster.local",
         "*/*.example.com",
         "~/db.a.svc.cluster.local",
+        "~b/*",
         "*/api.example.com",
     ]
 )

@@ -9,7 +9,10 @@ import pytest
 from lowering import check, inputs
 
 from fairlead.compiler.registry import registry
-from fairlead.model.diagnostic import Problem, Severity
+from fairlead.ir.sidecar import EgressListener
+from fairlead.kinds.sidecar.lower import imported
+from fairlead.model.diagnostic import Origin, Problem, Severity
+from fairlead.model.ref import Ref
 
 
 @pytest.mark.parametrize("path", inputs("sidecar"), ids=lambda path: path.stem)
@@ -112,7 +115,26 @@ def test_what_is_right_has_no_problem() -> None:
     for spec in (
         egress(),
         egress(hosts=["*/*", "~/a.b"]),
+        egress(hosts=["*/*", "~front/*", "~./a.b"]),
         egress(hosts=["*/b.c", "front/a.b"]),
         ingress(defaultEndpoint=":8080"),
     ):
         assert [one for one in problems(spec) if one.severity is not Severity.INFO] == []
+
+
+@pytest.mark.parametrize(
+    ("out", "seen"),
+    [
+        ("~/web.example", {("web.example", "one"): False, ("web.example", "two"): False, ("db.example", "one"): True}),
+        ("~one/*", {("web.example", "one"): False, ("db.example", "one"): False, ("web.example", "two"): True}),
+        ("~one/web.example", {("web.example", "one"): False, ("db.example", "one"): True}),
+        ("~./*", {("web.example", "own"): False, ("web.example", "one"): True}),
+        ("~one/*.example", {("web.example", "one"): False, ("web.other", "one"): True}),
+    ],
+)
+def test_hosts_that_are_taken_out_are_not_seen(out: str, seen: dict[tuple[str, str], bool]) -> None:
+    listener = EgressListener(Origin(Ref("", "Sidecar", "own", "s")), (imported("*/*"), imported(out)))
+    for (host, namespace), expected in seen.items():
+        assert listener.sees_host(host, namespace, "own") is expected
+        assert listener.sees_routes((host,), namespace, "own", exact=False) is expected
+    assert listener.sees_routes(("web.example", "kept.test"), "two", "own", exact=False), "one host is enough"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from fairlead.xds.pushing import LONGEST, MANY, SHORTEST, STARTING, Pushing, comes_again
+from fairlead.xds.pushing import LONGEST, MANY, READ_SHARE, SHORTEST, STARTING, Pushing, comes_again
 
 
 class Clock:
@@ -21,7 +21,7 @@ class Clock:
 class Stream:
     """Notes when it was served; a push takes `seconds`."""
 
-    def __init__(self, name: str, clock: Clock, served: list[str], seconds: float = 0.0004) -> None:
+    def __init__(self, name: str, clock: Clock, served: list[str], seconds: float = 0.0003) -> None:
         self.name, self._clock, self._served, self._seconds = name, clock, served, seconds
 
     def push(self) -> None:
@@ -66,12 +66,32 @@ def test_a_slice_takes_as_long_as_others_took_within_bounds() -> None:
 
         return turn
 
-    least, most = 3, 13
-    assert (SHORTEST, LONGEST) == (0.001, 0.005), "of pushes that take 0.4 ms each"
-    for others, wanted in ((0.0, least), (0.0005, least), (0.0031, 8), (0.02, most)):
+    least, most = 17, 34
+    assert (SHORTEST, LONGEST) == (0.005, 0.01), "of pushes that take 0.3 ms each"
+    for others, wanted in ((0.0, least), (0.0005, least), (0.0083, 28), (0.02, most)):
         found = slices(run(everybody, busy(others)))
         assert found[0] == least, "nobody has waited before the first"
         assert set(found[1:-1]) == {wanted}, (others, found)
+
+
+def test_answers_wait_while_streams_do_and_are_read_little_by_little() -> None:
+    read: list[int] = []
+
+    def act(pushing: Pushing, clock: Clock, served: list[str]) -> None:
+        assert not pushing.defers(), "nobody waits"
+        everybody(pushing, clock, served)
+
+        def answers() -> None:
+            read.append(next(count for count in range(1000) if pushing.defers() or not pushing.waiting))
+            if pushing.waiting:
+                asyncio.get_running_loop().call_soon(answers)
+            else:
+                assert not any(pushing.defers() for _ in range(1000))
+
+        asyncio.get_running_loop().call_soon(answers)
+
+    run(act, lambda _: None)
+    assert set(read[1:-1]) == {17 // READ_SHARE}, read
 
 
 def test_a_change_that_few_see_overtakes_one_that_many_see() -> None:
@@ -82,7 +102,7 @@ def test_a_change_that_few_see_overtakes_one_that_many_see() -> None:
         asyncio.get_running_loop().call_later(0, lambda: pushing.add(few))
 
     served = [one for one in run(act, lambda _: None) if one != "|"]
-    assert served.index("few") < 12 and len(served) == 61
+    assert served.index("few") < 19 and len(served) == 61
 
 
 def test_small_changes_that_come_again_and_again_keep_nobody_waiting() -> None:

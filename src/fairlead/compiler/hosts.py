@@ -30,7 +30,7 @@ from fairlead.ir.host import (
     chunk_of,
 )
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
-from fairlead.ir.sidecar import ANY, EXCEPT, OWN
+from fairlead.ir.sidecar import ANY, OWN
 from fairlead.ir.visibility import host_matches, is_visible
 
 WHOLE = "*"
@@ -187,7 +187,7 @@ def _imported_names(r: Reader, scope: str) -> set[str]:
         return {at.hostname for at in r.find(HOSTS_ALL, "")}
     found: set[str] = set()
     for one in imports_of(r, scope):
-        if one.namespace == EXCEPT:
+        if one.is_exclusion:
             continue
         if not one.is_pattern:
             found.update([one.host] if r.find(HOSTS_BY_NAME, one.host) else ())

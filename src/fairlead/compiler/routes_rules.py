@@ -35,7 +35,7 @@ from fairlead.ir.route import (
     WeightedDestination,
     specificity,
 )
-from fairlead.ir.sidecar import ANY, EXCEPT, OWN
+from fairlead.ir.sidecar import ANY, OWN
 from fairlead.ir.traffic import TRAFFIC_POLICIES_BY_HOST, HashPolicy
 from fairlead.ir.view import selects
 from fairlead.ir.visibility import is_visible
@@ -119,7 +119,7 @@ def candidate_routes(r: Reader, scope: str) -> tuple[NamespacedName, ...]:
         return r.find(ROUTES_MESH, "")
     found: set[NamespacedName] = set()
     for one in imports_of(r, scope):
-        if one.namespace == EXCEPT:
+        if one.is_exclusion:
             continue
         if not one.is_pattern:
             found.update(r.find(ROUTES_BY_MESH_HOST, one.host), r.find(ROUTES_WILDCARD, ""))

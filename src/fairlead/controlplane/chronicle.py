@@ -15,6 +15,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fairlead.ca.service import CertificateEvent
+from fairlead.compiler.publish import Changes
 from fairlead.controlplane.feed import Pass
 from fairlead.controlplane.progress import MAX_OPEN
 from fairlead.controlplane.proxylist import Known
@@ -31,6 +32,7 @@ _BATCH_SECONDS = 1.0
 _LATE_SECONDS = 5.0
 _NAMED = 20
 _ACKNOWLEDGED = How.ACKNOWLEDGED
+_NONE: tuple[Changes, int] = {}, 0
 
 
 class Push:
@@ -168,15 +170,19 @@ class Chronicle:
         if not count and not any(True for _ in self.connected()):
             return
         # There may be as many views as proxies: what is done for each of them is little, and words come last.
-        groups: Counter[tuple[str, str]] = Counter()
-        resources: dict[str, int] = {}
+        groups: dict[tuple[str, str], int] = {}
+        alike: dict[int, tuple[Changes, int]] = {}
         for view, proxies in told.items():
-            groups[view.type, view.namespace] += proxies
-            for type_url, names in made.changed[view].items():
+            group, changes = (view.type, view.namespace), made.changed[view]
+            groups[group] = groups.get(group, 0) + proxies
+            alike[id(changes)] = changes, alike.get(id(changes), _NONE)[1] + proxies
+        resources: dict[str, int] = {}
+        for changes, proxies in alike.values():
+            for type_url, names in changes.items():
                 resources[type_url] = resources.get(type_url, 0) + len(names) * proxies
         detail: Json = {
             "proxies": count,
-            "groups": {" ".join(group): number for group, number in groups.most_common(_NAMED)},
+            "groups": {" ".join(group): number for group, number in Counter(groups).most_common(_NAMED)},
             "resources": {type_url.rpartition(".")[2]: number for type_url, number in resources.items()},
         }
         push = Push(min(first, revision), revision, made.since, count, detail)

@@ -123,25 +123,30 @@ class Delivery:
                 self.noted("released", self.members(view), f"enough has come back: {self.held[view].reason}")
                 self._let_go(view)
         judged: dict[tuple[int, int, int], str] = {}
+        publisher, version = self.feed.model.publisher, str(self.feed.revision)
         for view, names in made.changed.items():
-            if view in self.held:
+            # There may be as many views as proxies.
+            members = self._subscribed.get(view)
+            if members is None or view in self.held:
                 continue
-            now = self.feed.model.publisher.catalog(view)
-            reason = ""
-            if view in self._subscribed and not self._turned(view):
+            now = publisher.catalog(view)
+            if not self._turned(view):
                 basis = guard.basis(now, names)
-                known = judged.get(basis)
-                reason = guard.objection(self.limits, now, names) if known is None else known
-                judged[basis] = reason
-            if reason:
-                self._hold(view, now, names, reason)
-            else:
-                self._wake(view, names)
+                reason = judged.get(basis)
+                if reason is None:
+                    reason = judged[basis] = guard.objection(self.limits, now, names)
+                if reason:
+                    self._hold(view, now, names, reason)
+                    continue
+            for subscribed in members:
+                subscribed.catalog, subscribed.version = now, version
+                subscribed.wake(names)
 
     def _turned(self, view: View) -> bool:
         """Whether its proxies ask for clusters from now on: then most go, and come back when they are needed."""
         asks, asked = self.feed.model.publisher.asks(view), view in self._asking
-        (self._asking.add if asks else self._asking.discard)(view)
+        if asks is not asked:
+            (self._asking.add if asks else self._asking.discard)(view)
         return asks and not asked
 
     def _hold(self, view: View, now: Mapping[str, Mapping[str, Resource]], changed: Changes, reason: str) -> None:

@@ -57,17 +57,18 @@ class Progress:
 
     def changed(self, since: float, affected: Iterable[Standing]) -> int:
         """A pass over changes that were committed at `since` gave these proxies something new; the pass's number."""
-        self._count += 1
+        self._count = count = self._count + 1
         waiting = 0
-        oldest = next(iter(self._open), self._count)
+        oldest = next(iter(self._open), count)
         for one in affected:
             waiting += 1
+            passes = one.passes
             if one.behind_since is None:
                 one.behind_since = since
                 one.answered = False
-            if len(one.passes) >= MAX_OPEN:
-                one.passes = [number for number in one.passes if number >= oldest]
-            one.passes.append(self._count)
+            elif len(passes) >= MAX_OPEN:
+                passes = one.passes = [number for number in passes if number >= oldest]
+            passes.append(count)
         if not waiting:
             return self._count
         self._open[self._count] = _Open(since, waiting)

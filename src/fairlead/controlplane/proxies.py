@@ -114,14 +114,15 @@ class Proxies:
         """A pass is over, and streams have been told: who must now be sent something."""
         for_all: list[Standing] = []
         told: dict[View, int] = {}
+        held = self._delivery.held
         for view in made.changed:
-            if view not in self._delivery.held:
-                before = len(for_all)
-                for one in self._of_view.get(view, {}).values():
-                    if not one.connection.session.settled:
-                        for_all.append(one.standing)
-                if len(for_all) > before:
-                    told[view] = len(for_all) - before
+            members = self._of_view.get(view)
+            if members is None or view in held:
+                continue
+            behind = [one.standing for one in members.values() if not one.connection.session.settled]
+            if behind:
+                for_all += behind
+                told[view] = len(behind)
         number = self.progress.changed(made.since, for_all)
         if self.follower is not None:
             self.follower.pushed(made, number, told)
@@ -146,7 +147,7 @@ class Proxies:
                 # Nearly all that is ever said.
                 known = self._known.get(connection.id)
                 if known is not None:
-                    self.progress.answered(known.standing)
+                    known.standing.answered = True
                 self._answers["ack"] += 1
                 self.programmed.acknowledged(connection)
                 continue

@@ -22,25 +22,43 @@ from fairlead.model.ref import NamespacedName
 from fairlead.model.syntax import UNIX_PREFIX
 
 ANY, OWN, EXCEPT = "*", ".", "~"
-"""Namespaces of imports: all, the one of the proxy; `~` takes the host out of what the others import."""
+"""Namespaces of imports: all, the one of the proxy; what begins with `~` is taken out of what the others import."""
 
 OutboundMode = Literal["", "ALLOW_ANY", "REGISTRY_ONLY", "ALLOW_ANY_DYNAMIC_DNS"]
 
 
 class Import(msgspec.Struct, frozen=True, order=True):
-    """Hosts of a namespace: `host` is a name, `*` or `*.suffix`; `namespace` a name, `*`, `.` or `~` (see above)."""
+    """Hosts of a namespace: `host` is a name, `*` or `*.suffix`; `namespace` a name, `*` or `.` (see above).
+
+    With `~` before the namespace they are not imported, whatever else says so; `~` alone is for all namespaces.
+    """
 
     namespace: str
     host: str
 
     def from_namespace(self, namespace: str, own: str) -> bool:
         """Whether objects of a namespace are imported, where the proxy's own is `own`."""
-        return self.namespace in (ANY, namespace) or (self.namespace == OWN and namespace == own)
+        return not self.is_exclusion and _is(self.namespace, namespace, own)
+
+    def excludes(self, hostname: str, namespace: str, own: str) -> bool:
+        """Whether a host of a namespace is taken out."""
+        if not self.is_exclusion or not host_matches(self.host, hostname):
+            return False
+        return _is(self.namespace.removeprefix(EXCEPT) or ANY, namespace, own)
+
+    @property
+    def is_exclusion(self) -> bool:
+        """Whether it takes hosts out."""
+        return self.namespace.startswith(EXCEPT)
 
     @property
     def is_pattern(self) -> bool:
         """Whether several hosts may be meant."""
         return self.host.startswith("*")
+
+
+def _is(said: str, namespace: str, own: str) -> bool:
+    return said in (ANY, namespace) or (said == OWN and namespace == own)
 
 
 class EgressListener(msgspec.Struct, frozen=True):
@@ -75,7 +93,7 @@ class EgressListener(msgspec.Struct, frozen=True):
 
     def sees_host(self, hostname: str, namespace: str, own: str) -> bool:
         """Whether a host is imported: one that the import's pattern covers."""
-        if any(one.namespace == EXCEPT and host_matches(one.host, hostname) for one in self.imports):
+        if any(one.excludes(hostname, namespace, own) for one in self.imports):
             return False
         return any(
             one.from_namespace(namespace, own)
@@ -89,7 +107,7 @@ class EgressListener(msgspec.Struct, frozen=True):
         `exact` asks as for hosts: a wildcard is only covered by an import that is as wide (Gateway API).
         """
         for host in hosts:
-            if any(one.namespace == EXCEPT and host_matches(one.host, host) for one in self.imports):
+            if any(one.excludes(host, namespace, own) for one in self.imports):
                 continue
             for one in self.imports:
                 if not one.from_namespace(namespace, own):

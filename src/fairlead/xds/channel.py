@@ -63,9 +63,6 @@ class Channel(Standing):
         """
         self.catalog = catalog
         if self.step is not None:
-            said = self.acknowledged(self.step, request, catalog)
-            if said is not None:
-                return said
             if self.asked(self.step, request, catalog):
                 return []
             self.leave()

@@ -27,7 +27,8 @@ READ_BYTES = 65_536
 class Listener:
     """A TLS port with HTTP/2 on it. `certificate` (key, chain, roots; PEM) is asked before each handshake.
 
-    Clients must show a certificate of the roots. Where there are no roots, none is asked for.
+    Clients must show a certificate of the roots. Where there are no roots, none is asked for. `defers` is asked before
+    each read.
     """
 
     HANDSHAKE_SECONDS = 60
@@ -36,10 +37,17 @@ class Listener:
     """A client that is silent for so long is asked for a sign of life, and has so long to give one; a connection
     without calls is closed after so long."""
 
-    def __init__(self, opened: Open, certificate: Callable[[], tuple[bytes, bytes, bytes]], most: int) -> None:
+    def __init__(
+        self,
+        opened: Open,
+        certificate: Callable[[], tuple[bytes, bytes, bytes]],
+        most: int,
+        defers: Callable[[], bool] | None = None,
+    ) -> None:
         self._open = opened
         self._certificate = certificate
         self._most = most
+        self._defers = defers
         self._files: tuple[bytes, bytes, bytes] | None = None
         self._context: ssl.SSLContext | None = None
         self._buffer = memoryview(bytearray(READ_BYTES))
@@ -90,7 +98,7 @@ class Listener:
             inner = Connection(self.connections, self._open, self._most)
             # A client that has gone before it began is none.
             with contextlib.suppress(OSError):
-                Secured(accepted, inner, self._current(), self.HANDSHAKE_SECONDS, self._buffer)
+                Secured(accepted, inner, self._current(), self.HANDSHAKE_SECONDS, self._buffer, None, self._defers)
 
     def _resume(self) -> None:
         if self._listening is not None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Protocol
 
-SHORTEST, LONGEST = 0.001, 0.005
+SHORTEST, LONGEST = 0.005, 0.01
 """Seconds for which streams are served before others have their turn."""
+READ_SHARE = 4
+"""One message of clients is read for so many streams that were served, while others wait that are due."""
 PUSH_SECONDS = 0.0001
 """About what one push costs: how long a change that many see lets one go first that few see."""
 
@@ -42,11 +44,22 @@ class Pushed(Protocol):
         ...
 
 
+class _Batch:
+    """Streams of one change, in the order in which they are served; who goes with an earlier one is passed over."""
+
+    __slots__ = ("due", "streams")
+
+    def __init__(self, due: float) -> None:
+        self.due = due
+        self.streams: deque[Pushed] = deque()
+
+
 class Pushing:
     """Serves streams in slices. A change that few proxies see goes before one that many see.
 
     A slice takes as long as all else has taken since the last one (reading answers, requests to the API, compiling),
-    but at least `SHORTEST` and at most `LONGEST`: while others have work, pushing has at most half of the core.
+    but at least `SHORTEST` and at most `LONGEST`: while others have work, pushing has at most half of the core. Answers
+    have less than that (`defers`): nobody waits for them, and many wait for what is pushed.
 
     Streams that are added in one turn of the event loop belong to one change. It is due after as long as its pushes
     take alone, and what is due first goes first: so a small change overtakes large ones, and small ones that come again
@@ -62,9 +75,12 @@ class Pushing:
         """Tells the processor time of this thread."""
         self._fresh: dict[Pushed, None] = {}
         self._again: dict[Pushed, None] = {}
-        self._batches: list[tuple[float, int, dict[Pushed, None]]] = []
-        self._of: dict[Pushed, tuple[float, dict[Pushed, None]]] = {}
+        self._batches: list[tuple[float, int, _Batch]] = []
+        self._of: dict[Pushed, _Batch] = {}
+        """The batch with which a stream is served."""
         self._count = 0
+        self._reads = 0
+        """How many messages are still read in this turn, if streams wait."""
         self._scheduled = False
         self._left: float | None = None
         """When the last slice ended; None if nothing was left to do then."""
@@ -99,38 +115,45 @@ class Pushing:
         """This stream is over."""
         self._fresh.pop(stream, None)
         self._again.pop(stream, None)
-        _, batch = self._of.pop(stream, (0.0, None))
-        if batch is not None:
-            batch.pop(stream, None)
+        self._of.pop(stream, None)
 
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._serve)
 
+    def defers(self) -> bool:
+        """Whether what a client says may wait for the next turn: streams wait, and enough was read in this one."""
+        if self._left is None:
+            return False
+        self._reads -= 1
+        return self._reads < 0
+
     def _serve(self) -> None:
         self._scheduled = False
         self._gather()
         used = self._used()
-        begun = self._clock()
+        begun = now = self._clock()
         others = 0.0 if self._left is None else begun - self._left
         self.longest = max(self.longest, others)
         until = begun + min(max(others, SHORTEST), LONGEST)
         self._left = None
-        while self._batches:
+        served, of, clock = 0, self._of, self._clock
+        while self._batches and now < until:
             batch = self._batches[0][2]
-            while batch:
-                stream = next(iter(batch))
-                del batch[stream]
-                self._of.pop(stream, None)
-                stream.push()
-                now = self._clock()
-                if now >= until:
-                    self._left = now
-                    self._schedule()
-                    self.spent += self._used() - used
-                    return
-            heapq.heappop(self._batches)
+            streams = batch.streams
+            while streams and now < until:
+                stream = streams.popleft()
+                if of.get(stream) is batch:
+                    del of[stream]
+                    stream.push()
+                    served += 1
+                    now = clock()
+            if not streams:
+                heapq.heappop(self._batches)
+        if of:
+            self._left, self._reads = now, served // READ_SHARE
+            self._schedule()
         self.spent += self._used() - used
 
     def _gather(self) -> None:
@@ -139,19 +162,15 @@ class Pushing:
         for streams, before in ((self._fresh, 0), (self._again, ahead + len(self._fresh))):
             if not streams:
                 continue
-            due = now + (before + len(streams)) * PUSH_SECONDS
-            batch: dict[Pushed, None] = {}
+            batch = _Batch(now + (before + len(streams)) * PUSH_SECONDS)
             for stream in streams:
                 older = self._of.get(stream)
-                if older is not None:
-                    if older[0] <= due:
-                        continue
-                    older[1].pop(stream, None)
-                batch[stream] = None
-                self._of[stream] = (due, batch)
-            if batch:
+                if older is None or older.due > batch.due:
+                    batch.streams.append(stream)
+                    self._of[stream] = batch
+            if batch.streams:
                 self._count += 1
-                heapq.heappush(self._batches, (due, self._count, batch))
+                heapq.heappush(self._batches, (batch.due, self._count, batch))
         self._fresh, self._again = {}, {}
 
 

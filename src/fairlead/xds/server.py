@@ -39,7 +39,7 @@ MAX_WAITING = 64
 """Requests of a client that are kept while it waits to be admitted."""
 KEPT_BYTES = 1 << 18
 """Responses of at most so many bytes are kept whole for others who are sent the same."""
-_MEASURED = 8
+_MEASURED = 32
 """One of so many answers is measured."""
 _REMEMBERED = 1024
 _PUSHBACK = "grpc-retry-pushback-ms"
@@ -152,14 +152,14 @@ class Server:
         self.aliases = tuple(aliases)
         self._methods = Methods(handlers)
         self.max_streams = max_streams
-        self._listener = Listener(self._open, certificate, MAX_REQUEST_BYTES)
+        self.pushing = Pushing()
+        self._listener = Listener(self._open, certificate, MAX_REQUEST_BYTES, self.pushing.defers)
         self.live: dict[int, Connection] = {}
         self._streams: dict[_Stream, None] = {}
         self._count = 0
         self._residues: OrderedDict[tuple[Identity, str], Residue] = OrderedDict()
         self.encoder = Encoder()
         self.together = Together()
-        self.pushing = Pushing()
         self.admission = Admission(filling)
         self.answers = 0
         """How many requests of clients with a session were taken since the start."""
@@ -407,8 +407,10 @@ class _Stream:
         """The catalog has changed."""
         connection, subscription = self._connection, self._subscription
         if connection is not None and subscription is not None:
-            connection.session.update(subscription.catalog, changed, subscription.version)
-            self._server.pushing.add(self)
+            session = connection.session
+            session.update(subscription.catalog, changed, subscription.version)
+            if session.may_send:
+                self._server.pushing.add(self)
 
     def _receive(self, request: DeltaRequest | SotwRequest) -> None:
         connection = self._connection
@@ -438,7 +440,9 @@ class _Stream:
         if call is None or connection is None:
             return
         session, server = connection.session, self._server
+        sent = False
         while call.ready and (response := session.next()) is not None:
+            sent = True
             shared = response.shared
             message = None if shared is None else shared.message
             if message is not None:
@@ -452,7 +456,7 @@ class _Stream:
                 shared.message = framed(parts)
             call.send(*parts)
         call.flush()
-        if not session.settled:
+        if sent or not session.settled:
             return
         server.observer.settled(connection)
         if self._filling:

@@ -93,9 +93,15 @@ class Session:
 
     def receive(self, request: DeltaRequest | SotwRequest) -> list[Event]:
         """Take a request of the client. Raises ProtocolError if it asks for more than a session may hold."""
+        channel = self._channels.get(request.type_url)
+        if channel is not None and channel.step is not None and isinstance(request, DeltaRequest):
+            # Nearly all that is ever said: what others have acknowledged too.
+            said = channel.acknowledged(channel.step, request, self._catalog.get(request.type_url, _NOTHING))
+            if said is not None:
+                self._answered = True
+                return said
         if request.type_url == HEALTH:
             return [Health(request.error is None, request.error or "")]
-        channel = self._channels.get(request.type_url)
         if channel is None:
             if not request.type_url or len(self._channels) >= MAX_TYPES:
                 raise ProtocolError(f"a request without a type, or more than {MAX_TYPES} types on one stream")
@@ -125,19 +131,24 @@ class Session:
         """
         before, self._catalog = self._catalog, catalog
         self._version = version or self._version
+        # Told of every change to each of thousands of sessions: mostly one type has changed, and none has moved.
+        for type_url, names in changed.items() if changed is not None else ():
+            channel = self._channels.get(type_url)
+            if channel is not None and names:
+                now = catalog.get(type_url, _NOTHING)
+                if type(names) is dict:
+                    channel.moved(now, cast("Before", names))
+                else:
+                    old = before.get(type_url, _NOTHING)
+                    channel.leave()
+                    channel.moved(now, {one: old.get(one) for one in names})
         for channel in self._order:
-            # Told of every change to each of thousands of sessions: mostly a type has neither changed nor moved.
-            type_url = channel.type_url
-            names = None if changed is None else changed.get(type_url)
-            now = catalog.get(type_url, _NOTHING)
-            if names and type(names) is dict:
-                channel.moved(now, cast("Before", names))
-            elif names or changed is None:
-                old = before.get(type_url, _NOTHING)
+            now = catalog.get(channel.type_url, _NOTHING)
+            if changed is None:
+                old = before.get(channel.type_url, _NOTHING)
                 channel.leave()
-                channel.moved(now, {one: old.get(one) for one in names or {**old, **now}})
-                if changed is None:
-                    channel.look_again()
+                channel.moved(now, {one: old.get(one) for one in {**old, **now}})
+                channel.look_again()
             elif channel.catalog is not now:
                 channel.moved(now, {})
 

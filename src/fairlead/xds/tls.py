@@ -13,6 +13,7 @@ import contextlib
 import socket
 import ssl
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 RECORD = 16_384
@@ -52,13 +53,15 @@ class Secured:
 
     `inner` hears of the connection when the handshake is done. If that fails or takes longer than `seconds`, a
     server's side hears nothing and a client's that the connection is lost. `name` is whom a client wants to talk to;
-    None makes it the server's side.
+    None makes it the server's side. `defers` tells whether what has come may wait for the loop's next turn; it is asked
+    in each turn as long as something is there.
     """
 
     __slots__ = (
         "_backlog",
         "_buffer",
         "_closing",
+        "_defers",
         "_descriptor",
         "_inner",
         "_loop",
@@ -76,6 +79,7 @@ class Secured:
         seconds: float,
         buffer: memoryview,
         name: str | bytes | None = None,
+        defers: Callable[[], bool] | None = None,
     ) -> None:
         """Begin the handshake. Raises OSError if the other side has gone already; the socket is closed then."""
         try:
@@ -94,6 +98,7 @@ class Secured:
         self._buffer = buffer
         self._size = len(buffer)
         self._serves = name is None
+        self._defers = defers
         self._backlog: deque[memoryview] | None = None
         """Records that the socket had no room for. OpenSSL wants the first of them again, as it was."""
         self._closing = False
@@ -102,11 +107,16 @@ class Secured:
         self._loop.add_reader(self._descriptor, self._readable)
         if not self._serves:
             # The client speaks first.
-            self._loop.call_soon(self._readable)
+            self._loop.call_soon(self._take)
 
     # Towards the network.
 
     def _readable(self) -> None:
+        """The socket has something; it says so again in the next turn if nothing is taken."""
+        if self._defers is None or self._waiting is not None or not self._defers():
+            self._take()
+
+    def _take(self) -> None:
         if self._closing:
             return
         try:
@@ -146,11 +156,13 @@ class Secured:
                 self.close()
                 return
             self._inner.data_received(bytes(self._buffer[:count]))
-            if self._closing or (count < MUCH and not self._socket.pending()):
+            # OpenSSL takes one record at a time from the socket, and the buffer has room for all of it: of what else
+            # there is the loop tells.
+            if self._closing or count < MUCH:
                 return
         if self._socket.pending():
             # What OpenSSL holds makes no socket readable.
-            self._loop.call_soon(self._readable)
+            self._loop.call_soon(self._take)
 
     def _writable(self) -> None:
         backlog = self._backlog

@@ -40,6 +40,7 @@ from fairlead.xds.tls import Secured
 
 WINDOW = 1 << 20
 """Bytes that a client may send on a connection, and on a stream once it is released, before they are read."""
+_HALF = WINDOW // 2
 DEFAULT_WINDOW = 65_535
 """What a client may send before it has heard of the first window (RFC 9113, section 6.9.2)."""
 MAX_CALLS = 16
@@ -101,6 +102,7 @@ class Connection:
         "_eaten",
         "_going",
         "_greeted",
+        "_heeded",
         "_http",
         "_loop",
         "_most",
@@ -138,6 +140,8 @@ class Connection:
         self._out: list[bytes] = []
         self._speaks = False
         """Whether the library may have something to send."""
+        self._heeded = False
+        """Whether the library was given something of what is read now, so that there may be room to send."""
         self.writable = True
         self.heard = self._loop.time()
         """When the client was last heard of, on the loop's clock."""
@@ -167,6 +171,7 @@ class Connection:
         if self._rest:
             data = self._rest + data
         self._reading = True
+        self._heeded = False
         try:
             self._rest = self._frames(data)
         except Http2Error:
@@ -174,11 +179,13 @@ class Connection:
             self.flush()
             self.cut()
             return
-        for call in tuple(self._calls.values()):
-            if call.pending():
-                self.drain(call)
+        if self._heeded:
+            for call in tuple(self._calls.values()):
+                if call.pending():
+                    self.drain(call)
         self._reading = False
-        self._write()
+        if self._out or self._speaks:
+            self._write()
 
     def connection_lost(self) -> None:
         """It is over."""
@@ -237,7 +244,7 @@ class Connection:
 
     def _control(self, data: bytes) -> None:
         """What is the library's business."""
-        self._speaks = True
+        self._speaks = self._heeded = True
         for event in self._http.receive_data(data):
             # What is done about an event may have sent what the library had to say so far.
             self._speaks = True
@@ -249,14 +256,17 @@ class Connection:
         size = len(data)
         self._eaten += size
         call.eaten += size
-        if self._eaten >= WINDOW // 2:
+        if self._eaten >= _HALF:
             self._out.append(window_update(0, self._eaten))
             self._eaten = 0
         # Who waits may send its first window and no more: what it is allowed before its turn would only be kept.
         if call.eaten >= call.window // 2 and not call.held:
             self._out.append(window_update(call.stream, call.eaten))
             call.eaten = 0
-        self._read(call, data)
+        if call.held:
+            self._read(call, data)
+        elif not call.received(data, self._most):
+            self._refuse(call)
 
     def _settle(self, frame: bytes) -> None:
         """Take the client's settings. Clients that are alike have the same, mostly for ever, in one description."""
@@ -310,7 +320,10 @@ class Connection:
             if not call.kept(data, DEFAULT_WINDOW):
                 call.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, "more was sent than is read of a client that waits")
         elif not call.received(data, self._most):
-            call.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message is compressed, or has over {self._most} bytes")
+            self._refuse(call)
+
+    def _refuse(self, call: Call) -> None:
+        call.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message is compressed, or has over {self._most} bytes")
 
     def admit(self, call: Call) -> None:
         """A call is held no longer."""
@@ -338,7 +351,9 @@ class Connection:
             return False
         http.outbound_flow_control_window -= size
         stream.outbound_flow_control_window -= size
-        self._out += (self._said(), data_head(call.stream, size), *parts)
+        if self._speaks:
+            self._out.append(self._said())
+        self._out += (data_head(call.stream, size), *parts)
         return True
 
     def _room(self, call: Call) -> int:
@@ -415,7 +430,8 @@ class Connection:
 
     def _write(self) -> None:
         out = self._out
-        out.append(self._said())
+        if self._speaks:
+            out.append(self._said())
         data = b"".join(out)
         out.clear()
         if data and self._secured is not None:

@@ -100,7 +100,10 @@ class Egress(Spec, frozen=True):
     ] = "DEFAULT"
     hosts: Annotated[
         tuple[str, ...],
-        Meta(description="NAMESPACE/HOST; the namespace may be *, . (its own) or ~ (not this host), the host *.SUFFIX"),
+        Meta(
+            description="NAMESPACE/HOST; the namespace may be * or . (its own), the host *.SUFFIX. "
+            "~NAMESPACE/HOST takes hosts out, ~/HOST those of all namespaces"
+        ),
     ] = ()
 
 

@@ -162,7 +162,7 @@ def _repeated(path: FieldPath, hosts: tuple[str, ...], namespace: str) -> Iterat
     seen: dict[str, set[str]] = {}
     for at, text in enumerate(hosts):
         home, slash, host = text.partition("/")
-        if not slash or home == "~":
+        if not slash or home.startswith("~"):
             continue
         known = seen.setdefault(namespace if home == "." else home, set())
         if host in known or "*" in known or (host == "*" and known):
@@ -216,8 +216,9 @@ def _import(path: FieldPath, text: str) -> Iterator[Problem]:
     if not slash:
         yield invalid(path, f"{text!r} has no namespace", "Write NAMESPACE/HOST; */HOST is any namespace.")
         return
-    if namespace not in ("*", ".", "~") and not is_dns_label(namespace):
-        yield invalid(path, f"invalid namespace {namespace!r}", "Use a namespace, '*', '.' or '~'.")
+    meant = namespace.removeprefix("~")
+    if namespace != "~" and meant not in ("*", ".") and not is_dns_label(meant):
+        yield invalid(path, f"invalid namespace {namespace!r}", "Use a namespace, '*' or '.'; '~' before it excludes.")
     if host == "*":
         return
     if fault := wrong_wildcard_domain(host):
