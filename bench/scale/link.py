@@ -14,7 +14,7 @@ import os
 import socket
 import ssl
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from h2.config import H2Configuration
@@ -51,8 +51,9 @@ class Reader(Protocol):
 class Link:
     """A connection with one stream on it."""
 
-    def __init__(self, method: str, authority: str, reader: Reader) -> None:
+    def __init__(self, method: str, authority: str, reader: Reader, metadata: Sequence[tuple[str, str]] = ()) -> None:
         self._method = method
+        self._metadata = metadata
         self._authority = authority
         self._reader = reader
         self._http = H2Connection(_CONFIGURATION)
@@ -106,6 +107,7 @@ class Link:
                 (":authority", self._authority),
                 ("content-type", "application/grpc"),
                 ("te", "trailers"),
+                *self._metadata,
             ],
         )
         self._flush()
@@ -231,6 +233,11 @@ class Link:
         if data and self._secured is not None:
             self._secured.write(data)
 
+    def finish(self) -> None:
+        """Say that nothing more will be sent."""
+        self._http.end_stream(self._stream)
+        self._flush()
+
     def close(self) -> None:
         """End it."""
         if self._secured is not None:
@@ -258,9 +265,10 @@ def framed(body: bytes) -> bytes:
     return b"\0" + len(body).to_bytes(4, "big") + body
 
 
-def context(roots: str, key_and_chain: str) -> ssl.SSLContext:
-    """TLS as one identity; of the paths of two PEM files."""
+def context(roots: str, key_and_chain: str = "") -> ssl.SSLContext:
+    """TLS as one identity, or as nobody; of the paths of PEM files."""
     made = ssl.create_default_context(cafile=roots)
-    made.load_cert_chain(key_and_chain)
+    if key_and_chain:
+        made.load_cert_chain(key_and_chain)
     made.set_alpn_protocols(["h2"])
     return made

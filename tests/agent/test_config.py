@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -258,3 +260,20 @@ def test_deep_directories_have_sockets(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(files.socket_path(deep, "a.sock"))
     assert (deep / "a.sock").is_socket()
+
+
+def test_an_interruption_ends_an_agent_that_waits_for_its_control_plane(tmp_path: Path) -> None:
+    config = tmp_path / "agent.json"
+    roots, token = tmp_path / "roots.pem", tmp_path / "token"
+    roots.write_text("")
+    token.write_text("t")
+    given = {**GOOD, "directory": str(tmp_path), "root_cert_file": str(roots), "token_file": str(token)}
+    config.write_text(json.dumps(given))
+    words = [sys.executable, "-m", "fairlead.cli.main", "agent", "--config", str(config)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        said = running.stderr.readline()
+        assert "no new certificate" in said, said
+        running.send_signal(signal.SIGINT)
+        rest = running.stderr.read()
+        assert running.wait(20) == 0 and "ended with status 0" in rest and "Traceback" not in rest, rest

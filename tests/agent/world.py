@@ -48,7 +48,7 @@ TOKEN = "join-me"
 T = "type.googleapis.com/"
 
 
-async def until(condition: Callable[[], Any | Awaitable[Any]], what: str, seconds: float = 20) -> Any:
+async def until(condition: Callable[[], Any | Awaitable[Any]], what: str, seconds: float = 30) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = condition()

@@ -66,6 +66,7 @@ def test_the_grammar_is_that_of_the_commands() -> None:
         ("changed -f --proxy", Place(PROXY, (), {})),
         ("explain -f mesh --proxy", Place(FILE, (), {"-f": "mesh"})),
         ("proxy-config routes", Place(PROXY, (), {})),
+        ("pc clusters --fqdn x", Place(PROXY, (), {"--fqdn": "x"})),
         ("proxy-config routes web", Place(OTHER, ("web",), {})),
         ("show --state", Place(DIRECTORY, (), {})),
         ("proxy-config", None),

@@ -131,6 +131,20 @@ def test_proxy_config(mesh: Mesh, what: str) -> None:
     assert "PRIVATE KEY" not in mesh.run("proxy-config", "all", "edge").stdout
 
 
+def test_proxy_config_of_some_and_its_loggers(mesh: Mesh) -> None:
+    every = mesh.run("pc", "c", "edge").stdout.splitlines()
+    some = mesh.run("pc", "cluster", "edge", "--fqdn", every[1].split()[0]).stdout
+    assert 1 < len(some.splitlines()) <= len(every), some
+    none = mesh.run("proxy-config", "clusters", "edge", "--port", "1", "-o", "json")
+    assert json.loads(none.stdout) == []
+    assert "none of its clusters is like that" in mesh.run("proxy-config", "clusters", "edge", "--port", "1").stderr
+    mesh.run("proxy-config", "log", "edge", "--level", "rbac:debug")
+    levels = dict(line.split() for line in mesh.run("proxy-config", "log", "edge").stdout.splitlines())
+    assert (levels["rbac"], levels["router"]) == ("debug", "warning"), levels
+    wrong = mesh.run("proxy-config", "log", "edge", "--level", "rbak:debug")
+    assert wrong.returncode == 2 and "did you mean 'rbac'?" in wrong.stderr
+
+
 def test_a_proxy_elsewhere_is_shown_as_the_control_plane_has_it(mesh: Mesh, tmp_path: Path) -> None:
     config = mesh.state / "kubeconfig"
     for what in ("listeners", "routes", "clusters", "endpoints"):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-import grpc
-import grpc.aio
+from bench.scale.link import Link, context
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -30,7 +32,7 @@ NAME = "fairlead-controlplane"
 Json = dict[str, Any]
 
 
-async def until(condition: Callable[[], Any | Awaitable[Any]], what: str, seconds: float = 15) -> Any:
+async def until(condition: Callable[[], Any | Awaitable[Any]], what: str, seconds: float = 30) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = condition()
@@ -109,46 +111,69 @@ class World:
             .sign(key, hashes.SHA256())
         )
         request = ca_pb.IstioCertificateRequest(csr=csr.public_bytes(serialization.Encoding.PEM).decode())
-        async with self.channel(self.found.join) as channel:
-            call = channel.unary_unary(
-                CREATE,
-                request_serializer=ca_pb.IstioCertificateRequest.SerializeToString,
-                response_deserializer=ca_pb.IstioCertificateResponse.FromString,
-            )
-            answer = await call(request, metadata=(("authorization", f"Bearer {token}"),), timeout=10)
+        answer = ca_pb.IstioCertificateResponse.FromString(
+            await self._call(CREATE, request.SerializeToString(), ("authorization", f"Bearer {token}"))
+        )
         secret = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         return secret, "".join(answer.cert_chain[:-1]).encode()
 
-    def channel(self, address: str, pair: tuple[bytes, bytes] | None = None) -> grpc.aio.Channel:
-        root = self.state.root_certificate.read_bytes()
-        credentials = grpc.ssl_channel_credentials(root, *(pair or (None, None)))
-        options = (("grpc.ssl_target_name_override", NAME), ("grpc.use_local_subchannel_pool", 1))
-        return grpc.aio.secure_channel(address, credentials, options=options)
+    async def _call(self, method: str, body: bytes, *metadata: tuple[str, str]) -> bytes:
+        """A unary call of the join port. Raises CallEnded."""
+        answers = _Answers()
+        link = Link(method, NAME, answers, metadata)
+        host, _, port = self.found.join.rpartition(":")
+        await link.connect(host, int(port), context(str(self.state.root_certificate)))
+        link.send(body)
+        link.finish()
+        async with asyncio.timeout(30):
+            status = await link.over
+        if not answers.bodies:
+            raise CallEnded(unquote(status))
+        return answers.bodies[0]
+
+    def connecting(self, name: str, pair: tuple[bytes, bytes], **metadata: Any) -> Proxy:
+        """A proxy of namespace shop with this identity that has not connected yet."""
+        with tempfile.NamedTemporaryFile() as identity:
+            identity.write(b"\n".join(pair))
+            identity.flush()
+            tls = context(str(self.state.root_certificate), identity.name)
+        return Proxy(self.found.xds, tls, name, {"NAMESPACE": "shop", **metadata})
 
     @contextlib.asynccontextmanager
     async def proxy(self, name: str, account: str = "web", **metadata: Any) -> AsyncIterator[Proxy]:
         """A connected proxy in namespace shop that has its first configuration."""
-        pair = await self.join(account)
-        async with self.channel(self.found.xds, pair) as channel:
-            made = Proxy(channel, name, {"NAMESPACE": "shop", "SERVICE_ACCOUNT": account, **metadata})
-            await made.start()
-            try:
-                yield made
-            finally:
-                await made.stop()
+        made = self.connecting(name, await self.join(account), SERVICE_ACCOUNT=account, **metadata)
+        await made.start()
+        try:
+            yield made
+        finally:
+            await made.stop()
+
+
+class CallEnded(Exception):
+    """A call was refused: the number of gRPC's status, and its message."""
+
+
+class _Answers:
+    """What a unary call is answered."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    def received(self, body: bytes) -> None:
+        self.bodies.append(body)
 
 
 class Proxy:
     """A delta ADS client that takes clusters and listeners, and of the rest what it is told to."""
 
-    def __init__(self, channel: grpc.aio.Channel, name: str, metadata: Json) -> None:
-        self.call: Any = channel.stream_stream(
-            f"/{SERVICE}/DeltaAggregatedResources",
-            request_serializer=discovery_pb2.DeltaDiscoveryRequest.SerializeToString,
-            response_deserializer=discovery_pb2.DeltaDiscoveryResponse.FromString,
-        )()
+    def __init__(self, address: str, tls: ssl.SSLContext, name: str, metadata: Json) -> None:
+        self._address = address
+        self._tls = tls
+        # Not gRPC's own: questions fork this process, which its threads do not survive.
+        self._link = Link(f"/{SERVICE}/DeltaAggregatedResources", NAME, self)
         self.node_id = f"{metadata.pop('TYPE', 'sidecar')}~10.9.9.9~{name}.shop~shop.svc.cluster.local"
         self.metadata = metadata
         self.have: dict[str, dict[str, bytes]] = {CLUSTER: {}, ENDPOINT: {}, LISTENER: {}, ROUTE: {}, SECRET: {}}
@@ -158,38 +183,35 @@ class Proxy:
         self.refuse: dict[str, str] = {}
         self.mute = False
         self.muted: list[Any] = []
-        self.error: BaseException | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._writing = asyncio.Lock()
 
-    async def _write(self, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
-        """A call takes one write after the other; answers are written while tests subscribe."""
-        async with self._writing:
-            await self.call.write(request)
+    @property
+    def error(self) -> str:
+        """What the stream has ended with: the number of gRPC's status, and its message; "" while it goes on."""
+        return unquote(self._link.over.result()) if self._link.over.done() else ""
 
     async def start(self) -> None:
+        host, _, port = self._address.rpartition(":")
+        await self._link.connect(host, int(port), self._tls)
         for type_url in (CLUSTER, LISTENER):
             request = discovery_pb2.DeltaDiscoveryRequest(type_url=type_url)
             request.node.id = self.node_id
             request.node.metadata.update(self.metadata)
-            await self._write(request)
-        self._task = asyncio.create_task(self._read())
-        await until(lambda: self.have[LISTENER] or self._task is None or self._task.done(), "a first configuration")
+            self._link.send(request.SerializeToString())
+        await until(lambda: self.have[LISTENER] or self._link.over.done(), "a first configuration")
 
     async def stop(self) -> None:
-        self.call.cancel()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        self._link.close()
+        await self._link.over
 
     async def subscribe(self, type_url: str, *names: str) -> None:
-        await self._write(discovery_pb2.DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=list(names)))
+        request = discovery_pb2.DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=list(names))
+        self._link.send(request.SerializeToString())
 
     async def healthy(self, healthy: bool, message: str = "") -> None:
         request = discovery_pb2.DeltaDiscoveryRequest(type_url=HEALTH)
         if not healthy:
             request.error_detail.code, request.error_detail.message = 500, message
-        await self._write(request)
+        self._link.send(request.SerializeToString())
 
     def endpoints(self, cluster: str) -> list[str]:
         body = self.have[ENDPOINT].get(cluster)
@@ -202,23 +224,20 @@ class Proxy:
         self.mute = False
         waiting, self.muted = self.muted, []
         for response in waiting:
-            await self._answer(response)
+            self._answer(response)
 
-    async def _read(self) -> None:
-        try:
-            while (response := await self.call.read()) is not grpc.aio.EOF:
-                names = [one.name for one in response.resources]
-                self.responses.append((response.type_url, names, list(response.removed_resources)))
-                self.versions.append(int(response.system_version_info or 0))
-                self.bytes += response.ByteSize()
-                if self.mute:
-                    self.muted.append(response)
-                else:
-                    await self._answer(response)
-        except grpc.aio.AioRpcError as error:
-            self.error = error
+    def received(self, body: bytes) -> None:
+        response = discovery_pb2.DeltaDiscoveryResponse.FromString(body)
+        names = [one.name for one in response.resources]
+        self.responses.append((response.type_url, names, list(response.removed_resources)))
+        self.versions.append(int(response.system_version_info or 0))
+        self.bytes += response.ByteSize()
+        if self.mute:
+            self.muted.append(response)
+        else:
+            self._answer(response)
 
-    async def _answer(self, response: Any) -> None:
+    def _answer(self, response: Any) -> None:
         request = discovery_pb2.DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
         bad = [self.refuse[one.name] for one in response.resources if one.name in self.refuse]
         if bad:
@@ -228,7 +247,7 @@ class Proxy:
             rows.update({one.name: one.resource.value for one in response.resources})
             for name in response.removed_resources:
                 rows.pop(name, None)
-        await self._write(request)
+        self._link.send(request.SerializeToString())
 
 
 @contextlib.asynccontextmanager

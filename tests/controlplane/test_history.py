@@ -84,7 +84,11 @@ async def _is_told(ask: Ask, first: int, second: int) -> None:
     assert len(await ask.data("history", "vs/cart", "-n", "shop", "--status")) > 2
     assert await ask.data("history", "--limit", "1") == rows[:1]
     assert "VirtualService shop/cart created (a first share)" in await ask("history", "--since", "10m")
-    assert "no change is on record" in await ask("history", "vs/none", "-n", "shop")
+    assert "there is no VirtualService shop/none" in await ask("history", "vs/none", "-n", "shop", code=1)
+    assert "no change is on record" in await ask("history", "vs", "-n", "elsewhere")
+    assert "did you mean 'cart'?" in await ask("rollback", "vs/carr@1", "-n", "shop", code=1)
+    assert "did you mean 'cart'?" in await ask("delete", "vs", "carr", "-n", "shop", code=1)
+    assert "no such namespace; did you mean 'shop'?" in await ask("get", "vs", "-n", "shp")
     table = await ask("show", str(second))
     assert "spec.http[0].route[0].weight\n      - 90\n      + 50" in table
     assert "FL3902" in await ask("show", "100000", code=1)

@@ -37,7 +37,7 @@ LONG = 60.0
 APPLY = "application/apply-patch+yaml"
 
 
-def eventually(condition: Callable[[], T], what: str = "the condition", seconds: float = 20) -> T:
+def eventually(condition: Callable[[], T], what: str = "the condition", seconds: float = 30) -> T:
     """The first true value of the condition; while it raises OSError or AssertionError it is asked again."""
     end = time.monotonic() + seconds
     last: object = None
@@ -515,7 +515,7 @@ class Mesh:
                 return request(at, BARRIER_PORT, host="barrier.test", timeout=5).text == mark
 
             try:
-                eventually(passed, f"{workload.name} has {mark}")
+                eventually(passed, f"{workload.name} has {mark}", LONG)
             except AssertionError as error:
                 known, log = self.proxies().get(workload.name), workload.process.log
                 raise AssertionError(f"{error}; {known}; {log.read_text()[-2000:]}") from None

@@ -125,14 +125,14 @@ def test_every_step_holds(place: Place, capture: str) -> None:
     assert place.left() == []
 
 
-def test_it_stays_up_until_interrupted(place: Place) -> None:
-    process = place.start("--step", "14", "--capture", "explicit")
-    said = _until_up(process)
-    assert "wieght" in said
-    assert place.processes()
+def test_nothing_stays_when_its_start_is_interrupted(place: Place) -> None:
+    process = place.start("--once", "--capture", "explicit")
+    assert process.stderr is not None
+    while "Starting the shop" not in (line := process.stderr.readline()):
+        assert line, "it ended"
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 0
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in errors, errors
     assert place.left() == []
 
 
@@ -144,7 +144,7 @@ def test_nothing_stays_when_it_is_killed(place: Place) -> None:
     _until_clean(place)
 
 
-def test_the_next_one_cleans_up_after_one_whose_guard_was_killed_too(place: Place) -> None:
+def test_the_next_one_cleans_up_after_one_whose_guard_was_killed_too_and_stays_until_interrupted(place: Place) -> None:
     process = place.start("--step", "14", "--capture", "explicit")
     _until_up(process)
     guards = [one for one in Path("/proc").iterdir() if one.name.isdigit() and _is_guard(one, place)]
@@ -153,8 +153,12 @@ def test_the_next_one_cleans_up_after_one_whose_guard_was_killed_too(place: Plac
     process.kill()
     process.communicate(timeout=60)
     assert len(place.processes()) > STEPS
-    second = place.start("--once", "--step", "14", "--capture", "explicit")
-    second.communicate(timeout=120)
+    second = place.start("--step", "14", "--capture", "explicit")
+    said = _until_up(second)
+    assert "wieght" in said
+    assert place.processes()
+    second.send_signal(signal.SIGINT)
+    second.communicate(timeout=60)
     assert second.returncode == 0
     assert place.left() == []
 

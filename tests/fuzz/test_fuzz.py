@@ -35,7 +35,7 @@ from .inputs import FILES, documents, handmade, mutated_text, mutated_value
 SECONDS = float(os.environ.get("FAIRLEAD_FUZZ_SECONDS", "0"))
 FEW = 1200
 SLOWEST = 20.0
-"""Seconds for one hand-made input, on a machine that does other things, too."""
+"""Seconds of processor time for one hand-made input."""
 HANDMADE = handmade()
 VIEWS = (
     View("sidecar", "shop", (("app", "reviews"),), addresses=("127.66.0.9",), capture=Capture("redirect")),
@@ -140,7 +140,7 @@ def test_changed_values_are_admitted_or_refused(admission: Admission, media: str
 
 @pytest.mark.parametrize("name", HANDMADE)
 def test_handmade(name: str, admission: Admission, tmp_path: Path) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     raw = HANDMADE[name]
     read(raw)
     for media in ("application/json", "application/yaml"):
@@ -149,19 +149,19 @@ def test_handmade(name: str, admission: Admission, tmp_path: Path) -> None:
     path.write_bytes(raw)
     _, found = findings([str(path)], recursive=False, namespace="default")
     "".join(map(str, found)).encode()
-    assert time.monotonic() - begun < SLOWEST
+    assert time.process_time() - begun < SLOWEST
 
 
 def test_a_large_file_is_read_in_time(tmp_path: Path) -> None:
-    """10 MB of objects, and 10 MB in one."""
+    """3 MB of objects, and 10 MB in one."""
     head = "apiVersion: v1\nkind: Service\nmetadata: {name: s%d, namespace: shop}\n"
     one = f"{head}spec: {{ports: [{{name: http, port: 80}}]}}\n"
-    many = "---\n".join(one % at for at in range(90_000))
-    assert len(many) > 9_000_000
-    begun = time.monotonic()
-    assert len(parse_documents(many)) == 90_000
+    many = "---\n".join(one % at for at in range(30_000))
+    assert len(many) > 3_000_000
+    begun = time.process_time()
+    assert len(parse_documents(many)) == 30_000
     single = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: '" + "x" * 10_000_000 + "'}\n"
     obj, problems = registry().read(parse_documents(single)[0].data)
     assert obj is None
     assert all(len(one.message) < 1000 for one in problems)
-    assert time.monotonic() - begun < 120
+    assert time.process_time() - begun < 40

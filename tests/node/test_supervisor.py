@@ -65,7 +65,7 @@ class Bench:
     def instances(self, name: str = "web") -> list[Json]:
         return self.api.objects[PATH + name].get("status", {}).get("instances", [])
 
-    async def until(self, what: Callable[[], Any], seconds: float = 20) -> Any:
+    async def until(self, what: Callable[[], Any], seconds: float = 30) -> Any:
         deadline = asyncio.get_running_loop().time() + seconds
         while not (found := what()):
             if self.task is not None and self.task.done():

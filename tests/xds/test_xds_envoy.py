@@ -137,7 +137,7 @@ async def follow(tmp_path: Path, delta: bool) -> None:
 
         # An updated cluster warms until its unchanged endpoints come again: well before the 15 s of Envoy's patience.
         shelf.put(cluster("backend", connect_timeout="3s"))
-        await until(lambda: shelf.acks(CLUSTER, "backend") == 2, "the updated cluster", 5)
+        await until(lambda: shelf.acks(CLUSTER, "backend") == 2, "the updated cluster", 12)
         assert await answers("two")
 
         # A bad listener among good changes: it alone is refused, everything else goes on.

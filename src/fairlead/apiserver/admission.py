@@ -18,9 +18,11 @@ from fairlead.apiserver import handover, namespaces, ownership
 from fairlead.apiserver.ownership import Owner
 from fairlead.apiserver.refusal import Refusal, bad_request, from_store, invalid, missing, named, qualified
 from fairlead.apiserver.schema import structural
+from fairlead.apiserver.writes import ANY, Admitted, Judged, Precondition, Write
 from fairlead.compiler.registry import Registry
 from fairlead.ir.kind import Kind
 from fairlead.model.diagnostic import Problem, Severity
+from fairlead.model.difference import meaning
 from fairlead.model.path import FieldPath
 from fairlead.model.ref import Ref
 from fairlead.store import AlreadyExists, Store, StoreError, Transaction
@@ -41,38 +43,6 @@ class Unallocatable(Exception):
     def __init__(self, *problems: Problem) -> None:
         super().__init__("; ".join(one.message for one in problems))
         self.problems = problems
-
-
-class Write(msgspec.Struct, frozen=True):
-    """Who writes, how, and in which version; `manager` owns the fields, `author`, `message` and `command` (the command
-    line that asked for it) go into the history."""
-
-    author: str = ""
-    manager: str = "unknown"
-    message: str = ""
-    version: str = ""
-    subresource: str = ""
-    dry_run: bool = False
-    force: bool = False
-    command: str = ""
-
-
-class Admitted(msgspec.Struct, frozen=True):
-    """What came of a write: the document as it is now, and what the writer should know."""
-
-    document: Json
-    warnings: tuple[str, ...] = ()
-    created: bool = False
-
-
-class Precondition(msgspec.Struct, frozen=True):
-    """Which object exactly is to be deleted."""
-
-    uid: str = ""
-    resource_version: str = ""
-
-
-ANY = Precondition()
 
 
 class _Discard(Exception):
@@ -220,24 +190,44 @@ class Admission:
             for ref in refs:
                 self._delete(made, kind, ref, ANY)
 
-    def restore(self, wanted: Mapping[Ref, Json | None], write: Write) -> list[str]:
-        """Make objects be as these stored documents say (None: gone), in one commit; returns warnings.
+    def judged(self, wanted: Mapping[Ref, Json | None], now: Mapping[Ref, Json | None], write: Write) -> Judged:
+        """What admission says of documents that are to be restored, where there is now what `now` has. Raises Refusal.
+
+        Does not ask the store: there may be thousands of them, and a copy of the process can do it.
+        """
+        out = Judged()
+        for ref, document in sorted(wanted.items()):
+            if document is not None:
+                kind, old = self._kind_of(ref), now[ref]
+                new = self._restorable(kind, document, old, write)
+                made, warnings = self._judge(kind, old, new, ref)
+                out.warnings += (f"{ref} {one}" for one in warnings)
+                if made != new:
+                    out.altered.append((ref, made))
+        return out
+
+    def restore(
+        self, wanted: Mapping[Ref, Json | None], now: Mapping[Ref, Json | None], judged: Judged, write: Write
+    ) -> None:
+        """Make objects be as these stored documents say (None: gone), in one commit, as it was `judged`.
 
         What the API keeps for itself goes on: uid, status, and the owners of fields are those of the document.
-        Namespaces come first and go last.
+        Namespaces come first and go last. Raises Refusal, also where an object is not what it was when it was judged.
         """
         kinds = {ref: self._kind_of(ref) for ref in wanted}
         order = sorted(wanted, key=lambda ref: ((ref.group, ref.kind) != namespaces.NAMESPACE, ref))
-        said: list[str] = []
+        altered = dict(judged.altered)
         with self._commit(kinds[order[0]], order[0].name, write, "rollback") as made:
             for ref in order:
-                document = wanted[ref]
+                document, old = wanted[ref], made.get(ref)
+                if meaning(old) != meaning(now[ref]):
+                    raise Refusal(409, f"{ref} was edited at this moment: ask again [FL3900]")
                 if document is not None:
-                    said += (f"{ref} {one}" for one in self._restore(made, kinds[ref], ref, document, write))
+                    new = altered.get(ref) or self._restorable(kinds[ref], document, old, write)
+                    self._restore(made, kinds[ref], ref, document, (old, new))
             for ref in reversed(order):
                 if wanted[ref] is None and made.get(ref) is not None:
                     self._delete(made, kinds[ref], ref, ANY)
-        return said
 
     def _kind_of(self, ref: Ref) -> Kind[Any]:
         kind = self.registry.kind(ref.group, ref.kind)
@@ -245,20 +235,30 @@ class Admission:
             raise bad_request(f"{ref} is of a kind that is not served any more")
         return kind
 
-    def _restore(self, made: Transaction, kind: Kind[Any], ref: Ref, document: Json, write: Write) -> tuple[str, ...]:
-        self._home(kind, made, ref)
-        owners, times = ownership.decode_owners(document["metadata"].get("managedFields"))
+    def _restorable(self, kind: Kind[Any], document: Json, old: Json | None, write: Write) -> Json:
+        """A stored document as it is judged and written: without what the API keeps for itself."""
         meta = {key: value for key, value in document["metadata"].items() if key not in _OWN}
         new: Json = {key: value for key, value in document.items() if key != "status"} | {"metadata": meta}
-        old = made.get(ref)
+        if old is not None:
+            return self._scoped(kind, old, new, write)
+        if kind.allocate is not None and "status" in document:
+            # An address is given by what the object says it has: it gets the one that it had, where that is free.
+            passing = ("conditions", "observedGeneration")
+            new["status"] = {key: value for key, value in document["status"].items() if key not in passing}
+        return new
+
+    def _restore(
+        self, made: Transaction, kind: Kind[Any], ref: Ref, document: Json, change: tuple[Json | None, Json]
+    ) -> None:
+        """Write what was judged, with the owners of fields that the document has."""
+        self._home(kind, made, ref)
+        old, new = change
+        owners, times = ownership.decode_owners(document["metadata"].get("managedFields"))
         if old is None:
-            if kind.allocate is not None and "status" in document:
-                # An address is given by what the object says it has: it gets the one that it had, where that is free.
-                passing = ("conditions", "observedGeneration")
-                new["status"] = {key: value for key, value in document["status"].items() if key not in passing}
-            return self._insert(made, kind, ref, new, write, owners, keep_status=True).warnings
-        new = self._scoped(kind, old, new, write)
-        return self._modify(made, kind, ref, old, new, write, lambda _: owners, times).warnings
+            self._create(made, kind, ref, self._owned(new, owners, {}, {}))
+        else:
+            before, _ = ownership.decode_owners(old["metadata"].get("managedFields"))
+            self._update(made, ref, self._owned(new, owners, before, times))
 
     def converted(self, kind: Kind[Any], document: Json, version: str) -> Json:
         """A document in another version of its kind; versions differ in nothing but their name."""
@@ -344,6 +344,19 @@ class Admission:
             new["metadata"]["deletionTimestamp"] = old["metadata"]["deletionTimestamp"]
         return new
 
+    def _create(self, made: Transaction, kind: Kind[Any], ref: Ref, document: Json) -> Json:
+        """Write a new object, and what comes with it; as it is stored."""
+        stored = made.create(ref, document)
+        if (kind.group, kind.kind) == namespaces.NAMESPACE:
+            self._account(made, ref.name)
+        return stored
+
+    def _update(self, made: Transaction, ref: Ref, document: Json) -> Json:
+        """Write an object that there is; it goes where only its finalizers have kept it. As it is stored."""
+        stored = made.update(ref, document)
+        meta = stored["metadata"]
+        return made.delete(ref) if meta.get("deletionTimestamp") and not meta.get("finalizers") else stored
+
     def _insert(
         self,
         made: Transaction,
@@ -352,10 +365,8 @@ class Admission:
         document: Json,
         write: Write,
         owners: ownership.Owners | None = None,
-        *,
-        keep_status: bool = False,
     ) -> Admitted:
-        if kind.has_status and not keep_status:
+        if kind.has_status:
             document = {key: value for key, value in document.items() if key != "status"}
         if document["metadata"].get("resourceVersion"):
             raise bad_request("resourceVersion should not be set on objects to be created")
@@ -363,10 +374,7 @@ class Admission:
         if owners is None:
             writer = Owner(write.manager, "Update", self._version(kind, write))
             owners = ownership.after_update(None, new, {}, writer, self._schema(kind))
-        new = self._owned(new, owners, {}, {})
-        stored = made.create(ref, new)
-        if (kind.group, kind.kind) == namespaces.NAMESPACE:
-            self._account(made, ref.name)
+        stored = self._create(made, kind, ref, self._owned(new, owners, {}, {}))
         if write.dry_run:
             del stored["metadata"]["resourceVersion"]
         return Admitted(self.converted(kind, stored, write.version), warnings, created=True)
@@ -386,11 +394,7 @@ class Admission:
         if write.subresource != "status":
             new, warnings = self._judge(kind, old, new, ref)
         before, _ = ownership.decode_owners(old["metadata"].get("managedFields"))
-        new = self._owned(new, own(new), before, times)
-        stored = made.update(ref, new)
-        meta = stored["metadata"]
-        if meta.get("deletionTimestamp") and not meta.get("finalizers"):
-            stored = made.delete(ref)
+        stored = self._update(made, ref, self._owned(new, own(new), before, times))
         if write.dry_run:
             # What was not written has no new version; `kubectl diff` would show it as a change.
             stored["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]

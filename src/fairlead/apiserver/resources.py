@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 
 from fairlead.apiserver import request as asked
 from fairlead.apiserver import reviews
-from fairlead.apiserver.admission import Admission, Admitted, Precondition, Write
+from fairlead.apiserver.admission import Admission
 from fairlead.apiserver.auth import User
 from fairlead.apiserver.openapi import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
 from fairlead.apiserver.patch import PatchError, json_patch, merge_patch, strategic_merge
@@ -22,6 +22,7 @@ from fairlead.apiserver.request import Page, Target
 from fairlead.apiserver.schema import structural
 from fairlead.apiserver.table import table
 from fairlead.apiserver.watch import Hub, Watch, begin
+from fairlead.apiserver.writes import Admitted, Precondition, Write
 from fairlead.ir.kind import Kind
 from fairlead.model.caller import COMMAND_HEADER, MESSAGE_HEADER, decoded
 from fairlead.model.ref import Ref

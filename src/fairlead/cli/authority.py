@@ -214,7 +214,6 @@ def _ask(client: Client, step: str, body: dict[str, str] | None = None, **flags:
 
 
 def _through(step: str, timeout: str, state: Path | None, kubeconfig: Path | None, output: str | None) -> None:
-    from fairlead.cli.connecting import connected
     from fairlead.model.duration import parse_duration
 
     try:
@@ -222,6 +221,35 @@ def _through(step: str, timeout: str, state: Path | None, kubeconfig: Path | Non
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--timeout") from None
     went: list[dict[str, Any]] = []
+    try:
+        _steps(step, seconds, state, kubeconfig, went, quiet=bool(output))
+    except KeyboardInterrupt:
+        # The authority goes on from where it stands, and so may whoever interrupted.
+        at = f"it stands at {went[-1]['after']}" if went else "no step was taken"
+        complain(
+            f"interrupted: {at}; proxies are served as before. `fairlead ca rotate run` goes on from there, "
+            "`fairlead ca rotate abort` goes back, `fairlead ca status` says whom it waits for",
+            warning=True,
+        )
+        raise
+    if output:
+        show(went, output)
+    elif not went:
+        click.echo("nothing is under way")
+
+
+def _steps(
+    step: str,
+    seconds: float,
+    state: Path | None,
+    kubeconfig: Path | None,
+    went: list[dict[str, Any]],
+    *,
+    quiet: bool,
+) -> None:
+    """Take steps until nothing is under way; each that was taken is added to `went`."""
+    from fairlead.cli.connecting import connected
+
     while True:
         # A connection for each step: the API's own certificate changes on the way.
         with connected(kubeconfig, state) as client:
@@ -229,16 +257,12 @@ def _through(step: str, timeout: str, state: Path | None, kubeconfig: Path | Non
         if found["phase"] == "stable" and (went or step == "undo"):
             break
         if went or step == "undo" or found["phase"] != "stable":
-            _wait(seconds, step, state, kubeconfig, quiet=bool(output))
+            _wait(seconds, step, state, kubeconfig, quiet=quiet)
         chosen = "start" if found["phase"] == "stable" else step
         with connected(kubeconfig, state) as client:
             went.append(_ask(client, chosen, force=False, dry_run=False))
-        if not output:
+        if not quiet:
             click.echo(f"{went[-1]['before']} -> {went[-1]['after']}: {_DONE[went[-1]['after']]}")
-    if output:
-        show(went, output)
-    elif not went:
-        click.echo("nothing is under way")
 
 
 def _wait(seconds: float, step: str, state: Path | None, kubeconfig: Path | None, *, quiet: bool) -> None:

@@ -65,8 +65,8 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _meant(client: Client, error: Refused) -> str:
-    """Which object was probably meant by a name that there is not."""
+def probably(client: Client, error: Refused) -> str:
+    """Which object was probably meant by a name that there is not; "" where nothing can be said."""
     from fairlead.cli.client import ClientError, Refused
 
     details: dict[str, Any] = error.status.get("details") or {}
@@ -84,6 +84,18 @@ def _meant(client: Client, error: Refused) -> str:
     return meant(name, (one for one, _ in listed))
 
 
+def no_such_namespace(client: Client, namespace: str) -> str:
+    """`: there is no such namespace; did you mean 'shop'?`, where there is none; else ""."""
+    from fairlead.cli.client import ClientError, Refused
+
+    try:
+        listed: list[tuple[str, str]] = client.request("GET", "/fairlead/v1/names?of=namespaces").document
+    except (ClientError, Refused):
+        return ""
+    names = [one for one, _ in listed]
+    return "" if namespace in names else f": there is no such namespace{meant(namespace, names)}"
+
+
 @contextmanager
 def connected(kubeconfig: Path | None, state: Path | None, message: str = "") -> Generator[Client]:
     """A client; every failure inside becomes one line and exit status 1. `message` goes with what is written."""
@@ -98,7 +110,7 @@ def connected(kubeconfig: Path | None, state: Path | None, message: str = "") ->
     try:
         yield client
     except (ClientError, Refused) as error:
-        near = _meant(client, error) if isinstance(error, Refused) and error.code == NOT_FOUND else ""
+        near = probably(client, error) if isinstance(error, Refused) and error.code == NOT_FOUND else ""
         printing.complain(f"error: {error}{near}")
         raise SystemExit(1) from None
     finally:

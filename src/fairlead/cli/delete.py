@@ -12,7 +12,7 @@ import click
 
 from fairlead.cli import printing
 from fairlead.cli.client import Client, Refused
-from fairlead.cli.connecting import connected, connection, message_option
+from fairlead.cli.connecting import NOT_FOUND, connected, connection, message_option, probably
 from fairlead.cli.diff import may_go_on, of_deletion
 from fairlead.cli.resources import (
     address,
@@ -104,9 +104,9 @@ def _delete_one(client: Client, target: tuple[Kind[Any], str, str], dry: bool, i
     try:
         client.request("DELETE", address(kind, kind.versions[0], home, name, dryRun="All" if dry else ""))
     except Refused as refused:
-        if refused.code == 404 and ignore:
+        if refused.code == NOT_FOUND and ignore:
             return True
-        printing.complain(f"error: {refused}")
+        printing.complain(f"error: {refused}{probably(client, refused) if refused.code == NOT_FOUND else ''}")
         return False
     click.echo(f"{called(kind, name)} deleted" + (" (server dry run)" if dry else ""))
     return True

@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,11 +44,11 @@ def local_directory(state: Path, proxy: str) -> Path | None:
     return found[0].parent if found else None
 
 
-def get(directory: Path, path: str) -> Any:
-    """The JSON answer of Envoy's admin interface. Raises ClickException if Envoy does not answer."""
+def _asked(directory: Path, method: str, path: str) -> bytes:
+    """The answer of Envoy's admin interface. Raises ClickException if Envoy does not answer."""
     connection = _UnixConnection(directory / "admin.sock")
     try:
-        connection.request("GET", path)
+        connection.request(method, path)
         response = connection.getresponse()
         body = response.read(_LARGEST)
     except (OSError, http.client.HTTPException) as error:
@@ -59,6 +60,21 @@ def get(directory: Path, path: str) -> Any:
         raise click.ClickException(
             f"Envoy answers {path} with {response.status}: {body[:200].decode(errors='replace')}"
         )
+    return body
+
+
+def log_levels(directory: Path, changes: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The level of each logger, after changes ("": of all). Raises ClickException if Envoy does not answer."""
+    body = _asked(directory, "POST", "/logging")
+    for logger, level in (changes or {}).items():
+        body = _asked(directory, "POST", f"/logging?{logger or 'level'}={level}")
+    rows = (line.partition(":") for line in body.decode(errors="replace").splitlines() if line.startswith(" "))
+    return {name.strip(): level.strip() for name, _, level in rows}
+
+
+def get(directory: Path, path: str) -> Any:
+    """The JSON answer of Envoy's admin interface. Raises ClickException if Envoy does not answer."""
+    body = _asked(directory, "GET", path)
     try:
         return json.loads(body)
     except ValueError:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from fairlead.cli import ALSO
+
 KIND, NAME, OBJECT, POINT, TARGET = "kind", "name", "object", "point", "target"
 """A kind; the name of an object whose kind stands before; KIND/NAME; KIND/NAME@REV or REV; KIND or a proxy."""
 PROXY, GATEWAY, CALLER, URL = "proxy", "gateway", "caller", "url"
@@ -51,8 +53,17 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("explain",): Command((TARGET,), options={"--proxy": FILE}),
     ("proxy-status",): Command((PROXY,)),
     **{
-        ("proxy-config", one): Command((PROXY,))
-        for one in ("all", "bootstrap", "clusters", "endpoints", "listeners", "routes", "secrets")
+        ("proxy-config", one): Command((PROXY,), options=dict.fromkeys((f"--{name}" for name in names), OTHER))
+        for one, names in {
+            "all": (),
+            "bootstrap": (),
+            "clusters": ("fqdn", "port", "subset", "direction"),
+            "endpoints": ("address", "port", "status", "cluster"),
+            "listeners": ("address", "port"),
+            "log": ("level",),
+            "routes": ("name", "vhost"),
+            "secrets": ("name",),
+        }.items()
     },
     ("mtls",): Command((PROXY,)),
     ("changed",): Command(options={"--proxy": PROXY, "--kind": EVENT}, flags=frozenset({"-f"})),
@@ -94,6 +105,7 @@ def options_of(command: Command) -> dict[str, str]:
 
 def place(words: Sequence[str]) -> Place | None:
     """What stands behind these words (without the program's name); None where no name of the mesh does."""
+    words = [ALSO.get(words[0], words[0]), *words[1:]] if words else words
     path = next((path for path in (tuple(words[:1]), tuple(words[:2])) if path in COMMANDS), None)
     if path is None:
         return None

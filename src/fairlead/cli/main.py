@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from fairlead.cli import WORDS
+from fairlead.cli import ALSO, WORDS
 
 EPILOG = """\b
 Exit status: 0 success, 1 refused or failed, 2 wrong usage, 130 interrupted,
@@ -96,7 +96,7 @@ class _Lazy(click.Group):
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = COMMANDS.get(cmd_name)
+        entry = COMMANDS.get(ALSO.get(cmd_name, cmd_name))
         if entry is None:
             return None
         made = getattr(import_module(f"fairlead.cli.{entry.module}"), entry.attribute)
@@ -110,7 +110,7 @@ class _Lazy(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0] if args else ""
-        if name and not name.startswith("-") and name not in COMMANDS:
+        if name and not name.startswith("-") and name not in COMMANDS and name not in ALSO:
             # difflib is imported only for a word that is no command.
             from fairlead.model.names import nearest
 

@@ -6,7 +6,9 @@ An Envoy on this host is asked itself; of one elsewhere, what the control plane 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +21,30 @@ F = TypeVar("F", bound=Callable[..., Any])
 Rows = Callable[[dict[str, Any]], Iterator[Row]]
 
 
-@click.group("proxy-config")
+_ALSO = {
+    "listener": "listeners",
+    "l": "listeners",
+    "route": "routes",
+    "r": "routes",
+    "cluster": "clusters",
+    "c": "clusters",
+    "endpoint": "endpoints",
+    "ep": "endpoints",
+    "secret": "secrets",
+    "s": "secrets",
+    "b": "bootstrap",
+}
+"""What istioctl calls them, too."""
+
+
+class _Commands(click.Group):
+    """The commands, under the names that fingers know from istioctl as well."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, _ALSO.get(cmd_name, cmd_name))
+
+
+@click.group("proxy-config", cls=_Commands)
 def proxy_config() -> None:
     """Show what an Envoy runs: its own answer, not what it was sent.
 
@@ -28,7 +53,8 @@ def proxy_config() -> None:
 
     \b
     fairlead proxy-config routes web-0.shop
-    fairlead proxy-config clusters istio-ingressgateway-0 -o yaml
+    fairlead proxy-config clusters istio-ingressgateway-0 --fqdn reviews -o yaml
+    fairlead proxy-config log web-0.shop --level rbac:debug
     """
 
 
@@ -43,22 +69,77 @@ def _where(function: F) -> F:
     return state(kubeconfig(function))
 
 
+def _narrowing(name: str) -> Callable[[F], F]:
+    """Options that choose rows by a part of what stands in a column, or a pattern with `*` and `?`; by a whole port."""
+
+    def add(function: F) -> F:
+        for option, (_, said) in reversed(_NARROWING.get(name, {}).items()):
+            function = click.option(f"--{option}", metavar=option.upper(), default="", help=said)(function)
+        return function
+
+    return add
+
+
+def _chosen(name: str, row: Row, given: dict[str, str]) -> bool:
+    """Whether a row is what the options of a command ask for."""
+    for option, wanted in given.items():
+        if wanted:
+            value = str(row[_NARROWING[name][option][0]])
+            if option == _PORT:
+                if value.rpartition(":")[2] != wanted:
+                    return False
+            elif not fnmatchcase(value.lower(), wanted.lower() if _PATTERN.search(wanted) else f"*{wanted.lower()}*"):
+                return False
+    return True
+
+
 def _command(name: str, columns: tuple[str, ...], rows: Rows, doc: str) -> None:
     @proxy_config.command(name, help=f"{doc}\n\n\b\nfairlead proxy-config {name} web-v1-0.shop\n\n{_EXIT}")
     @click.argument("proxy")
+    @_narrowing(name)
     @_where
     @click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="Print Envoy's own form.")
     @click.option("--at", type=click.IntRange(1), metavar="REV", help="As the control plane had it at this revision.")
-    def command(proxy: str, state: Path | None, kubeconfig: Path | None, output: str | None, at: int | None) -> None:
+    def command(
+        proxy: str, state: Path | None, kubeconfig: Path | None, output: str | None, at: int | None, **given: str
+    ) -> None:
         if at is not None and name in _OWN:
             raise click.UsageError(f"only an Envoy itself shows its {name}: leave out --at")
         found = _found(proxy, state, kubeconfig, name, at)[name]
+        if any(given.values()):
+            found = [one for one in found if any(_chosen(name, row, given) for row in rows(one))]
         if output:
             show(found, output)
             return
-        print_table(columns, sorted({row for one in found for row in rows(one)}, key=str), styles=_STYLES)
+        chosen = {row for one in found for row in rows(one) if _chosen(name, row, given)}
+        print_table(columns, sorted(chosen, key=str), styles=_STYLES)
+        if not chosen and any(given.values()):
+            click.echo(f"none of its {name} is like that; without options all are shown", err=True)
 
 
+_PORT = "port"
+_PATTERN = re.compile(r"[*?]")
+_NARROWING: dict[str, dict[str, tuple[int, str]]] = {
+    "listeners": {"address": (0, "With this in the address."), "port": (1, "On this port.")},
+    "routes": {
+        "name": (0, "With this in the name of the route configuration."),
+        "vhost": (1, "With this in the name of the virtual host."),
+    },
+    "clusters": {
+        "fqdn": (0, "With this in the host's name."),
+        "port": (1, "For this port."),
+        "subset": (2, "With this in the subset's name."),
+        "direction": (3, "inbound or outbound."),
+    },
+    "endpoints": {
+        "address": (0, "With this in the address."),
+        "port": (0, "On this port."),
+        "status": (1, "With this in the health status (`healthy` is in `unhealthy`, too)."),
+        "cluster": (2, "With this in the cluster's name."),
+    },
+    "secrets": {"name": (0, "With this in the name.")},
+}
+"""By command and option: the number of the column that it is about, and its help."""
 _OWN = ("secrets", "bootstrap")
 _STYLES = {"HEALTHY": "green", "UNHEALTHY": "red", "ACTIVE": "green", "OK": "green", "FAILED": "red"}
 
@@ -238,6 +319,58 @@ _command(
     "Certificates that it holds (keys are never shown).",
 )
 _command("bootstrap", ("NODE", "NAMESPACE", "SERVICE ACCOUNT", "ADDRESSES"), _bootstrap, "What it was started with.")
+
+
+@proxy_config.command("log")
+@click.argument("proxy")
+@click.option(
+    "--level",
+    default="",
+    metavar="LEVEL|LOGGER:LEVEL,...",
+    help="trace, debug, info, warning, error, critical or off; of all loggers, or of some (rbac:debug,jwt:debug).",
+)
+@click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="The state directory.")
+def log(proxy: str, level: str, state: Path | None) -> None:
+    """Show what an Envoy on this host logs, by logger, or change it until it is started again.
+
+    \b
+    fairlead proxy-config log web-v1-0.shop
+    fairlead proxy-config log web-v1-0.shop --level rbac:debug,jwt:debug
+    fairlead proxy-config log web-v1-0.shop --level warning
+
+    What is logged stands in the replica's log: `fairlead logs --proxy`.
+
+    Exit status: 0 done, 1 failed or no such proxy, 2 wrong usage.
+    """
+    from fairlead.cli import envoyadmin
+    from fairlead.controlplane.state import default_directory
+
+    directory = envoyadmin.local_directory(state or default_directory(), proxy)
+    if directory is None:
+        raise click.ClickException(f"{proxy} is not on this host: its log level is changed where its Envoy runs")
+    levels = envoyadmin.log_levels(directory)
+    changes = _levels(level, levels)
+    if changes:
+        levels = envoyadmin.log_levels(directory, changes)
+    print_table(("LOGGER", "LEVEL"), sorted(levels.items()))
+
+
+_LEVELS = ("trace", "debug", "info", "warning", "error", "critical", "off")
+
+
+def _levels(text: str, known: dict[str, str]) -> dict[str, str]:
+    """What `--level` asks for, by logger ("": all). Raises click.BadParameter."""
+    from fairlead.model.names import meant
+
+    out: dict[str, str] = {}
+    for part in filter(None, text.split(",")):
+        logger, _, level = part.rpartition(":")
+        if level not in _LEVELS:
+            raise click.BadParameter(f"{level!r} is none of {', '.join(_LEVELS)}", param_hint="--level")
+        if logger and logger not in known:
+            raise click.BadParameter(f"Envoy has no logger {logger!r}{meant(logger, known)}", param_hint="--level")
+        out[logger] = level
+    return out
 
 
 @proxy_config.command("all")

@@ -16,7 +16,7 @@ import click
 from fairlead.cli import manifests, placing, printing
 from fairlead.cli.busy import counted
 from fairlead.cli.client import Client, Refused
-from fairlead.cli.connecting import connected, connection, message_option
+from fairlead.cli.connecting import connected, connection, message_option, no_such_namespace
 from fairlead.cli.manifests import Complaint, Entry
 from fairlead.compiler.registry import registry
 from fairlead.ir.kind import Kind
@@ -397,7 +397,8 @@ def _tables(client: Client, wanted: list[tuple[Kind[Any], list[str]]], where: _W
     if not printed:
         said = "" if home is None else f" in namespace {home}"
         past = f" at revision {where.at}" if where.at else ""
-        click.echo(f"No objects found{said}{past}.", err=True)
+        unknown = no_such_namespace(client, home) if home is not None and not where.at else ""
+        click.echo(f"No objects found{said}{past}{unknown or '.'}", err=True)
 
 
 def _cells(

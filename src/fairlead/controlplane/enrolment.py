@@ -75,7 +75,7 @@ class Enrolment:
         self.recall()
 
         def committed(changes: Sequence[Change]) -> None:
-            loop.call_soon(self.changed, changes)
+            loop.call_soon_threadsafe(self.changed, changes)
 
         self._end = self._store.subscribe(committed)
         self._sweeping = loop.create_task(self._sweep_forever())

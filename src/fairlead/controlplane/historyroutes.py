@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,11 +19,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from fairlead.apiserver.admission import Admission, Write
+from fairlead.apiserver.admission import Admission
 from fairlead.apiserver.app import user_of
 from fairlead.apiserver.refusal import Refusal
+from fairlead.apiserver.writes import Judged, Write
 from fairlead.controlplane import past, told
-from fairlead.controlplane.aside import Unanswered
+from fairlead.controlplane.aside import Answer, Aside, Inquiry, Unanswered
 from fairlead.controlplane.effectroutes import Effects
 from fairlead.controlplane.operations import administrators, refused
 from fairlead.model.caller import COMMAND_HEADER, MESSAGE_HEADER, decoded
@@ -36,6 +38,7 @@ from fairlead.store.timeline import Asked as TimelineAsked
 from fairlead.store.timeline import Timeline
 
 DEFAULT_LIMIT = 50
+_DONE = 200
 PlaceOf = Callable[[Ref, FieldPath, int | None], Position | None]
 """Where a field of an object stands in a file, as it is or as it was at a revision."""
 
@@ -89,8 +92,15 @@ class History:
     """The routes and what they need."""
 
     def __init__(
-        self, store: Store, effects: Effects, admission: Admission, timeline: Timeline, places: PlaceOf = _nowhere
+        self,
+        store: Store,
+        effects: Effects,
+        admission: Admission,
+        aside: Aside,
+        timeline: Timeline,
+        places: PlaceOf = _nowhere,
     ) -> None:
+        self._aside = aside
         self._places = places
         self._timeline = timeline
         self._store = store
@@ -114,6 +124,10 @@ class History:
             return refused(400, str(error))
         # In a thread: an answer may be long, and proxies wait for the loop.
         found = await asyncio.to_thread(past.commits, self._store, asked)
+        if not found and asked.name and asked.namespace is not None:
+            ref = Ref(asked.group, asked.kind, asked.namespace, asked.name)
+            if await asyncio.to_thread(self._store.get, ref) is None:
+                return refused(404, past.missing(self._store, ref))
         oldest = {"revision": self._store.revision, "oldest": self._store.oldest, "commits": found}
         return Response(msgspec.json.encode(oldest), media_type="application/json")
 
@@ -198,10 +212,19 @@ class History:
             return refused(503, str(error))
 
     async def _done(self, plan: past.Plan, write: Write, effect: Json) -> Response:
-        """Restore, or only judge it; what it does to objects and proxies."""
+        """Restore, or only judge it; what it does to objects and proxies.
+
+        Judged in a copy of the process and written by a thread: there may be thousands of objects.
+        """
         before = await asyncio.to_thread(lambda: {ref: self._store.get(ref) for ref in plan.documents})
         revision = self._store.revision
-        warnings = self._admission.restore(plan.documents, write) if plan.documents else []
+        judged = Judged()
+        if plan.documents:
+            found = await self._aside.ask(partial(self._judged, plan, before, write))
+            if found.status != _DONE:
+                return Response(found.body, found.status, media_type="application/json")
+            judged = msgspec.json.decode(found.body, type=Judged)
+            await asyncio.to_thread(self._admission.restore, plan.documents, before, judged, write)
         made = self._store.revision
 
         def body() -> bytes:
@@ -213,9 +236,16 @@ class History:
                     "changes": changes,
                     "undone": past.listed(plan.undone),
                     "conflicts": plan.conflicts,
-                    "warnings": warnings,
+                    "warnings": judged.warnings,
                     "effect": effect,
                 }
             )
 
         return Response(await asyncio.to_thread(body), media_type="application/json")
+
+    def _judged(self, plan: past.Plan, before: dict[Ref, Json | None], write: Write, _: Inquiry) -> Answer:
+        """What admission says. Called in a copy of the process."""
+        try:
+            return Answer(_DONE, msgspec.to_builtins(self._admission.judged(plan.documents, before, write)))
+        except Refusal as error:
+            return Answer(error.code, error.status())

@@ -201,6 +201,8 @@ def restored(store: Store, to: int, ref: Ref | None) -> Plan:
         edits = list(store.commits(Wanted(after=to)))
     else:
         edits = list(store.commits(Wanted(ref.group, ref.kind, ref.namespace, ref.name, after=to)))
+        if not edits and store.get(ref) is None:
+            raise RollbackRefused(missing(store, ref))
     since: dict[Ref, list[Change]] = {}
     for one in reversed(edits):
         if one.meant and not machine_made(one) and ref in (None, one.ref):

@@ -367,7 +367,7 @@ class ControlPlane:
                 *check_routes(self.store, self.state.store, self.feed, self._findings),
                 *effects.routes(),
                 *Descriptions(self.store, self.feed, self.proxies, aside, self.places).routes(),
-                *History(self.store, effects, admission, self.chronicle.timeline, places.of).routes(),
+                *History(self.store, effects, admission, aside, self.chronicle.timeline, places.of).routes(),
             ],
         )
 
