@@ -141,6 +141,10 @@ def test_addresses_that_are_allotted_are_addresses() -> None:
     entry = obj("ServiceEntry", "x", "spec: {hosts: [db.example], ports: [{number: 1, name: tcp, protocol: TCP}]}")
     assert found("serviceentry.Analyzer", entry) == names("IST0134", ["shop/x"])
     assert found("serviceentry.Analyzer", f"{entry}status: {{addresses: [{{value: 240.240.0.1}}]}}\n") == []
+    mesh = "{defaultConfig: {proxyMetadata: {PILOT_ENABLE_IP_AUTOALLOCATE: 'true', ISTIO_META_DNS_CAPTURE: 'WANTED'}}}"
+    for capture, codes in (("true", []), ("false", names("IST0134", ["shop/x"]))):
+        data = f'data: {{mesh: "{mesh.replace("WANTED", capture)}"}}'
+        assert found("serviceentry.Analyzer", entry, obj("ConfigMap", "istio-system/istio", data, group="v1")) == codes
 
 
 def test_conditions_of_services_policies_and_parents() -> None:
@@ -177,6 +181,19 @@ def test_the_order_of_envoyfilters_is_told_of_once() -> None:
         ("IST0151", "b/x"),
         ("IST0155", "c/x"),
     ]
+
+
+@pytest.mark.parametrize(("region", "codes"), [("eu", []), ("''", ["IST0173"])])
+def test_a_subset_is_of_a_region_that_nodes_have(region: str, codes: list[str]) -> None:
+    label = f"topology.kubernetes.io/region: {region}"
+    subsets = f"spec: {{host: cart, subsets: [{{name: near, labels: {{{label}}}}}]}}"
+    texts = (
+        obj("DestinationRule", "shop/cart", subsets),
+        obj("Service", "shop/cart", "spec: {ports: [{port: 80}], selector: {app: cart}}", group="v1"),
+        obj("Pod", "shop/cart-1", "spec: {nodeName: one}", group="v1", more=", labels: {app: cart}"),
+        f"apiVersion: v1\nkind: Node\nmetadata: {{name: one, labels: {{{label}}}}}\n",
+    )
+    assert [code for code, _ in found("destinationrule.SubsetSelectPodAnalyzer", *texts)] == codes
 
 
 def test_kinds_of_the_gateway_api_have_their_own_oldest_versions() -> None:

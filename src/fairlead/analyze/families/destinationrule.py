@@ -96,7 +96,7 @@ def _labels(r: Reader, ref: Any) -> dict[str, str]:
     name = shape.text(one.spec, "nodeName") if one.sort == POD else ""
     node = queries.document(r, NODE, "", name) if name else None
     if node is not None:
-        labels |= {key: value for key, value in node.labels.items() if key in _TOPOLOGY}
+        labels |= {key: value for key, value in node.labels.items() if key in _TOPOLOGY and value}
         labels[_HOSTNAME] = name
     return labels
 

@@ -28,7 +28,9 @@ def addresses(r: Reader, one: Document) -> Iterator[Said]:
 def _allocated(r: Reader) -> bool:
     metadata = shape.mapping(queries.mesh_config(r, ""), "defaultConfig", "proxyMetadata")
     on = {name for name, value in metadata.items() if str(value).lower() == "true"}
-    return "PILOT_ENABLE_IP_AUTOALLOCATE" in on or {"ISTIO_META_DNS_CAPTURE", "ISTIO_META_DNS_AUTO_ALLOCATE"} <= on
+    return "ISTIO_META_DNS_CAPTURE" in on and bool(
+        on & {"ISTIO_META_DNS_AUTO_ALLOCATE", "PILOT_ENABLE_IP_AUTOALLOCATE"}
+    )
 
 
 def protocols(r: Reader, one: Document) -> Iterator[Said]:
