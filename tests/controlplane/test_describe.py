@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import uvloop
+
+from fairlead.model.identity import Identity
+from fairlead.model.report import AgentReport, Ailments
 
 from .running_plane import BASICS, entry, obj, routes, service, until, world
 from .test_history import Ask
@@ -82,6 +86,18 @@ def test_what_applies_and_why(tmp_path: Path) -> None:
                         "AuthorizationPolicy shop/some spec.rules[0]: ALLOW every request",
                     ]
                     assert lines(text, "Services") == ["Service shop/cart: cart.shop.svc.cluster.local: 9080 http"]
+                node = next(one for one in made.plane.delivery.nodes() if "cart-1" in one)
+                report = AgentReport(
+                    node,
+                    "b",
+                    not_after=time.time() + 600,
+                    time=time.time() - 600,
+                    ailments=Ailments(certificate="no way"),
+                )
+                made.plane.fleet.receive(Identity("cluster.local", "shop", "cart"), report)
+                told = (await ask.data("describe", "workload/cart-1", "-n", "shop"))["findings"]
+                assert any("the clock is 600 s behind" in one and "[FL3734]" in one for one in told), told
+                assert any("could not be renewed: no way" in one for one in told), told
                 subsets = await ask("proxy-config", "clusters", "cart-1.shop", "--at", str(at))
                 assert "v1" in subsets
                 early = await ask("proxy-config", "clusters", "cart-1.shop", "--at", str(first))

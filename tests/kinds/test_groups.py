@@ -100,11 +100,11 @@ def layers(namespace: str, **labels: str) -> StartLayers:
     return layers_of(Mesh(proxy_concurrency=7, proxy_environment=(("Z", "mesh"),)), starts, namespace, labels)
 
 
-def test_the_narrowest_wins_and_variables_merge() -> None:
+def test_the_narrowest_wins_and_variables_merge_but_of_one_level_the_oldest_stands_alone() -> None:
     own = "proxyMetadata: {D: own, E: own}\nconcurrency: 0"
     found = effective(layers("shop", app="web"), {ANNOTATION: own})
     assert found.concurrency == 0
-    said = {"A": "root", "B": "newer", "C": "older", "D": "own", "E": "web", "Z": "mesh"}
+    said = {"A": "root", "B": "root", "C": "older", "D": "own", "E": "web", "Z": "mesh"}
     assert dict(found.environment) == said
     other = effective(layers("shop", app="db"), {})
     assert (other.concurrency, other.environment["E"]) == (3, "older")

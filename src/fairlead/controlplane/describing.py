@@ -8,23 +8,28 @@ is worked on in copies of the process (`aside`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from fairlead.analyze import hostside
+from fairlead.analyze.finding import Finding
+from fairlead.analyze.hostside import AgentFacts, Clock, RefusalFacts
 from fairlead.compiler.standing import Applies, HostAs, host_standing, workload_standing
 from fairlead.controlplane import past
 from fairlead.controlplane.aside import Answer, Aside, Inquiry
 from fairlead.controlplane.delivery import view_of
 from fairlead.controlplane.feed import Feed
+from fairlead.controlplane.fleet import Fleet
 from fairlead.controlplane.historyroutes import ref_of
 from fairlead.controlplane.operations import administrators, answered, refused, shown_catalog
 from fairlead.controlplane.places import Places, Positions
 from fairlead.controlplane.proxies import Proxies
-from fairlead.controlplane.proxylist import Known
+from fairlead.controlplane.proxylist import TITLES, Known
 from fairlead.ir.gateway import GATEWAYS, GATEWAYS_BY_OBJECT
 from fairlead.ir.host import HOSTS, HOSTS_BY_NAME
 from fairlead.ir.route import ROUTES
@@ -44,7 +49,8 @@ _RECENT = 5
 class Descriptions:
     """The route and what it needs."""
 
-    def __init__(self, store: Store, feed: Feed, proxies: Proxies, aside: Aside, places: Places) -> None:
+    def __init__(self, store: Store, feed: Feed, proxies: Proxies, aside: Aside, places: Places, fleet: Fleet) -> None:
+        self._fleet = fleet
         self._aside = aside
         self._places = places
         self._store = store
@@ -92,6 +98,9 @@ class Descriptions:
             if document is None and not known:
                 return Answer(404, refusal=self._proxies.missing(f"{ref.name}.{ref.namespace}"))
             told = self._told(ref, document, known)
+            if at is None:
+                # What is wrong with proxies at this moment says nothing of the past.
+                told["findings"] += self._unwell(known)
             # Where objects stand in files is known of them as they are now.
             placed = told if at is not None else Positions(inquiry).put_in(told)
             return Answer(200, {**placed, "history": history})
@@ -151,6 +160,27 @@ class Descriptions:
             "sections": [{"title": name, "rows": rows[:_MOST], "count": len(rows)} for name, rows in sections.items()],
             "findings": [str(one) for one in model.diagnostics() if one.origin.ref == ref],
         }
+
+    def _unwell(self, known: list[Known]) -> list[str]:
+        """What is wrong with proxies and their hosts, as findings."""
+        return [f"{one.severity.lower()}: {one.message}. {one.remedy} [{one.code}]" for one in self._facts(known)]
+
+    def _facts(self, known: list[Known]) -> Iterator[Finding]:
+        """What proxies refuse, and what their agents say of hosts, certificates, capture and names."""
+        refs = {one.called: Ref("networking.istio.io", "WorkloadEntry", one.namespace, one.name) for one in known}
+        ailing = (
+            AgentFacts(refs[one.proxy], one.said.certificate, one.not_after, one.said.capture, one.said.names)
+            for one in self._fleet.ailing()
+            if one.proxy in refs
+        )
+        yield from hostside.of_agents(ailing, time.time())
+        yield from hostside.of_clocks(Clock(refs[name], skew) for name, skew in self._fleet.skews() if name in refs)
+        for one in known:
+            for title, type_url in TITLES.items():
+                ledger = one.connection.session.ledger(type_url)
+                nacked = sorted(ledger.nacked.items()) if ledger is not None and one.connection.session.refused else []
+                refusals = (RefusalFacts(f"{title}/{name}", nack.message, (refs[one.called],)) for name, nack in nacked)
+                yield from hostside.of_refusals(refusals)
 
     def _behind(self, ref: Ref, document: Json | None) -> list[Known]:
         """The connected proxies of an object: its own, or those to which it applies."""

@@ -366,7 +366,7 @@ class ControlPlane:
                 *Names(self.store, self.model, self.proxies).routes(),
                 *check_routes(self.store, self.state.store, self.feed, self._findings),
                 *effects.routes(),
-                *Descriptions(self.store, self.feed, self.proxies, aside, self.places).routes(),
+                *Descriptions(self.store, self.feed, self.proxies, aside, self.places, self.fleet).routes(),
                 *History(self.store, effects, admission, aside, self.chronicle.timeline, places.of).routes(),
             ],
         )

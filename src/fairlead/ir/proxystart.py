@@ -86,18 +86,19 @@ def _settings(wins: ProxySettings, base: ProxySettings) -> ProxySettings:
 
 
 def layers_of(mesh: Mesh, starts: Iterable[ProxyStart], namespace: str, labels: Mapping[str, str]) -> StartLayers:
-    """The layers of a workload with these labels in this namespace."""
+    """The layers of a workload with these labels in this namespace.
+
+    Of several objects on one level the oldest stands alone (Istio's rule); they are not merged.
+    """
     at = pairs(dict(labels))
-    known = sorted(starts, key=lambda one: (one.created, one.key), reverse=True)
+    known = sorted(starts, key=lambda one: (one.created, one.key))
     general = StartLayer(mesh.proxy_concurrency, dict(mesh.proxy_environment), mesh.proxy_settings)
     for where in dict.fromkeys((mesh.root_namespace, namespace)):
-        for one in known:
-            if one.key.namespace == where and not one.selector:
-                general = over(one.layer, general)
-    workload = StartLayer()
-    for one in known:
-        if one.key.namespace == namespace and one.selector and selects(one.selector, at):
-            workload = over(one.layer, workload)
+        found = next((one for one in known if one.key.namespace == where and not one.selector), None)
+        general = over(found.layer, general) if found is not None else general
+    own = (one for one in known if one.key.namespace == namespace and one.selector and selects(one.selector, at))
+    chosen = next(own, None)
+    workload = chosen.layer if chosen is not None else StartLayer()
     return StartLayers(general, workload)
 
 
