@@ -59,7 +59,8 @@ class ServerTLSSettings(Spec, frozen=True):
     cipher_suites: Annotated[tuple[str, ...], Meta(description="Cipher suites in OpenSSL's names.")] = ()
     ecdh_curves: Annotated[tuple[str, ...], Meta(description="Curves of the key exchange.")] = ()
     alpn_protocols: Annotated[
-        tuple[str, ...], Meta(description="Protocols that are offered; h2 and http/1.1 by default.")
+        tuple[Annotated[str, Meta(min_length=1, max_length=255)], ...],
+        Meta(description="Protocols that are offered; h2 and http/1.1 by default."),
     ] = ()
     insecure_skip_verify: Annotated[
         bool, Meta(description="Clients whose certificate cannot be verified may connect, too.")
