@@ -62,7 +62,8 @@ class Listener:
         try:
             await self._start(host.strip("[]"), int(port))
         except OSError as error:
-            raise OSError(f"the {name} port cannot listen on {address}: {error.strerror or error}") from error
+            said = f"the {name} port cannot listen on {address}: {error.strerror or error}"
+            raise OSError(f"{said}; free it, or choose another with --{name.lower()}-port") from error
 
     async def _start(self, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
