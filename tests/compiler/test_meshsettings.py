@@ -123,6 +123,11 @@ def router(catalog: Catalog, listener: str) -> Router:
     return out
 
 
+def inbound_retry(catalog: Catalog) -> tuple[str, int]:
+    found = manager(catalog, "virtualInbound").route_config.virtual_hosts[0].routes[0].route.retry_policy
+    return found.retry_on, found.num_retries.value
+
+
 INBOUND, OUTBOUND, SERVED = "virtualInbound", "0.0.0.0_80", "0.0.0.0_80"
 DETAILS = "proxyHeaders: {setCurrentClientCertDetails: {subject: false, cert: true}}"
 CASES: list[tuple[str, View, Callable[[Catalog], object], object]] = [
@@ -180,6 +185,9 @@ CASES: list[tuple[str, View, Callable[[Catalog], object], object]] = [
     ("{accessLogFile: /dev/stdout, disableEnvoyListenerLog: true}", SIDECAR,
      lambda c: (len(Listener.FromString(c[LISTENER][INBOUND].body).access_log), bool(manager(c, INBOUND).access_log)),
      (0, True)),
+    ("{defaultInboundHttpRetryPolicy: {attempts: 1, retryOn: gateway-error}}", SIDECAR, inbound_retry,
+     ("gateway-error", 1)),
+    ("{defaultInboundHttpRetryPolicy: {attempts: 0}}", SIDECAR, inbound_retry, ("", 0)),
     ("{zoneAwareLbSetting: {minClusterSize: 3}}", SIDECAR,
      lambda c: cluster(c, WEB).common_lb_config.zone_aware_lb_config.min_cluster_size.value, 3),
     ("{verifyCertificateAtClient: true}", SIDECAR, lambda c: c == compiled("{}"), True),

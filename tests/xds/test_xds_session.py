@@ -49,6 +49,15 @@ def ack(session: Session, response: Response | None, *subscribed: str, error: st
     )
 
 
+def settled(session: Session) -> list[list[str]]:
+    """Acknowledge everything that comes; the names in each response."""
+    found: list[list[str]] = []
+    while (response := session.next()) is not None:
+        found.append(names(response))
+        ack(session, response)
+    return found
+
+
 C1, C2, C3 = (make(CLUSTER, f"c{number}", "v1") for number in (1, 2, 3))
 E1, E2 = (make(ENDPOINT, f"c{number}", "v1") for number in (1, 2))
 L1, R1, S1 = make(LISTENER, "l1", "v1"), make(ROUTE, "r1", "v1"), make(SECRET, "s1", "v1")
@@ -428,3 +437,18 @@ def test_named_in() -> None:
     known = ["outbound|80||a.b.svc", "a", "aa", "0.0.0.0_80", "b c"]
     message = "Error adding/updating cluster(s) outbound|80||a.b.svc: bad, aa: worse\n0.0.0.0_80: x; b c: y"
     assert named_in(message, known) == {"outbound|80||a.b.svc", "aa", "0.0.0.0_80", "b c"}
+
+
+@both
+def test_what_a_refused_response_took_away_is_sent_when_it_comes_back_as_it_was(delta: bool) -> None:
+    """Envoy removes listeners first, and refuses the response because of another one then."""
+    before = catalog(L1)
+    session = Session(before, delta=delta)
+    ask(session, LISTENER)
+    assert settled(session) == [["l1"]]
+    bad = catalog(make(LISTENER, "l2", "bad"))
+    session.update(bad)
+    ack(session, session.next(), error="Error adding/updating listener(s) l2: it is bad")
+    session.update(before)
+    assert settled(session) == [["l1"]]
+    assert session.settled

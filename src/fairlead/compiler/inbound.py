@@ -116,7 +116,8 @@ def _chains(r: Reader, view: View, inside: Inside, port: InboundPort, mode: Mode
         port.protocol is Protocol.GRPC_WEB,
         tls,
     )
-    return chained(r, key, InboundRoute(cluster, port.service_port, f"{port.hostname}:{port.service_port}/*"))
+    operation = f"{port.hostname}:{port.service_port}/*"
+    return chained(r, key, InboundRoute(cluster, port.service_port, operation, settings(r).inbound_retry))
 
 
 def _shape(view: View, ports: tuple[InboundPort, ...], timeout: float, at: int) -> Shape:

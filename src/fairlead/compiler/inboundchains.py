@@ -148,7 +148,7 @@ def passing(r: Reader, key: tuple[Inside, int, Mode]) -> tuple[Chained, ...]:
     cluster = names.INBOUND_PASSTHROUGH_CLUSTER
     called = (CATCH_ALL_HTTP, names.VIRTUAL_INBOUND)
     wanted = WaysKey(inside, port, cluster, "auto", mode, called, names.stat_name(cluster))
-    return chained(r, wanted, InboundRoute(cluster, 0, ":0/*"))
+    return chained(r, wanted, InboundRoute(cluster, 0, ":0/*", settings(r).inbound_retry))
 
 
 def chained(r: Reader, key: WaysKey, route: InboundRoute) -> tuple[Chained, ...]:

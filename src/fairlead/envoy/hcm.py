@@ -16,7 +16,6 @@ from envoy.config.core.v3.config_source_pb2 import (
 from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFilter
 from envoy.config.route.v3.route_components_pb2 import (
     Decorator,
-    RetryPolicy,
     Route,
     RouteAction,
     RouteMatch,
@@ -33,7 +32,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpFilter,
     Rds,
 )
-from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
+from google.protobuf.wrappers_pb2 import BoolValue
+from msgspec.structs import replace
 
 from fairlead.envoy import names
 from fairlead.envoy.extension import DISCOVERED
@@ -41,10 +41,12 @@ from fairlead.envoy.forwardproxy import forward_filter
 from fairlead.envoy.headercase import keep_case
 from fairlead.envoy.ondemand import on_demand_filter
 from fairlead.envoy.pack import pack, packed, seconds
+from fairlead.envoy.routeretry import retry_policy
 from fairlead.envoy.stats import peer_filters, reporter_of
 from fairlead.envoy.tracing import Trace, traced
 from fairlead.ir.filters import Filter
 from fairlead.ir.mesh import Mesh
+from fairlead.ir.traffic import RetryPolicy
 
 Role = Literal["outbound", "inbound", "gateway"]
 
@@ -60,12 +62,14 @@ _FALSE, _TRUE = BoolValue(value=False), BoolValue(value=True)
 class InboundRoute(msgspec.Struct, frozen=True):
     """What an inbound connection manager routes to: one cluster, whatever the request.
 
-    `port` is the port that clients call; `operation` names spans.
+    `port` is the port that clients call; `operation` names spans. `retry` takes the place of the usual retries; one
+    without attempts switches them off.
     """
 
     cluster: str
     port: int
     operation: str
+    retry: RetryPolicy | None = None
 
 
 class UnknownRoute(msgspec.Struct, frozen=True):
@@ -153,6 +157,9 @@ def _manager(http: Http, mesh: Mesh, access_logs: Iterable[AccessLog]) -> HttpCo
     return made
 
 
+_UNSENT = RetryPolicy(attempts=2, retry_on="reset-before-request")
+
+
 def inbound_routes(route: InboundRoute) -> RouteConfiguration:
     """The inlined routes of an inbound port: no timeout, and retries only where no byte of the request was sent."""
     action = RouteAction(
@@ -161,8 +168,12 @@ def inbound_routes(route: InboundRoute) -> RouteConfiguration:
         max_stream_duration=RouteAction.MaxStreamDuration(
             max_stream_duration=seconds(0), grpc_timeout_header_max=seconds(0)
         ),
-        retry_policy=RetryPolicy(retry_on="reset-before-request", num_retries=UInt32Value(value=2)),
     )
+    said = route.retry or _UNSENT
+    again = retry_policy(replace(said, retry_on=said.retry_on or _UNSENT.retry_on), hashed=True)
+    if again is not None:
+        again.ClearField("host_selection_retry_max_attempts")  # there is one host
+        action.retry_policy.CopyFrom(again)
     only = Route(
         name="default",
         match=RouteMatch(prefix="/"),

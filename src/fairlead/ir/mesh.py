@@ -64,6 +64,7 @@ class Mesh(msgspec.Struct, frozen=True):
     connect_timeout: float = 10.0
     tcp_keepalive: TcpKeepalive | None = None
     default_retry: RetryPolicy | None = None
+    inbound_retry: RetryPolicy | None = None
     protocol_detection_timeout: float = 0.0
     dns_refresh_rate: float = 60.0
     h2_upgrade: bool = False

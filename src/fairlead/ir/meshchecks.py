@@ -44,6 +44,7 @@ _EFFECTIVE = frozenset(
         "default_config",
         "default_destination_rule_export_to",
         "default_http_retry_policy",
+        "default_inbound_http_retry_policy",
         "default_providers",
         "default_service_export_to",
         "default_traffic_policy",
@@ -210,6 +211,7 @@ def _ports(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
 def _durations(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
     """Each as (field path, value, least, most); times are seconds."""
     keepalive, retry = config.tcp_keepalive or KeepaliveSettings(), config.default_http_retry_policy or HTTPRetry()
+    inbound = config.default_inbound_http_retry_policy or HTTPRetry()
     checks: tuple[tuple[str, str, float, float], ...] = (
         ("connectTimeout", config.connect_timeout, 0.001, 3600),
         ("protocolDetectionTimeout", config.protocol_detection_timeout, 0, 3600),
@@ -219,6 +221,8 @@ def _durations(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
         ("tcpKeepalive.interval", keepalive.interval, 1, 86400 * 365),
         ("defaultHttpRetryPolicy.perTryTimeout", retry.per_try_timeout, 0.001, 86400 * 365),
         ("defaultHttpRetryPolicy.backoff", retry.backoff, 0.001, 86400 * 365),
+        ("defaultInboundHttpRetryPolicy.perTryTimeout", inbound.per_try_timeout, 0.001, 86400 * 365),
+        ("defaultInboundHttpRetryPolicy.backoff", inbound.backoff, 0.001, 86400 * 365),
     )
     yield from duration_problems(base, checks)
 

@@ -132,6 +132,7 @@ def mesh_of(config: MeshConfig) -> Mesh:
         connect_timeout=_seconds(config.connect_timeout, default.connect_timeout),
         tcp_keepalive=_keepalive(config.tcp_keepalive),
         default_retry=_retry(config.default_http_retry_policy),
+        inbound_retry=_retry(config.default_inbound_http_retry_policy),
         protocol_detection_timeout=_seconds(config.protocol_detection_timeout, default.protocol_detection_timeout),
         dns_refresh_rate=_seconds(config.dns_refresh_rate, default.dns_refresh_rate),
         h2_upgrade=config.h2_upgrade_policy == "UPGRADE",

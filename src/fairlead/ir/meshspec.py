@@ -248,6 +248,9 @@ class MeshConfig(Spec, frozen=True):
     default_http_retry_policy: Annotated[
         HTTPRetry | None, Meta(description="The retry policy of routes that have none.")
     ] = None
+    default_inbound_http_retry_policy: Annotated[
+        HTTPRetry | None, Meta(description="Retries of a sidecar's calls of its own application; attempts 0: none.")
+    ] = None
     mesh_mtls: Annotated[TLSConfig | None, Meta(description="TLS parameters of mesh mTLS.")] = msgspec.field(
         default=None, name="meshMTLS"
     )

@@ -144,8 +144,8 @@ def _tracing_problems(said: Tracing, base: FieldPath) -> Iterator[Problem]:
             path = base.child(name, "address")
             yield from _address_problems(tracer.address.replace(_HOST_IP, "127.0.0.1"), path)
             if _HOST_IP in tracer.address:
-                said = f"{_HOST_IP} is not filled in here, and no span arrives"
-                yield Problem(path, said, Severity.WARNING, "Name the host of the agent.", "FL0100")
+                wrong = f"{_HOST_IP} is not filled in here, and no span arrives"
+                yield Problem(path, wrong, Severity.WARNING, "Name the host of the agent.", "FL0100")
 
 
 def without_effect(config: ProxyConfig, base: FieldPath, effective: frozenset[str]) -> Iterator[Problem]:

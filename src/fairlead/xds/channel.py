@@ -179,6 +179,7 @@ class Channel(Standing):
     def _forget(self, name: str) -> None:
         self.ledger.acked.drop(name)
         self.ledger.nacked.pop(name, None)
+        self.unsure.discard(name)
         self._force.discard(name)
         self.dirty.discard(name)
 
@@ -256,7 +257,7 @@ class Channel(Standing):
             nack = None
         if nack is not None:
             return held if name in self._force and held is not None and held.size else None
-        if held is not None and held.version == target.version and name not in self._force:
+        if held is not None and held.version == target.version and not (name in self._force or name in self.unsure):
             return None
         return target
 
@@ -386,6 +387,9 @@ class Channel(Standing):
             for name in flight.removed:
                 self.ledger.acked.drop(name)
             return [Nacked(self.type_url, name, "", message) for name in flight.removed]
+        # Envoy takes away what a response removes although it refuses the rest (LdsApiImpl::onConfigUpdate,
+        # CdsApiHelper::onConfigUpdate): should a listener come back as it was, the client may not have it any more.
+        self.unsure.update(name for name in flight.removed if name not in flight.absent)
         # It is not known which of them the client took over: unless convicted, each must be sent again.
         self._force.update(name for name in names if self.subscribed(name))
         self._force.update(flight.absent)

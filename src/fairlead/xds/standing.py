@@ -42,7 +42,7 @@ class Standing:
         self._trials: list[Trial] = []
         self._tried = 0
         self.unsure: set[str] = set()
-        """Sent in a refused response, so perhaps taken over, but not yet acknowledged by themselves."""
+        """Sent or taken away in a refused response, so perhaps done, but not yet acknowledged by themselves."""
 
     def subscribed(self, name: str) -> bool:
         """Whether the client wants this resource."""
