@@ -92,6 +92,12 @@ def test_addresses_and_times_that_envoy_would_not_take(said: str, path: str) -> 
     assert [str(one.path) for one, _ in findings] == [path]
 
 
+def test_an_address_that_only_pods_fill_in_is_a_warning() -> None:
+    mesh, findings = read_mesh_config("defaultConfig: {tracing: {datadog: {address: '$(HOST_IP):8126'}}}")
+    assert mesh is not None
+    assert [(str(one.path), one.code) for one, _ in findings] == [("defaultConfig.tracing.datadog.address", "FL0100")]
+
+
 def test_an_object_has_its_settings_under_spec() -> None:
     text = "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nmetadata: {name: istio}\nspec: {trustDomain: td}\n"
     mesh, findings = read_mesh_config(text)

@@ -60,6 +60,8 @@ REASONS = {
     "stat_name_length": "Envoy's names of statistics have no limit any more.",
 }
 """Why fields have no effect, or what to use."""
+_HOST_IP = "$(HOST_IP)"
+"""What Istio's pods replace by their node's address."""
 _REMEDY = "Remove it, or expect nothing of it."
 _CERTIFICATES = re.compile(r"-----BEGIN CERTIFICATE-----\s+(.*?)-----END CERTIFICATE-----", re.DOTALL)
 _ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):(?P<port>\d{1,5})\Z", re.ASCII)
@@ -139,7 +141,11 @@ def _tracing_problems(said: Tracing, base: FieldPath) -> Iterator[Problem]:
             yield Problem(base / name, f"{name} has no effect", Severity.WARNING, remedy, "FL0100")
     for name, tracer in (("zipkin", said.zipkin), ("datadog", said.datadog)):
         if tracer is not None:
-            yield from _address_problems(tracer.address, base.child(name, "address"))
+            path = base.child(name, "address")
+            yield from _address_problems(tracer.address.replace(_HOST_IP, "127.0.0.1"), path)
+            if _HOST_IP in tracer.address:
+                wrong = f"{_HOST_IP} is not filled in here, and no span arrives"
+                yield Problem(path, wrong, Severity.WARNING, "Name the host of the agent.", "FL0100")
 
 
 def without_effect(config: ProxyConfig, base: FieldPath, effective: frozenset[str]) -> Iterator[Problem]:
