@@ -250,7 +250,14 @@ async def _reached(made: socket.socket, host: str, port: int) -> None:
     if code == errno.EINPROGRESS:
         loop = asyncio.get_running_loop()
         writable: asyncio.Future[None] = loop.create_future()
-        loop.add_writer(made, writable.set_result, None)
+
+        def came() -> None:
+            # At once: a loop that has much to do looks at sockets many times before the coroutine has its turn.
+            loop.remove_writer(made)
+            if not writable.done():
+                writable.set_result(None)
+
+        loop.add_writer(made, came)
         try:
             await writable
         finally:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from fairlead.xds.pushing import LONGEST, MANY, READ_SHARE, SHORTEST, STARTING, Pushing, comes_again
+from fairlead.xds.pushing import (
+    ALONE_LONGEST,
+    ALONE_SHORTEST,
+    FEW,
+    LONGEST,
+    MANY,
+    READ_SHARE,
+    SHORTEST,
+    STARTING,
+    Pushing,
+    comes_again,
+)
 
 
 class Clock:
@@ -66,12 +77,17 @@ def test_a_slice_takes_as_long_as_others_took_within_bounds() -> None:
 
         return turn
 
-    least, most = 17, 34
-    assert (SHORTEST, LONGEST) == (0.005, 0.01), "of pushes that take 0.3 ms each"
-    for others, wanted in ((0.0, least), (0.0005, least), (0.0083, 28), (0.02, most)):
-        found = slices(run(everybody, busy(others)))
-        assert found[0] == least, "nobody has waited before the first"
-        assert set(found[1:-1]) == {wanted}, (others, found)
+    def one_of_many(pushing: Pushing, clock: Clock, served: list[str]) -> None:
+        pushing.follows(FEW + 1)
+        everybody(pushing, clock, served)
+
+    assert (SHORTEST, LONGEST, ALONE_SHORTEST, ALONE_LONGEST) == (0.001, 0.005, 0.005, 0.01), "pushes take 0.3 ms each"
+    for act, least, middle, most in ((everybody, 17, 28, 34), (one_of_many, 4, 12, 17)):
+        between = 0.0083 if act is everybody else 0.0034
+        for others, wanted in ((0.0, least), (0.0005, least), (between, middle), (0.02, most)):
+            found = slices(run(act, busy(others)))
+            assert found[0] == least, "nobody has waited before the first"
+            assert set(found[1:-1]) == {wanted}, (others, found)
 
 
 def test_answers_wait_while_streams_do_and_are_read_little_by_little() -> None:
@@ -79,6 +95,7 @@ def test_answers_wait_while_streams_do_and_are_read_little_by_little() -> None:
 
     def act(pushing: Pushing, clock: Clock, served: list[str]) -> None:
         assert not pushing.defers(), "nobody waits"
+        pushing.follows(FEW)
         everybody(pushing, clock, served)
 
         def answers() -> None:
@@ -92,6 +109,24 @@ def test_answers_wait_while_streams_do_and_are_read_little_by_little() -> None:
 
     run(act, lambda _: None)
     assert set(read[1:-1]) == {17 // READ_SHARE}, read
+
+
+def test_answers_are_read_as_they_come_where_changes_follow_each_other() -> None:
+    deferred: list[bool] = []
+
+    def act(pushing: Pushing, clock: Clock, served: list[str]) -> None:
+        pushing.follows(FEW + 1)
+        everybody(pushing, clock, served)
+
+        def answers() -> None:
+            deferred.extend(pushing.defers() for _ in range(100))
+            if pushing.waiting:
+                asyncio.get_running_loop().call_soon(answers)
+
+        asyncio.get_running_loop().call_soon(answers)
+
+    run(act, lambda _: None)
+    assert deferred and not any(deferred)
 
 
 def test_a_change_that_few_see_overtakes_one_that_many_see() -> None:

@@ -16,8 +16,8 @@ PUSH_SHARE = 0.4
 """And pushes with their answers."""
 LONGEST = 2.0
 """No change waits longer than this, whatever the load is."""
-QUIET, QUIET_PASS, LONGEST_QUIET = 0.2, 0.5, 0.15
-"""Changes have ended when none came for these parts of what the last pushes and the last pass took, or for so long."""
+QUIET, LONGEST_QUIET = 0.2, 0.15
+"""Changes have ended when none came for this part of what the last pushes took, or for so long."""
 
 
 class Pacing:
@@ -25,9 +25,7 @@ class Pacing:
 
     def __init__(self) -> None:
         self._begun = 0.0
-        self._ended = 0.0
-        self._took = 0.0
-        """What the last pass took."""
+        self._ready = 0.0
         self._spent = 0.0
         self._oldest: float | None = None
         self._newest = 0.0
@@ -42,14 +40,14 @@ class Pacing:
         """When the next pass is to be made, as things are now. Asked again then: it may be later by that time."""
         work = max(spent - self._spent, 0.0)
         oldest = self._newest if self._oldest is None else self._oldest
-        rested = self._ended + min(self._took * (1 / PASS_SHARE - 1), LONGEST)
-        due = min(
-            max(rested, min(self._begun + work / PUSH_SHARE, oldest + LONGEST)),
-            self._newest + min(work * QUIET + self._took * QUIET_PASS, LONGEST_QUIET),
+        loaded = min(
+            self._begun + work / PUSH_SHARE,
+            self._newest + min(work * QUIET, LONGEST_QUIET),
+            oldest + LONGEST,
         )
-        return max(self._ended + SHORTEST, due)
+        return max(self._ready, loaded)
 
     def passed(self, begun: float, ended: float, spent: float) -> None:
         """A pass over all changes until now has been made."""
         self._begun, self._spent, self._oldest = begun, spent, None
-        self._ended, self._took = ended, ended - begun
+        self._ready = ended + min(max((ended - begun) * (1 / PASS_SHARE - 1), SHORTEST), LONGEST)

@@ -236,6 +236,7 @@ class ControlPlane:
             aliases=settings.trust_domain_aliases,
         )
         self.feed.spent = lambda: xds.pushing.spent
+        self.feed.listen(lambda made: xds.pushing.follows(len(made.commits)))
         join = UnaryServer(
             "join",
             f"{bound}:{settings.join_port}",

@@ -12,8 +12,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Protocol
 
-SHORTEST, LONGEST = 0.005, 0.01
+SHORTEST, LONGEST = 0.001, 0.005
 """Seconds for which streams are served before others have their turn."""
+ALONE_SHORTEST, ALONE_LONGEST = 0.005, 0.01
+"""The same where changes come one by one."""
+FEW = 3
+"""Changes that come one by one, though some of them together."""
 READ_SHARE = 4
 """One message of clients is read for so many streams that were served, while others wait that are due."""
 PUSH_SECONDS = 0.0001
@@ -58,8 +62,10 @@ class Pushing:
     """Serves streams in slices. A change that few proxies see goes before one that many see.
 
     A slice takes as long as all else has taken since the last one (reading answers, requests to the API, compiling),
-    but at least `SHORTEST` and at most `LONGEST`: while others have work, pushing has at most half of the core. Answers
-    have less than that (`defers`): nobody waits for them, and many wait for what is pushed.
+    but at least `SHORTEST` and at most `LONGEST`: while others have work, pushing has at most half of the core. Where
+    changes come one by one (`alone`), answers have less than that (`defers`): nobody waits for them, and many wait for
+    what is pushed. Where changes follow each other, whoever has not answered cannot be told of the next one with the
+    others, and requests to the API wait: then answers are read as they come.
 
     Streams that are added in one turn of the event loop belong to one change. It is due after as long as its pushes
     take alone, and what is due first goes first: so a small change overtakes large ones, and small ones that come again
@@ -81,6 +87,8 @@ class Pushing:
         self._count = 0
         self._reads = 0
         """How many messages are still read in this turn, if streams wait."""
+        self.alone = True
+        """Whether changes come one by one, as far as is known."""
         self._scheduled = False
         self._left: float | None = None
         """When the last slice ended; None if nothing was left to do then."""
@@ -93,6 +101,10 @@ class Pushing:
     def waiting(self) -> int:
         """How many streams wait to be served."""
         return len(self._of) + len(self._fresh) + len(self._again)
+
+    def follows(self, changes: int) -> None:
+        """So many changes are told of now, in one go."""
+        self.alone = changes <= FEW
 
     def add(self, stream: Pushed) -> None:
         """The catalog has changed: this stream may have something to send."""
@@ -124,7 +136,7 @@ class Pushing:
 
     def defers(self) -> bool:
         """Whether what a client says may wait for the next turn: streams wait, and enough was read in this one."""
-        if self._left is None:
+        if self._left is None or not self.alone:
             return False
         self._reads -= 1
         return self._reads < 0
@@ -136,7 +148,8 @@ class Pushing:
         begun = now = self._clock()
         others = 0.0 if self._left is None else begun - self._left
         self.longest = max(self.longest, others)
-        until = begun + min(max(others, SHORTEST), LONGEST)
+        shortest, longest = (ALONE_SHORTEST, ALONE_LONGEST) if self.alone else (SHORTEST, LONGEST)
+        until = begun + min(max(others, shortest), longest)
         self._left = None
         served, of, clock = 0, self._of, self._clock
         while self._batches and now < until:
