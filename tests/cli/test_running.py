@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fairlead.node.ends import ends
 from tests.loopback import free_port, network
 
 from .running_mesh import (
@@ -198,10 +199,11 @@ def _on_a_terminal(command: list[str], columns: int) -> str:
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     mesh = Mesh(tmp_path)
-    with mesh.serve() as made:
-        made.send_signal(signal.SIGINT)
-        assert made.wait(15) == 0
-    assert "Traceback" not in mesh.log.read_text()
+    for number in (signal.SIGINT, signal.SIGHUP):
+        with mesh.serve() as made:
+            made.send_signal(number)
+            assert made.wait(15) == 0
+        assert "Traceback" not in mesh.log.read_text()
     block = f"{network()}.0.0/16"
     ports = ("--api-port", "0", "--xds-port", "0", "--join-port", "0", "--loopback", block)
     log = tmp_path / "up.log"
@@ -215,6 +217,13 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         return subprocess.run(["pgrep", "-fa", str(mesh.state)], capture_output=True, text=True, check=False).stdout
 
     assert not left(), left()
+
+
+def test_what_nohup_starts_outlives_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ends() == (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    with monkeypatch.context() as patched:
+        patched.setattr(signal, "getsignal", lambda _: signal.SIG_IGN)
+        assert ends() == (signal.SIGINT, signal.SIGTERM)
 
 
 def test_one_line_and_the_remedy_when_something_is_in_the_way(mesh: Mesh, tmp_path: Path) -> None:

@@ -68,10 +68,10 @@ def node(
     import asyncio
     import contextlib
     import logging
-    import signal
 
     from fairlead.node.addresses import AddressError
     from fairlead.node.api import Client
+    from fairlead.node.ends import ends
     from fairlead.node.kubeconfig import KubeconfigError, read_kubeconfig
     from fairlead.node.location import LocationError, default_state, find_mesh
     from fairlead.node.supervisor import NodeConfig, Supervisor
@@ -85,7 +85,7 @@ def node(
         config = NodeConfig(home, find_mesh(home, xds, join, root_cert), _node_name(name), loopback)
         async with Client(access, lambda: read_kubeconfig(kubeconfig or home / "kubeconfig", server)) as client:
             task = asyncio.create_task(Supervisor(config, client).run())
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in ends():
                 asyncio.get_running_loop().add_signal_handler(number, task.cancel)
             click.echo(f"node {config.name}: runs the Processes of {access.server}", err=True)
             with contextlib.suppress(asyncio.CancelledError):

@@ -199,14 +199,15 @@ def _issuers(file: Path) -> tuple[JoinIssuer, ...]:
 async def _until_signalled(plane: ControlPlane, directory: StateDirectory, work: Callable[[ControlPlane], Any]) -> None:
     import asyncio
     import contextlib
-    import signal
+
+    from fairlead.node.ends import ends
 
     found = await plane.start()
     click.echo(f"api {found.api}   xds {found.xds}   join {found.join}", err=True)
     click.echo(f"kubectl --kubeconfig {directory.kubeconfig} get all -A", err=True)
     task = asyncio.ensure_future(work(plane))
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ends():
         loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await task
@@ -241,7 +242,9 @@ async def _everything(plane: ControlPlane, loopback: str, gateway: bool, files: 
             await asyncio.wait({running})
             running.result()
         finally:
-            click.echo("stopping", err=True)
+            # Nobody reads it where the terminal has gone.
+            with contextlib.suppress(OSError):
+                click.echo("stopping", err=True)
             # The workloads drain while the control plane still serves: callers hear of their going.
             with contextlib.suppress(asyncio.CancelledError):
                 await supervisor.stop()

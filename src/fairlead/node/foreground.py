@@ -21,6 +21,7 @@ from fairlead.model.object import Metadata, Object
 from fairlead.node.addresses import DEFAULT_BLOCK, Block
 from fairlead.node.api import SERVICES, WORKLOAD_ENTRIES, WORKLOAD_GROUPS, ApiError, Client
 from fairlead.node.capture.namespace import CaptureError, Namespaces
+from fairlead.node.ends import ends
 from fairlead.node.files import NodeFiles
 from fairlead.node.hostprocess import identify
 from fairlead.node.launch import Mesh, Place, ServiceAddress, agent_config, workload_entry
@@ -176,12 +177,13 @@ class Foreground:
                 agent.send_signal(number)
 
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        numbers = ends()
+        for number in numbers:
             loop.add_signal_handler(number, forward, signal.SIGTERM)
         try:
             status = await agent.wait()
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in numbers:
                 loop.remove_signal_handler(number)
         return 128 - status if status < 0 else status
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import time
 from collections.abc import Callable
 
@@ -21,6 +20,7 @@ from fairlead.cli.demo.shop import Shop
 from fairlead.cli.demo.step import Check, Result, Step
 from fairlead.cli.demo.traffic import Traffic
 from fairlead.cli.printing import show
+from fairlead.node.ends import ends
 
 STEPS: tuple[Step, ...] = tuple(
     sorted(
@@ -73,7 +73,7 @@ class _Demonstration:
         """Everything; the exit status. Raises DemoError if the shop does not come up."""
         left: list[str] = []
         task = asyncio.current_task()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in ends():
             asyncio.get_running_loop().add_signal_handler(number, _cancel(task))
         interrupted = False
         try:
