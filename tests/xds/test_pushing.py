@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fairlead.xds.pushing import (
     ALONE_LONGEST,
     ALONE_SHORTEST,
+    ALONE_STREAM,
     FEW,
     LONGEST,
     MANY,
@@ -88,6 +89,15 @@ def test_a_slice_takes_as_long_as_others_took_within_bounds() -> None:
             found = slices(run(act, busy(others)))
             assert found[0] == least, "nobody has waited before the first"
             assert set(found[1:-1]) == {wanted}, (others, found)
+
+
+def test_a_large_change_is_served_in_few_turns() -> None:
+    def large(pushing: Pushing, clock: Clock, served: list[str]) -> None:
+        for stream in streams("s", 4000, clock, served):
+            pushing.add(stream)
+
+    found = slices(run(large, lambda _: None))
+    assert sum(found) == 4000 and len(found) <= 4000 * 0.0003 / (4000 * ALONE_STREAM / 2) + 1, found
 
 
 def test_answers_wait_while_streams_do_and_are_read_little_by_little() -> None:

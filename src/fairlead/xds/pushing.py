@@ -16,6 +16,8 @@ SHORTEST, LONGEST = 0.001, 0.005
 """Seconds for which streams are served before others have their turn."""
 ALONE_SHORTEST, ALONE_LONGEST = 0.005, 0.01
 """The same where changes come one by one."""
+ALONE_STREAM = 0.00001
+"""And for each stream of a large change, if that is longer than `ALONE_LONGEST`; at least half of it."""
 FEW = 3
 """Changes that come one by one, though some of them together."""
 READ_SHARE = 4
@@ -87,6 +89,8 @@ class Pushing:
         self._count = 0
         self._reads = 0
         """How many messages are still read in this turn, if streams wait."""
+        self._most = 0
+        """How many streams waited when the last of them came."""
         self.alone = True
         """Whether changes come one by one, as far as is known."""
         self._scheduled = False
@@ -148,8 +152,7 @@ class Pushing:
         begun = now = self._clock()
         others = 0.0 if self._left is None else begun - self._left
         self.longest = max(self.longest, others)
-        shortest, longest = (ALONE_SHORTEST, ALONE_LONGEST) if self.alone else (SHORTEST, LONGEST)
-        until = begun + min(max(others, shortest), longest)
+        until = begun + self._slice(others)
         self._left = None
         served, of, clock = 0, self._of, self._clock
         while self._batches and now < until:
@@ -169,6 +172,14 @@ class Pushing:
             self._schedule()
         self.spent += self._used() - used
 
+    def _slice(self, others: float) -> float:
+        """How long streams are served now, when all else has taken so long."""
+        if not self.alone:
+            return min(max(others, SHORTEST), LONGEST)
+        # Sockets that are passed over are looked at again in each turn: the more there are, the fewer turns must be.
+        large = self._most * ALONE_STREAM
+        return min(max(others, ALONE_SHORTEST, large / 2), max(ALONE_LONGEST, large))
+
     def _gather(self) -> None:
         now, ahead = self._clock(), len(self._of)
         # Who is served again waits for all that wait now.
@@ -184,6 +195,8 @@ class Pushing:
             if batch.streams:
                 self._count += 1
                 heapq.heappush(self._batches, (batch.due, self._count, batch))
+        if self._fresh:
+            self._most = len(self._of)
         self._fresh, self._again = {}, {}
 
 
