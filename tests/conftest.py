@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hand the option to child processes, let them be interrupted, and gRPC as `fairlead serve` has it."""
+    """Hand the option to child processes, let them be interrupted, and keep gRPC out of their forks."""
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     if config.getoption("--update-golden"):
         os.environ["FAIRLEAD_UPDATE_GOLDEN"] = "1"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.service.discovery.v3 import discovery_pb2
@@ -64,3 +66,10 @@ def test_garbage_and_giants_are_refused() -> None:
     giant.node.id = "x" * (2 << 20)
     with pytest.raises(ProtocolError, match="node description"):
         wire.decode_delta(giant.SerializeToString())
+
+
+def test_a_length_that_never_ends_costs_no_more_than_its_bytes() -> None:
+    begun = time.process_time()
+    with pytest.raises(ProtocolError):
+        wire.decode_delta(b"\x0a" + b"\xff" * (1 << 20))
+    assert time.process_time() - begun < 2, "tens of seconds, were it read as one number"

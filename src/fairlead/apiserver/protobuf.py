@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from fairlead.envoy.pack import read_varint
+
 Json = dict[str, Any]
 MAGIC = b"k8s\x00"
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
@@ -101,15 +103,10 @@ _FORMS: dict[str, Callable[[Wire, Any, int], Any]] = {
 
 
 def _varint(raw: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(raw):
-            break
-        value |= (raw[at] & 0x7F) << shift
-        at += 1
-        if raw[at - 1] < 0x80:
-            return value & 0xFFFFFFFFFFFFFFFF, at
-    raise ProtobufError("a number is cut off")
+    try:
+        return read_varint(raw, at)
+    except ValueError as error:
+        raise ProtobufError(str(error)) from None
 
 
 def _fields(raw: bytes) -> Iterator[tuple[int, Wire]]:

@@ -29,7 +29,7 @@ from fairlead.controlplane.historyroutes import ref_of
 from fairlead.controlplane.operations import administrators, answered, refused, shown_catalog
 from fairlead.controlplane.places import Places, Positions
 from fairlead.controlplane.proxies import Proxies
-from fairlead.controlplane.proxylist import TITLES, Known
+from fairlead.controlplane.proxylist import TITLES, Known, refusing
 from fairlead.ir.gateway import GATEWAYS, GATEWAYS_BY_OBJECT
 from fairlead.ir.host import HOSTS, HOSTS_BY_NAME
 from fairlead.ir.route import ROUTES
@@ -175,12 +175,12 @@ class Descriptions:
         )
         yield from hostside.of_agents(ailing, time.time())
         yield from hostside.of_clocks(Clock(refs[name], skew) for name, skew in self._fleet.skews() if name in refs)
-        for one in known:
-            for title, type_url in TITLES.items():
-                ledger = one.connection.session.ledger(type_url)
-                nacked = sorted(ledger.nacked.items()) if ledger is not None and one.connection.session.refused else []
-                refusals = (RefusalFacts(f"{title}/{name}", nack.message, (refs[one.called],)) for name, nack in nacked)
-                yield from hostside.of_refusals(refusals)
+        titles = {type_url: title for title, type_url in TITLES.items()}
+        yield from hostside.of_refusals(
+            RefusalFacts(f"{titles[type_url]}/{name}", nack.message, (refs[one.called],))
+            for one in known
+            for type_url, _, name, nack in refusing(one)
+        )
 
     def _behind(self, ref: Ref, document: Json | None) -> list[Known]:
         """The connected proxies of an object: its own, or those to which it applies."""

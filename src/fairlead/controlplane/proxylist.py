@@ -6,7 +6,7 @@ Which proxies are shown is decided by counters and names; what each has is looke
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from fairlead.controlplane.progress import Standing
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from fairlead.ir.view import View
-from fairlead.xds.ledger import TypeStatus
+from fairlead.xds.ledger import Nack, TypeLedger, TypeStatus
 from fairlead.xds.server import Connection
 
 TITLES = {"CDS": CLUSTER, "LDS": LISTENER, "EDS": ENDPOINT, "RDS": ROUTE, "SDS": SECRET}
@@ -162,6 +162,15 @@ def described(one: Known, now: float, held: str, revision: str, *, brief: bool) 
         "lastSeconds": None if standing.last_seconds is None else round(standing.last_seconds, 4),
         "types": _states(connection) if short else _types(connection),
     }
+
+
+def refusing(one: Known) -> Iterator[tuple[str, TypeLedger, str, Nack]]:
+    """What a proxy refuses, in order: type URL, that type's ledger, the resource's name, and what it said."""
+    session = one.connection.session
+    for type_url in TITLES.values() if session.refused else ():
+        ledger = session.ledger(type_url)
+        if ledger is not None:
+            yield from ((type_url, ledger, name, nack) for name, nack in sorted(ledger.nacked.items()))
 
 
 def _states(connection: Connection) -> dict[str, Any]:

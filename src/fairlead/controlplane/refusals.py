@@ -19,7 +19,7 @@ from fairlead.controlplane.feed import Feed
 from fairlead.controlplane.operations import administrators, refused
 from fairlead.controlplane.places import Places
 from fairlead.controlplane.proxies import Proxies
-from fairlead.controlplane.proxylist import TITLES, Known
+from fairlead.controlplane.proxylist import TITLES, Known, refusing
 from fairlead.envoy.settings import PathError
 from fairlead.ir.view import View
 from fairlead.model.path import path_of
@@ -86,8 +86,8 @@ class Refusals:
 
     def _found(self) -> dict[Version, Refusal]:
         found: dict[Version, Refusal] = {}
-        refusing = (one for one in self._proxies.known() if one.connection.session.refused)
-        for known in sorted(refusing, key=lambda one: one.key):
+        proxies = (one for one in self._proxies.known() if one.connection.session.refused)
+        for known in sorted(proxies, key=lambda one: one.key):
             for at, made in self._of(known):
                 before = found.get(at)
                 if before is None:
@@ -100,14 +100,11 @@ class Refusals:
         return found
 
     def _of(self, known: Known) -> Iterator[tuple[Version, Refusal]]:
-        session = known.connection.session
-        for type_url in TITLES.values():
-            ledger = session.ledger(type_url)
-            for name, nack in sorted(ledger.nacked.items()) if ledger is not None else ():
-                held = ledger.acked.get(name) if ledger is not None else None
-                suspects = self._proxies.programmed.blamed(known.connection.node.id, type_url, name)
-                body = held.body if held is not None else b""
-                yield (type_url, name, nack.version), Refusal(known.view, body, nack.message, suspects, (known.called,))
+        for type_url, ledger, name, nack in refusing(known):
+            held = ledger.acked.get(name)
+            suspects = self._proxies.programmed.blamed(known.connection.node.id, type_url, name)
+            body = held.body if held is not None else b""
+            yield (type_url, name, nack.version), Refusal(known.view, body, nack.message, suspects, (known.called,))
 
     def _studied(self, lacking: list[tuple[Version, Refusal]]) -> Answer:
         """Called in a copy of the process."""

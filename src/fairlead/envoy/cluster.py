@@ -21,7 +21,7 @@ from google.protobuf.duration_pb2 import Duration
 from fairlead.envoy.endpoint import TLS_MODE, Group, LbEndpoint, assignment, by_locality, socket_address
 from fairlead.envoy.forwardproxy import set_forwarding
 from fairlead.envoy.headercase import keep_case
-from fairlead.envoy.names import stat_name
+from fairlead.envoy.names import HTTP_OPTIONS, stat_name
 from fairlead.envoy.pack import framed
 from fairlead.envoy.resource import CLUSTER, Resource
 from fairlead.envoy.stats import SERVICE_METADATA, service_metadata
@@ -39,7 +39,6 @@ from fairlead.ir.traffic import (
 )
 
 _UNLIMITED = 2**32 - 1
-_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _WEIGHTED = "envoy.load_balancing_policies.client_side_weighted_round_robin"
 _PROXY_PROTOCOL = "envoy.transport_sockets.upstream_proxy_protocol"
 
@@ -313,7 +312,7 @@ def _protocol(
     plain = options.explicit_http_config.HasField("http_protocol_options")
     if plain and options.ByteSize() == _PLAIN_HTTP_SIZE:
         return
-    message.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(pack(options))
+    message.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(pack(options))
 
 
 def _connections(common: protocol_pb2.HttpProtocolOptions, pool: HttpPool, tcp: TcpPool) -> None:

@@ -32,6 +32,8 @@ SYSTEM_ROOT = f"{FILE_ROOT}system"
 OUTBOUND_PORT = 15001
 INBOUND_PORT = 15006
 
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+"""Under which a cluster has its settings of HTTP."""
 PEER_HEADER = "x-fairlead-peer"
 """By which workloads introduce themselves to each other; see `fairlead.envoy.stats`."""
 

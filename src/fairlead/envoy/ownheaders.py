@@ -14,8 +14,6 @@ from fairlead.envoy.headercase import keep_case
 from fairlead.envoy.pack import pack
 from fairlead.envoy.resource import CLUSTER, ROUTE, Resource
 
-_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-
 
 class SharedHeaders(NamedTuple):
     """X-Envoy-Attempt-Count, X-Forwarded-Host where the host is rewritten, and whether headers keep their case."""
@@ -45,9 +43,9 @@ def _routes(body: bytes, said: SharedHeaders) -> bytes:
 def _cluster(body: bytes, said: SharedHeaders) -> bytes:
     made = Cluster.FromString(body)
     options = HttpProtocolOptions()
-    given = _HTTP_OPTIONS in made.typed_extension_protocol_options
+    given = names.HTTP_OPTIONS in made.typed_extension_protocol_options
     if given:
-        made.typed_extension_protocol_options[_HTTP_OPTIONS].Unpack(options)
+        made.typed_extension_protocol_options[names.HTTP_OPTIONS].Unpack(options)
     http1 = _http1(options)
     # A cluster without options forwards bytes, or speaks HTTP/1.1: to the former these mean nothing.
     if http1 is None or (not given and not said.keep_case) or made.name == names.BLACKHOLE_CLUSTER:
@@ -55,7 +53,7 @@ def _cluster(body: bytes, said: SharedHeaders) -> bytes:
     http1.ClearField("header_key_format")
     if said.keep_case:
         keep_case(http1)
-    made.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(pack(options))
+    made.typed_extension_protocol_options[names.HTTP_OPTIONS].CopyFrom(pack(options))
     return made.SerializeToString(deterministic=True)
 
 

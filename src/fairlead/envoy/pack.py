@@ -33,13 +33,28 @@ def framed(field: int, body: bytes) -> bytes:
 
 def opened(field: int, length: int) -> bytes:
     """What stands before so many bytes of such a field."""
-    return _varint(field << 3 | _LENGTH_DELIMITED) + _varint(length)
+    return varint(field << 3 | _LENGTH_DELIMITED) + varint(length)
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A number on the wire (Protocol Buffers encoding)."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number that stands there, and where it ends. Raises ValueError if it is cut off, or longer than any is."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(data):
+            break
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            return value & 0xFFFFFFFFFFFFFFFF, at
+    raise ValueError("a number is cut off")

@@ -65,9 +65,7 @@ def check_locality(path: FieldPath, setting: Setting, *, outlier: bool) -> Itera
     yield from _localities(
         (path.child("distribute", at, "from"), one.from_) for at, one in enumerate(setting.distribute)
     )
-    if (setting.failover or setting.failover_priority) and not outlier:
-        yield doubtful(path, "outlier detection policy must be provided for failover", "Add outlierDetection.")
-    yield from _failover(path / "failover", setting.failover)
+    yield from _takeover(path, setting, outlier=outlier)
 
 
 def check_zones(path: FieldPath, setting: Takeover, *, outlier: bool) -> Iterator[Problem]:
@@ -79,6 +77,11 @@ def check_zones(path: FieldPath, setting: Takeover, *, outlier: bool) -> Iterato
         elif label == _TOPOLOGY[0] and setting.failover:
             said = f"failover cannot be set together with topology label {label!r}"
             yield forbidden(path.child("failoverPriority", at), said, "Leave one.")
+    yield from _takeover(path, setting, outlier=outlier)
+
+
+def _takeover(path: FieldPath, setting: Takeover, *, outlier: bool) -> Iterator[Problem]:
+    """Who takes over, which outlier detection decides."""
     if (setting.failover or setting.failover_priority) and not outlier:
         yield doubtful(path, "outlier detection policy must be provided for failover", "Add outlierDetection.")
     yield from _failover(path / "failover", setting.failover)

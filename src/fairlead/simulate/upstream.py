@@ -26,7 +26,6 @@ from fairlead.simulate.connection import Inside
 from fairlead.simulate.matching import Undecided, string_matches, unpacked
 
 _USABLE = (UNKNOWN, HEALTHY, DEGRADED)
-_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 class Picked(NamedTuple):
@@ -161,9 +160,9 @@ def _roots(common: CommonTlsContext) -> str:
 
 def spoken(cluster: Cluster, inside: Inside, alpn: Sequence[str]) -> Inside:
     """Which HTTP a connection manager speaks to a cluster."""
-    if _HTTP_OPTIONS not in cluster.typed_extension_protocol_options:
+    if names.HTTP_OPTIONS not in cluster.typed_extension_protocol_options:
         return "h2" if cluster.HasField("http2_protocol_options") else "http/1.1"
-    options = unpacked(cluster.typed_extension_protocol_options[_HTTP_OPTIONS], HttpProtocolOptions)
+    options = unpacked(cluster.typed_extension_protocol_options[names.HTTP_OPTIONS], HttpProtocolOptions)
     match options.WhichOneof("upstream_protocol_options"):
         case "use_downstream_protocol_config":
             return inside

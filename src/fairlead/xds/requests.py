@@ -17,7 +17,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
-from fairlead.envoy.pack import framed
+from fairlead.envoy.pack import framed, read_varint
 from fairlead.envoy.resource import Said
 from fairlead.xds.messages import ProtocolError
 
@@ -201,17 +201,13 @@ def _after_own(data: bytes) -> int:
     """Where the first entries of a request end, among which a client's own mostly are."""
     at = entries = 0
     while at < len(data) and entries < _FEW:
-        tag, size, shift = data[at], 0, 0
-        at += 1
+        tag = data[at]
         if tag & 7 != _LENGTH_DELIMITED or tag > 0x7F:
             return len(data)
-        while at < len(data):
-            byte = data[at]
-            at += 1
-            size |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
+        try:
+            size, at = read_varint(data, at + 1)
+        except ValueError:
+            return len(data)
         at += size
         entries += tag == _HELD
     return at

@@ -17,6 +17,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 
+from fairlead.envoy.pack import varint
 from fairlead.envoy.resource import Resource
 from fairlead.model.nodeid import NodeId, called
 from fairlead.xds.messages import DeltaRequest, ProtocolError, Response, SotwRequest
@@ -54,16 +55,7 @@ class Node(msgspec.Struct, frozen=True):
 
 
 def _field(tag: bytes, content: bytes) -> bytes:
-    return tag + _length(len(content)) + content
-
-
-def _length(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return tag + varint(len(content)) + content
 
 
 def _whole(resource: Resource) -> list[bytes]:
@@ -77,17 +69,17 @@ def _whole(resource: Resource) -> list[bytes]:
 
 def _around(resource: Resource, type_url: str, length: int) -> tuple[bytes, bytes]:
     """What stands before and after the bytes of a resource."""
-    head = _field(_ONE, type_url.encode()) + _TWO + _length(length)
-    before = _field(_ONE, resource.version.encode()) + _TWO + _length(len(head) + length) + head
+    head = _field(_ONE, type_url.encode()) + _TWO + varint(length)
+    before = _field(_ONE, resource.version.encode()) + _TWO + varint(len(head) + length) + head
     after = _field(_THREE, resource.name.encode())
-    return _TWO + _length(len(before) + length + len(after)) + before, after
+    return _TWO + varint(len(before) + length + len(after)) + before, after
 
 
 def _sotw_resource(resource: Resource) -> list[bytes]:
     """One google.protobuf.Any, framed."""
     body = resource.body
-    head = _field(_ONE, resource.type_url.encode()) + _TWO + _length(len(body))
-    return [_TWO, _length(len(head) + len(body)), head, body]
+    head = _field(_ONE, resource.type_url.encode()) + _TWO + varint(len(body))
+    return [_TWO, varint(len(head) + len(body)), head, body]
 
 
 @lru_cache(4096)
