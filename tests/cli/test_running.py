@@ -106,6 +106,8 @@ def test_a_garbage_certificate_is_said_on_the_gateway_that_names_it(mesh: Mesh) 
     assert mesh.condition("gateway", "inner")["status"] == "True"
     mesh.apply(gateway("edge", port))
     until(lambda: mesh.condition("gateway", "edge").get("status") == "True", "mended")
+    # Envoy shows its routes as long as the listener that was replaced drains.
+    until(lambda: f"https.{port}." not in mesh.run("proxy-config", "routes", "edge").stdout, "the old listener is gone")
 
 
 def test_kubectl_waits_for_programmed(mesh: Mesh) -> None:
