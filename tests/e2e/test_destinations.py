@@ -96,8 +96,11 @@ spec:
     bad = world.apps["echo-2"]
     with world.mesh.config(text):
         bad.status = status
-        found = Counter(world.client.get(TUNED).status for _ in range(6))
-        assert found == {200: 3, status: 3}
+        # Whether its turn comes first, and whether both have one in each round, is for each of Envoy's workers to say.
+        found = Counter()
+        while found[status] < 3 and found.total() < 20:
+            found[world.client.get(TUNED).status] += 1
+        assert found == {200: found[200], status: 3}
         assert {world.client.get(TUNED).status for _ in range(20)} == {200}
         assert len(bad.seen) == 3
 
