@@ -180,7 +180,7 @@ class Channel(Standing):
 
     def _forget(self, name: str) -> None:
         self.ledger.acked.drop(name)
-        self.ledger.nacked.pop(name, None)
+        self.ledger.forgiven(name)
         if name in self.unsure:
             self.unsure = self.unsure - {name} or SURE
         self._force.discard(name)
@@ -227,7 +227,7 @@ class Channel(Standing):
         for name in sorted(self.dirty):
             target = catalog.get(name) if self.subscribed(name) else None
             if target is None:
-                self.ledger.nacked.pop(name, None)
+                self.ledger.forgiven(name)
                 if not self.delta and not self.whole:
                     # No way to say it: the client drops what nothing refers to.
                     self._forget(name)
@@ -256,7 +256,7 @@ class Channel(Standing):
         held = self.ledger.acked.get(name)
         nack = self.ledger.nacked.get(name)
         if nack is not None and nack.version != target.version:
-            del self.ledger.nacked[name]
+            self.ledger.forgiven(name)
             nack = None
         if nack is not None:
             return held if name in self._force and held is not None and held.size else None
@@ -331,7 +331,8 @@ class Channel(Standing):
 
     def _next_adds(self, adds: tuple[Resource, ...]) -> tuple[tuple[Resource, ...], tuple[tuple[str, Nack], ...]]:
         while self._trials:
-            trial = self._trials.pop(0)
+            trial, *left = self._trials
+            self._trials = tuple(left)
             chosen = tuple(resource for resource in adds if resource.name in trial.names)
             if chosen:
                 exact = {resource.name: resource.version for resource in chosen} == trial.names
@@ -385,7 +386,7 @@ class Channel(Standing):
 
     def _refused(self, flight: Flight, message: str) -> list[Event]:
         names = {name: resource.version for name, resource in flight.sent.items()}
-        self._trials.extend(Trial({name: nack.version}) for name, nack in flight.blame)
+        self._trials += tuple([Trial({name: nack.version}) for name, nack in flight.blame])
         if not names:
             # A removal cannot be repaired by repeating it.
             for name in flight.removed:
@@ -407,17 +408,16 @@ class Channel(Standing):
         if not suspects or not rest:
             items = list(names.items())
             middle = len(items) // 2
-            self._trials.extend((Trial(dict(items[:middle])), Trial(dict(items[middle:]))))
+            self._trials += (Trial(dict(items[:middle])), Trial(dict(items[middle:])))
         elif len(suspects) == 1:
             blame = tuple((name, Nack(version, message)) for name, version in suspects.items())
-            self._trials.append(Trial(rest, blame))
+            self._trials += (Trial(rest, blame),)
         else:
-            self._trials.append(Trial(rest))
-            self._trials.extend(Trial({name: version}) for name, version in suspects.items())
+            self._trials += (Trial(rest), *[Trial({name: version}) for name, version in suspects.items()])
         return []
 
     def _convict(self, name: str, nack: Nack) -> Event:
-        self.ledger.nacked[name] = nack
+        self.ledger.refused(name, nack)
         self._force.discard(name)
         self.dirty.add(name)
         held = self.ledger.acked.get(name)

@@ -56,7 +56,7 @@ class Standing:
         self.dirty: set[str] = set()
         """Names that may have to be sent."""
         self._force: set[str] = set()
-        self._trials: list[Trial] = []
+        self._trials: tuple[Trial, ...] = ()
         self._tried = 0
         self.unsure = SURE
         """Sent or taken away in a refused response, so perhaps done, but not yet acknowledged by themselves."""
