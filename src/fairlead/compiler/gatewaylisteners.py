@@ -84,6 +84,7 @@ def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
             r.report(_repeated(made, kept, name))
     if not chosen:
         return None
+    mesh = settings_of(r, view.own)
     looked_at = [*chosen, *([match(transport="tls")] if port.tls else [])]
     return build(
         # Whoever connects to a TLS port speaks first, so there is no reason to stop waiting.
@@ -92,7 +93,8 @@ def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
             Socket(address, port.port),
             "outbound",
             continue_on_timeout=False,
-            proxy_protocol=settings_of(r, view.own).gateway_proxy_protocol,
+            proxy_protocol=mesh.gateway_proxy_protocol,
+            buffer=mesh.connections.at(gateway=True).listener_buffer,
         ),
         [one.chain for one in chosen.values()],
         inspectors=inspectors(looked_at),

@@ -9,6 +9,7 @@ import msgspec
 from fairlead.inc import Table
 from fairlead.ir.anchors import TrustAnchor
 from fairlead.ir.authz import Authorizer
+from fairlead.ir.connections import Connections
 from fairlead.ir.discovery import NamespaceSelector
 from fairlead.ir.filters import Pairs
 from fairlead.ir.headers import ProxyHeaders
@@ -92,6 +93,7 @@ class Mesh(msgspec.Struct, frozen=True):
     ingress_gateway: str = "ingressgateway"
     ingress_service: str = "istio-ingressgateway"
     headers: ProxyHeaders = ProxyHeaders()
+    connections: Connections = Connections()
     baseline: Policy = Policy()
     inbound_stat_name: str = ""
     outbound_stat_name: str = ""

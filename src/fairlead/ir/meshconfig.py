@@ -15,6 +15,7 @@ import msgspec
 from fairlead.ir.anchors import TrustAnchor
 from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import usable, usable_curves
+from fairlead.ir.connections import connections_of
 from fairlead.ir.discovery import LabelCondition, NamespaceSelector
 from fairlead.ir.headers import proxy_headers
 from fairlead.ir.ingress import gateway_label
@@ -162,6 +163,7 @@ def mesh_of(config: MeshConfig) -> Mesh:
         ingress_gateway=gateway_label(config.ingress_selector, config.ingress_service),
         ingress_service=config.ingress_service or default.ingress_service,
         headers=proxy_headers(proxy.proxy_headers),
+        connections=connections_of(proxy.connection_settings),
         baseline=_baseline(config.default_traffic_policy),
         inbound_stat_name=config.inbound_cluster_stat_name,
         outbound_stat_name=config.outbound_cluster_stat_name,
