@@ -128,38 +128,6 @@ def inbound_retry(catalog: Catalog) -> tuple[str, int]:
     return found.retry_on, found.num_retries.value
 
 
-def told_of(catalog: Catalog, listener: str) -> dict[str, object]:
-    """What a connection manager says of clients' connections."""
-    one = manager(catalog, listener)
-    common, http2 = one.common_http_protocol_options, one.http2_protocol_options
-    return {
-        "idle": common.idle_timeout.seconds,
-        "stream idle": one.stream_idle_timeout.seconds,
-        "request": (one.request_timeout.seconds, one.request_headers_timeout.seconds),
-        "streams": http2.max_concurrent_streams.value,
-        "windows": (http2.initial_stream_window_size.value, http2.initial_connection_window_size.value),
-        "underscores": common.headers_with_underscores_action,
-        "merge": one.merge_slashes,
-        "escaped": one.path_with_escaped_slashes_action,
-    }
-
-
-EDGES = {
-    "idle": 3600, "stream idle": 300, "request": (300, 60), "streams": 100, "windows": (65536, 1048576),
-    "underscores": 1, "merge": True, "escaped": Manager.UNESCAPE_AND_REDIRECT,
-}  # fmt: skip
-
-
-def buffers(catalog: Catalog) -> tuple[set[int], set[int]]:
-    """Bytes that are kept of connections, of all listeners and of all clusters."""
-    listeners = (Listener.FromString(one.body) for one in catalog[LISTENER].values())
-    clusters = (Cluster.FromString(one.body) for one in catalog[CLUSTER].values())
-    return (
-        {one.per_connection_buffer_limit_bytes.value for one in listeners},
-        {one.per_connection_buffer_limit_bytes.value for one in clusters},
-    )
-
-
 INBOUND, OUTBOUND, SERVED = "virtualInbound", "0.0.0.0_80", "0.0.0.0_80"
 DETAILS = "proxyHeaders: {setCurrentClientCertDetails: {subject: false, cert: true}}"
 CASES: list[tuple[str, View, Callable[[Catalog], object], object]] = [
@@ -222,19 +190,6 @@ CASES: list[tuple[str, View, Callable[[Catalog], object], object]] = [
     ("{defaultInboundHttpRetryPolicy: {attempts: 0}}", SIDECAR, inbound_retry, ("", 0)),
     ("{zoneAwareLbSetting: {minClusterSize: 3}}", SIDECAR,
      lambda c: cluster(c, WEB).common_lb_config.zone_aware_lb_config.min_cluster_size.value, 3),
-    *[("{defaultConfig: {connectionSettings: {" + said + "}}}", view, shown, wanted) for said, view, shown, wanted in (
-        ("profile: EDGE", EDGE, lambda c: told_of(c, SERVED), EDGES),
-        ("profile: EDGE, httpIdleTimeout: 5s, httpHeadersWithUnderscoresAction: HEADERS_WITH_UNDERSCORES_ALLOW,"
-         " httpMergeSlashes: false, httpPathWithEscapedSlashesAction: KEEP_UNCHANGED", EDGE,
-         lambda c: told_of(c, SERVED), EDGES | {"idle": 5, "underscores": 0, "merge": False, "escaped": 1}),
-        ("profile: EDGE", EDGE, buffers, ({32768}, {32768})),
-        ("listenerPerConnectionBufferLimitBytes: 12345, clusterPerConnectionBufferLimitBytes: 23456", SIDECAR,
-         buffers, ({12345}, {23456})),
-        ("httpMaxConnectionDuration: 60s, httpMaxStreamDuration: 7s, httpDrainTimeout: 1500ms", SIDECAR,
-         lambda c: [(one.common_http_protocol_options.max_connection_duration.seconds,
-                     one.common_http_protocol_options.max_stream_duration.seconds, one.drain_timeout.nanos)
-                    for one in (manager(c, INBOUND), manager(c, OUTBOUND))], [(60, 7, 500000000)] * 2),
-    )],
     ("{verifyCertificateAtClient: true}", SIDECAR, lambda c: c == compiled("{}"), True),
     ("{defaultConfig: {proxyHeaders: {metadataExchangeHeaders: {mode: IN_MESH}}}}", SIDECAR,
      lambda c: c == compiled("{}"), True),
@@ -459,27 +414,6 @@ def test_a_workloads_own_settings_take_the_place_of_the_meshs() -> None:
     node = {"LABELS": {"app": "web"}, METADATA: {"proxyHeaders": {"requestId": {"disabled": True}}}}
     sidecar = model.compile(view_of_node("sidecar~10.1.0.1~web-0.shop~shop.svc.cluster.local", node))
     assert [manager(sidecar, name).generate_request_id.value for name in (INBOUND, OUTBOUND)] == [False, False]
-
-
-@pytest.mark.parametrize(("profile", "view"), [("EDGE", SIDECAR), ("SIDECAR", EDGE)])
-def test_the_profile_of_the_edge_is_for_gateways_alone(profile: str, view: View) -> None:
-    said = f"{{defaultConfig: {{connectionSettings: {{profile: {profile}}}}}}}"
-    assert compiled(said, view) == compiled("{}", view)
-
-
-def test_a_workloads_own_connection_settings_replace_the_meshs() -> None:
-    """As a whole, as each field of ProxyConfig does; the connection limit alone replaces them, too."""
-    model = mesh_of("{defaultConfig: {connectionSettings: {profile: EDGE, httpIdleTimeout: 7s}}}")
-    for said, idle, kept in (
-        ("{httpMaxConcurrentStreams: 5}", 0, ({0}, {0})),
-        ("{profile: EDGE, clusterPerConnectionBufferLimitBytes: 9}", 3600, ({32768}, {9})),
-        ("{globalDownstreamConnectionLimit: 9}", 0, ({0}, {0})),
-    ):
-        start = effective(layers_of(Mesh(), (), "shop", {}), {ANNOTATION: f"{{connectionSettings: {said}}}"})
-        mine = model.compile(replace(EDGE, own=own_settings(start.settings.own)))
-        assert manager(mine, SERVED).common_http_protocol_options.idle_timeout.seconds == idle, said
-        assert buffers(mine) == kept, said
-    assert manager(model.compile(EDGE), SERVED).common_http_protocol_options.idle_timeout.seconds == 7
 
 
 SHARED = (

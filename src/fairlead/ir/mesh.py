@@ -10,7 +10,7 @@ from fairlead.inc import Table
 from fairlead.ir.anchors import TrustAnchor
 from fairlead.ir.authz import Authorizer
 from fairlead.ir.connections import Connections
-from fairlead.ir.discovery import NamespaceSelector
+from fairlead.ir.discovery import Looking
 from fairlead.ir.filters import Pairs
 from fairlead.ir.headers import ProxyHeaders
 from fairlead.ir.locality import LocalityLb
@@ -46,7 +46,7 @@ class Mesh(msgspec.Struct, frozen=True):
     `listener_log` has listeners log connections for which there is no filter chain.
     `outbound_port` and `inbound_port` are those to which rules of a whole host redirect. `anchors` are further roots of
     peers. `cluster_local` says of patterns of hosts whether their clients call instances of their own cluster only.
-    `discovery` chooses the namespaces at which the mesh looks; without any it looks at all. `origin` is the object that
+    `looking` is what it makes of namespaces. `origin` is the object that
     has the settings, None where nobody has said any.
     """
 
@@ -97,7 +97,7 @@ class Mesh(msgspec.Struct, frozen=True):
     baseline: Policy = Policy()
     inbound_stat_name: str = ""
     outbound_stat_name: str = ""
-    discovery: tuple[NamespaceSelector, ...] = ()
+    looking: Looking = Looking()
     outbound_port: int = 15001
     inbound_port: int = 15006
     anchors: tuple[TrustAnchor, ...] = ()

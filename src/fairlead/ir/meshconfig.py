@@ -16,7 +16,7 @@ from fairlead.ir.anchors import TrustAnchor
 from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import usable, usable_curves
 from fairlead.ir.connections import connections_of
-from fairlead.ir.discovery import LabelCondition, NamespaceSelector
+from fairlead.ir.discovery import NAME_LABEL, Ceiling, LabelCondition, Looking, NamespaceSelector, Visibility
 from fairlead.ir.headers import proxy_headers
 from fairlead.ir.ingress import gateway_label
 from fairlead.ir.locality import LocalityLb
@@ -27,6 +27,7 @@ from fairlead.ir.meshnetworks import NETWORKS_KEY, read_networks
 from fairlead.ir.meshspec import (
     DefaultTrafficPolicy,
     HTTPRetry,
+    LabelExpression,
     LabelSelector,
     MeshConfig,
     TLSConfig,
@@ -175,7 +176,7 @@ def mesh_of(config: MeshConfig) -> Mesh:
             if is_usable(one)
         ),
         cluster_local=_cluster_local(config),
-        discovery=tuple(_namespaces(one) for one in config.discovery_selectors),
+        looking=Looking(tuple(_namespaces(one) for one in config.discovery_selectors), _ceiling(config)),
     )
 
 
@@ -235,6 +236,28 @@ def _baseline(said: DefaultTrafficPolicy | None) -> Policy:
 def _namespaces(said: LabelSelector) -> NamespaceSelector:
     equal = (LabelCondition(name, "In", (value,)) for name, value in sorted(said.match_labels.items()))
     return (*equal, *(LabelCondition(one.key, one.operator, one.values) for one in said.match_expressions))
+
+
+def _ceiling(config: MeshConfig) -> Ceiling:
+    """Sidecars and gateways mind it only where they are told to: without `applyToSidecars` it is for ambient mode."""
+    said = config.service_entry_visibility
+    if said is None or not said.apply_to_sidecars:
+        return Ceiling()
+    policies: list[tuple[Visibility, tuple[NamespaceSelector, ...]]] = []
+    for one in said.policies:
+        asked = tuple(_namespaces(rule.namespace_selector or _NOBODY) for rule in one.matching_rules)
+        policies.append((_VISIBILITY[one.visibility], asked))
+    return Ceiling(tuple(policies), _VISIBILITY[said.default_visibility], config.default_service_export_to or ("*",))
+
+
+_VISIBILITY: dict[str, Visibility] = {
+    "UNSPECIFIED": "PUBLIC",
+    "PUBLIC": "PUBLIC",
+    "NAMESPACE": "NAMESPACE",
+    "NONE": "NONE",
+}
+_NOBODY = LabelSelector(match_expressions=(LabelExpression(NAME_LABEL, "DoesNotExist"),))
+"""A rule without a matcher matches nothing, as in Istio: every namespace has its name as a label."""
 
 
 def _retry(policy: HTTPRetry | None) -> RetryPolicy | None:
