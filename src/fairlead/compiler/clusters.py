@@ -24,6 +24,7 @@ from fairlead.compiler.hosts import (
 )
 from fairlead.compiler.inbound import InboundPort, inbound_ports
 from fairlead.compiler.near import Near, Placing, placing, zones_setting
+from fairlead.compiler.originating import originating
 from fairlead.compiler.outboundports import PRIVILEGED, bound_hosts
 from fairlead.compiler.policies import PolicyKey, above, effective, policy_for
 from fairlead.compiler.routes_hosts import http_ports
@@ -42,7 +43,6 @@ from fairlead.envoy.upstreamtls import (
     HTTP2_MESH_ALPN,
     TCP_MESH_ALPN,
     mesh_tls,
-    origin_tls,
 )
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
@@ -380,7 +380,10 @@ def fixed_cluster(r: Reader, key: FixedKey) -> Resource:
         bind_netns=key.netns if bind else "",
         keep_case=mesh.headers.keep_case,
     )
-    return cluster(plan, replace(mesh.baseline, outlier=None))
+    policy = replace(mesh.baseline, outlier=None)
+    said = mesh.outbound_tls if key.name == names.DYNAMIC_CLUSTER else None
+    # Which names of protocols it offers Envoy decides by the protocol of the request, as long as none are said.
+    return cluster(plan, policy) if said is None else originating(r, plan, policy, said, http2=False)
 
 
 @rule
@@ -473,8 +476,7 @@ def _with_tls(r: Reader, key: ClusterKey, found: Host, port: HostPort, plan: Clu
         alpn = HTTP2_MESH_ALPN if http2 else HTTP1_MESH_ALPN if port.protocol.is_http else TCP_MESH_ALPN
     tls = said.tls
     if tls is not None and tls.mode != "ISTIO_MUTUAL":
-        limits = settings(r).other_tls
-        return cluster(plan, said, tls=None if tls.mode == "DISABLE" else origin_tls(tls, http2=http2, limits=limits))
+        return originating(r, plan, said, tls, http2=http2)
     forced = tls is not None
     if not forced and (not settings(r).auto_mtls or found.external):
         return cluster(plan, said)

@@ -28,6 +28,7 @@ from fairlead.envoy.stats import SERVICE_METADATA, service_metadata
 from fairlead.envoy.upstreamtls import pack, raw_buffer
 from fairlead.ir.locality import LocalityLb
 from fairlead.ir.traffic import (
+    ClientTls,
     HttpPool,
     LoadBalancer,
     OutlierDetection,
@@ -70,7 +71,8 @@ class ClusterPlan(msgspec.Struct, frozen=True):
     `by_locality` has the weights of localities count; `zones` says whether Envoy minds them itself. `stat_name` is its
     name in statistics where that is another one.
     `keep_case` writes HTTP/1.1 headers as the client has written them. `dialled_port` takes the place of the port that
-    the client dialled, where its address is dialled (0: none does).
+    the client dialled, where its address is dialled (0: none does). `named_by` is TLS that asks for the name in a
+    request, and verifies it, where it does not say names itself.
     """
 
     name: str
@@ -89,6 +91,7 @@ class ClusterPlan(msgspec.Struct, frozen=True):
     stat_name: str = ""
     keep_case: bool = False
     dialled_port: int = 0
+    named_by: ClientTls | None = None
 
 
 def duration(seconds: float) -> Duration:
@@ -283,6 +286,10 @@ def _protocol(
         return
     options = http_protocol_options_pb2.HttpProtocolOptions()
     _connections(options.common_http_protocol_options, pool, tcp)
+    if plan.named_by is not None and not plan.named_by.sni:
+        named = options.upstream_http_protocol_options
+        named.auto_sni = True
+        named.auto_san_validation = not (plan.named_by.subject_alt_names or plan.named_by.insecure_skip_verify)
     h1 = None
     if http == "downstream" or pool.use_client_protocol:
         h1 = options.use_downstream_protocol_config.http_protocol_options

@@ -98,10 +98,14 @@ def restrict(params: common_pb2.TlsParameters, limits: TlsLimits) -> None:
         params.ecdh_curves.extend(limits.curves)
 
 
-def origin_tls(tls: ClientTls, *, http2: bool, limits: TlsLimits = _NO_LIMITS) -> base_pb2.TransportSocket:
+def origin_tls(
+    tls: ClientTls, *, http2: bool, limits: TlsLimits = _NO_LIMITS, by_request: bool = False
+) -> base_pb2.TransportSocket:
     """TLS that the application's own peer terminates: DestinationRule modes SIMPLE and MUTUAL.
 
-    Without CA certificates the system's are used, unless verification is switched off (Istio since 1.20).
+    Without CA certificates the system's are used, unless verification is switched off (Istio since 1.20). With
+    `by_request` names that are not given are those of requests (`ClusterPlan.named_by`): what a forward proxy calls
+    its hosts has their port in it, so that no certificate is for it.
     """
     context = tls_pb2.UpstreamTlsContext(sni=tls.sni)
     common = context.common_tls_context
@@ -111,7 +115,7 @@ def origin_tls(tls: ClientTls, *, http2: bool, limits: TlsLimits = _NO_LIMITS) -
         common.alpn_protocols.append("h2")
     if tls.mode == "MUTUAL":
         _client_certificate(common, tls)
-    if not tls.sni:
+    if not tls.sni and not by_request:
         context.auto_host_sni = True
     if tls.insecure_skip_verify:
         return base_pb2.TransportSocket(name=_TLS, typed_config=pack(context))
@@ -132,7 +136,7 @@ def origin_tls(tls: ClientTls, *, http2: bool, limits: TlsLimits = _NO_LIMITS) -
         if tls.ca_crl:
             validation.crl.filename = tls.ca_crl
         _require_names(validation, tls.subject_alt_names)
-        if not tls.subject_alt_names and not tls.sni:
+        if not tls.subject_alt_names and not tls.sni and not by_request:
             context.auto_sni_san_validation = True
     return base_pb2.TransportSocket(name=_TLS, typed_config=pack(context))
 

@@ -16,7 +16,7 @@ from fairlead.ir.headers import ProxyHeaders
 from fairlead.ir.locality import LocalityLb
 from fairlead.ir.network import Network
 from fairlead.ir.observability import Observability
-from fairlead.ir.traffic import Policy, RetryPolicy, TcpKeepalive
+from fairlead.ir.traffic import ClientTls, Policy, RetryPolicy, TcpKeepalive
 from fairlead.model.diagnostic import Origin
 from fairlead.model.launch import ProxySettings
 
@@ -43,6 +43,7 @@ class Mesh(msgspec.Struct, frozen=True):
     the Service by which clients reach these.
     `baseline` has connection pools and outlier detection for hosts whose policies do not say
     them; `inbound_stat_name` and `outbound_stat_name` are patterns of names in statistics, "" for the clusters' own.
+    `outbound_tls` is that of requests to unknown hosts that are looked up by name.
     `listener_log` has listeners log connections for which there is no filter chain.
     `outbound_port` and `inbound_port` are those to which rules of a whole host redirect. `anchors` are further roots of
     peers. `cluster_local` says of patterns of hosts whether their clients call instances of their own cluster only.
@@ -56,6 +57,7 @@ class Mesh(msgspec.Struct, frozen=True):
     trust_domain_aliases: tuple[str, ...] = ()
     domain_suffix: str = "cluster.local"
     outbound_policy: Literal["ALLOW_ANY", "REGISTRY_ONLY", "ALLOW_ANY_DYNAMIC_DNS"] = "ALLOW_ANY"
+    outbound_tls: ClientTls | None = None
     inbound_policy: Literal["PASSTHROUGH", "LOCALHOST"] = "PASSTHROUGH"
     auto_mtls: bool = True
     access_log_file: str = ""

@@ -8,12 +8,14 @@ import msgspec
 
 from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import is_cipher_suite, is_curve
+from fairlead.ir.clienttls import client_tls_problems
 from fairlead.ir.localityrules import check_locality, check_zones
 from fairlead.ir.meshspec import (
     CertificateData,
     HTTPRetry,
     LabelSelector,
     MeshConfig,
+    OutboundTrafficPolicy,
     ServiceEntryVisibility,
     TLSConfig,
 )
@@ -119,6 +121,7 @@ def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator
         yield from check_zones(path, config.zone_aware_lb_setting, outlier=True)
         if config.locality_lb_setting is not None:
             yield forbidden(path, "only one of localityLbSetting and zoneAwareLbSetting can be set", "Leave one.")
+    yield from _outbound_problems(config.outbound_traffic_policy, base / "outboundTrafficPolicy")
     yield from _tls_problems(base / "meshMTLS", config.mesh_mtls)
     yield from _tls_problems(base / "tlsDefaults", config.tls_defaults)
     if config.default_config is not None:
@@ -133,6 +136,23 @@ def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator
     yield from _service_problems(config, base)
     yield from _selector_problems(config, base)
     yield from _without_effect(config, base)
+
+
+def _outbound_problems(said: OutboundTrafficPolicy | None, base: FieldPath) -> Iterator[Problem]:
+    """TLS is for requests that are looked up by name; all sidecars have one setting, and no Secret of anybody's."""
+    if said is None or said.tls is None:
+        return
+    path = base / "tls"
+    yield from client_tls_problems(path, said.tls)
+    if said.mode != "ALLOW_ANY_DYNAMIC_DNS":
+        wrong = f"tls has no effect with {said.mode}: connections go on as the client begins them"
+        yield Problem(path, wrong, Severity.WARNING, "Set mode: ALLOW_ANY_DYNAMIC_DNS, or remove it.", "FL0100")
+    if said.tls.mode == "ISTIO_MUTUAL":
+        wrong = "unknown hosts have no identity in the mesh that ISTIO_MUTUAL could verify"
+        yield Problem(path / "mode", wrong, remedy="Use SIMPLE or MUTUAL.")
+    if said.tls.credential_name:
+        wrong = "sidecars get no Secrets for unknown hosts"
+        yield Problem(path / "credentialName", wrong, remedy="Name files on the hosts of the sidecars.")
 
 
 def _tls_problems(path: FieldPath, config: TLSConfig | None) -> Iterator[Problem]:

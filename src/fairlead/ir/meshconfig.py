@@ -15,6 +15,7 @@ import msgspec
 from fairlead.ir.anchors import TrustAnchor
 from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import usable, usable_curves
+from fairlead.ir.clienttls import client_tls
 from fairlead.ir.connections import connections_of
 from fairlead.ir.discovery import NAME_LABEL, Ceiling, LabelCondition, Looking, NamespaceSelector, Visibility
 from fairlead.ir.headers import proxy_headers
@@ -126,6 +127,7 @@ def mesh_of(config: MeshConfig) -> Mesh:
         trust_domain=config.trust_domain or default.trust_domain,
         trust_domain_aliases=config.trust_domain_aliases,
         outbound_policy=outbound.mode if outbound else "ALLOW_ANY",
+        outbound_tls=client_tls(outbound.tls) if outbound else None,
         inbound_policy=config.inbound_traffic_policy.mode if config.inbound_traffic_policy else "PASSTHROUGH",
         auto_mtls=config.enable_auto_mtls is not False,
         access_log_file=config.access_log_file,

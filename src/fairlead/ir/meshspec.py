@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from fairlead.ir.clienttls import ClientTLSSettings
 from fairlead.ir.localityspec import LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting
 from fairlead.ir.poolspec import ConnectionPoolSettings, OutlierDetection
 from fairlead.ir.providers import ExtensionProvider
-from fairlead.ir.proxyconfig import Duration, KeepaliveSettings, ProxyConfig, TLSSettings
+from fairlead.ir.proxyconfig import Duration, KeepaliveSettings, ProxyConfig
 from fairlead.model.object import Spec
 
 Exports = Annotated[
@@ -23,8 +24,14 @@ class OutboundTrafficPolicy(Spec, frozen=True):
 
     mode: Annotated[
         Literal["REGISTRY_ONLY", "ALLOW_ANY", "ALLOW_ANY_DYNAMIC_DNS"],
-        Meta(description="ALLOW_ANY: they go where the client dialled. REGISTRY_ONLY: they are refused."),
+        Meta(
+            description="ALLOW_ANY: they go where the client dialled. REGISTRY_ONLY: they are refused. "
+            "ALLOW_ANY_DYNAMIC_DNS: HTTP requests go to the host that they name."
+        ),
     ] = "REGISTRY_ONLY"
+    tls: Annotated[
+        ClientTLSSettings | None, Meta(description="TLS of requests that ALLOW_ANY_DYNAMIC_DNS lets through.")
+    ] = None
 
 
 class InboundTrafficPolicy(Spec, frozen=True):
@@ -40,7 +47,7 @@ class ConfigSource(Spec, frozen=True):
     """A further source of configuration."""
 
     address: str = ""
-    tls_settings: TLSSettings | None = None
+    tls_settings: ClientTLSSettings | None = None
     subscribed_resources: tuple[str, ...] = ()
 
 
@@ -77,7 +84,7 @@ class CA(Spec, frozen=True):
     """An external certificate authority."""
 
     address: str = ""
-    tls_settings: TLSSettings | None = None
+    tls_settings: ClientTLSSettings | None = None
     request_timeout: Duration = ""
     istiod_side: bool = True
 

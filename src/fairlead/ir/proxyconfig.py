@@ -7,26 +7,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from fairlead.ir.clienttls import ClientTLSSettings
 from fairlead.model.object import Spec
 from fairlead.model.probe import Probe
 
 ClientCert = Literal["UNDEFINED", "SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY"]
 """Envoy's `ForwardClientCertDetails`."""
 Duration = Annotated[str, Meta(description="A duration such as 10s, 1m30s or 250ms.")]
-
-
-class TLSSettings(Spec, frozen=True):
-    """ClientTLSSettings: TLS towards a server of the control plane's own."""
-
-    mode: Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"] = "DISABLE"
-    client_certificate: str = ""
-    private_key: str = ""
-    ca_certificates: str = ""
-    ca_crl: str = ""
-    credential_name: str = ""
-    subject_alt_names: tuple[str, ...] = ()
-    sni: str = ""
-    insecure_skip_verify: bool | None = None
 
 
 class KeepaliveSettings(Spec, frozen=True):
@@ -84,7 +71,7 @@ class Tracing(Spec, frozen=True):
     max_path_tag_length: int = 0
     sampling: Annotated[float, Meta(description="Percentage of requests that are traced.")] = 1.0
     enable_istio_tags: bool | None = None
-    tls_settings: TLSSettings | None = None
+    tls_settings: ClientTLSSettings | None = None
 
 
 class ProxyProtocolSettings(Spec, frozen=True):
@@ -255,7 +242,7 @@ class RemoteService(Spec, frozen=True):
     """A service that Envoy reports to."""
 
     address: str = ""
-    tls_settings: TLSSettings | None = None
+    tls_settings: ClientTLSSettings | None = None
     tcp_keepalive: KeepaliveSettings | None = None
 
 

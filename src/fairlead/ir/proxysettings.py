@@ -7,13 +7,13 @@ import binascii
 import re
 from collections.abc import Iterator
 
+from fairlead.ir.clienttls import ClientTLSSettings
 from fairlead.ir.proxyconfig import (
     ConnectionSettings,
     KeepaliveSettings,
     ProxyConfig,
     RemoteService,
     StatsMatcher,
-    TLSSettings,
     Tracing,
 )
 from fairlead.model.diagnostic import Problem, Severity
@@ -191,7 +191,7 @@ def _inclusion(said: StatsMatcher | None) -> StatsInclusion | None:
 def _collector(said: RemoteService | None) -> Collector | None:
     if said is None or not said.address:
         return None
-    tls, alive = said.tls_settings or TLSSettings(), said.tcp_keepalive
+    tls, alive = said.tls_settings or ClientTLSSettings(), said.tcp_keepalive
     kept = None
     if alive is not None:
         kept = (alive.probes, round(_seconds(alive.time) or 0), round(_seconds(alive.interval) or 0))
@@ -209,12 +209,16 @@ def _collector(said: RemoteService | None) -> Collector | None:
 
 def _collector_problems(said: RemoteService, base: FieldPath) -> Iterator[Problem]:
     yield from _address_problems(said.address, base / "address")
-    tls, path = said.tls_settings or TLSSettings(), base / "tlsSettings"
+    tls, path = said.tls_settings or ClientTLSSettings(), base / "tlsSettings"
     if tls.mode == "MUTUAL" and not (tls.client_certificate and tls.private_key):
         yield Problem(path, "MUTUAL needs clientCertificate and privateKey", remedy="Name both files.")
-    for name, value in (("credentialName", tls.credential_name), ("caCrl", tls.ca_crl)):
+    files = "Name files on the host of the proxy."
+    for name, value, remedy in (
+        ("credentialName", tls.credential_name, files),
+        ("caCrl", tls.ca_crl, files),
+        ("insecureSkipVerify", tls.insecure_skip_verify, "Without caCertificates the service is not verified."),
+    ):
         if value:
-            remedy = "Name files on the host of the proxy."
             yield Problem(path / name, f"{name} has no effect", Severity.WARNING, remedy, "FL0100")
 
 
