@@ -7,13 +7,11 @@ from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from fairlead.compiler.clients import caller
 from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, groups_of, identities_of, stands_anywhere
 from fairlead.compiler.hosts import (
     WHOLE,
     ChunkKey,
     NameKey,
-    PortKey,
     chunks,
     destination_name,
     host,
@@ -25,17 +23,14 @@ from fairlead.compiler.hosts import (
 from fairlead.compiler.inbound import InboundPort, inbound_ports
 from fairlead.compiler.near import Near, Placing, placing, zones_setting
 from fairlead.compiler.originating import originating
-from fairlead.compiler.outboundports import PRIVILEGED, bound_hosts
 from fairlead.compiler.policies import PolicyKey, above, effective, policy_for
-from fairlead.compiler.routes_hosts import http_ports
 from fairlead.compiler.routes_rules import destinations_of
-from fairlead.compiler.scope import scope, special
-from fairlead.compiler.sidecars import is_limited, mesh_hosts, namespace_of, on_port, outbound_of
+from fairlead.compiler.scope import special
+from fairlead.compiler.sidecars import is_limited, mesh_hosts, namespace_of, outbound_of
 from fairlead.compiler.statnames import inbound_stat_name, outbound_stat_name
 from fairlead.envoy import names
-from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, blackhole, cluster
+from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, cluster
 from fairlead.envoy.endpoint import Group, LbEndpoint
-from fairlead.envoy.listener import Socket
 from fairlead.envoy.resource import Resource
 from fairlead.envoy.upstreamtls import (
     DETECTED_MESH_ALPN,
@@ -45,13 +40,13 @@ from fairlead.envoy.upstreamtls import (
     mesh_tls,
 )
 from fairlead.inc import Reader, rule
+from fairlead.ir.families import ANYWHERE, ANYWHERE_V6, application_sources, loopbacks, version_of
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.sidecar import Endpoint
 from fairlead.ir.traffic import Policy, Subset, TrafficPolicy, credentials_in, effective_policy
 from fairlead.ir.view import View
-from fairlead.model.launch import Capture, CaptureMode
 
 Way = Literal["", "name", "gateway"]
 """How clients call: by address, by name, or by name and as gateways, which have credentials."""
@@ -84,20 +79,8 @@ class OutboundKey(NamedTuple):
     near: Near | None = None
 
 
-class FixedKey(NamedTuple):
-    """A cluster that every proxy of a capture mode has."""
-
-    name: str
-    mode: CaptureMode
-    netns: str = ""
-    transparent: bool = False
-
-
-_LOOPBACK_TIMEOUT = 1.0
-"""Seconds to connect to a listener of the same Envoy."""
-
-_APPLICATION_BIND = "127.0.0.6"
-"""The address from which Envoy dials the application: capture rules leave calls from it alone."""
+_LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+"""Where an application is dialled at its own address of a family of which the workload has none."""
 
 
 @rule
@@ -231,7 +214,7 @@ def named_endpoints_key(r: Reader, key: ClusterKey) -> EndpointsKey | None:
     if found is None or at is None or at.external:
         return None
     near = found.placing.near if found.placing is not None else Near()
-    within = Placing(Near(network=near.network, cluster=near.cluster), within=True)
+    within = Placing(Near(network=near.network, cluster=near.cluster, families=near.families), within=True)
     return found._replace(placing=within, sni_dnat=True)
 
 
@@ -281,6 +264,7 @@ def _plan(
         keep_case=mesh.headers.keep_case,
         # Of a Service's headless ports the client dials the target itself.
         dialled_port=port.target if isinstance(port.target, int) and not found.kubernetes else 0,
+        families=placed.near.families if placed is not None else "IPv4",
     )
 
 
@@ -297,7 +281,7 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         # Istio dials the address that the peer dialled, so that applications bound to their own address are reached.
         discovery, endpoints = "ORIGINAL_DST", ()
         if mesh.inbound_policy == "LOCALHOST":
-            discovery, endpoints = "STATIC", (LbEndpoint("", "127.0.0.1", number),)
+            discovery, endpoints = "STATIC", (LbEndpoint("", loopbacks(view.speaks)[0], number),)
     else:
         discovery, endpoints = "STATIC", (LbEndpoint("", view.capture.app_address, number),)
     limits, described = _served(r, view, port)
@@ -310,7 +294,7 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         described=described,
         connect_timeout=mesh.connect_timeout,
         endpoints=endpoints,
-        bind_address=_application_bind(view.capture) if not socket else "",
+        bind_addresses=_application_bind(view) if not socket else (),
         bind_netns="" if socket else view.capture.netns,
         stat_name=inbound_stat_name(r, view.namespace, port),
         keep_case=mesh.headers.keep_case,
@@ -357,71 +341,14 @@ def _ingress_endpoint(view: View, said: Endpoint) -> LbEndpoint:
         return LbEndpoint("", said.address, 0)
     if view.capture.mode != "redirect":
         return LbEndpoint("", view.capture.app_address, said.port)
-    if said.address in ("0.0.0.0", "::"):  # noqa: S104 - Istio's name for the workload's own address
-        return LbEndpoint("", view.addresses[0] if view.addresses else "127.0.0.1", said.port)
-    return LbEndpoint("", said.address, said.port)
-
-
-@rule
-def fixed_cluster(r: Reader, key: FixedKey) -> Resource:
-    """A cluster that does not come from any host: what is let through unknown, and what is not let through."""
-    if key.name == names.BLACKHOLE_CLUSTER:
-        return blackhole(key.name)
-    mesh = settings(r)
-    bind = _APPLICATION_BIND if key.name == names.INBOUND_PASSTHROUGH_CLUSTER and not key.transparent else ""
-    plan = ClusterPlan(
-        key.name,
-        # An application that calls its proxy by address has no other destination than the proxy itself.
-        "FORWARD" if key.mode == "explicit" or key.name == names.DYNAMIC_CLUSTER else "ORIGINAL_DST",
-        "downstream",
-        Described(),
-        mesh.connect_timeout,
-        bind_address=bind,
-        bind_netns=key.netns if bind else "",
-        keep_case=mesh.headers.keep_case,
-    )
-    policy = replace(mesh.baseline, outlier=None)
-    said = mesh.outbound_tls if key.name == names.DYNAMIC_CLUSTER else None
-    # Which names of protocols it offers Envoy decides by the protocol of the request, as long as none are said.
-    return cluster(plan, policy) if said is None else originating(r, plan, policy, said, http2=False)
-
-
-@rule
-def tunnel_cluster(_: Reader, key: Socket) -> Resource:
-    """A cluster from the HTTP proxy's CONNECT to the proxy's own listener for a port, where requests are routed."""
-    plan = ClusterPlan(
-        names.tunnel_cluster(key.port),
-        "STATIC",
-        "none",
-        Described(),
-        _LOOPBACK_TIMEOUT,
-        endpoints=(LbEndpoint("", key.address, key.port),),
-    )
-    return cluster(plan, Policy())
-
-
-def tunnel_keys(r: Reader, view: View) -> tuple[Socket, ...]:
-    """The ports that an explicitly captured application reaches by CONNECT, and that speak HTTP."""
-    capture = view.capture
-    if capture.mode != "explicit" or not capture.outbound_address:
-        return ()
-    where = scope(r, caller(r, view).namespace)
-    return tuple(
-        Socket(capture.outbound_address, port)
-        for port in http_ports(r, where)
-        if port >= PRIVILEGED and bound_hosts(r, PortKey(on_port(r, where, port), port))
-    )
-
-
-def fixed_keys(r: Reader, view: View) -> tuple[FixedKey, ...]:
-    """The clusters that a proxy has whatever hosts there are."""
-    mode = view.capture.mode
-    wanted = [names.BLACKHOLE_CLUSTER, names.PASSTHROUGH_CLUSTER]
-    if view.type == "sidecar" and outbound_of(r, caller(r, view).namespace).mode == "ALLOW_ANY_DYNAMIC_DNS":
-        wanted.append(names.DYNAMIC_CLUSTER)
-    if view.type == "sidecar" and mode in ("redirect", "netns"):
-        wanted.append(names.INBOUND_PASSTHROUGH_CLUSTER)
-    return tuple(FixedKey(name, mode, view.capture.netns, view.capture.transparent) for name in wanted)
+    if said.address not in (ANYWHERE, ANYWHERE_V6):
+        # Both names of loopback mean the one that the workload has; they differ only where it has both.
+        local = loopbacks(view.speaks)
+        return LbEndpoint("", said.address if said.address in local else local[0], said.port)
+    # Istio's names for the workload's own address.
+    version = version_of(said.address)
+    own = (one for one in view.addresses if version_of(one) == version)
+    return LbEndpoint("", next(own, _LOOPBACK[version]), said.port)
 
 
 def inbound_keys(r: Reader, view: View) -> tuple[tuple[View, InboundPort], ...]:
@@ -431,9 +358,10 @@ def inbound_keys(r: Reader, view: View) -> tuple[tuple[View, InboundPort], ...]:
     return tuple((view, port) for port in inbound_ports(r, view))
 
 
-def _application_bind(capture: Capture) -> str:
-    """Where Envoy dials the application from; "" for the caller's own address, or any."""
-    return _APPLICATION_BIND if capture.mode in ("redirect", "netns") and not capture.transparent else ""
+def _application_bind(view: View) -> tuple[str, ...]:
+    """Where Envoy dials the application from; nothing for the caller's own address, or any."""
+    captured = view.capture.mode in ("redirect", "netns") and not view.capture.transparent
+    return application_sources(view.speaks) if captured else ()
 
 
 def _policy(r: Reader, key: ClusterKey) -> tuple[TrafficPolicy | None, Subset | None]:

@@ -1,10 +1,12 @@
-"""What stands before the facts: at which namespaces the mesh looks, and how far their declared hosts may be seen.
+"""What stands before the facts: at which objects the mesh looks, and how far declared hosts may be seen.
 
-Objects of namespaces at which the mesh does not look mean nothing to it (MeshConfig `discoverySelectors`).
+All other objects mean nothing to it.
 
-Istio's rules: a namespace counts if one of the selectors chooses its labels, the root namespace like any other; without
-selectors all count. The mesh's own settings are read wherever they are. What ServiceEntries define is seen no farther
-than `serviceEntryVisibility` lets it, whatever their exportTo.
+Istio's rules: a namespace counts if one of the selectors chooses its labels (MeshConfig `discoverySelectors`), the root
+namespace like any other; without selectors all count. An object with the label `istio.io/rev` counts if it names the
+revision of the mesh: what an object with the mesh's settings has as that label, else `default`. The mesh's own
+settings are read wherever they are. What ServiceEntries define is seen no farther than `serviceEntryVisibility` lets
+it, whatever their exportTo.
 """
 
 from __future__ import annotations
@@ -15,13 +17,24 @@ from msgspec.structs import replace
 
 from fairlead.compiler.registry import Registry
 from fairlead.inc import Reader, Rule, Table
-from fairlead.ir.discovery import NAME_LABEL, NAMESPACE, Looking, Visibility, is_discovered, lowered
+from fairlead.ir.discovery import (
+    DEFAULT_REVISION,
+    NAME_LABEL,
+    NAMESPACE,
+    REVISION,
+    Looking,
+    Visibility,
+    is_discovered,
+    lowered,
+    revision_of,
+)
 from fairlead.ir.host import Host
 from fairlead.model.diagnostic import Diagnostic, Origin, Severity
 from fairlead.model.object import Object
+from fairlead.model.path import METADATA
 from fairlead.model.ref import Ref
 
-UNSEEN = "FL0104"
+UNSEEN, OTHER_REVISION = "FL0104", "FL0105"
 
 
 class Discovery:
@@ -33,9 +46,16 @@ class Discovery:
         self._looking: Rule[str, Looking] = Rule("discovery.looking", self._read)
         self._counts: Rule[str, bool] = Rule("discovery.counts", self._chosen)
         self._limit: Rule[str, Visibility] = Rule("discovery.limit", self._limited)
+        self.revision: Rule[str, str] = Rule("discovery.revision", self._named)
+        """The mesh's revision (under "")."""
 
-    def sees(self, r: Reader, namespace: str) -> bool:
-        """Whether objects of a namespace count; those without a namespace do."""
+    def counts(self, r: Reader, obj: Object[Any]) -> bool:
+        """Whether an object counts, by its revision and its namespace; an object without a namespace has only one."""
+        revision = revision_of(obj.ref.group, obj.meta.labels)
+        if revision and revision != (own := self.revision(r, "")):
+            r.report(of_another_revision(obj.ref, revision, own))
+            return False
+        namespace = obj.ref.namespace
         return not namespace or not self._looking(r, "").selectors or self._counts(r, namespace)
 
     def shown(self, r: Reader, host: Host) -> Host:
@@ -45,6 +65,13 @@ class Discovery:
             return host
         said = host.export_to or self._looking(r, "").ceiling.usual
         return replace(host, export_to=lowered(said, host.key.namespace, limit), limit=limit)
+
+    def _named(self, r: Reader, _: str) -> str:
+        for kind, said in self._said:
+            obj = r.get(self._objects, kind.ref(said.namespace, said.name))
+            if obj is not None and obj.meta.labels.get(REVISION):
+                return obj.meta.labels[REVISION]
+        return DEFAULT_REVISION
 
     def _read(self, r: Reader, _: str) -> Looking:
         for kind, said in self._said:
@@ -70,3 +97,10 @@ class Discovery:
         remedy = "Give it labels that discoverySelectors ask for, if its objects are to count."
         r.report(Diagnostic(UNSEEN, Severity.WARNING, said, Origin(ref), remedy))
         return False
+
+
+def of_another_revision(ref: Ref, revision: str, own: str) -> Diagnostic:
+    """What is said of an object that is for another revision than the mesh's own."""
+    said = f"the object is for revision {revision}, and this mesh is revision {own}: it has no effect here"
+    remedy = f"Remove the label, or give it to the ConfigMap istio-system/istio, if this mesh is to be {revision}."
+    return Diagnostic(OTHER_REVISION, Severity.WARNING, said, Origin(ref, METADATA.child("labels", REVISION)), remedy)

@@ -17,20 +17,17 @@ from fairlead.compiler.clusters import (
     ClusterKey,
     Way,
     endpoints_key,
-    fixed_cluster,
-    fixed_keys,
     inbound_cluster,
     inbound_keys,
     named_cluster,
     named_endpoints_key,
     outbound_cluster,
     outbound_keys,
-    tunnel_cluster,
-    tunnel_keys,
 )
 from fairlead.compiler.credentials import may_name_secrets, secret, secret_keys
 from fairlead.compiler.endpoints import PeersKey, assignment_of, peers_of
 from fairlead.compiler.extensions import WorkloadKey, extension, extension_keys
+from fairlead.compiler.fixedclusters import fixed_cluster, fixed_keys, tunnel_cluster, tunnel_keys
 from fairlead.compiler.gatewaylisteners import gateway_route_names
 from fairlead.compiler.gateways import GatewaysKey, joins_networks
 from fairlead.compiler.listeners import (
@@ -107,10 +104,11 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
             found.append(Layer(LISTENER, called_listeners, calls))
         who = client(r, caller(r, view))
         explicit = view.capture.mode == "explicit"
-        # Neither filters nor telemetry nor waiting change which routes a listener has.
+        # Neither filters nor telemetry nor waiting nor families of addresses change which routes a listener has.
         asked = None
         if calls is not None:
-            asked = calls._replace(labels=(), caller=replace(calls.caller, telemetry=(), on_demand=False, own=None))
+            same = replace(calls.caller, telemetry=(), on_demand=False, own=None, families="IPv4")
+            asked = calls._replace(labels=(), caller=same)
         routed = Routed(Client(who.namespace, who.labels), asked, http_proxy(r, view) is not None, explicit)
         found += [Layer(LISTENER, own_listeners, view), Layer(ROUTE, sidecar_routes, routed)]
     if may_name_secrets(r, view):
