@@ -13,9 +13,7 @@ from fairlead.compiler.hosts import (
     ChunkKey,
     NameKey,
     chunks,
-    destination_name,
     host,
-    host_keys,
     host_named,
     hosts_in,
     settings,
@@ -24,9 +22,9 @@ from fairlead.compiler.inbound import InboundPort, inbound_ports
 from fairlead.compiler.near import Near, Placing, placing, zones_setting
 from fairlead.compiler.originating import originating
 from fairlead.compiler.policies import PolicyKey, above, effective, policy_for
-from fairlead.compiler.routes_rules import destinations_of
+from fairlead.compiler.reaching import is_reached, reached
 from fairlead.compiler.scope import special
-from fairlead.compiler.sidecars import is_limited, mesh_hosts, namespace_of, outbound_of
+from fairlead.compiler.sidecars import is_limited, namespace_of
 from fairlead.compiler.statnames import inbound_stat_name, outbound_stat_name
 from fairlead.envoy import names
 from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, cluster
@@ -134,23 +132,16 @@ def keys_in(r: Reader, key: tuple[str, Pairs, Way, Near | None, str]) -> tuple[C
     seen = special(r, namespace_of(namespace))
     for at in reached(r, namespace) if chunk == WHOLE else hosts_in(r, ChunkKey(namespace, 0, chunk)):
         near = seen.seen_by(at.hostname)
-        found.extend(clusters_of(r, OutboundKey(near, labels if near else (), at, by_name, place)))
+        found.extend(clusters_in(r, namespace, OutboundKey(near, labels if near else (), at, by_name, place)))
     return tuple(found)
 
 
-@rule
-def reached(r: Reader, scope: str) -> tuple[HostKey, ...]:
-    """The hosts that clients of a scope may come to call: those they see, and those to which a Sidecar leads them."""
-    found = host_keys(r, scope)
+def clusters_in(r: Reader, scope: str, key: OutboundKey) -> tuple[ClusterKey, ...]:
+    """The clusters of a host at the ports that clients of a scope may call."""
+    found = clusters_of(r, key)
     if not is_limited(scope):
         return found
-    own = namespace_of(scope)
-    names_of = {at.hostname for at in found}
-    proxy = outbound_of(r, scope).proxy
-    wanted = {*destinations_of(r, scope), *mesh_hosts(r, ""), *([proxy.host] if proxy is not None else ())}
-    more = (host_named(r, NameKey(own, destination_name(r, one))) for one in sorted(wanted))
-    led = {at for at in more if at is not None and at.hostname not in names_of}
-    return tuple(sorted((*found, *led)))
+    return tuple(one for one in found if is_reached(r, scope, one.host, one.port))
 
 
 @rule
