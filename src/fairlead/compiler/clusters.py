@@ -20,7 +20,6 @@ from fairlead.compiler.hosts import (
 )
 from fairlead.compiler.inbound import InboundPort, inbound_ports
 from fairlead.compiler.near import Near, Placing, placing, zones_setting
-from fairlead.compiler.originating import originating
 from fairlead.compiler.policies import PolicyKey, above, effective, policy_for
 from fairlead.compiler.reaching import is_reached, reached
 from fairlead.compiler.scope import special
@@ -36,8 +35,10 @@ from fairlead.envoy.upstreamtls import (
     HTTP2_MESH_ALPN,
     TCP_MESH_ALPN,
     mesh_tls,
+    origin_tls,
 )
 from fairlead.inc import Reader, rule
+from fairlead.ir.credential import is_public
 from fairlead.ir.families import ANYWHERE, ANYWHERE_V6, application_sources, loopbacks, version_of
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
@@ -214,7 +215,8 @@ def _said(r: Reader, key: ClusterKey, policy: TrafficPolicy | None, found: Host)
     if key.by_name and said.load_balancer is not None and said.load_balancer.simple == "PASSTHROUGH":
         said = replace(said, load_balancer=None)  # there is no destination to pass on to
     tls = said.tls
-    if tls is not None and tls.credential_name and key.by_name != "gateway" and not (policy and policy.selector):
+    named = tls.credential_name if tls is not None and key.by_name != "gateway" else ""
+    if tls is not None and named and not is_public(named) and not (policy and policy.selector):
         # Only gateways, and workloads that the policy selects, are given credentials: others have files, or none.
         mode = tls.mode if tls.mode != "MUTUAL" or tls.client_certificate else "SIMPLE"
         said = replace(said, tls=replace(tls, mode=mode, credential_name=""))
@@ -395,7 +397,12 @@ def _with_tls(r: Reader, key: ClusterKey, found: Host, port: HostPort, plan: Clu
         alpn = HTTP2_MESH_ALPN if http2 else HTTP1_MESH_ALPN if port.protocol.is_http else TCP_MESH_ALPN
     tls = said.tls
     if tls is not None and tls.mode != "ISTIO_MUTUAL":
-        return originating(r, plan, said, tls, http2=http2)
+        limits = settings(r).other_tls
+        if not tls.subject_alt_names and not found.kubernetes:
+            # What a ServiceEntry says of its servers' names holds where the rule says nothing.
+            tls = replace(tls, subject_alt_names=identities_of(r, key.host))
+            said = replace(said, tls=tls)
+        return cluster(plan, said, tls=None if tls.mode == "DISABLE" else origin_tls(tls, http2=http2, limits=limits))
     forced = tls is not None
     if not forced and (not settings(r).auto_mtls or found.external):
         return cluster(plan, said)

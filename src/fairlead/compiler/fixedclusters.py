@@ -8,7 +8,6 @@ from msgspec.structs import replace
 
 from fairlead.compiler.clients import caller
 from fairlead.compiler.hosts import PortKey, settings
-from fairlead.compiler.originating import originating
 from fairlead.compiler.outboundports import PRIVILEGED, bound_hosts
 from fairlead.compiler.routes_hosts import http_ports
 from fairlead.compiler.scope import scope
@@ -18,6 +17,7 @@ from fairlead.envoy.cluster import ClusterPlan, Described, blackhole, cluster
 from fairlead.envoy.endpoint import LbEndpoint
 from fairlead.envoy.listener import Socket
 from fairlead.envoy.resource import Resource
+from fairlead.envoy.upstreamtls import origin_tls
 from fairlead.inc import Reader, rule
 from fairlead.ir.families import Families, application_sources
 from fairlead.ir.traffic import Policy
@@ -58,10 +58,12 @@ def fixed_cluster(r: Reader, key: FixedKey) -> Resource:
         keep_case=mesh.headers.keep_case,
         families=key.families,
     )
-    policy = replace(mesh.baseline, outlier=None)
     said = mesh.outbound_tls if key.name == names.DYNAMIC_CLUSTER else None
+    policy = replace(mesh.baseline, outlier=None, tls=said)
+    if said is None or said.mode == "DISABLE":
+        return cluster(plan, policy)
     # Which names of protocols it offers Envoy decides by the protocol of the request, as long as none are said.
-    return cluster(plan, policy) if said is None else originating(r, plan, policy, said, http2=False)
+    return cluster(plan, policy, tls=origin_tls(said, http2=False, limits=mesh.other_tls))
 
 
 @rule

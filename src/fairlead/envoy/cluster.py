@@ -25,7 +25,7 @@ from fairlead.envoy.names import HTTP_OPTIONS, stat_name
 from fairlead.envoy.pack import framed
 from fairlead.envoy.resource import CLUSTER, Resource
 from fairlead.envoy.stats import SERVICE_METADATA, service_metadata
-from fairlead.envoy.upstreamtls import pack, raw_buffer
+from fairlead.envoy.upstreamtls import checks_host, pack, raw_buffer
 from fairlead.ir.families import Families
 from fairlead.ir.locality import LocalityLb
 from fairlead.ir.traffic import (
@@ -47,6 +47,7 @@ _LOOKED_UP = {
     "dual": cluster_pb2.Cluster.ALL,
 }
 """Which addresses of a name are asked for; of ALL Envoy dials one after the other (RFC 8305)."""
+_ORIGINATED = ("SIMPLE", "MUTUAL")
 _WEIGHTED = "envoy.load_balancing_policies.client_side_weighted_round_robin"
 _PROXY_PROTOCOL = "envoy.transport_sockets.upstream_proxy_protocol"
 
@@ -78,8 +79,7 @@ class ClusterPlan(msgspec.Struct, frozen=True):
     as this caller prefers them, None where it has no preference; `by_locality` has the weights of localities count;
     `zones` says whether Envoy minds them itself. `stat_name` is its name in statistics where that is another one.
     `keep_case` writes HTTP/1.1 headers as the client has written them. `dialled_port` takes the place of the port that
-    the client dialled, where its address is dialled (0: none does). `named_by` is TLS that asks for the name in a
-    request, and verifies it, where it does not say names itself.
+    the client dialled, where its address is dialled (0: none does).
     """
 
     name: str
@@ -98,7 +98,6 @@ class ClusterPlan(msgspec.Struct, frozen=True):
     stat_name: str = ""
     keep_case: bool = False
     dialled_port: int = 0
-    named_by: ClientTls | None = None
     families: Families = "IPv4"
 
 
@@ -129,7 +128,8 @@ def cluster(
             _zones(message, plan.zones)
     _limits(message, policy, plan.keepalive)
     codes = policy.outlier.error_codes if policy.outlier is not None else ()
-    _protocol(message, plan, policy.http or HttpPool(), tcp, codes)
+    origin = policy.tls if tls is not None and policy.tls is not None and policy.tls.mode in _ORIGINATED else None
+    _protocol(message, plan, policy.http or HttpPool(), tcp, codes, origin)
     if policy.outlier is not None:
         _outliers(message, policy.outlier)
     if tls is not None:
@@ -291,17 +291,18 @@ def _limit(value: int | None) -> int:
 
 
 def _protocol(
-    message: cluster_pb2.Cluster, plan: ClusterPlan, pool: HttpPool, tcp: TcpPool, error_codes: tuple[int, ...]
+    message: cluster_pb2.Cluster,
+    plan: ClusterPlan,
+    pool: HttpPool,
+    tcp: TcpPool,
+    error_codes: tuple[int, ...],
+    origin: ClientTls | None,
 ) -> None:
     http = plan.http
     if http == "none" and tcp.idle_timeout is None and tcp.max_connection_duration is None:
         return
     options = http_protocol_options_pb2.HttpProtocolOptions()
     _connections(options.common_http_protocol_options, pool, tcp)
-    if plan.named_by is not None and not plan.named_by.sni:
-        named = options.upstream_http_protocol_options
-        named.auto_sni = True
-        named.auto_san_validation = not (plan.named_by.subject_alt_names or plan.named_by.insecure_skip_verify)
     h1 = None
     if http == "downstream" or pool.use_client_protocol:
         h1 = options.use_downstream_protocol_config.http_protocol_options
@@ -326,6 +327,10 @@ def _protocol(
         h2.connection_keepalive.timeout.CopyFrom(duration(pool.ping.timeout))
     if h1 is not None and plan.keep_case and http != "none":
         keep_case(h1)
+    if origin is not None and http != "none" and not origin.sni:
+        # The server is called what the request calls it, in TLS too (Istio's defaults).
+        options.upstream_http_protocol_options.auto_sni = True
+        options.upstream_http_protocol_options.auto_san_validation = checks_host(origin)
     if error_codes and http != "none":
         options.outlier_detection.error_matcher.CopyFrom(_has_status(error_codes))
     plain = options.explicit_http_config.HasField("http_protocol_options")

@@ -121,20 +121,7 @@ def dial(cluster: Cluster, endpoint: LbEndpoint | None, host: str) -> Dialled:
         asked = MessageToDict(one.match)
         if all(known.get(key) == value for key, value in asked.items()):
             return msgspec.structs.replace(_transport(one.transport_socket, host), match=one.name)
-    if not cluster.HasField("transport_socket"):
-        return Dialled()
-    found = _transport(cluster.transport_socket, host)
-    return (
-        msgspec.structs.replace(found, sni=host) if found.tls and not found.sni and _asks_by_request(cluster) else found
-    )
-
-
-def _asks_by_request(cluster: Cluster) -> bool:
-    """Whether TLS asks for the name in the request."""
-    if names.HTTP_OPTIONS not in cluster.typed_extension_protocol_options:
-        return False
-    options = unpacked(cluster.typed_extension_protocol_options[names.HTTP_OPTIONS], HttpProtocolOptions)
-    return options.upstream_http_protocol_options.auto_sni
+    return _transport(cluster.transport_socket, host) if cluster.HasField("transport_socket") else Dialled()
 
 
 def _has(metadata: EnvoyMetadata, name: str) -> bool:
