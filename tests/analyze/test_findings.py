@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.analyze.analysis import Analysis, reference
+from fairlead.analyze.finding import Finding
 from fairlead.analyze.report import Report, examine
 from fairlead.analyze.suppression import of_option
 from fairlead.model.diagnostic import Severity
-from fairlead.model.manifest import Json
+from fairlead.model.manifest import Json, Manifest
 from fairlead.model.ref import Ref
 from fairlead.model.yaml import parse_documents
 
@@ -102,6 +103,21 @@ _VARIANTS: list[Json] = [
     {**_PARTS[3], "spec": {"host": "nobody", "subsets": [{"name": "v2", "labels": {"version": "v2"}}]}},
     {**_PARTS[4], "spec": {"hosts": ["reviews"], "http": [{"route": [{"destination": {"host": "web"}}]}]}},
     {**_PARTS[4], "metadata": {"name": "other", "namespace": "shop"}},
+    {**_PARTS[4], "metadata": {"name": "next", "namespace": "shop", "labels": {"istio.io/rev": "next"}}},
+    {**_PARTS[4], "metadata": {"name": "reviews", "namespace": "shop", "labels": {"istio.io/rev": "default"}}},
+    *(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "istio", "namespace": "istio-system", "labels": labels},
+        }
+        for labels in ({}, {"istio.io/rev": "next"})
+    ),
+    {
+        "apiVersion": "mesh.istio.io/v1alpha1",
+        "kind": "MeshConfig",
+        "metadata": {"name": "istio", "labels": {"istio.io/rev": "next"}},
+    },
     {**_PARTS[4], "spec": "nothing that it should be"},
 ]
 
@@ -121,6 +137,26 @@ def test_incremental_equals_from_scratch(steps: list[tuple[Json, bool]]) -> None
         fresh = Analysis(0.0)
         fresh.apply(there)
         assert set(kept.found()) == set(fresh.found())
+
+
+def test_objects_of_another_revision_are_as_if_they_were_not_there() -> None:
+    rules = {**_PARTS[4], "metadata": {"name": "next", "namespace": "shop", "labels": {"istio.io/rev": "next"}}}
+    settings_ = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "istio", "namespace": "istio-system", "labels": {"istio.io/rev": "next"}},
+    }
+    documents = [one.data for one in parse_documents(SHOP)]
+    found = {(one.code, one.name) for one in _examined([*documents, rules])}
+    assert found == {("FL0105", "next")}
+    # In a mesh of that revision there are two rules for one host.
+    found = {one.code for one in _examined([*documents, rules, settings_])}
+    assert "FL0105" not in found
+    assert "IST0109" in found
+
+
+def _examined(documents: list[Json]) -> tuple[Finding, ...]:
+    return examine([Manifest(one) for one in documents]).findings
 
 
 def test_an_edit_runs_only_what_read_it() -> None:

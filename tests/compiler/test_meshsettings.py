@@ -456,3 +456,45 @@ def messages(catalog: Catalog, type_url: str) -> dict[str, Any]:
 def speaks(cluster: Cluster) -> bool:
     """Whether a cluster says how it speaks HTTP: of others nobody can see whether they do."""
     return bool(cluster.typed_extension_protocol_options)
+
+
+HEADED = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: istio, namespace: istio-system, labels: {{{labels}}}}}
+data: {{mesh: "{{}}"}}
+"""
+ENTRY = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: {name}, namespace: shop, labels: {{{labels}}}}}
+spec: {{hosts: [{name}.svc], ports: [{{number: 80, name: http, protocol: HTTP}}], resolution: DNS}}
+"""
+MARKED = "---".join(
+    (
+        ENTRY.format(name="any", labels=""),
+        ENTRY.format(name="blank", labels="istio.io/rev: ''"),
+        ENTRY.format(name="default", labels="istio.io/rev: default"),
+        ENTRY.format(name="canary", labels="istio.io/rev: canary"),
+        "\n{apiVersion: v1, kind: Service, metadata: {name: far, namespace: shop, labels: {istio.io/rev: old}},"
+        " spec: {ports: [{name: http, port: 80}]}}\n",
+    )
+)
+
+
+def test_objects_for_another_revision_have_no_effect() -> None:
+    """As in Istio's `config.LabelsInRevision`; Kubernetes' own objects count for all."""
+    model = mesh_of("{}", MARKED)
+    always = {"web", "far", "any", "blank"}
+    assert _hosts(model) == {*always, "default"}
+    (told,) = [one for one in model.diagnostics() if one.code == "FL0105"]
+    assert str(told.origin) == "ServiceEntry shop/canary metadata.labels[istio.io/rev]"
+    assert "for revision canary, and this mesh is revision default" in told.message
+    for labels, seen in (
+        ("istio.io/rev: canary", "canary"),
+        ("istio.io/rev: ''", "default"),
+        ("istio.io/rev: third", ""),
+        ("", "default"),
+    ):
+        load(model, parse_documents(HEADED.format(labels=labels), "change"))
+        assert _hosts(model) == {*always, *filter(None, [seen])}

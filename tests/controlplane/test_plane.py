@@ -220,3 +220,20 @@ def test_what_is_stored_but_not_valid_is_named(tmp_path: Path) -> None:
 
     uvloop.run(run())
     assert obj("Namespace", "x")["metadata"] == {"name": "x"}
+
+
+def test_an_object_for_another_revision_says_so(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with world(tmp_path / "state") as made:
+            await made.apply(*BASICS, service("cart"))
+            rule = routes("cart")
+            rule["metadata"]["labels"] = {"istio.io/rev": "canary"}
+            path = f"{made.path(rule)}?fieldManager=test&force=true"
+            answer = await made.api("PATCH", path, rule, "application/apply-patch+yaml")
+            (warning,) = answer.warnings
+            assert warning.startswith("metadata.labels[istio.io/rev]: the object is for revision canary")
+            assert warning.endswith("[FL0105]")
+            said = await until(lambda: made.condition("VirtualService", "cart"), "a condition")
+            assert (said["status"], said["reason"]) == ("False", "OtherRevision")
+
+    uvloop.run(check())

@@ -13,15 +13,19 @@ import msgspec
 
 from fairlead.analyze.analyzer import Analyzer, analyzers
 from fairlead.analyze.codes import severity_of
-from fairlead.analyze.document import CLOCK, CLUSTER_SCOPED, DOCUMENTS, Document, Sort
+from fairlead.analyze.document import CLOCK, CLUSTER_SCOPED, CONFIG_MAP, DOCUMENTS, MESH_CONFIG, Document, Sort
 from fairlead.analyze.finding import Finding, Probe, Said, of_ref
 from fairlead.analyze.queries import SYSTEM
-from fairlead.analyze.shape import mapping
+from fairlead.analyze.shape import mapping, pairs
 from fairlead.inc import Engine, EngineError, Failure, Reader, Rule
+from fairlead.ir.discovery import DEFAULT_REVISION, REVISION, revision_of
+from fairlead.ir.meshconfig import CONFIGMAP_NAME, CONFIGMAP_NAMESPACE
 from fairlead.model.manifest import Json
 from fairlead.model.ref import Ref
 
 _HOUR = 3600
+_SETTINGS = (Ref(*CONFIG_MAP, CONFIGMAP_NAMESPACE, CONFIGMAP_NAME), Ref(*MESH_CONFIG, "", CONFIGMAP_NAME))
+"""The documents with the mesh's settings; the first that names a revision counts."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -52,6 +56,9 @@ class Analysis:
         self._watched: set[Ref] = set()
         self._due: dict[Hashable, None] = {}
         self._said: dict[Ref, tuple[Found, ...]] = {}
+        self._revision = DEFAULT_REVISION
+        self._revised: dict[Ref, Json] = {}
+        """Documents that are for one revision of the mesh, of this one or of another."""
         if now is not None:
             self.tick(now)
 
@@ -62,10 +69,13 @@ class Analysis:
 
     def apply(self, documents: Mapping[Ref, Json | None]) -> None:
         """Put documents, and remove those that are None; the findings they touch are made again when asked for."""
+        if self._renamed(documents):
+            documents = {**self._revised, **documents}
         looked_at: set[Ref] = set()
         with self.engine.transaction():
             for ref, data in documents.items():
-                if data is None or ref.namespace in SYSTEM:
+                revision = self._noted(ref, data)
+                if data is None or ref.namespace in SYSTEM or revision not in ("", self._revision):
                     self.engine.delete(DOCUMENTS, ref)
                 else:
                     one = Document(ref, data)
@@ -81,6 +91,25 @@ class Analysis:
                 self._watched.discard(ref)
                 self.engine.unobserve(self._rule, ref)
                 self._said.pop(ref, None)
+
+    def _renamed(self, documents: Mapping[Ref, Json | None]) -> bool:
+        """Whether the mesh's settings among the documents name another revision than before."""
+        before = self._revision
+        if not documents.keys().isdisjoint(_SETTINGS):
+            held = (self.engine.get(DOCUMENTS, ref) for ref in _SETTINGS)
+            now = (documents.get(ref, one.data if one else None) for ref, one in zip(_SETTINGS, held, strict=True))
+            said = (pairs(one, "metadata", "labels").get(REVISION) for one in now if one)
+            self._revision = next(filter(None, said), DEFAULT_REVISION)
+        return self._revision != before
+
+    def _noted(self, ref: Ref, data: Json | None) -> str:
+        """The revision for which a document is ("": all), which is remembered."""
+        revision = revision_of(ref.group, pairs(data, "metadata", "labels")) if data else ""
+        if data is not None and revision:
+            self._revised[ref] = data
+        else:
+            self._revised.pop(ref, None)
+        return revision
 
     def settle(self, most: int | None = None) -> bool:
         """Look again at documents whose findings a change may have touched, at most so many; True if none are left."""

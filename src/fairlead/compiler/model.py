@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable, Iterable, Iterator
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
 import msgspec
 
 from fairlead.compiler.delegates import DELEGATION
-from fairlead.compiler.discovery import Discovery
+from fairlead.compiler.discovery import Discovery, of_another_revision
 from fairlead.compiler.ingresses import GATHERING, INGRESS
 from fairlead.compiler.patches import unmatched
 from fairlead.compiler.publish import Catalog, Changes, Publisher
 from fairlead.compiler.registry import Registry, registry
 from fairlead.inc import Conflict, Derivation, Engine, Reader, Table
+from fairlead.ir.discovery import revision_of
 from fairlead.ir.host import HostKey
 from fairlead.ir.kind import Emission
 from fairlead.ir.view import View
@@ -80,6 +81,12 @@ class MeshModel:
         with self.opened(view) as catalog:
             return catalog
 
+    def elsewhere(self, ref: Ref, labels: Mapping[str, str]) -> Diagnostic | None:
+        """What is to be said of an object with these labels if it is for another revision; None if it counts here."""
+        revision = revision_of(ref.group, labels)
+        own = self.engine.call(self._discovery.revision, "") if revision else ""
+        return of_another_revision(ref, revision, own) if revision != own else None
+
     def diagnostics(self) -> list[Diagnostic]:
         """What the rules have found wrong, in a fixed order; rules that failed are findings too."""
         found = {one for one in self.engine.reports() if isinstance(one, Diagnostic)}
@@ -99,7 +106,7 @@ class MeshModel:
         kind = self.kinds.kind(ref.group, ref.kind)
         if kind is None or kind.lower is None:
             return ()
-        counts = kind.discovering is not None or self._discovery.sees(r, ref.namespace)
+        counts = kind.discovering is not None or self._discovery.counts(r, obj)
         return kind.lower(r, obj) if counts else ()
 
 

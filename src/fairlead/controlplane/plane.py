@@ -28,6 +28,7 @@ from fairlead.ca.tokens import API_AUDIENCE, JOIN_AUDIENCE, MAX_TTL, TokenRefuse
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.registry import registry
 from fairlead.controlplane import memory
+from fairlead.controlplane.advising import Advising
 from fairlead.controlplane.agentroutes import agent_routes
 from fairlead.controlplane.allocation import Allocation
 from fairlead.controlplane.analysisroutes import Analyses, analysis_routes
@@ -340,7 +341,8 @@ class ControlPlane:
         aside = Aside(self.feed.flush)
         walks = Walks(self.store, self.feed, self.delivery, self.proxies, allocation.allocate, aside, places.place)
         strictness = Strictness(self.model, self.proxies, self.plaintext)
-        admission = Admission(self.store, self.model.kinds, allocate=allocation.allocate, advise=strictness.advise)
+        advising = Advising(self.model, strictness)
+        admission = Admission(self.store, self.model.kinds, allocate=allocation.allocate, advise=advising.advise)
         key_file, cert_file = self._write_certificate(certificates)
         effects = Effects(self.store, self.feed, self.delivery, self.proxies, aside, self.fleet)
         return ApiServer(

@@ -21,7 +21,7 @@ from typing import Any, cast
 import msgspec
 
 from fairlead.compiler.credentials import secret_keys
-from fairlead.compiler.model import MeshModel
+from fairlead.compiler.model import OBJECTS, MeshModel
 from fairlead.controlplane.conditions import Outcome, condition_of, set_condition
 from fairlead.controlplane.feed import Pass
 from fairlead.envoy.names import CA_SUFFIX
@@ -332,8 +332,16 @@ class Programmed:
                 said = "" if wave.concerned else "no connected proxy is concerned"
                 for ref, generation in wave.refs.items():
                     if ref not in blamed:
-                        self._outcomes[ref] = Outcome(True, "AcceptedByProxies", said, generation)
+                        self._outcomes[ref] = self._accepted(ref, said, generation)
         self._write()
+
+    def _accepted(self, ref: Ref, said: str, generation: int) -> Outcome:
+        """What is said of an object against which no proxy has anything."""
+        obj = self._model.engine.get(OBJECTS, ref)
+        other = self._model.elsewhere(ref, obj.meta.labels) if obj is not None else None
+        if other is not None:
+            return Outcome(False, "OtherRevision", other.message, generation)
+        return Outcome(True, "AcceptedByProxies", said, generation)
 
     def _write(self) -> None:
         outcomes, self._outcomes = self._outcomes, {}

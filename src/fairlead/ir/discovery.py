@@ -1,4 +1,8 @@
-"""Namespaces: their labels, and at which of them the mesh looks (MeshConfig `discoverySelectors`)."""
+"""At which objects the mesh looks: by their namespace (MeshConfig `discoverySelectors`), and by their revision.
+
+In Istio `istio.io/rev` on an object says for which of several control planes it is (`config.LabelsInRevision`): the
+others ignore it. An object without it is for all of them.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,21 @@ NAMESPACE = ("", "Namespace")
 """Group and kind of the objects that have the labels."""
 NAME_LABEL = "kubernetes.io/metadata.name"
 """The label with a namespace's own name, which each has without being told."""
+REVISION = "istio.io/rev"
+"""The label that names a revision: on an object the one that it is for, on the mesh's settings the mesh's own."""
+DEFAULT_REVISION = "default"
+"""The mesh's revision where its settings name none, as in an installation of Istio."""
+_REVISED = frozenset(
+    (
+        "networking.istio.io",
+        "security.istio.io",
+        "telemetry.istio.io",
+        "extensions.istio.io",
+        "gateway.networking.k8s.io",
+    )
+)
+"""Groups whose objects may be for one revision. Kubernetes' own count for all; on a Namespace or Pod the label says
+who injects a proxy, which nobody does here."""
 
 
 class LabelCondition(msgspec.Struct, frozen=True):
@@ -67,3 +86,11 @@ NAMESPACES: Table[str, Namespace] = Table("namespaces", stage=1)
 def is_discovered(selectors: Iterable[NamespaceSelector], labels: Mapping[str, str]) -> bool:
     """Whether one of the selectors chooses a namespace with these labels (Istio's `discoveryNamespacesFilter`)."""
     return any(all(one.holds(labels) for one in selector) for selector in selectors)
+
+
+def revision_of(group: str, labels: Mapping[str, str]) -> str:
+    """For which revision an object is; "" for all.
+
+    A label without a value is taken for none: it comes of templates whose value is not set. Istio ignores the object.
+    """
+    return labels.get(REVISION, "") if group in _REVISED else ""

@@ -141,6 +141,13 @@ _COMPILED = (
         "Define the provider in MeshConfig's extensionProviders.",
     ),
     Code("FL0104", "NamespaceUnseen", WARNING, "No discovery selector chooses a namespace that has objects."),
+    Code(
+        "FL0105",
+        "OtherRevision",
+        WARNING,
+        "An object is for another revision of the mesh (its label istio.io/rev), so it has no effect here.",
+        "Remove the label, or name the mesh's revision by the same label of the ConfigMap istio-system/istio.",
+    ),
     Code("FL2000", "SidecarLeftOut", WARNING, "Another Sidecar is in force for the same workloads.", "Join the two."),
     Code(
         "FL2001",

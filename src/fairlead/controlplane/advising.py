@@ -1,0 +1,29 @@
+"""What is said to whoever writes an object, by what the mesh is and does: warnings beside those of admission."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from fairlead.compiler.model import MeshModel
+from fairlead.controlplane.strictness import Strictness
+
+
+class Advising:
+    """Judges a document before it is stored, in dry runs too."""
+
+    def __init__(self, model: MeshModel, strictness: Strictness) -> None:
+        self._model = model
+        self._strictness = strictness
+
+    def advise(self, document: dict[str, Any]) -> tuple[str, ...]:
+        """Warnings about a valid document, each with its field and remedy."""
+        return (*self._revision(document), *self._strictness.advise(document))
+
+    def _revision(self, document: dict[str, Any]) -> tuple[str, ...]:
+        kind, _ = self._model.kinds.identify(document)
+        meta = cast("dict[str, Any]", document.get("metadata") or {})
+        if kind is None or not meta.get("labels"):
+            return ()
+        ref = kind.ref(str(meta.get("namespace") or ""), str(meta.get("name") or ""))
+        said = self._model.elsewhere(ref, cast("dict[str, str]", meta["labels"]))
+        return () if said is None else (f"{said.origin.path}: {said.message}. {said.remedy} [{said.code}]",)
