@@ -88,10 +88,8 @@ def test_quiet_or_old_connections_are_closed(world: World, pool: str) -> None:
 @pytest.mark.parametrize(
     ("mesh", "pool", "wanted"),
     [
-        ("DO_NOT_UPGRADE", "{http: {h2UpgradePolicy: UPGRADE}}", "HTTP/2"),
         ("UPGRADE", "{http: {maxRetries: 5}}", "HTTP/2"),
         ("UPGRADE", "{http: {h2UpgradePolicy: DO_NOT_UPGRADE}}", "HTTP/1.1"),
-        ("DO_NOT_UPGRADE", "{http: {useClientProtocol: true}}", "HTTP/1.1"),
     ],
 )
 def test_requests_are_upgraded_to_http2_where_that_is_asked_for(
