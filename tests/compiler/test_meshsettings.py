@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.offline import load
 from fairlead.compiler.publish import Catalog
+from fairlead.envoy.names import DYNAMIC_CLUSTER, HTTP_OPTIONS
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from fairlead.ir.mesh import Mesh
 from fairlead.ir.network import GATEWAY_ADDRESSES
@@ -136,6 +137,14 @@ def inbound_retry(catalog: Catalog) -> tuple[str, int]:
     return found.retry_on, found.num_retries.value
 
 
+def by_request(cluster: Cluster) -> tuple[bool, bool]:
+    """Whether TLS asks for the name in the request, and whether it verifies that."""
+    options = HttpProtocolOptions()
+    cluster.typed_extension_protocol_options[HTTP_OPTIONS].Unpack(options)
+    said = options.upstream_http_protocol_options
+    return said.auto_sni, said.auto_san_validation
+
+
 INBOUND, OUTBOUND, SERVED = "virtualInbound", "0.0.0.0_80", "0.0.0.0_80"
 DETAILS = "proxyHeaders: {setCurrentClientCertDetails: {subject: false, cert: true}}"
 CASES: list[tuple[str, View, Callable[[Catalog], object], object]] = [
@@ -201,6 +210,12 @@ CASES: list[tuple[str, View, Callable[[Catalog], object], object]] = [
     ("{defaultInboundHttpRetryPolicy: {attempts: 0}}", SIDECAR, inbound_retry, ("", 0)),
     ("{zoneAwareLbSetting: {minClusterSize: 3}}", SIDECAR,
      lambda c: cluster(c, WEB).common_lb_config.zone_aware_lb_config.min_cluster_size.value, 3),
+    ("{outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS, tls: {mode: SIMPLE}}}", SIDECAR,
+     lambda c: [(one.transport_socket.name, by_request(one)) for name, one in messages(c, CLUSTER).items()
+                if name == DYNAMIC_CLUSTER], [("envoy.transport_sockets.tls", (True, True))]),
+    ("{outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS, tls: {mode: SIMPLE, sni: a.example}}}", SIDECAR,
+     lambda c: [by_request(one) for name, one in messages(c, CLUSTER).items() if name == DYNAMIC_CLUSTER],
+     [(False, False)]),
     ("{verifyCertificateAtClient: true}", SIDECAR, lambda c: c == compiled("{}"), True),
     ("{defaultConfig: {proxyHeaders: {metadataExchangeHeaders: {mode: IN_MESH}}}}", SIDECAR,
      lambda c: c == compiled("{}"), True),

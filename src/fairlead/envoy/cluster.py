@@ -25,10 +25,11 @@ from fairlead.envoy.names import HTTP_OPTIONS, stat_name
 from fairlead.envoy.pack import framed
 from fairlead.envoy.resource import CLUSTER, Resource
 from fairlead.envoy.stats import SERVICE_METADATA, service_metadata
-from fairlead.envoy.upstreamtls import pack, raw_buffer
+from fairlead.envoy.upstreamtls import checks_host, pack, raw_buffer
 from fairlead.ir.families import Families
 from fairlead.ir.locality import LocalityLb
 from fairlead.ir.traffic import (
+    ClientTls,
     HttpPool,
     LoadBalancer,
     OutlierDetection,
@@ -46,6 +47,7 @@ _LOOKED_UP = {
     "dual": cluster_pb2.Cluster.ALL,
 }
 """Which addresses of a name are asked for; of ALL Envoy dials one after the other (RFC 8305)."""
+_ORIGINATED = ("SIMPLE", "MUTUAL")
 _WEIGHTED = "envoy.load_balancing_policies.client_side_weighted_round_robin"
 _PROXY_PROTOCOL = "envoy.transport_sockets.upstream_proxy_protocol"
 
@@ -126,7 +128,8 @@ def cluster(
             _zones(message, plan.zones)
     _limits(message, policy, plan.keepalive)
     codes = policy.outlier.error_codes if policy.outlier is not None else ()
-    _protocol(message, plan, policy.http or HttpPool(), tcp, codes)
+    origin = policy.tls if tls is not None and policy.tls is not None and policy.tls.mode in _ORIGINATED else None
+    _protocol(message, plan, policy.http or HttpPool(), tcp, codes, origin)
     if policy.outlier is not None:
         _outliers(message, policy.outlier)
     if tls is not None:
@@ -288,7 +291,12 @@ def _limit(value: int | None) -> int:
 
 
 def _protocol(
-    message: cluster_pb2.Cluster, plan: ClusterPlan, pool: HttpPool, tcp: TcpPool, error_codes: tuple[int, ...]
+    message: cluster_pb2.Cluster,
+    plan: ClusterPlan,
+    pool: HttpPool,
+    tcp: TcpPool,
+    error_codes: tuple[int, ...],
+    origin: ClientTls | None,
 ) -> None:
     http = plan.http
     if http == "none" and tcp.idle_timeout is None and tcp.max_connection_duration is None:
@@ -319,6 +327,10 @@ def _protocol(
         h2.connection_keepalive.timeout.CopyFrom(duration(pool.ping.timeout))
     if h1 is not None and plan.keep_case and http != "none":
         keep_case(h1)
+    if origin is not None and http != "none" and not origin.sni:
+        # The server is called what the request calls it, in TLS too (Istio's defaults).
+        options.upstream_http_protocol_options.auto_sni = True
+        options.upstream_http_protocol_options.auto_san_validation = checks_host(origin)
     if error_codes and http != "none":
         options.outlier_detection.error_matcher.CopyFrom(_has_status(error_codes))
     plain = options.explicit_http_config.HasField("http_protocol_options")
