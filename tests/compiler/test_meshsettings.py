@@ -98,6 +98,14 @@ def http1(catalog: Catalog, name: str) -> Any:
     return options.explicit_http_config.http_protocol_options
 
 
+def http2(catalog: Catalog, name: str) -> bool:
+    """Whether a cluster speaks HTTP/2 whatever a request came in."""
+    options = HttpProtocolOptions()
+    packed = cluster(catalog, name).typed_extension_protocol_options
+    packed["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"].Unpack(options)
+    return options.explicit_http_config.HasField("http2_protocol_options")
+
+
 def unpacked(catalog: Catalog, listener: str, kind: type[Any]) -> list[Any]:
     """The network filters of this kind that a listener has."""
     made = Listener.FromString(catalog[LISTENER][listener].body)
@@ -157,6 +165,9 @@ CASES: list[tuple[str, View, Callable[[Catalog], object], object]] = [
     ("{defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}}", SIDECAR,
      lambda c: [cluster(c, name).circuit_breakers.thresholds[0].max_connections.value
                 for name in (WEB, "inbound|8080||", "PassthroughCluster")], [7, 7, 7]),
+    ("{h2UpgradePolicy: UPGRADE}", SIDECAR,
+     lambda c: [http2(c, one) for one in (WEB, WEB.replace("80", "81"), WEB.replace("80", "82"), "inbound|8080||")],
+     [True, False, False, False]),
     ("{defaultTrafficPolicy: {outlierDetection: {consecutive5xxErrors: 3}}}", SIDECAR,
      lambda c: [cluster(c, name).outlier_detection.consecutive_5xx.value for name in (WEB, "inbound|8080||")], [3, 0]),
     ("{defaultConfig: {proxyHeaders: {server: {value: mine}}}}", SIDECAR,
