@@ -427,7 +427,7 @@ SHARED = (
 @pytest.mark.parametrize("view", [SIDECAR, EDGE], ids=["sidecar", "gateway"])
 def test_headers_in_what_workloads_share_are_a_workloads_own_too(said: str, view: View) -> None:
     """One that says them has the routes and clusters that all would have if the mesh said them, and back."""
-    own = replace(view, own=own_settings(parse_documents(said, "said")[0].data))
+    own = replace(view, own=own_settings({"PROXY_CONFIG": parse_documents(said, "said")[0].data}))
     plain, mesh_wide = compiled("{}", view), compiled(f"{{defaultConfig: {said}}}", view)
     model = mesh_of("{}")
     mine = model.compile(own)
@@ -443,7 +443,7 @@ def test_headers_in_what_workloads_share_are_a_workloads_own_too(said: str, view
     assert {name: one.version for name, one in model.compile(view)[ROUTE].items()} == {
         name: one.version for name, one in plain[ROUTE].items()
     }
-    back = replace(view, own=own_settings({"proxyHeaders": {}}))
+    back = replace(view, own=own_settings({"PROXY_CONFIG": {"proxyHeaders": {}}}))
     again = mesh_of(f"{{defaultConfig: {said}}}").compile(back)
     assert messages(again, ROUTE) == messages(plain, ROUTE)
 

@@ -97,6 +97,7 @@ def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
             more_sockets=tuple(more),
             continue_on_timeout=False,
             proxy_protocol=settings_of(r, view.own).gateway_proxy_protocol,
+            exact_balance=settings_of(r, view.own).connections.balance_outbound,
         ),
         [one.chain for one in chosen.values()],
         inspectors=inspectors(looked_at),
@@ -224,7 +225,8 @@ def _forward(r: Reader, view: View, bound: BoundServer, routes: RouteSet, said: 
         return []
     scope = _scope(view, bound.server.port, tcp=True)
     fragments = filters(r, FilterKey(Stage.NETWORK_FILTERS, scope))
-    return forwarding(target, fragments, loggers(r, scope))
+    idle = settings_of(r, scope.own).connections.idle_timeout
+    return forwarding(target, fragments, loggers(r, scope), idle)
 
 
 def _bound_routes(r: Reader, view: View, bound: BoundServer) -> list[RouteSet]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain, islice
 
+from msgspec.structs import replace
+
 from fairlead.compiler.hosts import settings
 from fairlead.compiler.inboundchains import Chained, Inside, Spoken, WaysKey, black_hole, chained, passing
 from fairlead.compiler.inboundports import InboundPort, inbound_ports
 from fairlead.compiler.labels import filter_labels
 from fairlead.compiler.loggers import listener_loggers
 from fairlead.compiler.mtls import Mode, workload_mtls
+from fairlead.compiler.own import settings_of
 from fairlead.compiler.statnames import inbound_stat_name
 from fairlead.compiler.telemetry import WorkloadKey, applying
 from fairlead.envoy import names
@@ -47,7 +50,7 @@ def inbound_listener(r: Reader, view: View) -> Resource | None:
     for port in ports:
         made.extend(_chains(r, view, inside, port, mtls.on(port.port)))
     shape = _shape(view, ports, settings(r).protocol_detection_timeout, at)
-    return _assembled(r, inside, shape, made, at)
+    return _assembled(r, inside, _balanced(r, view, shape), made, at)
 
 
 @rule
@@ -60,7 +63,11 @@ def ingress_listener(r: Reader, key: tuple[View, InboundPort]) -> Resource:
     address = ingress_address(view, port)
     timeout = settings(r).protocol_detection_timeout
     shape = Shape(names.listener(address, port.port), Socket(address, port.port), "inbound", detection_timeout=timeout)
-    return _assembled(r, inside, shape, made, port.port)
+    return _assembled(r, inside, _balanced(r, view, shape), made, port.port)
+
+
+def _balanced(r: Reader, view: View, shape: Shape) -> Shape:
+    return replace(shape, exact_balance=settings_of(r, view.own).connections.balance_inbound)
 
 
 def _assembled(r: Reader, inside: Inside, shape: Shape, made: Sequence[Chained], port: int) -> Resource:

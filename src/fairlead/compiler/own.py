@@ -33,6 +33,10 @@ def _with(r: Reader, own: OwnSettings) -> Mesh:
             gateway_client_cert=said.client_cert,
             gateway_proxy_protocol=said.proxy_protocol,
         )
+    if own.connections is not None:
+        mesh = replace(mesh, connections=own.connections)
+    if own.http_proxy_port is not None:
+        mesh = replace(mesh, http_proxy_port=own.http_proxy_port)
     if own.traces is not None:
         mesh = replace(mesh, observability=replace(mesh.observability, proxy=own.traces))
     return mesh

@@ -17,20 +17,17 @@ from fairlead.compiler.clusters import (
     ClusterKey,
     Way,
     endpoints_key,
-    fixed_cluster,
-    fixed_keys,
     inbound_cluster,
     inbound_keys,
     named_cluster,
     named_endpoints_key,
     outbound_cluster,
     outbound_keys,
-    tunnel_cluster,
-    tunnel_keys,
 )
 from fairlead.compiler.credentials import may_name_secrets, secret, secret_keys
 from fairlead.compiler.endpoints import PeersKey, assignment_of, peers_of
 from fairlead.compiler.extensions import WorkloadKey, extension, extension_keys
+from fairlead.compiler.fixedclusters import fixed_cluster, fixed_keys, tunnel_cluster, tunnel_keys
 from fairlead.compiler.gatewaylisteners import gateway_route_names
 from fairlead.compiler.gateways import GatewaysKey, joins_networks
 from fairlead.compiler.listeners import (

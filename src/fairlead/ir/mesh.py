@@ -9,6 +9,7 @@ import msgspec
 from fairlead.inc import Table
 from fairlead.ir.anchors import TrustAnchor
 from fairlead.ir.authz import Authorizer
+from fairlead.ir.connections import USUAL, Connections
 from fairlead.ir.discovery import NamespaceSelector
 from fairlead.ir.filters import Pairs
 from fairlead.ir.headers import ProxyHeaders
@@ -45,6 +46,7 @@ class Mesh(msgspec.Struct, frozen=True):
     `listener_log` has listeners log connections for which there is no filter chain.
     `outbound_port` and `inbound_port` are those to which rules of a whole host redirect. `anchors` are further roots of
     peers. `cluster_local` says of patterns of hosts whether their clients call instances of their own cluster only.
+    `connections` is what a proxy's own node says (`compiler.own`), and nothing for the mesh.
     `discovery` chooses the namespaces at which the mesh looks; without any it looks at all. `origin` is the object that
     has the settings, None where nobody has said any.
     """
@@ -100,6 +102,7 @@ class Mesh(msgspec.Struct, frozen=True):
     inbound_port: int = 15006
     anchors: tuple[TrustAnchor, ...] = ()
     cluster_local: tuple[tuple[str, bool], ...] = ()
+    connections: Connections = USUAL
 
 
 MESHES: Table[str, Mesh] = Table("mesh", stage=1)

@@ -1,7 +1,7 @@
 """What a workload's own ProxyConfig says of listeners: it takes the place of what the mesh says of every proxy.
 
 It comes from the annotation `proxy.istio.io/config`: the agent tells it in its node's metadata (PROXY_CONFIG, as
-Istio's does). Each field counts as a whole.
+Istio's does). Each field counts as a whole. Of connections other metadata speaks (`fairlead.ir.connections`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import msgspec
 
+from fairlead.ir.connections import Connections, connections_of, http_proxy_port_of
 from fairlead.ir.headers import ProxyHeaders, proxy_headers
 from fairlead.ir.observability import ProxyTraces, proxy_traces
 from fairlead.ir.proxyconfig import ProxyConfig
@@ -38,6 +39,8 @@ class OwnSettings(msgspec.Struct, frozen=True):
     headers: ProxyHeaders | None = None
     topology: OwnTopology | None = None
     traces: ProxyTraces | None = None
+    connections: Connections | None = None
+    http_proxy_port: int | None = None
 
 
 def said_of(config: ProxyConfig) -> dict[str, Any]:
@@ -46,13 +49,16 @@ def said_of(config: ProxyConfig) -> dict[str, Any]:
     return {name: whole[name] for name in _ENCODED if name in whole}
 
 
-def own_settings(metadata: object) -> OwnSettings | None:
+def own_settings(metadata: Mapping[str, object]) -> OwnSettings | None:
     """The settings in a node's metadata; None where there are none, or such as nobody can read."""
-    if not isinstance(metadata, Mapping):
-        return None
-    said = cast("Mapping[str, Any]", metadata)
+    config = metadata.get(METADATA)
+    said = cast("Mapping[str, Any]", config if isinstance(config, Mapping) else {})
     found = {name: said[name] for name in _ENCODED if name in said}
-    return _read(msgspec.json.encode(found, order="sorted")) if found else None
+    own = _read(msgspec.json.encode(found, order="sorted")) if found else None
+    connections, port = connections_of(metadata), http_proxy_port_of(metadata)
+    if connections is None and port is None:
+        return own
+    return msgspec.structs.replace(own or OwnSettings(), connections=connections, http_proxy_port=port)
 
 
 @lru_cache(maxsize=256)
