@@ -1,6 +1,4 @@
-"""Clusters that come from no host: what is let through unknown and what is not, and the way from an HTTP proxy to
-the proxy's own listeners.
-"""
+"""Clusters that come from no host: what is let through unknown or not at all, and ways to the proxy itself."""
 
 from __future__ import annotations
 
@@ -19,14 +17,12 @@ from fairlead.envoy.cluster import ClusterPlan, Described, blackhole, cluster
 from fairlead.envoy.endpoint import LbEndpoint
 from fairlead.envoy.listener import Socket
 from fairlead.envoy.resource import Resource
+from fairlead.envoy.upstreamtls import origin_tls
 from fairlead.inc import Reader, rule
 from fairlead.ir.families import Families, application_sources
 from fairlead.ir.traffic import Policy
 from fairlead.ir.view import View
 from fairlead.model.launch import CaptureMode
-
-_LOOPBACK_TIMEOUT = 1.0
-"""Seconds to connect to a listener of the same Envoy."""
 
 
 class FixedKey(NamedTuple):
@@ -37,6 +33,10 @@ class FixedKey(NamedTuple):
     netns: str = ""
     transparent: bool = False
     families: Families = "IPv4"
+
+
+_LOOPBACK_TIMEOUT = 1.0
+"""Seconds to connect to a listener of the same Envoy."""
 
 
 @rule
@@ -58,7 +58,12 @@ def fixed_cluster(r: Reader, key: FixedKey) -> Resource:
         keep_case=mesh.headers.keep_case,
         families=key.families,
     )
-    return cluster(plan, replace(mesh.baseline, outlier=None))
+    said = mesh.outbound_tls if key.name == names.DYNAMIC_CLUSTER else None
+    policy = replace(mesh.baseline, outlier=None, tls=said)
+    if said is None or said.mode == "DISABLE":
+        return cluster(plan, policy)
+    # Which names of protocols it offers Envoy decides by the protocol of the request, as long as none are said.
+    return cluster(plan, policy, tls=origin_tls(said, http2=False, limits=mesh.other_tls))
 
 
 @rule

@@ -86,6 +86,7 @@ def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
             r.report(_repeated(made, kept, name))
     if not chosen:
         return None
+    mesh = settings_of(r, view.own)
     first, *more = _sockets(view, address, port)
     looked_at = [*chosen, *([match(transport="tls")] if port.tls else [])]
     return build(
@@ -96,8 +97,9 @@ def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
             "outbound",
             more_sockets=tuple(more),
             continue_on_timeout=False,
-            proxy_protocol=settings_of(r, view.own).gateway_proxy_protocol,
-            exact_balance=settings_of(r, view.own).connections.balance_outbound,
+            proxy_protocol=mesh.gateway_proxy_protocol,
+            exact_balance=mesh.node.balance_outbound,
+            buffer=mesh.connections.at(gateway=True).listener_buffer,
         ),
         [one.chain for one in chosen.values()],
         inspectors=inspectors(looked_at),
@@ -225,8 +227,7 @@ def _forward(r: Reader, view: View, bound: BoundServer, routes: RouteSet, said: 
         return []
     scope = _scope(view, bound.server.port, tcp=True)
     fragments = filters(r, FilterKey(Stage.NETWORK_FILTERS, scope))
-    idle = settings_of(r, scope.own).connections.idle_timeout
-    return forwarding(target, fragments, loggers(r, scope), idle)
+    return forwarding(target, fragments, loggers(r, scope), settings_of(r, scope.own).node.idle_timeout)
 
 
 def _bound_routes(r: Reader, view: View, bound: BoundServer) -> list[RouteSet]:

@@ -67,11 +67,12 @@ def ingress_listener(r: Reader, key: tuple[View, InboundPort]) -> Resource:
 
 
 def _balanced(r: Reader, view: View, shape: Shape) -> Shape:
-    return replace(shape, exact_balance=settings_of(r, view.own).connections.balance_inbound)
+    return replace(shape, exact_balance=settings_of(r, view.own).node.balance_inbound)
 
 
 def _assembled(r: Reader, inside: Inside, shape: Shape, made: Sequence[Chained], port: int) -> Resource:
     logs = listener_loggers(r, inside.scope(port, tcp=True))
+    shape = replace(shape, buffer=settings_of(r, inside.own).connections.listener_buffer)
     return assemble(shape, chain.from_iterable(one.pieces for one in made), [one.matching for one in made], logs)
 
 

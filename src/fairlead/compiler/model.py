@@ -16,7 +16,7 @@ from fairlead.compiler.publish import Catalog, Changes, Publisher
 from fairlead.compiler.registry import Registry, registry
 from fairlead.inc import Conflict, Derivation, Engine, Reader, Table
 from fairlead.ir.discovery import revision_of
-from fairlead.ir.host import HostKey
+from fairlead.ir.host import Host, HostKey
 from fairlead.ir.kind import Emission
 from fairlead.ir.view import View
 from fairlead.model.diagnostic import Diagnostic, Origin, Severity
@@ -107,7 +107,11 @@ class MeshModel:
         if kind is None or kind.lower is None:
             return ()
         counts = kind.discovering is not None or self._discovery.counts(r, obj)
-        return kind.lower(r, obj) if counts else ()
+        found = kind.lower(r, obj) if counts else ()
+        return (
+            (table, key, self._discovery.shown(r, row)) if isinstance(row, Host) else (table, key, row)
+            for table, key, row in found
+        )
 
 
 def _conflict(conflict: Conflict) -> Iterator[Diagnostic]:

@@ -191,7 +191,7 @@ def outbound_listener(r: Reader, key: OutboundKey) -> Resource | None:
     found = entries(r, at)
     if not found:
         return None
-    mesh = settings(r)
+    mesh = settings_of(r, at.caller.own)
     forwarded = _forwarded(r, at, found)
     route = outbound_route(r, at)
     made: list[tuple[Match, FilterChain]] = []
@@ -216,7 +216,8 @@ def outbound_listener(r: Reader, key: OutboundKey) -> Resource | None:
             more_sockets=tuple(more),
             bound=bool(at.caller.bind) or bound,
             detection_timeout=mesh.protocol_detection_timeout if any(one.alpn for one, _ in chosen) else 0,
-            exact_balance=settings_of(r, at.caller.own).connections.balance_outbound,
+            exact_balance=mesh.node.balance_outbound,
+            buffer=mesh.connections.listener_buffer,
         ),
         chains,
         default=default if chosen else None,
@@ -235,7 +236,7 @@ def virtual_outbound(r: Reader, key: VirtualKey) -> Resource:
     if parsed:
         # Requests go to the hosts that they name, which only their headers say.
         chains.append(chain(_HTTP, [_unknown_http(r, key, found)], CATCH_ALL_HTTP))
-    idle = settings_of(r, key.caller.own).connections.idle_timeout
+    idle = settings_of(r, key.caller.own).node.idle_timeout
     on = forwarding(_otherwise(r, At(key.caller, ANYWHERE, key.port)), (), logs, idle)
     rest = chain(_EVERYTHING, on, CATCH_ALL_TCP)
     first, *more = At(key.caller, LOOPBACK if key.netns else ANYWHERE, key.port).sockets(key.netns)
@@ -246,6 +247,7 @@ def virtual_outbound(r: Reader, key: VirtualKey) -> Resource:
         more_sockets=tuple(more),
         hands_off=True,
         detection_timeout=settings(r).protocol_detection_timeout if parsed else 0,
+        buffer=settings_of(r, key.caller.own).connections.listener_buffer,
     )
     looks = inspectors([_HTTP], always_tls=True) if parsed else ()
     # Beside a chain that asks for HTTP, one that asks for nothing would never be tried: it is the default then.
@@ -290,7 +292,8 @@ def http_proxy_listener(r: Reader, key: tuple[OutboundKey, str]) -> Resource:
     )
     manager = connection_manager(http, settings_of(r, scope.own), loggers(r, scope, tunnels=False))
     first, *more = at.sockets(netns)
-    shape = Shape(at.name, first, "outbound", more_sockets=tuple(more))
+    buffer = settings_of(r, scope.own).connections.listener_buffer
+    shape = Shape(at.name, first, "outbound", more_sockets=tuple(more), buffer=buffer)
     return build(shape, [chain(_EVERYTHING, [manager])])
 
 
@@ -373,7 +376,7 @@ def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:
 
 
 def _tcp(r: Reader, key: OutboundKey, target: TcpTarget) -> list[NetworkFilter]:
-    idle = settings_of(r, key.at.caller.own).connections.idle_timeout
+    idle = settings_of(r, key.at.caller.own).node.idle_timeout
     return forwarding(target, key.tcp_filters, loggers(r, _scope(key.at.caller, key.at.port, tcp=True)), idle)
 
 

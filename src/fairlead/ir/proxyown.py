@@ -1,7 +1,8 @@
 """What a workload's own ProxyConfig says of listeners: it takes the place of what the mesh says of every proxy.
 
 It comes from the annotation `proxy.istio.io/config`: the agent tells it in its node's metadata (PROXY_CONFIG, as
-Istio's does). Each field counts as a whole. Of connections other metadata speaks (`fairlead.ir.connections`).
+Istio's does). Each field counts as a whole. Other metadata speaks of
+more (`fairlead.ir.nodesettings`).
 """
 
 from __future__ import annotations
@@ -12,17 +13,18 @@ from typing import Any, cast
 
 import msgspec
 
-from fairlead.ir.connections import Connections, connections_of, http_proxy_port_of
+from fairlead.ir.connections import Connections, connections_of
 from fairlead.ir.headers import ProxyHeaders, proxy_headers
+from fairlead.ir.nodesettings import NodeSettings, node_settings
 from fairlead.ir.observability import ProxyTraces, proxy_traces
 from fairlead.ir.proxyconfig import ProxyConfig
 from fairlead.model.decode import decode
 
 METADATA = "PROXY_CONFIG"
 """The metadata of a node that has these fields."""
-AT_ONCE = frozenset(("gateway_topology", "proxy_headers", "tracing", "zipkin_address"))
+AT_ONCE = frozenset(("connection_settings", "gateway_topology", "proxy_headers", "tracing", "zipkin_address"))
 """Fields that have an effect on a proxy that runs, and not when it starts."""
-_ENCODED = ("gatewayTopology", "proxyHeaders", "tracing", "zipkinAddress")
+_ENCODED = ("connectionSettings", "gatewayTopology", "proxyHeaders", "tracing", "zipkinAddress")
 
 
 class OwnTopology(msgspec.Struct, frozen=True):
@@ -40,7 +42,7 @@ class OwnSettings(msgspec.Struct, frozen=True):
     topology: OwnTopology | None = None
     traces: ProxyTraces | None = None
     connections: Connections | None = None
-    http_proxy_port: int | None = None
+    node: NodeSettings | None = None
 
 
 def said_of(config: ProxyConfig) -> dict[str, Any]:
@@ -55,10 +57,8 @@ def own_settings(metadata: Mapping[str, object]) -> OwnSettings | None:
     said = cast("Mapping[str, Any]", config if isinstance(config, Mapping) else {})
     found = {name: said[name] for name in _ENCODED if name in said}
     own = _read(msgspec.json.encode(found, order="sorted")) if found else None
-    connections, port = connections_of(metadata), http_proxy_port_of(metadata)
-    if connections is None and port is None:
-        return own
-    return msgspec.structs.replace(own or OwnSettings(), connections=connections, http_proxy_port=port)
+    node = node_settings(metadata)
+    return own if node is None else msgspec.structs.replace(own or OwnSettings(), node=node)
 
 
 @lru_cache(maxsize=256)
@@ -77,4 +77,5 @@ def _read(text: bytes) -> OwnSettings | None:
             topology.proxy_protocol is not None,
         ),
         traces=proxy_traces(config) if config.tracing is not None or config.zipkin_address else None,
+        connections=connections_of(config.connection_settings) if config.connection_settings is not None else None,
     )
