@@ -196,11 +196,14 @@ class Session:
     def _may_add(self, type_url: str) -> bool:
         if type_url not in (LISTENER, ROUTE):
             return True
-        return not any(
-            channel.introducing(self._named(below))
-            for below in (CLUSTER, ENDPOINT)
-            if (channel := self._channels.get(below)) is not None
-        )
+        for below in (CLUSTER, ENDPOINT):
+            channel = self._channels.get(below)
+            # Mostly nothing is due there: asked for each client and change.
+            if channel is None or (channel.flight is None and not channel.dirty):
+                continue
+            if channel.introducing(self._named(below)):
+                return False
+        return True
 
     def _may_remove(self, type_url: str) -> bool:
         if type_url in (ROUTE, EXTENSION):
