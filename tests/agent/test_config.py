@@ -75,6 +75,8 @@ def test_node_is_istios() -> None:
     node = bootstrap(config)["node"]
     assert node["locality"] == {"region": "r", "zone": "z"} and node["cluster"] == "web.shop"
     assert node["metadata"]["INTERCEPTION_MODE"] == "NONE" and node["metadata"]["INSTANCE_IPS"] == "127.66.0.9"
+    both = bootstrap(replace(config, more_addresses=("fd00::9",)))["node"]
+    assert both["metadata"]["INSTANCE_IPS"] == "127.66.0.9,fd00::9"
 
 
 def test_bootstrap_is_patched_as_istio_does() -> None:

@@ -49,6 +49,20 @@ def test_names(name: str, address: str | None) -> None:
     assert (host.addresses[0] if host else None) == address
 
 
+def test_a_workload_is_told_addresses_with_which_it_can_work() -> None:
+    table = {"both.example": Host(("10.0.0.2", "fd00::2")), "other.example": Host(("fd00::3",))}
+    told = {families: Names(table, "", "cluster.local", (), families) for families in ("IPv4", "IPv6", "dual")}
+    found = {families: one.find("both.example") for families, one in told.items()}
+    assert {families: one and one.addresses for families, one in found.items()} == {
+        "IPv4": ("10.0.0.2",),
+        "IPv6": ("fd00::2",),
+        "dual": ("10.0.0.2", "fd00::2"),
+    }
+    only = told["IPv4"].find("other.example")
+    assert only is not None
+    assert only.addresses == ("fd00::3",)
+
+
 def test_alternative_names_travel() -> None:
     body = encode_name_table({"a.example": Host(("1.2.3.4",))}, {"a.example": ["b.example"]})
     assert set(name_table(body)) == {"a.example", "b.example"}

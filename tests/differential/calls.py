@@ -106,6 +106,8 @@ class Asker:
             found.append(("origin", self._one(("https://good.example", "https://bad.test"))))
         if self._maybe(0.05):
             found.append(("x-forwarded-for", self._one((f"{WRITTEN}9.1", "192.0.2.7", "192.0.2.7, 10.0.0.1"))))
+        if self._maybe(0.08):
+            found.append(("x-forwarded-proto", self._one(("https", "https", "http", "ftp", "HTTPS"))))
         return tuple(found)
 
     def _http(self, **more: Any) -> Request:

@@ -177,6 +177,17 @@ def test_tls_origination_simple(world: World) -> None:
     wrong = f"{{mode: SIMPLE, caCertificates: {root}, sni: legacy.example, subjectAltNames: [other.example]}}"
     with world.mesh.config(originated(world, 19443, wrong)):
         assert world.client.get("legacy.example:18085").status == 503
+    # Whatever it is called by must be its name, unless somebody says another: the request's, as its address has none.
+    called = originated(world, 19443, f"{{mode: SIMPLE, caCertificates: {root}}}")
+    with world.mesh.config(called):
+        assert eventually(lambda: world.client.get("legacy.example:18085").instance == "legacy")
+    with world.mesh.config(called.replace("legacy.example", "other.example")):
+        assert eventually(lambda: "remote connection failure" in world.client.get("other.example:18085").text)
+    said = called.replace("legacy.example", "other.example").replace(
+        "  resolution: STATIC", "  resolution: STATIC\n  subjectAltNames: [legacy.example]"
+    )
+    with world.mesh.config(said):
+        assert eventually(lambda: world.client.get("other.example:18085").instance == "legacy")
     # Without authorities of its own those of the host count, which do not know this one; the name decides too.
     not_taken = "remote connection failure"
     for more in ("", ", sni: legacy.example", ", caCertificates: system"):

@@ -50,6 +50,29 @@ spec:
     assert sum(found.values()) == 300
 
 
+def test_who_says_what_a_request_is_addressed_to(world: World) -> None:
+    """Istio's order: a rule's rewrite, or its header, then that of a destination; `Host` is another name for it."""
+    own = "route: [{destination: {host: echo, subset: v1}, headers: {request: {set: {Host: destination.example}}}}]"
+    two = own.replace("subset: v1}", "subset: v1}, weight: 50").replace("}}}}]", "}}}}, OTHER]")
+    plain = two.replace("OTHER", "{destination: {host: echo, subset: v2}, weight: 50}")
+    both = two.replace("OTHER", own.removeprefix("route: [").removesuffix("]").replace("v1}", "v2}, weight: 50"))
+    rule = 'headers: {request: {set: {":authority": rule.example}}}'
+    cases = {
+        f"{own}, {rule}": "rule.example",
+        f"{plain}, {rule}": "rule.example",
+        f"{own}, rewrite: {{authority: rewrite.example}}": "rewrite.example",
+        own: "destination.example",
+        both: "destination.example",
+        "route: [{destination: {host: echo}}], " + rule: "rule.example",
+    }
+    http = ", ".join(f"{{match: [{{uri: {{exact: /{at}}}}}], {one}}}" for at, one in enumerate(cases))
+    head = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: addressed, namespace: app}\n"
+    with world.mesh.config(f"{head}spec: {{hosts: [echo], http: [{http}]}}"):
+        for at, wanted in enumerate(cases.values()):
+            for _ in range(4):
+                assert world.client.get(ECHO, f"/{at}").body["headers"]["host"] == wanted, at
+
+
 CHANGES = """
 apiVersion: networking.istio.io/v1
 kind: VirtualService

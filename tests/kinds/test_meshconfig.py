@@ -136,22 +136,29 @@ def test_only_the_meshs_configmap_counts() -> None:
     assert list(configmap_problems("shop", "istio", wrong)) == []
 
 
-def _credential(name: str, kind: str = "Opaque", **data: str) -> tuple[bytes, bytes, bytes]:
+def _credential(name: str, **data: str) -> tuple[bytes, bytes, bytes, bytes, bytes]:
     key = NamespacedName("shop", name)
-    encoded = {one.replace("_", "."): base64.b64encode(value.encode()).decode() for one, value in data.items()}
-    made = credential_of(key, Origin(Ref("", "Secret", "shop", name)), kind, encoded)
-    return made.certificate_chain, made.private_key, made.ca_certificates
+    names = {one.replace("__", "-").replace("_", "."): value for one, value in data.items()}
+    encoded = {one: base64.b64encode(value.encode()).decode() for one, value in names.items()}
+    made = credential_of(key, Origin(Ref("", "Secret", "shop", name)), encoded)
+    return made.certificate_chain, made.private_key, made.ca_certificates, made.ca_crl, made.ocsp_staple
 
 
 def test_credentials_by_both_conventions() -> None:
-    assert _credential("a", "kubernetes.io/tls", tls_crt="C", tls_key="K", ca_crt="A") == (b"C", b"K", b"A")
-    assert _credential("a", cert="C", key="K", cacert="A") == (b"C", b"K", b"A")
-    assert _credential("a-cacert", cacert="A", key="K") == (b"", b"", b"A")
-    assert _credential("a", "kubernetes.io/tls", cert="C", key="K") == (b"", b"", b"")
-    assert (
-        credential_of(NamespacedName("a", "b"), Origin(Ref("", "Secret", "a", "b")), "", {"cert": "?"}).private_key
-        == b""
-    )
+    """As in Istio's `TestSecretsController`."""
+    tls = {"tls_crt": "C", "tls_key": "K"}
+    assert _credential("a", **tls) == (b"C", b"K", b"", b"", b"")
+    assert _credential("a", **tls, tls_ocsp__staple="O") == (b"C", b"K", b"", b"", b"O")
+    assert _credential("a", **tls, ca_crt="A", ca_crl="R") == (b"C", b"K", b"A", b"R", b"")
+    assert _credential("a", cert="c", key="k", cacert="a", crl="r") == (b"c", b"k", b"a", b"r", b"")
+    # Both: the generic names count, if they are a pair.
+    both = {**tls, "ca_crt": "A", "ca_crl": "R", "cert": "c", "cacert": "a", "crl": "r"}
+    assert _credential("a", **both) == (b"C", b"K", b"a", b"r", b"")
+    assert _credential("a", **both, key="k") == (b"c", b"k", b"a", b"r", b"")
+    assert _credential("a-cacert", cacert="A", key="K", crl="R") == (b"", b"", b"A", b"R", b"")
+    assert _credential("a", foo__bar="C", tls_key="K") == (b"", b"K", b"", b"", b"")
+    unreadable = credential_of(NamespacedName("a", "b"), Origin(Ref("", "Secret", "a", "b")), {"cert": "?"})
+    assert unreadable.certificate_chain == b""
 
 
 def test_limits_of_tls_are_kept_and_unknown_names_refused() -> None:

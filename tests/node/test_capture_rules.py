@@ -2,58 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 
-from fairlead.agent.proxy import find_envoy
 from fairlead.cli.capture import capture
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.offline import load
-from fairlead.compiler.publish import Catalog
-from fairlead.envoy.messages import parse
-from fairlead.envoy.resource import CLUSTER, LISTENER
 from fairlead.ir.view import View
 from fairlead.model.launch import AppPort, Capture
 from fairlead.model.yaml import parse_documents
+from tests.node.pod import Pod, ip
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ip") is None, reason="needs root and ip")
-PROXY_GROUP = 1337
-_FILTERS = "type.googleapis.com/envoy.extensions.filters"
-SERVER = """
-import http.server, sys
-class H(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = f"{sys.argv[1]} saw {self.client_address[0]}".encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *_):
-        pass
-http.server.ThreadingHTTPServer(("0.0.0.0", int(sys.argv[2])), H).serve_forever()
-"""
-ASK = """
-import http.client, json, sys
-link = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=5)
-link.request("GET", "/")
-answer = link.getresponse()
-if answer.status != 200:
-    sys.exit("not yet")
-through = answer.getheader("x-through") or (answer.getheader("x-fairlead-peer") and "envoy")
-print(json.dumps([answer.read().decode(), through]))
-"""
 PLAIN = """
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -61,117 +26,6 @@ metadata: {name: default, namespace: app}
 spec: {mtls: {mode: DISABLE}}
 """
 APP = AppPort(8080, "http")
-
-
-def _listener(name: str, port: int, cluster: str) -> dict[str, Any]:
-    manager: dict[str, Any] = {
-        "@type": f"{_FILTERS}.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": name,
-        "http_filters": [
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-            }
-        ],
-        "route_config": {
-            "response_headers_to_add": [
-                {"header": {"key": "x-through", "value": name}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-            ],
-            "virtual_hosts": [
-                {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": cluster}}]}
-            ],
-        },
-    }
-    return {
-        "name": name,
-        "address": {"socket_address": {"address": "0.0.0.0", "port_value": port}},
-        "listener_filters": [
-            {
-                "name": "envoy.filters.listener.original_dst",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
-                },
-            }
-        ],
-        "filter_chains": [
-            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-        ],
-    }
-
-
-def _cluster(name: str, source: str = "") -> dict[str, Any]:
-    made: dict[str, Any] = {"name": name, "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}
-    if source:
-        made["upstream_bind_config"] = {"source_address": {"address": source, "port_value": 0}}
-    return made
-
-
-class Pod:
-    """A namespace with a veth to another one that stands for the rest of the world."""
-
-    def __init__(self, directory: Path) -> None:
-        tag = secrets.token_hex(3)
-        self.name, self.world = f"fl-pod-{tag}", f"fl-world-{tag}"
-        self.address, self.outside = "10.231.7.2", "10.231.7.1"
-        self._directory = directory
-        self._running: list[subprocess.Popen[bytes]] = []
-        for one in (self.name, self.world):
-            _ip("netns", "add", one)
-            _ip("-n", one, "link", "set", "lo", "up")
-        _ip("-n", self.name, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", self.world)
-        for one, address in ((self.name, self.address), (self.world, self.outside)):
-            _ip("-n", one, "addr", "add", f"{address}/24", "dev", "eth0")
-            _ip("-n", one, "link", "set", "eth0", "up")
-
-    def start(self, where: str, *command: str, **more: Any) -> None:
-        full = ("ip", "netns", "exec", where, *command)
-        self._running.append(subprocess.Popen(full, stderr=subprocess.DEVNULL, **more))
-
-    def envoy(self, compiled: Catalog | None = None) -> None:
-        """With listeners and clusters that show which way a request went; what comes in as it is compiled, if given."""
-        clusters = [_cluster("app", "127.0.0.6"), _cluster("out")]
-        listeners = [_listener("outbound", 15001, "out")]
-        if compiled is None:
-            listeners.append(_listener("inbound", 15006, "app"))
-        made = Bootstrap.FromString(
-            parse(Bootstrap, {"static_resources": {"listeners": listeners, "clusters": clusters}})
-        )
-        if compiled is not None:
-            made.static_resources.listeners.add().ParseFromString(compiled[LISTENER]["virtualInbound"].body)
-            for name, one in compiled[CLUSTER].items():
-                if name.startswith(("inbound", "Inbound")):
-                    made.static_resources.clusters.add().ParseFromString(one.body)
-        # Not as JSON: Envoy knows fields that the messages here lack.
-        file = self._directory / "envoy.pb"
-        file.write_bytes(made.SerializeToString())
-        options = ("-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "error")
-        self.start(self.name, find_envoy(""), *options, group=PROXY_GROUP)
-
-    def ask(self, where: str, address: str, port: int, through: str = "") -> tuple[str, str | None]:
-        """The answer and what it came through; asked again until there is one (that came `through` that)."""
-        end = time.monotonic() + 20
-        while True:
-            command = ("ip", "netns", "exec", where, sys.executable, "-c", ASK, address, str(port))
-            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-            if done.returncode == 0:
-                text, passed = json.loads(done.stdout)
-                if through in ("", passed):
-                    return text, passed
-            assert time.monotonic() < end, done.stderr or done.stdout
-            time.sleep(0.1)
-
-    def close(self) -> None:
-        for one in self._running:
-            one.kill()
-            one.wait()
-        for name in (self.name, self.world):
-            subprocess.run(("ip", "netns", "del", name), check=False, capture_output=True)
-
-
-def _ip(*arguments: str) -> None:
-    done = subprocess.run(("ip", *arguments), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
 
 
 @pytest.fixture
@@ -200,7 +54,7 @@ def test_what_comes_in_and_goes_out_passes_through_envoy(pod: Pod) -> None:
     pod.envoy()
     for where, name, ports in ((pod.name, "app", (8080, 8081)), (pod.world, "world", (9000, 9001))):
         for port in ports:
-            pod.start(where, sys.executable, "-c", SERVER, name, str(port))
+            pod.serve(where, name, port)
     # In: from the rest of the world to the application, by the proxy's own address; not the port that is left out.
     assert pod.ask(pod.world, pod.address, 8080) == ("app saw 127.0.0.6", "inbound")
     assert pod.ask(pod.world, pod.address, 8081) == (f"app saw {pod.outside}", None)
@@ -221,15 +75,15 @@ def test_the_application_sees_the_callers_address_with_tproxy(pod: Pod) -> None:
     done = CliRunner().invoke(capture, ["rules", *options, "--apply", pod.name])
     assert done.exit_code == 0, done.output
     # The routing that is the host's to make: packets with the mark are this namespace's own.
-    _ip("-n", pod.name, "rule", "add", "fwmark", "1337", "lookup", "133")
-    _ip("-n", pod.name, "route", "add", "local", "0.0.0.0/0", "dev", "lo", "table", "133")
+    ip("-n", pod.name, "rule", "add", "fwmark", "1337", "lookup", "133")
+    ip("-n", pod.name, "route", "add", "local", "0.0.0.0/0", "dev", "lo", "table", "133")
     model = MeshModel()
     load(model, parse_documents(PLAIN, "plain.yaml"))
     capturing = Capture("redirect", transparent=True)
     pod.envoy(model.compile(View("sidecar", "app", addresses=(pod.address,), ports=(APP,), capture=capturing)))
-    pod.start(pod.name, sys.executable, "-c", SERVER, "app", "8080")
-    pod.start(pod.world, sys.executable, "-c", SERVER, "world", "9000")
-    pod.start(pod.name, sys.executable, "-c", SERVER, "other", "8081")
+    pod.serve(pod.name, "app", 8080)
+    pod.serve(pod.world, "world", 9000)
+    pod.serve(pod.name, "other", 8081)
     # Where nothing listens, TPROXY leaves connections alone: at first they come without Envoy.
     assert pod.ask(pod.world, pod.address, 8080, "envoy") == (f"app saw {pod.outside}", "envoy")
     assert pod.ask(pod.world, pod.address, 8081) == (f"other saw {pod.outside}", "envoy")

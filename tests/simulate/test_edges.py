@@ -59,3 +59,25 @@ def test_certificates_of_clients(mode: str, certificate: str, why: str) -> None:
     if why:
         assert why in failing(found).said
         assert found.verdict.details == "tls_handshake"
+
+
+IPV6 = """
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: six, namespace: shop}
+spec: {address: "fd00::6", labels: {app: six}, serviceAccount: six}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: six, namespace: shop}
+spec: {selector: {app: six}, clusterIP: "fd09::6", ports: [{name: http, port: 80, targetPort: 9080}]}
+"""
+
+
+@pytest.mark.parametrize(("caller", "listener"), [("six", "::_80"), ("web", "virtualOutbound")])
+def test_a_listener_at_any_address_takes_calls_of_its_family_only(caller: str, listener: str) -> None:
+    found = call(mesh(IPV6), "six", 80, caller, address="fd09::6")
+    assert found.verdict.listener == listener
+    # Past its proxy nobody answers at the service's own address.
+    assert bool(found.verdict.undecided) == (caller == "web")

@@ -101,7 +101,7 @@ def metadata(config: AgentConfig) -> dict[str, Any]:
         "NAME": config.name,
         "LABELS": dict(config.labels),
         "SERVICE_ACCOUNT": config.service_account,
-        "INSTANCE_IPS": config.address,
+        "INSTANCE_IPS": ",".join((config.address, *config.more_addresses)),
         "WORKLOAD_NAME": config.workload_name or config.name,
         "CLUSTER_ID": config.cluster_id,
         "NETWORK": config.network,

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from fairlead.agent.messages import Host
+from fairlead.ir.families import Families, of_family
 
 TTL_SECONDS = 30
 KUBERNETES = "Kubernetes"
 
 
 class Names:
-    """The name table as one workload sees it: with short names of its own namespace, as Istio's agent adds them."""
+    """The name table as one workload sees it: with short names of its own namespace, as Istio's agent adds them.
 
-    def __init__(self, table: Mapping[str, Host], namespace: str, domain: str, search: Sequence[str] = ()) -> None:
+    Of hosts with addresses of both families those are answered with which the workload can work.
+    """
+
+    def __init__(
+        self,
+        table: Mapping[str, Host],
+        namespace: str,
+        domain: str,
+        search: Sequence[str] = (),
+        families: Families = "dual",
+    ) -> None:
         self._hosts: dict[str, Host] = {}
         self._search = tuple(suffix.lower().strip(".") for suffix in search if suffix.strip("."))
         for name, host in table.items():
             plain = name.lower().rstrip(".")
-            self._hosts[plain] = host
-            for short in _short_names(plain, host, namespace, domain.lower()):
-                self._hosts.setdefault(short, host)
+            known = replace(host, addresses=of_family(host.addresses, families))
+            self._hosts[plain] = known
+            for short in _short_names(plain, known, namespace, domain.lower()):
+                self._hosts.setdefault(short, known)
 
     def find(self, name: str) -> Host | None:
         """The host behind a queried name: as it is, without a search suffix, or by the nearest wildcard."""

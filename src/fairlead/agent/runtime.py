@@ -27,6 +27,7 @@ from fairlead.agent.reporter import Reporter
 from fairlead.agent.sds import SecretServer
 from fairlead.agent.status import CONTROL_SOCKET, Status
 from fairlead.agent.traffic import Traffic
+from fairlead.ir.families import families_of
 from fairlead.model.launch import AgentConfig
 from fairlead.model.report import Ailments
 
@@ -138,7 +139,8 @@ class Agent:
         stack.callback(local.close)
         if config.status_port:
             public = http.Server(self._status.public)
-            status = await asyncio.start_server(public.connected, config.address, config.status_port)
+            places = (config.address, *config.more_addresses)
+            status = await asyncio.start_server(public.connected, places, config.status_port)
             stack.callback(status.close)
         if config.capture.mode == "netns":
             await self._serve_dns(stack)
@@ -150,11 +152,12 @@ class Agent:
 
         config = self._config
         host = dns.Resolvers.of_host()
+        families = families_of((config.address, *config.more_addresses))
 
         def names() -> Names:
             bodies = self._relay.machine.good(NAME_TABLE).values()
             hosts = {name: host for body in bodies for name, host in name_table(_payload(body[1])).items()}
-            return Names(hosts, config.namespace, config.domain_suffix, host.search)
+            return Names(hosts, config.namespace, config.domain_suffix, host.search, families)
 
         server = dns.DnsServer(names(), dns.Forwarder(host.servers))
 

@@ -37,6 +37,9 @@ def rules(file: Path | None, chosen: tuple[str, ...], form: str, namespace: str 
     Settings have the names of Istio's flags. A Pod's `traffic.sidecar.istio.io` annotations are settings too; what they
     leave out is then as Istio's injector has it: everything is captured but the ports of the proxy itself.
 
+    With enable-ipv6 Envoy dials the application from ::6. `--apply` gives the loopback interface that address; beside
+    printed rules it is up to you: `ip -6 addr add ::6/128 dev lo`.
+
     \b
     fairlead capture rules --set inbound-ports-include='*' \\
         --set outbound-ip-ranges-include='*' | nft -f -

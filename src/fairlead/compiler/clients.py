@@ -5,6 +5,8 @@ Labels count only if some object looks at them: callers that differ in other lab
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from fairlead.compiler.scope import scope
 from fairlead.compiler.sidecars import SidecarKey, proxy_scope
 from fairlead.inc import Reader, rule
@@ -19,7 +21,7 @@ def caller(r: Reader, view: View) -> Client:
     if view.type != "sidecar":
         return view.client
     where = proxy_scope(r, SidecarKey(view.namespace, view.labels))
-    return Client(where, view.labels, view.network, view.locality, view.cluster_id)
+    return replace(view.client, namespace=where)
 
 
 @rule
@@ -39,7 +41,7 @@ def client(r: Reader, whole: Client) -> Client:
     """The caller without the labels at which nobody looks."""
     wanted = label_names(r, "")
     labels: Pairs = tuple(pair for pair in whole.labels if pair[0] in wanted)
-    return Client(whole.namespace, labels, whole.network, whole.locality, whole.cluster)
+    return replace(whole, labels=labels)
 
 
 @rule
@@ -47,7 +49,7 @@ def seen_as(r: Reader, whole: Client) -> Client:
     """What of a caller its clusters, endpoints and listeners depend on.
 
     Namespaces to which nobody shows or says anything special are alike: they are seen as `EVERYWHERE`. Network,
-    locality and cluster do not count here: see `fairlead.compiler.near`.
+    locality, cluster and families of addresses do not count here: see `fairlead.compiler.near`.
     """
     who = client(r, whole)
     return Client(scope(r, who.namespace), who.labels)

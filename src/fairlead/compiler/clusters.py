@@ -15,9 +15,7 @@ from fairlead.compiler.hosts import (
     NameKey,
     PortKey,
     chunks,
-    destination_name,
     host,
-    host_keys,
     host_named,
     hosts_in,
     settings,
@@ -26,10 +24,10 @@ from fairlead.compiler.inbound import InboundPort, inbound_ports
 from fairlead.compiler.near import Near, Placing, placing, zones_setting
 from fairlead.compiler.outboundports import PRIVILEGED, bound_hosts
 from fairlead.compiler.policies import PolicyKey, above, effective, policy_for
+from fairlead.compiler.reaching import is_reached, reached
 from fairlead.compiler.routes_hosts import http_ports
-from fairlead.compiler.routes_rules import destinations_of
 from fairlead.compiler.scope import scope, special
-from fairlead.compiler.sidecars import is_limited, mesh_hosts, namespace_of, on_port, outbound_of
+from fairlead.compiler.sidecars import is_limited, namespace_of, on_port, outbound_of
 from fairlead.compiler.statnames import inbound_stat_name, outbound_stat_name
 from fairlead.envoy import names
 from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, blackhole, cluster
@@ -45,13 +43,15 @@ from fairlead.envoy.upstreamtls import (
     origin_tls,
 )
 from fairlead.inc import Reader, rule
+from fairlead.ir.credential import is_public
+from fairlead.ir.families import ANYWHERE, ANYWHERE_V6, Families, application_sources, loopbacks, version_of
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.sidecar import Endpoint
 from fairlead.ir.traffic import Policy, Subset, TrafficPolicy, credentials_in, effective_policy
 from fairlead.ir.view import View
-from fairlead.model.launch import Capture, CaptureMode
+from fairlead.model.launch import CaptureMode
 
 Way = Literal["", "name", "gateway"]
 """How clients call: by address, by name, or by name and as gateways, which have credentials."""
@@ -85,19 +85,20 @@ class OutboundKey(NamedTuple):
 
 
 class FixedKey(NamedTuple):
-    """A cluster that every proxy of a capture mode has."""
+    """A cluster that every proxy of a capture mode and with the same families of addresses has."""
 
     name: str
     mode: CaptureMode
     netns: str = ""
     transparent: bool = False
+    families: Families = "IPv4"
 
 
 _LOOPBACK_TIMEOUT = 1.0
 """Seconds to connect to a listener of the same Envoy."""
 
-_APPLICATION_BIND = "127.0.0.6"
-"""The address from which Envoy dials the application: capture rules leave calls from it alone."""
+_LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+"""Where an application is dialled at its own address of a family of which the workload has none."""
 
 
 @rule
@@ -151,23 +152,16 @@ def keys_in(r: Reader, key: tuple[str, Pairs, Way, Near | None, str]) -> tuple[C
     seen = special(r, namespace_of(namespace))
     for at in reached(r, namespace) if chunk == WHOLE else hosts_in(r, ChunkKey(namespace, 0, chunk)):
         near = seen.seen_by(at.hostname)
-        found.extend(clusters_of(r, OutboundKey(near, labels if near else (), at, by_name, place)))
+        found.extend(clusters_in(r, namespace, OutboundKey(near, labels if near else (), at, by_name, place)))
     return tuple(found)
 
 
-@rule
-def reached(r: Reader, scope: str) -> tuple[HostKey, ...]:
-    """The hosts that clients of a scope may come to call: those they see, and those to which a Sidecar leads them."""
-    found = host_keys(r, scope)
+def clusters_in(r: Reader, scope: str, key: OutboundKey) -> tuple[ClusterKey, ...]:
+    """The clusters of a host at the ports that clients of a scope may call."""
+    found = clusters_of(r, key)
     if not is_limited(scope):
         return found
-    own = namespace_of(scope)
-    names_of = {at.hostname for at in found}
-    proxy = outbound_of(r, scope).proxy
-    wanted = {*destinations_of(r, scope), *mesh_hosts(r, ""), *([proxy.host] if proxy is not None else ())}
-    more = (host_named(r, NameKey(own, destination_name(r, one))) for one in sorted(wanted))
-    led = {at for at in more if at is not None and at.hostname not in names_of}
-    return tuple(sorted((*found, *led)))
+    return tuple(one for one in found if is_reached(r, scope, one.host, one.port))
 
 
 @rule
@@ -231,7 +225,7 @@ def named_endpoints_key(r: Reader, key: ClusterKey) -> EndpointsKey | None:
     if found is None or at is None or at.external:
         return None
     near = found.placing.near if found.placing is not None else Near()
-    within = Placing(Near(network=near.network, cluster=near.cluster), within=True)
+    within = Placing(Near(network=near.network, cluster=near.cluster, families=near.families), within=True)
     return found._replace(placing=within, sni_dnat=True)
 
 
@@ -240,7 +234,8 @@ def _said(r: Reader, key: ClusterKey, policy: TrafficPolicy | None, found: Host)
     if key.by_name and said.load_balancer is not None and said.load_balancer.simple == "PASSTHROUGH":
         said = replace(said, load_balancer=None)  # there is no destination to pass on to
     tls = said.tls
-    if tls is not None and tls.credential_name and key.by_name != "gateway" and not (policy and policy.selector):
+    named = tls.credential_name if tls is not None and key.by_name != "gateway" else ""
+    if tls is not None and named and not is_public(named) and not (policy and policy.selector):
         # Only gateways, and workloads that the policy selects, are given credentials: others have files, or none.
         mode = tls.mode if tls.mode != "MUTUAL" or tls.client_certificate else "SIMPLE"
         said = replace(said, tls=replace(tls, mode=mode, credential_name=""))
@@ -281,6 +276,7 @@ def _plan(
         keep_case=mesh.headers.keep_case,
         # Of a Service's headless ports the client dials the target itself.
         dialled_port=port.target if isinstance(port.target, int) and not found.kubernetes else 0,
+        families=placed.near.families if placed is not None else "IPv4",
     )
 
 
@@ -297,7 +293,7 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         # Istio dials the address that the peer dialled, so that applications bound to their own address are reached.
         discovery, endpoints = "ORIGINAL_DST", ()
         if mesh.inbound_policy == "LOCALHOST":
-            discovery, endpoints = "STATIC", (LbEndpoint("", "127.0.0.1", number),)
+            discovery, endpoints = "STATIC", (LbEndpoint("", loopbacks(view.speaks)[0], number),)
     else:
         discovery, endpoints = "STATIC", (LbEndpoint("", view.capture.app_address, number),)
     limits, described = _served(r, view, port)
@@ -310,7 +306,7 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         described=described,
         connect_timeout=mesh.connect_timeout,
         endpoints=endpoints,
-        bind_address=_application_bind(view.capture) if not socket else "",
+        bind_addresses=_application_bind(view) if not socket else (),
         bind_netns="" if socket else view.capture.netns,
         stat_name=inbound_stat_name(r, view.namespace, port),
         keep_case=mesh.headers.keep_case,
@@ -357,9 +353,14 @@ def _ingress_endpoint(view: View, said: Endpoint) -> LbEndpoint:
         return LbEndpoint("", said.address, 0)
     if view.capture.mode != "redirect":
         return LbEndpoint("", view.capture.app_address, said.port)
-    if said.address in ("0.0.0.0", "::"):  # noqa: S104 - Istio's name for the workload's own address
-        return LbEndpoint("", view.addresses[0] if view.addresses else "127.0.0.1", said.port)
-    return LbEndpoint("", said.address, said.port)
+    if said.address not in (ANYWHERE, ANYWHERE_V6):
+        # Both names of loopback mean the one that the workload has; they differ only where it has both.
+        local = loopbacks(view.speaks)
+        return LbEndpoint("", said.address if said.address in local else local[0], said.port)
+    # Istio's names for the workload's own address.
+    version = version_of(said.address)
+    own = (one for one in view.addresses if version_of(one) == version)
+    return LbEndpoint("", next(own, _LOOPBACK[version]), said.port)
 
 
 @rule
@@ -368,7 +369,7 @@ def fixed_cluster(r: Reader, key: FixedKey) -> Resource:
     if key.name == names.BLACKHOLE_CLUSTER:
         return blackhole(key.name)
     mesh = settings(r)
-    bind = _APPLICATION_BIND if key.name == names.INBOUND_PASSTHROUGH_CLUSTER and not key.transparent else ""
+    own = key.name == names.INBOUND_PASSTHROUGH_CLUSTER and not key.transparent
     plan = ClusterPlan(
         key.name,
         # An application that calls its proxy by address has no other destination than the proxy itself.
@@ -376,9 +377,10 @@ def fixed_cluster(r: Reader, key: FixedKey) -> Resource:
         "downstream",
         Described(),
         mesh.connect_timeout,
-        bind_address=bind,
-        bind_netns=key.netns if bind else "",
+        bind_addresses=application_sources(key.families) if own else (),
+        bind_netns=key.netns if own else "",
         keep_case=mesh.headers.keep_case,
+        families=key.families,
     )
     return cluster(plan, replace(mesh.baseline, outlier=None))
 
@@ -418,7 +420,7 @@ def fixed_keys(r: Reader, view: View) -> tuple[FixedKey, ...]:
         wanted.append(names.DYNAMIC_CLUSTER)
     if view.type == "sidecar" and mode in ("redirect", "netns"):
         wanted.append(names.INBOUND_PASSTHROUGH_CLUSTER)
-    return tuple(FixedKey(name, mode, view.capture.netns, view.capture.transparent) for name in wanted)
+    return tuple(FixedKey(name, mode, view.capture.netns, view.capture.transparent, view.speaks) for name in wanted)
 
 
 def inbound_keys(r: Reader, view: View) -> tuple[tuple[View, InboundPort], ...]:
@@ -428,9 +430,10 @@ def inbound_keys(r: Reader, view: View) -> tuple[tuple[View, InboundPort], ...]:
     return tuple((view, port) for port in inbound_ports(r, view))
 
 
-def _application_bind(capture: Capture) -> str:
-    """Where Envoy dials the application from; "" for the caller's own address, or any."""
-    return _APPLICATION_BIND if capture.mode in ("redirect", "netns") and not capture.transparent else ""
+def _application_bind(view: View) -> tuple[str, ...]:
+    """Where Envoy dials the application from; nothing for the caller's own address, or any."""
+    captured = view.capture.mode in ("redirect", "netns") and not view.capture.transparent
+    return application_sources(view.speaks) if captured else ()
 
 
 def _policy(r: Reader, key: ClusterKey) -> tuple[TrafficPolicy | None, Subset | None]:
@@ -474,6 +477,10 @@ def _with_tls(r: Reader, key: ClusterKey, found: Host, port: HostPort, plan: Clu
     tls = said.tls
     if tls is not None and tls.mode != "ISTIO_MUTUAL":
         limits = settings(r).other_tls
+        if not tls.subject_alt_names and not found.kubernetes:
+            # What a ServiceEntry says of its servers' names holds where the rule says nothing.
+            tls = replace(tls, subject_alt_names=identities_of(r, key.host))
+            said = replace(said, tls=tls)
         return cluster(plan, said, tls=None if tls.mode == "DISABLE" else origin_tls(tls, http2=http2, limits=limits))
     forced = tls is not None
     if not forced and (not settings(r).auto_mtls or found.external):

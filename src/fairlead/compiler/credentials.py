@@ -1,4 +1,7 @@
-"""Secrets that a proxy may fetch: those of its own namespace that its servers, or the TLS of its calls, name."""
+"""What a proxy may fetch that its servers, or the TLS of its calls, name: Secrets of its own namespace, and ConfigMaps.
+
+Authorities in ConfigMaps are no secret: every proxy may have them, of any namespace (Istio).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from fairlead.envoy.names import CA_SUFFIX
 from fairlead.envoy.resource import Resource
 from fairlead.envoy.secret import certificate_secret, validation_secret
 from fairlead.inc import Reader, rule
-from fairlead.ir.credential import CA_MAPS, CREDENTIALS, Credential, read_name, resource_name
+from fairlead.ir.credential import CA_MAPS, CREDENTIALS, Credential, is_public, read_name, resource_name
 from fairlead.ir.gateway import GATEWAYS, ServerTls
 from fairlead.ir.traffic import TRAFFIC_POLICIES_WITH_CREDENTIALS, credentials_in
 from fairlead.ir.view import View, selects
@@ -31,13 +34,13 @@ def may_name_secrets(r: Reader, view: View) -> bool:
 @rule
 def secret_keys(r: Reader, view: View) -> tuple[SecretKey, ...]:
     """The credentials that this gateway's servers and the TLS of its calls name; for sidecars those of policies that
-    select them (Istio). Their identity the agent holds.
+    select them (Istio), and authorities in ConfigMaps. Their identity the agent holds.
     """
     found: set[str] = set()
     for _key, policy in r.rows(TRAFFIC_POLICIES_WITH_CREDENTIALS, ""):
         chosen = policy.selector and policy.key.namespace == view.namespace and selects(policy.selector, view.labels)
-        if view.type == "router" or chosen:
-            for name in credentials_in(policy):
+        for name in credentials_in(policy):
+            if view.type == "router" or chosen or is_public(name):
                 found.update((name, name + CA_SUFFIX))
     if view.type != "router":
         return tuple(SecretKey(view.namespace, name) for name in sorted(found))
@@ -53,21 +56,21 @@ def secret_keys(r: Reader, view: View) -> tuple[SecretKey, ...]:
 def secret(r: Reader, key: SecretKey) -> Resource | None:
     """The SDS resource of a credential, or None while there is no such usable Secret or ConfigMap.
 
-    Those of other namespaces are not given to a proxy: there nobody has agreed to that.
+    Secrets of other namespaces are not given to a proxy: there nobody has agreed to that.
     """
     name, said = resource_name(key.name), read_name(key.name)
-    if said.namespace not in ("", key.namespace):
-        return None
     if said.source == "configmap":
         plain = said.name.removesuffix(CA_SUFFIX)
-        return _validation(name, r.get(CA_MAPS, NamespacedName(key.namespace, plain)))
+        return _validation(name, r.get(CA_MAPS, NamespacedName(said.namespace, plain)))
+    if said.namespace not in ("", key.namespace):
+        return None
     exact = r.get(CREDENTIALS, NamespacedName(key.namespace, said.name)) if said.source == "secret" else None
     if said.name.endswith(CA_SUFFIX):
         base = r.get(CREDENTIALS, NamespacedName(key.namespace, said.name.removesuffix(CA_SUFFIX)))
         return _validation(name, exact) or _validation(name, base)
     if exact is None or not exact.certificate_chain or not exact.private_key:
         return None
-    return certificate_secret(name, exact.certificate_chain, exact.private_key)
+    return certificate_secret(name, exact.certificate_chain, exact.private_key, exact.ocsp_staple)
 
 
 def _validation(name: str, credential: Credential | None) -> Resource | None:

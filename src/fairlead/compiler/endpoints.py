@@ -17,6 +17,7 @@ from fairlead.envoy.endpoint import Group, LbEndpoint, load_assignment, sum_of
 from fairlead.envoy.names import LOCAL_CLUSTER, dns_srv_name, subset_key
 from fairlead.envoy.resource import Resource
 from fairlead.inc import Reader, rule
+from fairlead.ir.families import of_family
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.locality import LocalityLb
@@ -102,7 +103,10 @@ def endpoints_of(r: Reader, key: EndpointsKey) -> tuple[LbEndpoint, ...]:
 
 @rule
 def groups_of(r: Reader, key: EndpointsKey) -> tuple[Group, ...]:
-    """The endpoints as the caller prefers them; those of other networks are their networks' gateways."""
+    """The endpoints as the caller prefers them; those of other networks are their networks' gateways.
+
+    Of a host that has addresses of both families a caller of one family gets those that it can dial.
+    """
     placing = key.placing
     ordered = placing is not None and placing.setting is not None and bool(placing.setting.priority)
     found = endpoints_of(r, key if ordered else key._replace(placing=None))
@@ -112,7 +116,9 @@ def groups_of(r: Reader, key: EndpointsKey) -> tuple[Group, ...]:
         found = tuple(one for one in found if one.cluster == placing.near.cluster)
     if placing is not None and networks(r, "").known:
         found = tuple(_across(r, found, placing))
-    return placed((one for one in found if one.address), placing)
+    known = [one for one in found if one.address]
+    dialled = set(of_family((one.address for one in known), placing.near.families if placing is not None else "IPv4"))
+    return placed((one for one in known if one.address in dialled), placing)
 
 
 @rule

@@ -13,7 +13,7 @@ from fairlead.compiler.filters import FilterKey, filters
 from fairlead.compiler.gateways import BoundServer, GatewaysKey, PortServers, merged_servers, parses_http, serves_http3
 from fairlead.compiler.hosts import settings
 from fairlead.compiler.loggers import counts_grpc, listener_loggers, loggers, trace
-from fairlead.compiler.outboundports import ANYWHERE, Caller
+from fairlead.compiler.outboundports import Caller
 from fairlead.compiler.outboundtcp import rule_target
 from fairlead.compiler.own import settings_of
 from fairlead.envoy import names
@@ -24,6 +24,7 @@ from fairlead.envoy.resource import Resource
 from fairlead.envoy.tcpproxy import by_server_name, forwarding
 from fairlead.envoy.tls import gateway_server
 from fairlead.inc import Reader, rule
+from fairlead.ir.families import wildcards
 from fairlead.ir.filters import FilterScope, Phase
 from fairlead.ir.host import HOSTS_LOOKED_UP
 from fairlead.ir.kind import Stage
@@ -44,10 +45,11 @@ class _Made(NamedTuple):
 def gateway_listener_names(r: Reader, view: View) -> tuple[str, ...]:
     """The names of a gateway's listeners that have something to serve, in the order of ports."""
     found: dict[str, None] = {}
+    anywhere = wildcards(view.speaks)[0]
     for port in merged_servers(r, GatewaysKey.of(r, view)):
-        found[names.listener(port.bind or ANYWHERE, port.port)] = None
+        found[names.listener(port.bind or anywhere, port.port)] = None
         if any(serves_http3(r, one.server) for one in port.servers):
-            found[names.quic_listener(port.bind or ANYWHERE, port.port)] = None
+            found[names.quic_listener(port.bind or anywhere, port.port)] = None
     return tuple(name for name in found if gateway_listener(r, (view, name)) is not None)
 
 
@@ -84,13 +86,15 @@ def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
             r.report(_repeated(made, kept, name))
     if not chosen:
         return None
+    first, *more = _sockets(view, address, port)
     looked_at = [*chosen, *([match(transport="tls")] if port.tls else [])]
     return build(
         # Whoever connects to a TLS port speaks first, so there is no reason to stop waiting.
         Shape(
             name,
-            Socket(address, port.port),
+            first,
             "outbound",
+            more_sockets=tuple(more),
             continue_on_timeout=False,
             proxy_protocol=settings_of(r, view.own).gateway_proxy_protocol,
         ),
@@ -115,7 +119,8 @@ def _quic_listener(r: Reader, view: View, name: str) -> Resource | None:
         chosen.setdefault(matching, quic_chain(matching, [_http(r, view, name, bound, http3=True)], context))
     if port is None or not chosen:
         return None
-    shape = Shape(name, Socket(address, port.port), "outbound", quic=True)
+    first, *more = _sockets(view, address, port)
+    shape = Shape(name, first, "outbound", more_sockets=tuple(more), quic=True)
     logs = listener_loggers(r, _scope(view, port.port, tcp=True))
     return build(shape, list(chosen.values()), access_logs=logs)
 
@@ -123,7 +128,13 @@ def _quic_listener(r: Reader, view: View, name: str) -> Resource | None:
 def _port(r: Reader, view: View, address: str, number: str) -> PortServers | None:
     """The servers of a listener, of which its name says address and port."""
     found = merged_servers(r, GatewaysKey.of(r, view))
-    return next((one for one in found if str(one.port) == number and (one.bind or ANYWHERE) == address), None)
+    anywhere = wildcards(view.speaks)[0]
+    return next((one for one in found if str(one.port) == number and (one.bind or anywhere) == address), None)
+
+
+def _sockets(view: View, address: str, port: PortServers) -> tuple[Socket, ...]:
+    """What a listener binds: a server that names no address is at any, of the families that the proxy has."""
+    return tuple(Socket(one, port.port) for one in (wildcards(view.speaks) if not port.bind else (address,)))
 
 
 def _chains(r: Reader, view: View, name: str, servers: tuple[BoundServer, ...], *, tls: bool) -> Iterator[_Made]:
@@ -175,6 +186,7 @@ def _http(r: Reader, view: View, name: str, bound: BoundServer, *, http3: bool =
         routes=bound.route_name,
         filters=filters(r, FilterKey(Stage.HTTP_FILTERS, scope)),
         forward=bool(r.find(HOSTS_LOOKED_UP, "")),
+        families=view.speaks,
         counts_grpc=counts_grpc(r, scope),
         grpc_web=bound.server.protocol is Protocol.GRPC_WEB,
         trace=trace(r, scope),
@@ -206,7 +218,7 @@ def _passed_through(r: Reader, view: View, bound: BoundServer) -> Iterator[_Made
 
 def _forward(r: Reader, view: View, bound: BoundServer, routes: RouteSet, said: L4Rule) -> list[NetworkFilter]:
     seen = client(r, view.client)
-    caller = Caller(seen.namespace, seen.labels)
+    caller = Caller(seen.namespace, seen.labels, families=view.speaks)
     target = rule_target(r, caller, said, bound.server.port, f"{routes.key.name}.{routes.key.namespace}")
     if target is None:
         return []

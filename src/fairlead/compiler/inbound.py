@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, islice
 
 from fairlead.compiler.hosts import settings
 from fairlead.compiler.inboundchains import Chained, Inside, Spoken, WaysKey, black_hole, chained, passing
@@ -18,6 +18,7 @@ from fairlead.envoy.hcm import InboundRoute, inbound_stat_prefix
 from fairlead.envoy.listener import Shape, Socket, assemble
 from fairlead.envoy.resource import Resource
 from fairlead.inc import Reader, rule
+from fairlead.ir.families import version_of, wildcards
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.sidecar import IngressListener
 from fairlead.ir.view import View
@@ -85,7 +86,7 @@ def is_own(view: View, port: InboundPort) -> bool:
 def ingress_address(view: View, port: InboundPort) -> str:
     """Where a Sidecar's ingress listener is: the workload's address unless it says so."""
     bind = port.ingress.bind if port.ingress is not None else ""
-    return bind or (view.addresses[0] if view.addresses else "0.0.0.0")  # noqa: S104 - a proxy without an address
+    return bind or (view.addresses or wildcards(view.speaks))[0]
 
 
 def _inside(r: Reader, view: View) -> Inside:
@@ -100,7 +101,7 @@ def _chains(r: Reader, view: View, inside: Inside, port: InboundPort, mode: Mode
     if said is not None and said.tls is not None and tls is None:
         r.report(_not_terminated(said, mode))
     # Istio's name for a port of any address
-    address = "0.0.0.0" if said is None else ingress_address(view, port)  # noqa: S104
+    address = wildcards(view.speaks)[0] if said is None else ingress_address(view, port)
     name, cluster = names.listener(address, port.port), names.inbound_cluster(port.port)
     http = port.protocol.is_http or (tls is not None and port.protocol is Protocol.HTTPS)
     key = WaysKey(
@@ -123,23 +124,36 @@ def _chains(r: Reader, view: View, inside: Inside, port: InboundPort, mode: Mode
 def _shape(view: View, ports: tuple[InboundPort, ...], timeout: float, at: int) -> Shape:
     """Redirected connections arrive on one port; without redirection every port is bound at the workload's address."""
     if view.capture.mode == "redirect":
-        everywhere = Socket("0.0.0.0", at)  # noqa: S104 - whatever address the host redirects
+        # Whatever address the host redirects.
+        first, *more = (Socket(one, at) for one in wildcards(view.speaks))
         return Shape(
             names.VIRTUAL_INBOUND,
-            everywhere,
+            first,
             "inbound",
+            more_sockets=tuple(more),
             original_dst=True,
             transparent=view.capture.transparent,
             detection_timeout=timeout,
         )
-    address = view.addresses[0]
+    first, *more = (
+        Socket(address, number)
+        for address in own_addresses(view)
+        for number in dict.fromkeys((at, *(one.port for one in ports)))
+    )
     return Shape(
         names.VIRTUAL_INBOUND,
-        Socket(address, at),
+        first,
         "inbound",
-        more_sockets=tuple(Socket(address, one.port) for one in ports if one.port != at),
+        more_sockets=tuple(more),
         detection_timeout=timeout,
     )
+
+
+def own_addresses(view: View) -> tuple[str, ...]:
+    """Where peers reach the workload: its first address, and its first one of the other family."""
+    first = view.addresses[0]
+    other = (one for one in view.addresses if version_of(one) not in (0, version_of(first)))
+    return first, *islice(other, 1)
 
 
 def _protocol(protocol: Protocol) -> Spoken:

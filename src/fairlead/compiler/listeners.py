@@ -26,7 +26,7 @@ from fairlead.compiler.outbound import (
     outbound_sockets,
     virtual_outbound,
 )
-from fairlead.compiler.outboundports import Caller
+from fairlead.compiler.outboundports import LOOPBACK, Caller
 from fairlead.compiler.serving import stands_at
 from fairlead.compiler.sidecars import binds_itself, on_port, on_socket, proxy_of
 from fairlead.compiler.telemetry import WorkloadKey, applying
@@ -96,10 +96,12 @@ def caller_of(r: Reader, view: View) -> Caller:
     seen = seen_as(r, caller(r, view))
     telemetry = applying(r, WorkloadKey(view.namespace, view.labels))
     on_demand = view.on_demand == "true"
+    made = Caller(
+        seen.namespace, seen.labels, telemetry=telemetry, on_demand=on_demand, own=view.own, families=view.speaks
+    )
     if view.capture.mode == "explicit":
-        bind, port = view.capture.outbound_address, view.capture.http_proxy_port
-        return Caller(seen.namespace, seen.labels, bind, port, telemetry, on_demand, view.own)
-    return Caller(seen.namespace, seen.labels, telemetry=telemetry, on_demand=on_demand, own=view.own)
+        return replace(made, bind=view.capture.outbound_address, http_proxy_port=view.capture.http_proxy_port)
+    return made
 
 
 def is_captured(view: View) -> bool:
@@ -115,8 +117,8 @@ def http_proxy(r: Reader, view: View) -> tuple[str, int] | None:
         return None
     said, port = proxy_of(r, caller_of(r, view).namespace), settings(r).http_proxy_port
     if said is not None:
-        return said[:2]
-    return ("127.0.0.1", port) if port else None
+        return said[0] or LOOPBACK, said[1]
+    return (LOOPBACK, port) if port else None
 
 
 def _virtual_key(r: Reader, view: View) -> VirtualKey:

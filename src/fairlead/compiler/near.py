@@ -13,6 +13,7 @@ import msgspec
 from fairlead.compiler.hosts import settings
 from fairlead.compiler.networks import network_at, networks
 from fairlead.inc import Reader, rule
+from fairlead.ir.families import Families
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import HOSTS_NEAR, Host
 from fairlead.ir.locality import NETWORK, REGION, SUBZONE, ZONE, LocalityLb, locality_covers
@@ -22,12 +23,16 @@ from fairlead.ir.visibility import most_specific
 
 
 class Near(NamedTuple):
-    """What of a caller decides which endpoints are close to it; what does not matter is left empty."""
+    """What of a caller decides which endpoints are close to it; what does not matter is left empty.
+
+    `families` decides which addresses it can dial at all.
+    """
 
     locality: str = ""
     network: str = ""
     labels: Pairs = ()
     cluster: str = ""
+    families: Families = "IPv4"
 
 
 class Placing(msgspec.Struct, frozen=True):
@@ -72,7 +77,7 @@ def matters(r: Reader, _: str) -> Matters:
 def near_of(r: Reader, whole: Client) -> Near | None:
     """What of a caller's place matters; None if nothing does."""
     wanted = matters(r, "")
-    if not wanted.place and not wanted.network and not wanted.cluster:
+    if not wanted.place and not wanted.network and not wanted.cluster and whole.families == "IPv4":
         return None
     network = whole.network if wanted.network or NETWORK in wanted.labels else ""
     labels = dict(whole.labels)
@@ -82,6 +87,7 @@ def near_of(r: Reader, whole: Client) -> Near | None:
         network,
         tuple(sorted((name, known[name]) for name in wanted.labels if name in known)),
         whole.cluster if wanted.cluster else "",
+        whole.families,
     )
 
 
@@ -100,8 +106,9 @@ def placing(r: Reader, near: Near | None, found: Host, said: Policy) -> Placing 
     if setting is not None and not _has_effect(setting, near, said):
         setting = None
     if setting is None:
-        known = bool(networks(r, "").known) or bool(near.cluster)
-        return Placing(Near(network=near.network, cluster=near.cluster)) if known else None
+        known = bool(networks(r, "").known) or bool(near.cluster) or near.families != "IPv4"
+        bare = Near(network=near.network, cluster=near.cluster, families=near.families)
+        return Placing(bare) if known else None
     return Placing(near, setting)
 
 

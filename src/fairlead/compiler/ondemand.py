@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fairlead.compiler.clusters import ClusterKey, OutboundKey, Way, clusters_of, reached
+from fairlead.compiler.clusters import ClusterKey, OutboundKey, Way, clusters_in, clusters_of
 from fairlead.compiler.hosts import NameKey, destination_name, host, host_named, settings
 from fairlead.compiler.near import Near
+from fairlead.compiler.reaching import is_reached, reached
 from fairlead.compiler.scope import special
 from fairlead.compiler.sidecars import is_limited, mesh_hosts, namespace_of, outbound_of
 from fairlead.inc import Reader, rule
@@ -61,7 +62,8 @@ def standing_keys(r: Reader, key: Outside) -> tuple[ClusterKey, ...]:
     found: list[ClusterKey] = []
     for at in reached(r, key.client.namespace):
         wanted = _outbound(r, key, at)
-        found.extend(clusters_of(r, wanted) if at.hostname in kept else unasked_clusters(r, wanted))
+        made = clusters_of(r, wanted) if at.hostname in kept else unasked_clusters(r, wanted)
+        found.extend(one for one in made if is_reached(r, key.client.namespace, one.host, one.port))
     return tuple(found)
 
 
@@ -74,7 +76,7 @@ def learned_keys(r: Reader, key: Learned) -> tuple[ClusterKey, ...]:
         hosts = [at for at in reached(r, scope) if at.hostname in wanted]
     else:
         hosts = [at for one in key.hosts if (at := host_named(r, NameKey(scope, one))) is not None]
-    return tuple(one for at in hosts for one in clusters_of(r, _outbound(r, key.outside, at)))
+    return tuple(one for at in hosts for one in clusters_in(r, scope, _outbound(r, key.outside, at)))
 
 
 @rule

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from fairlead.compiler.hosts import PortKey, host, host_keys, settings
 from fairlead.compiler.loggers import counts_grpc, listener_loggers, loggers, trace
 from fairlead.compiler.outboundports import (
-    ANYWHERE,
+    LOOPBACK,
     PRIVILEGED,
     Bind,
     Caller,
@@ -49,6 +49,7 @@ from fairlead.envoy.resource import Resource
 from fairlead.envoy.route import Unknown, unknown_route
 from fairlead.envoy.tcpproxy import BLACK_HOLE, TcpTarget, forwarding, tcp_proxy, to_cluster
 from fairlead.inc import Reader, rule
+from fairlead.ir.families import ANYWHERE, loopbacks, wildcards
 from fairlead.ir.filters import Filter, FilterScope
 from fairlead.ir.host import Host
 from fairlead.ir.protocol import Protocol
@@ -64,11 +65,27 @@ _EVERYTHING = match()
 
 
 class At(NamedTuple):
-    """A listener of a caller: address and port."""
+    """A listener of a caller: address (may be `ANYWHERE` or `LOOPBACK`) and port."""
 
     caller: Caller
     address: str
     port: int
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it is; the first address is in its name."""
+        if self.address == ANYWHERE and not self.caller.bind:
+            return wildcards(self.caller.families)
+        return loopbacks(self.caller.families) if self.address == LOOPBACK else (self.address,)
+
+    @property
+    def name(self) -> str:
+        """The listener's name."""
+        return names.listener(self.addresses[0], self.port)
+
+    def sockets(self, netns: str) -> tuple[Socket, ...]:
+        """What it binds, in a network namespace."""
+        return tuple(Socket(one, self.port, netns) for one in self.addresses)
 
 
 class OutboundKey(NamedTuple):
@@ -190,11 +207,13 @@ def outbound_listener(r: Reader, key: OutboundKey) -> Resource | None:
         default = FilterChain(name=PASSTHROUGH_CHAIN, filters=_tcp(r, key, _otherwise(r, at)))
     chains = [one for _, one in chosen] or [default]
     bound = bound_address(r, at.caller.namespace)[1]
+    first, *more = at.sockets(key.netns if bound else "")
     return build(
         Shape(
-            names.listener(at.address, at.port),
-            Socket(at.address, at.port, key.netns if bound else ""),
+            at.name,
+            first,
             "outbound",
+            more_sockets=tuple(more),
             bound=bool(at.caller.bind) or bound,
             detection_timeout=mesh.protocol_detection_timeout if any(one.alpn for one, _ in chosen) else 0,
         ),
@@ -216,11 +235,12 @@ def virtual_outbound(r: Reader, key: VirtualKey) -> Resource:
         # Requests go to the hosts that they name, which only their headers say.
         chains.append(chain(_HTTP, [_unknown_http(r, key, found)], CATCH_ALL_HTTP))
     rest = chain(_EVERYTHING, [tcp_proxy(_otherwise(r, At(key.caller, ANYWHERE, key.port)), logs)], CATCH_ALL_TCP)
-    address = "127.0.0.1" if key.netns else ANYWHERE
+    first, *more = At(key.caller, LOOPBACK if key.netns else ANYWHERE, key.port).sockets(key.netns)
     shape = Shape(
         names.VIRTUAL_OUTBOUND,
-        Socket(address, key.port, key.netns),
+        first,
         "outbound",
+        more_sockets=tuple(more),
         hands_off=True,
         detection_timeout=settings(r).protocol_detection_timeout if parsed else 0,
     )
@@ -240,6 +260,7 @@ def _unknown_http(r: Reader, key: VirtualKey, found: Unknown) -> NetworkFilter:
         UnknownRoute(names.ALLOW_ANY, unknown_route(found)),
         key.http_filters,
         forward=True,
+        families=key.caller.families,
         counts_grpc=counts_grpc(r, scope),
         trace=trace(r, scope),
     )
@@ -251,21 +272,22 @@ def http_proxy_listener(r: Reader, key: tuple[OutboundKey, str]) -> Resource:
     """The listener that applications use as their HTTP proxy (`HTTP_PROXY`); the second part is a network namespace."""
     wanted, netns = key
     at = wanted.at
-    name = names.listener(at.address, at.port)
     scope = _scope(at.caller, at.port, tcp=False)
     http = Http(
         "outbound",
-        outbound_stat_prefix(name),
+        outbound_stat_prefix(at.name),
         names.HTTP_PROXY_ROUTE,
         wanted.http_filters,
         proxy=True,
         on_demand=at.caller.on_demand,
         forward=bool(at.caller.bind) or _is_dynamic(r, at),
+        families=at.caller.families,
         counts_grpc=counts_grpc(r, scope),
         trace=trace(r, scope),
     )
     manager = connection_manager(http, settings_of(r, scope.own), loggers(r, scope, tunnels=False))
-    shape = Shape(name, Socket(at.address, at.port, netns), "outbound")
+    first, *more = at.sockets(netns)
+    shape = Shape(at.name, first, "outbound", more_sockets=tuple(more))
     return build(shape, [chain(_EVERYTHING, [manager])])
 
 
@@ -334,13 +356,14 @@ def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:
     scope = _scope(at.caller, at.port, tcp=False)
     http = Http(
         "outbound",
-        outbound_stat_prefix(names.listener(at.address, at.port)),
+        outbound_stat_prefix(at.name),
         route,
         key.http_filters,
         on_demand=at.caller.on_demand,
         counts_grpc=counts_grpc(r, scope),
         grpc_web=any(one.standing.protocol is Protocol.GRPC_WEB for one in entries(r, at)),
         forward=_is_dynamic(r, at) or any(one.standing.looked_up for one in entries(r, at)),
+        families=at.caller.families,
         trace=trace(r, scope),
     )
     return connection_manager(http, settings_of(r, scope.own), loggers(r, scope))
@@ -378,7 +401,7 @@ def _scope(caller: Caller, port: int, *, tcp: bool) -> FilterScope:
 
 
 def _unserved(found: Host, at: At, why: str) -> Diagnostic:
-    where = "at the outbound addresses" if at.caller.bind else f"at {at.address}"
+    where = "at the outbound addresses" if at.caller.bind else f"at {at.addresses[0]}"
     return Diagnostic(
         "FL0311",
         Severity.WARNING,

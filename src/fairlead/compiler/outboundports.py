@@ -8,7 +8,7 @@ their instances.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import NamedTuple
 
 import msgspec
@@ -17,14 +17,15 @@ from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, stands_anywh
 from fairlead.compiler.hosts import ChunkKey, PortKey, chunks_seen, host, hosts_in, hosts_on_port
 from fairlead.compiler.sidecars import bound_address, on_port, scopes_of
 from fairlead.inc import Reader, rule
+from fairlead.ir.families import ANYWHERE, ANYWHERE_V6, Families
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.proxyown import OwnSettings
 from fairlead.model.ref import NamespacedName
+from fairlead.model.syntax import is_ip
 
-ANYWHERE = "0.0.0.0"  # noqa: S104 - the name of Istio's listeners that match any destination address
-
-
+LOOPBACK = "localhost"
+"""Stands for the client's own loopback addresses, of whatever family."""
 PRIVILEGED = 1024
 """Ports below this number need privileges, so nothing is bound there for explicitly captured applications."""
 
@@ -34,7 +35,8 @@ class Caller(msgspec.Struct, frozen=True):
 
     `bind` is the address at which the application finds other services' ports ("": its connections are redirected to
     the proxy). `labels` are those at which someone looks; `telemetry` names the Telemetry objects for it. `on_demand`:
-    its requests wait for clusters that the proxy lacks. `own` is what its workload says of its proxy.
+    its requests wait for clusters that the proxy lacks. `own` is what its workload says of its proxy. `families` are
+    those of its addresses: they decide what "any address" is.
     """
 
     namespace: str
@@ -44,6 +46,7 @@ class Caller(msgspec.Struct, frozen=True):
     telemetry: tuple[NamespacedName, ...] = ()
     on_demand: bool = False
     own: OwnSettings | None = None
+    families: Families = "IPv4"
 
 
 class HostPortKey(NamedTuple):
@@ -54,7 +57,10 @@ class HostPortKey(NamedTuple):
 
 
 class Bind(NamedTuple):
-    """A listener's address and port, as a client namespace has it."""
+    """A listener's address and port, as a client namespace has it.
+
+    The address is `ANYWHERE` for all addresses, of whatever family, and `LOOPBACK` for the client's own.
+    """
 
     client_namespace: str
     address: str
@@ -81,7 +87,7 @@ def binds_of(r: Reader, key: HostPortKey) -> tuple[tuple[str, str], ...]:
         return ()
     if port.protocol.is_http:
         return ((ANYWHERE, ""),)
-    addresses = [one for one in found.addresses if one != ANYWHERE]
+    addresses = [one for one in found.addresses if one not in (ANYWHERE, ANYWHERE_V6)]
     if addresses:
         return tuple(dict.fromkeys(_bind(one) for one in addresses))
     if found.resolution is Resolution.PASSTHROUGH:
@@ -105,7 +111,7 @@ def binds_in(r: Reader, key: ChunkKey) -> tuple[tuple[str, Standing], ...]:
     """The hosts of a chunk with the addresses at which they stand."""
     found: list[tuple[str, Standing]] = []
     own, bound = bound_address(r, key.client_namespace)
-    own = own or ("127.0.0.1" if bound else "")
+    own = own or (LOOPBACK if bound else "")
     for at in hosts_in(r, key):
         one = host(r, at)
         port = one.port(key.port) if one is not None else None
@@ -189,15 +195,7 @@ def _instances(r: Reader, found: Host, port: HostPort) -> tuple[tuple[str, str],
     endpoints = endpoints_of(r, EndpointsKey(found.key, port.number))
     if not endpoints and found.selector is None and not found.kubernetes:
         return ((ANYWHERE, ""),)
-    return tuple(sorted({(one.address, "") for one in endpoints if _is_ip(one.address)}))
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return tuple(sorted({(one.address, "") for one in endpoints if is_ip(one.address)}))
 
 
 def caller_ports(r: Reader, caller: Caller) -> Iterator[int]:

@@ -208,5 +208,6 @@ def _with_policy(r: Reader, caller: Caller, target: TcpTarget, at: HostKey | Non
         hash_source_ip=balancer is not None and balancer.hash is not None and balancer.hash.source_ip,
         tunnel=said.tunnel,
         sni_port=port if found.resolution is Resolution.DYNAMIC_DNS else 0,
+        families=caller.families,
         detected=over_mesh and served is not None and served.protocol is Protocol.AUTO,
     )

@@ -107,10 +107,11 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
             found.append(Layer(LISTENER, called_listeners, calls))
         who = client(r, caller(r, view))
         explicit = view.capture.mode == "explicit"
-        # Neither filters nor telemetry nor waiting change which routes a listener has.
+        # Neither filters nor telemetry nor waiting nor families of addresses change which routes a listener has.
         asked = None
         if calls is not None:
-            asked = calls._replace(labels=(), caller=replace(calls.caller, telemetry=(), on_demand=False, own=None))
+            same = replace(calls.caller, telemetry=(), on_demand=False, own=None, families="IPv4")
+            asked = calls._replace(labels=(), caller=same)
         routed = Routed(Client(who.namespace, who.labels), asked, http_proxy(r, view) is not None, explicit)
         found += [Layer(LISTENER, own_listeners, view), Layer(ROUTE, sidecar_routes, routed)]
     if may_name_secrets(r, view):

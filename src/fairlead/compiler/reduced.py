@@ -1,8 +1,8 @@
 """Views without what cannot matter: proxies that differ in nothing else share everything that is compiled.
 
 A proxy says more of itself than its configuration depends on. Labels count only if some object asks for them, addresses
-only if something stands at them or is said of them. When that changes (a new policy asks for a new label), the proxies
-concerned are reduced to other views; the publisher moves them.
+only if something stands at them or is said of them, and all together for the families that they are of. When that
+changes (a new policy asks for a new label), the proxies concerned are reduced to other views; the publisher moves them.
 
 Whoever makes a result depend on a further attribute of a view must see to it that it is still there: `service_account`
 and `workload_name` are dropped, as only patches look at them; what these ask for stands in `metadata`. The workload's
@@ -56,6 +56,7 @@ def reduced(r: Reader, view: View) -> View:
             locality=place,
             network=network,
             service_account="",
+            families=view.speaks if view.speaks != "IPv4" else "",
             workload_name=view.workload_name if asking or view.knows_peers else "",
             on_demand="true" if asking else "",
             version=view.version if is_looked_at(r, PROXY_VERSION) else "",

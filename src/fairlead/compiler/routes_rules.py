@@ -132,27 +132,6 @@ def candidate_routes(r: Reader, scope: str) -> tuple[NamespacedName, ...]:
 
 
 @rule
-def destinations_of(r: Reader, scope: str) -> tuple[str, ...]:
-    """The hosts to which the rules that a Sidecar imports lead, whether it imports these or not."""
-    found: set[str] = set()
-    for at in candidate_routes(r, scope):
-        known = summary(r, at)
-        if known is not None and known.seen_in(r, scope):
-            found.update(leads_to(r, at))
-    return tuple(sorted(found))
-
-
-@rule
-def leads_to(r: Reader, key: NamespacedName) -> tuple[str, ...]:
-    """The hosts to which a rule set leads or mirrors."""
-    found = r.get(ROUTES, key)
-    if found is None:
-        return ()
-    to = {one.destination.host for said in (*found.http, *found.tls, *found.tcp) for one in said.routes}
-    return tuple(sorted(to | {one.destination.host for said in found.http for one in said.mirrors}))
-
-
-@rule
 def http_routes(r: Reader, key: RoutesKey) -> RouteList:
     """The serialised routes of a rule set; empty if no rule applies to this client and port."""
     found = r.get(ROUTES, key.routes)
@@ -394,7 +373,6 @@ __all__ = [
     "RoutesKey",
     "candidate_routes",
     "default_routes",
-    "destinations_of",
     "first_routes",
     "has_routes",
     "http_routes",

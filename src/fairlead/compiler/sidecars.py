@@ -114,11 +114,11 @@ def on_socket(r: Reader, scope: str, socket: str) -> str:
 
 @rule
 def proxy_of(r: Reader, scope: str) -> tuple[str, int, str] | None:
-    """Where a Sidecar has its proxies be HTTP proxies: address, port, and the scope of what is seen there."""
+    """Where a Sidecar has its proxies be HTTP proxies: address ("": loopback), port, and the scope of what is seen."""
     if scope.count("/") != 2:
         return None
     found = ((at, one) for at, one in enumerate(listeners_of(r, scope)) if one.is_http_proxy)
-    return next(((one.bind or "127.0.0.1", one.port, f"{scope}/{at}") for at, one in found), None)
+    return next(((one.bind, one.port, f"{scope}/{at}") for at, one in found), None)
 
 
 def on_port(r: Reader, scope: str, port: int) -> str:

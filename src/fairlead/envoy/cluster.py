@@ -25,9 +25,11 @@ from fairlead.envoy.names import HTTP_OPTIONS, stat_name
 from fairlead.envoy.pack import framed
 from fairlead.envoy.resource import CLUSTER, Resource
 from fairlead.envoy.stats import SERVICE_METADATA, service_metadata
-from fairlead.envoy.upstreamtls import pack, raw_buffer
+from fairlead.envoy.upstreamtls import checks_host, pack, raw_buffer
+from fairlead.ir.families import Families
 from fairlead.ir.locality import LocalityLb
 from fairlead.ir.traffic import (
+    ClientTls,
     HttpPool,
     LoadBalancer,
     OutlierDetection,
@@ -39,6 +41,13 @@ from fairlead.ir.traffic import (
 )
 
 _UNLIMITED = 2**32 - 1
+_LOOKED_UP = {
+    "IPv4": cluster_pb2.Cluster.V4_ONLY,
+    "IPv6": cluster_pb2.Cluster.V6_ONLY,
+    "dual": cluster_pb2.Cluster.ALL,
+}
+"""Which addresses of a name are asked for; of ALL Envoy dials one after the other (RFC 8305)."""
+_ORIGINATED = ("SIMPLE", "MUTUAL")
 _WEIGHTED = "envoy.load_balancing_policies.client_side_weighted_round_robin"
 _PROXY_PROTOCOL = "envoy.transport_sockets.upstream_proxy_protocol"
 
@@ -65,10 +74,10 @@ class Described(msgspec.Struct, frozen=True):
 class ClusterPlan(msgspec.Struct, frozen=True):
     """Everything about a cluster that is not its policy. Times are seconds.
 
-    `bind_address` is the local address from which endpoints are dialled, `bind_netns` the network namespace
-    ("": Envoy's own). `groups` are the endpoints as this caller prefers them, None where it has no preference;
-    `by_locality` has the weights of localities count; `zones` says whether Envoy minds them itself. `stat_name` is its
-    name in statistics where that is another one.
+    `bind_addresses` are the local addresses from which endpoints are dialled, one of a family; `bind_netns` is the
+    network namespace ("": Envoy's own). `families` are those for which names are looked up. `groups` are the endpoints
+    as this caller prefers them, None where it has no preference; `by_locality` has the weights of localities count;
+    `zones` says whether Envoy minds them itself. `stat_name` is its name in statistics where that is another one.
     `keep_case` writes HTTP/1.1 headers as the client has written them. `dialled_port` takes the place of the port that
     the client dialled, where its address is dialled (0: none does).
     """
@@ -81,7 +90,7 @@ class ClusterPlan(msgspec.Struct, frozen=True):
     endpoints: tuple[LbEndpoint, ...] = ()
     dns_refresh: float = 60
     keepalive: TcpKeepalive | None = None
-    bind_address: str = ""
+    bind_addresses: tuple[str, ...] = ()
     bind_netns: str = ""
     groups: tuple[Group, ...] | None = None
     by_locality: bool = False
@@ -89,6 +98,7 @@ class ClusterPlan(msgspec.Struct, frozen=True):
     stat_name: str = ""
     keep_case: bool = False
     dialled_port: int = 0
+    families: Families = "IPv4"
 
 
 def duration(seconds: float) -> Duration:
@@ -118,7 +128,8 @@ def cluster(
             _zones(message, plan.zones)
     _limits(message, policy, plan.keepalive)
     codes = policy.outlier.error_codes if policy.outlier is not None else ()
-    _protocol(message, plan, policy.http or HttpPool(), tcp, codes)
+    origin = policy.tls if tls is not None and policy.tls is not None and policy.tls.mode in _ORIGINATED else None
+    _protocol(message, plan, policy.http or HttpPool(), tcp, codes, origin)
     if policy.outlier is not None:
         _outliers(message, policy.outlier)
     if tls is not None:
@@ -127,9 +138,13 @@ def cluster(
         _auto_tls(message, auto_tls)
     if policy.proxy_protocol:
         _proxy_protocol(message, policy.proxy_protocol)
-    if plan.bind_address:
-        bind = socket_address(plan.bind_address, 0, netns=plan.bind_netns)
-        message.upstream_bind_config.source_address.CopyFrom(bind.socket_address)
+    for at, address in enumerate(plan.bind_addresses):
+        bind = socket_address(address, 0, netns=plan.bind_netns).socket_address
+        if not at:
+            message.upstream_bind_config.source_address.CopyFrom(bind)
+        else:
+            # Envoy takes the one that is of the endpoint's family.
+            message.upstream_bind_config.extra_source_addresses.add().address.CopyFrom(bind)
     _describe(message, plan.described)
     return Resource.of(CLUSTER, plan.name, message.SerializeToString(deterministic=True))
 
@@ -143,7 +158,7 @@ def blackhole(name: str) -> Resource:
 
 def _discovery(message: cluster_pb2.Cluster, plan: ClusterPlan) -> None:
     if plan.discovery == "FORWARD":
-        set_forwarding(message)
+        set_forwarding(message, plan.families)
         return
     message.type = cluster_pb2.Cluster.DiscoveryType.Value(plan.discovery)
     if plan.discovery == "EDS":
@@ -162,7 +177,7 @@ def _discovery(message: cluster_pb2.Cluster, plan: ClusterPlan) -> None:
         # Envoy prefers a typed DNS cluster by now, and warns of these fields. `type` would then be unset: istioctl and
         # other readers of Istio's configuration would show STATIC. So they stay, as in Istio itself, and agents start
         # Envoy with `misc:error`.
-        message.dns_lookup_family = cluster_pb2.Cluster.V4_ONLY
+        message.dns_lookup_family = _LOOKED_UP[plan.families]
         message.dns_refresh_rate.CopyFrom(duration(plan.dns_refresh))  # pyright: ignore[reportDeprecated]
         message.respect_dns_ttl = True  # pyright: ignore[reportDeprecated]
         message.dns_jitter.CopyFrom(duration(0.1))  # pyright: ignore[reportDeprecated]
@@ -276,7 +291,12 @@ def _limit(value: int | None) -> int:
 
 
 def _protocol(
-    message: cluster_pb2.Cluster, plan: ClusterPlan, pool: HttpPool, tcp: TcpPool, error_codes: tuple[int, ...]
+    message: cluster_pb2.Cluster,
+    plan: ClusterPlan,
+    pool: HttpPool,
+    tcp: TcpPool,
+    error_codes: tuple[int, ...],
+    origin: ClientTls | None,
 ) -> None:
     http = plan.http
     if http == "none" and tcp.idle_timeout is None and tcp.max_connection_duration is None:
@@ -307,6 +327,10 @@ def _protocol(
         h2.connection_keepalive.timeout.CopyFrom(duration(pool.ping.timeout))
     if h1 is not None and plan.keep_case and http != "none":
         keep_case(h1)
+    if origin is not None and http != "none" and not origin.sni:
+        # The server is called what the request calls it, in TLS too (Istio's defaults).
+        options.upstream_http_protocol_options.auto_sni = True
+        options.upstream_http_protocol_options.auto_san_validation = checks_host(origin)
     if error_codes and http != "none":
         options.outlier_detection.error_matcher.CopyFrom(_has_status(error_codes))
     plain = options.explicit_http_config.HasField("http_protocol_options")

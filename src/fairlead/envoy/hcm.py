@@ -44,6 +44,7 @@ from fairlead.envoy.pack import pack, packed, seconds
 from fairlead.envoy.routeretry import retry_policy
 from fairlead.envoy.stats import peer_filters, reporter_of
 from fairlead.envoy.tracing import Trace, traced
+from fairlead.ir.families import Families
 from fairlead.ir.filters import Filter
 from fairlead.ir.mesh import Mesh
 from fairlead.ir.traffic import RetryPolicy
@@ -97,6 +98,8 @@ class Http(msgspec.Struct, frozen=True):
     """Whether clients use this as their HTTP proxy: absolute URLs and CONNECT."""
     forward: bool = False
     """Whether requests to unknown hosts are forwarded by name, as there is no original destination."""
+    families: Families = "IPv4"
+    """Families of the addresses that such names are looked up for."""
     on_demand: bool = False
     """Whether requests wait for clusters that the proxy lacks, and asks for."""
     trace: Trace | None = None
@@ -204,7 +207,7 @@ def _filters(http: Http, *, debug: bool) -> list[HttpFilter]:
     made.append(HttpFilter(name=FAULT_FILTER, typed_config=pack(HTTPFault())))
     made.append(HttpFilter(name=CORS_FILTER, typed_config=pack(Cors())))
     if http.forward:
-        made.append(forward_filter())
+        made.append(forward_filter(http.families))
     made.append(
         HttpFilter(name="envoy.filters.http.router", typed_config=pack(Router(suppress_envoy_headers=not debug)))
     )

@@ -234,7 +234,8 @@ def _listener(
         made.listener_filters.append(_listener_filter("envoy.filters.listener.proxy_protocol", ProxyProtocol()))
     made.listener_filters.extend(inspectors)
     if shape.quic:
-        made.address.socket_address.protocol = SocketAddress.UDP
+        for one in (made.address, *(more.address for more in made.additional_addresses)):
+            one.socket_address.protocol = SocketAddress.UDP
         made.udp_listener_config.quic_options.SetInParent()
     return made
 

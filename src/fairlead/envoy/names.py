@@ -26,7 +26,8 @@ CA_SUFFIX = "-cacert"
 FILE_CERTIFICATE = "file-cert:"
 FILE_ROOT = "file-root:"
 """Prefixes of secrets that the agent makes of files on its host; the rest of the name says which."""
-SYSTEM_ROOT = f"{FILE_ROOT}system"
+SYSTEM = "system"
+SYSTEM_ROOT = f"{FILE_ROOT}{SYSTEM}"
 """The secret with the authorities that the host itself trusts (Istio's name); only its agent knows where they are."""
 
 OUTBOUND_PORT = 15001

@@ -26,6 +26,7 @@ from fairlead.envoy.pack import pack, packed, seconds
 from fairlead.envoy.rbac import NETWORK_RBAC
 from fairlead.envoy.rbac_match import regex
 from fairlead.envoy.upstreamtls import TCP_MESH_ALPN
+from fairlead.ir.families import Families
 from fairlead.ir.filters import Filter
 from fairlead.ir.traffic import Tunnel
 
@@ -37,7 +38,8 @@ class TcpTarget(msgspec.Struct, frozen=True):
 
     Times are seconds; None leaves Envoy's default. `hash_source_ip` is for consistent hashing by source address.
     `detected` says that the clusters serve HTTP and other bytes alike (see `forwarding`). With `tunnel` the clusters
-    are HTTP proxies that are asked for a tunnel. With `sni_port` the client's SNI is looked up, and that port dialled.
+    are HTTP proxies that are asked for a tunnel. With `sni_port` the client's SNI is looked up (for addresses of
+    `families`), and that port dialled.
     """
 
     clusters: tuple[tuple[str, int], ...]
@@ -48,6 +50,7 @@ class TcpTarget(msgspec.Struct, frozen=True):
     detected: bool = False
     tunnel: Tunnel | None = None
     sni_port: int = 0
+    families: Families = "IPv4"
 
 
 def to_cluster(name: str, stat_prefix: str = "") -> TcpTarget:
@@ -111,7 +114,7 @@ def forwarding(
     """
     marker = [_mesh_tcp_marker()] if target.detected else []
     made = [_added(one) for one in fragments]
-    looked_up = [sni_forward_filter(target.sni_port)] if target.sni_port else []
+    looked_up = [sni_forward_filter(target.sni_port, target.families)] if target.sni_port else []
     return [*marker, *made, *looked_up, tcp_proxy(target, access_logs)]
 
 

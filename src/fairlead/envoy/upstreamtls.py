@@ -9,7 +9,15 @@ from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
 from google.protobuf.any_pb2 import Any
 
-from fairlead.envoy.names import CA_SUFFIX, IDENTITY_SECRET, ROOT_SECRET, SYSTEM_ROOT
+from fairlead.envoy.names import (
+    CA_SUFFIX,
+    FILE_CERTIFICATE,
+    FILE_ROOT,
+    IDENTITY_SECRET,
+    ROOT_SECRET,
+    SYSTEM,
+    file_certificate,
+)
 from fairlead.ir.credential import read_name, resource_name
 from fairlead.ir.mesh import TlsLimits
 from fairlead.ir.traffic import ClientTls
@@ -45,7 +53,9 @@ def agent_secret(name: str) -> secret_pb2.SdsSecretConfig:
     config = secret_pb2.SdsSecretConfig(name=name)
     source = config.sds_config
     source.resource_api_version = config_source_pb2.ApiVersion.V3
-    source.initial_fetch_timeout.seconds = 0
+    if not name.startswith((FILE_CERTIFICATE, FILE_ROOT)):
+        # For a file that is not there Envoy waits as long as it does by default: nothing else may wait with it.
+        source.initial_fetch_timeout.seconds = 0
     api = source.api_config_source
     api.api_type = config_source_pb2.ApiConfigSource.GRPC
     api.transport_api_version = config_source_pb2.ApiVersion.V3
@@ -101,7 +111,9 @@ def restrict(params: common_pb2.TlsParameters, limits: TlsLimits) -> None:
 def origin_tls(tls: ClientTls, *, http2: bool, limits: TlsLimits = _NO_LIMITS) -> base_pb2.TransportSocket:
     """TLS that the application's own peer terminates: DestinationRule modes SIMPLE and MUTUAL.
 
-    Without CA certificates the system's are used, unless verification is switched off (Istio since 1.20).
+    Without CA certificates the system's are used, unless verification is switched off (Istio since 1.20). Where no
+    server name is said, that of the request is (`fairlead.envoy.cluster`), and for bytes the one of the endpoint. Files
+    come over SDS, so that they are read again when they are replaced.
     """
     context = tls_pb2.UpstreamTlsContext(sni=tls.sni)
     common = context.common_tls_context
@@ -115,35 +127,32 @@ def origin_tls(tls: ClientTls, *, http2: bool, limits: TlsLimits = _NO_LIMITS) -
         context.auto_host_sni = True
     if tls.insecure_skip_verify:
         return base_pb2.TransportSocket(name=_TLS, typed_config=pack(context))
+    combined = common.combined_validation_context
+    combined.default_validation_context.SetInParent()
+    _require_names(combined.default_validation_context, tls.subject_alt_names)
     if tls.credential_name:
-        combined = common.combined_validation_context
-        combined.default_validation_context.SetInParent()
-        _require_names(combined.default_validation_context, tls.subject_alt_names)
-        combined.validation_context_sds_secret_config.CopyFrom(credential_secret(tls.credential_name + CA_SUFFIX))
+        roots = credential_secret(tls.credential_name + CA_SUFFIX)
     else:
-        validation = common.validation_context
-        if tls.ca_certificates and tls.ca_certificates != "system":
-            validation.trusted_ca.filename = tls.ca_certificates
-        else:
-            combined = common.combined_validation_context
-            validation = combined.default_validation_context
-            validation.SetInParent()
-            combined.validation_context_sds_secret_config.CopyFrom(agent_secret(SYSTEM_ROOT))
+        roots = agent_secret(FILE_ROOT + (tls.ca_certificates or SYSTEM))
         if tls.ca_crl:
-            validation.crl.filename = tls.ca_crl
-        _require_names(validation, tls.subject_alt_names)
-        if not tls.subject_alt_names and not tls.sni:
-            context.auto_sni_san_validation = True
+            combined.default_validation_context.crl.filename = tls.ca_crl
+    combined.validation_context_sds_secret_config.CopyFrom(roots)
+    if checks_host(tls):
+        context.auto_sni_san_validation = True
     return base_pb2.TransportSocket(name=_TLS, typed_config=pack(context))
+
+
+def checks_host(tls: ClientTls) -> bool:
+    """Whether a server must have the name that it is called by, as nobody says which names it may have."""
+    return not tls.sni and not tls.subject_alt_names and not tls.insecure_skip_verify
 
 
 def _client_certificate(common: tls_pb2.CommonTlsContext, tls: ClientTls) -> None:
     if tls.credential_name:
-        common.tls_certificate_sds_secret_configs.append(credential_secret(tls.credential_name))
-        return
-    certificate = common.tls_certificates.add()
-    certificate.certificate_chain.filename = tls.client_certificate
-    certificate.private_key.filename = tls.private_key
+        found = credential_secret(tls.credential_name)
+    else:
+        found = agent_secret(file_certificate(tls.client_certificate, tls.private_key))
+    common.tls_certificate_sds_secret_configs.append(found)
 
 
 def _require_names(context: common_pb2.CertificateValidationContext, sans: Iterable[str]) -> None:

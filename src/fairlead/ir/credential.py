@@ -15,7 +15,7 @@ from fairlead.model.ref import NamespacedName
 
 
 class Credential(msgspec.Struct, frozen=True):
-    """What a Secret holds that TLS can use; empty where it does not."""
+    """What a Secret holds that TLS can use; empty where it does not. `ocsp_staple` is a response of OCSP (DER)."""
 
     key: NamespacedName
     origin: Origin
@@ -23,6 +23,7 @@ class Credential(msgspec.Struct, frozen=True):
     private_key: bytes = b""
     ca_certificates: bytes = b""
     ca_crl: bytes = b""
+    ocsp_staple: bytes = b""
 
     def __repr__(self) -> str:
         return f"Credential({self.key})"
@@ -69,17 +70,23 @@ def read_name(text: str) -> CredentialName:
             return CredentialName("")
 
 
+def is_public(text: str) -> bool:
+    """Whether a credential is no secret: authorities that a ConfigMap holds."""
+    return read_name(text).source == "configmap"
+
+
 def resource_name(text: str) -> str:
     """The name under which a credential is fetched from the control plane."""
     return text if "://" in text else f"kubernetes://{text}"
 
 
-def credential_of(key: NamespacedName, origin: Origin, kind: str, data: Mapping[str, str]) -> Credential:
+def credential_of(key: NamespacedName, origin: Origin, data: Mapping[str, str]) -> Credential:
     """What a Secret's data (values in base64) holds, by the names that Istio's gateways know.
 
-    `tls.crt`, `tls.key`, `ca.crt`, `ca.crl` (type kubernetes.io/tls), or `cert`, `key`, `cacert`, `crl` (generic
-    secrets). The first set wins if it has a certificate or the type says so. A secret named `NAME-cacert` holds only
-    the CA for `NAME`: its certificate and key are left out. What is absent, or not base64, stays empty.
+    `cert`, `key`, `cacert`, `crl`, or `tls.crt`, `tls.key`, `tls.ocsp-staple`, `ca.crt`, `ca.crl`, whatever the type
+    is. Of each thing the first name counts that has a value (certificate and key together), as in Istio's
+    `pilot/pkg/credentials`. A secret named `NAME-cacert` holds only the CA for `NAME`: its certificate and key are left
+    out. What is absent, or not base64, stays empty.
     """
 
     def value(name: str) -> bytes:
@@ -88,11 +95,11 @@ def credential_of(key: NamespacedName, origin: Origin, kind: str, data: Mapping[
         except (binascii.Error, ValueError):
             return b""
 
-    ca = value("ca.crt") or value("cacert")
-    crl = value("ca.crl") or value("crl")
+    ca = value("cacert") or value("ca.crt")
+    crl = value("crl") or value("ca.crl")
     if key.name.endswith(_CA_SUFFIX):
-        return Credential(key, origin, ca_certificates=ca or value("tls.crt") or value("cert"), ca_crl=crl)
-    chain, private = value("tls.crt"), value("tls.key")
-    if not chain and kind != "kubernetes.io/tls":
-        chain, private = value("cert"), value("key")
-    return Credential(key, origin, chain, private, ca, crl)
+        return Credential(key, origin, ca_certificates=ca or value("cert") or value("tls.crt"), ca_crl=crl)
+    chain, private = value("cert"), value("key")
+    if chain and private:
+        return Credential(key, origin, chain, private, ca, crl)
+    return Credential(key, origin, value("tls.crt"), value("tls.key"), ca, crl, value("tls.ocsp-staple"))

@@ -6,6 +6,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from fairlead.ir.families import Families, families_of
 from fairlead.ir.filters import Pairs
 from fairlead.ir.learned import OnDemand
 from fairlead.ir.proxyown import METADATA, OwnSettings, own_settings
@@ -36,7 +37,8 @@ class View(msgspec.Struct, frozen=True, cache_hash=True):
     `addresses` are the proxy's own; `labels` are sorted pairs. `version` is the agent's, and `metadata` what else its
     node says in words (for patches that ask). `on_demand` is whether it asks for clusters when it needs them;
     `knows_peers` whether it is told where the instances of its own workload are (Istio's ENABLE_SELF_DISCOVERY). `own`
-    is what its workload says of the proxy's listeners.
+    is what its workload says of the proxy's listeners. `families` takes the place of what the addresses say of families
+    where some of them are left out ("": they say it); see `speaks`.
     """
 
     type: Literal["sidecar", "router"]
@@ -56,11 +58,17 @@ class View(msgspec.Struct, frozen=True, cache_hash=True):
     on_demand: OnDemand = ""
     knows_peers: bool = False
     own: OwnSettings | None = None
+    families: Families | Literal[""] = ""
+
+    @property
+    def speaks(self) -> Families:
+        """The families of addresses with which the proxy works."""
+        return self.families or families_of(self.addresses)
 
     @property
     def client(self) -> Client:
         """The part of the view on which outbound routes, clusters and endpoints may depend."""
-        return Client(self.namespace, self.labels, self.network, self.locality, self.cluster_id)
+        return Client(self.namespace, self.labels, self.network, self.locality, self.cluster_id, self.speaks)
 
 
 class Client(msgspec.Struct, frozen=True, cache_hash=True):
@@ -71,6 +79,7 @@ class Client(msgspec.Struct, frozen=True, cache_hash=True):
     network: str = ""
     locality: str = ""
     cluster: str = ""
+    families: Families = "IPv4"
 
 
 def pairs(labels: dict[str, str]) -> Pairs:

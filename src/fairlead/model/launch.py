@@ -126,6 +126,7 @@ class AgentConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     """An agent's configuration file (JSON). Paths are absolute; times are seconds.
 
     `address` is where peers reach this workload: Envoy binds its inbound ports there, and the agent its status port.
+    `more_addresses` are its others; with one of the other family of IP it works with both.
     `entry` names the WorkloadEntry (in `namespace`) whose health this agent reports; empty for gateways.
     `on_demand` is whether Envoy gets the clusters of hosts when it calls them first; auto: as the mesh's settings say.
     `workload_group` names the WorkloadGroup (in `namespace`) as whose member it joins: then the control plane writes
@@ -144,6 +145,7 @@ class AgentConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     token_file: str = ""
     proxy_type: Literal["sidecar", "router"] = "sidecar"
     address: str = "127.0.0.1"
+    more_addresses: tuple[str, ...] = ()
     entry: str = ""
     workload_group: str = ""
     labels: dict[str, str] = {}

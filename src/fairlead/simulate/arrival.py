@@ -89,9 +89,11 @@ def _connection(request: Request, address: str, port: int, source: str) -> Conne
 
 
 def _captured(mesh: Mesh, proxy: Proxy, request: Request, user: str) -> Arrival:
-    if request.host in _LOCAL and not request.address:
-        made = _connection(request, "127.0.0.1", request.port, proxy.address)
-        said = "the caller's own host: not captured"
+    # Rules of a host leave connections to its own addresses alone: they never leave the loopback interface.
+    own = proxy.view.capture.mode == "redirect" and (request.address or request.host) == proxy.address
+    if own or (request.host in _LOCAL and not request.address):
+        made = _connection(request, proxy.address if own else "127.0.0.1", request.port, proxy.address)
+        said = "the caller's own address: not captured" if own else "the caller's own host: not captured"
         return Arrival(None, "client", made, (Step("client", proxy.shown, "capture", request.host, said),))
     if not request.address and mesh.is_nowhere(proxy.view, request.host):
         near = _near(mesh, proxy, request.host)

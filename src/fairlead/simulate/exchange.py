@@ -87,7 +87,9 @@ class Exchange:
         )
 
     def _asks_for_tls(self, host: VirtualHost | None) -> bool:
-        return host is not None and host.require_tls == VirtualHost.ALL and self.message.scheme != "https"
+        if host is None or host.require_tls != VirtualHost.ALL:
+            return False
+        return self.message.header("x-forwarded-proto") != "https"
 
     @property
     def leads_nowhere(self) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Literal, NamedTuple
 
-from envoy.config.core.v3.address_pb2 import CidrRange
+from envoy.config.core.v3.address_pb2 import CidrRange, SocketAddress
 from envoy.config.listener.v3.listener_components_pb2 import (
     FilterChain,
     FilterChainMatch,
@@ -23,26 +23,26 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsConte
 
 from fairlead.envoy import names
 from fairlead.envoy.resource import Resource
+from fairlead.ir.families import ANYWHERE, ANYWHERE_V6
 from fairlead.simulate.connection import Connection, Seen
 from fairlead.simulate.matching import Undecided, unpacked
 from fairlead.simulate.world import World
 
-ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
 HTTP_INSPECTOR = "envoy.filters.listener.http_inspector"
 PROXY_PROTOCOL = "envoy.filters.listener.proxy_protocol"
 _KNOWN_FILTERS = (TLS_INSPECTOR, HTTP_INSPECTOR, PROXY_PROTOCOL, "envoy.filters.listener.original_dst")
 _USUAL_NAME = re.compile(r".*_\d+|virtual(?:Inbound|Outbound)")
 _EXACT_NAME = 1 << 16
+_CALLED_BY = {ANYWHERE_V6: (ANYWHERE,), "::1": ("127.0.0.1",)}
+"""The first address of listeners that proxies with addresses of both families have at several."""
 
 Rank = int | None
 
 
 def outbound_listener(world: World, listeners: Mapping[str, Resource], address: str, port: int) -> Listener | None:
     """The listener to which `virtualOutbound` hands a redirected connection: the exact address, any address, itself."""
-    found = _at(world, listeners, address, port) or next(
-        (one for any_address in ANYWHERE if (one := _at(world, listeners, any_address, port)) is not None), None
-    )
+    found = _at(world, listeners, address, port) or _at(world, listeners, anywhere(address), port)
     if found is not None:
         return found
     last = listeners.get(names.VIRTUAL_OUTBOUND)
@@ -53,7 +53,7 @@ def bound_listener(
     world: World, listeners: Mapping[str, Resource], address: str, port: int, *, quic: bool = False
 ) -> Listener | None:
     """The listener that is bound where a client connects: at the address itself, else at any address."""
-    for at in (address, *ANYWHERE):
+    for at in (address, anywhere(address)):
         found = _quic_at(world, listeners, at, port) if quic else _at(world, listeners, at, port)
         if found is not None and not (found.HasField("bind_to_port") and not found.bind_to_port.value):
             return found
@@ -73,32 +73,39 @@ def inbound_listener(
     listener = world.listener(shared)
     if redirected:
         return listener
-    bound = [listener.address, *(one.address for one in listener.additional_addresses)]
-    for one in bound:
-        at = one.socket_address
-        if at.port_value == port and at.address in (address, *ANYWHERE):
-            return listener
-    return None
+    return listener if _stands_at(listener, (address, anywhere(address)), port) else None
+
+
+def anywhere(address: str) -> str:
+    """The address that stands for any of its family: Envoy's listeners at `::` take no IPv4."""
+    return ANYWHERE_V6 if ":" in address else ANYWHERE
+
+
+def _stands_at(listener: Listener, addresses: Sequence[str], port: int, *, udp: bool = False) -> bool:
+    places = (listener.address, *(one.address for one in listener.additional_addresses))
+    wanted = SocketAddress.UDP if udp else SocketAddress.TCP
+    return any(
+        one.socket_address.port_value == port
+        and one.socket_address.protocol == wanted
+        and one.socket_address.address in addresses
+        for one in places
+    )
 
 
 def _at(world: World, listeners: Mapping[str, Resource], address: str, port: int) -> Listener | None:
     """The listener at an address and port; its name says where it stands, unless an object has added it."""
-    usual = listeners.get(names.listener(address, port))
-    # Where calls to the workload are redirected to, it stands at any address, so the proxy's own calls meet it too.
-    usual = usual or listeners.get(names.VIRTUAL_INBOUND)
-    candidates = [usual] if usual is not None else []
-    candidates += [one for name, one in listeners.items() if not _USUAL_NAME.fullmatch(name)]
-    for one in candidates:
-        listener = world.listener(one)
-        at = listener.address.socket_address
-        if (at.address, at.port_value, at.protocol) == (address, port, at.TCP):
-            return listener
-    return None
+    # A listener at several addresses is called by the first. Where calls to the workload are redirected to, it stands
+    # at any address, so the proxy's own calls meet it too.
+    called = [names.listener(one, port) for one in dict.fromkeys((address, *_CALLED_BY.get(address, ())))]
+    usual = [listeners[name] for name in (*called, names.VIRTUAL_INBOUND) if name in listeners]
+    added = [one for name, one in listeners.items() if not _USUAL_NAME.fullmatch(name)]
+    return next((made for one in (*usual, *added) if _stands_at(made := world.listener(one), (address,), port)), None)
 
 
 def _quic_at(world: World, listeners: Mapping[str, Resource], address: str, port: int) -> Listener | None:
-    found = listeners.get(names.quic_listener(address, port))
-    return world.listener(found) if found is not None else None
+    called = (names.quic_listener(one, port) for one in (address, *_CALLED_BY.get(address, ())))
+    found = (world.listener(listeners[name]) for name in called if name in listeners)
+    return next((one for one in found if _stands_at(one, (address,), port, udp=True)), None)
 
 
 def doubts(listener: Listener) -> Iterator[str]:

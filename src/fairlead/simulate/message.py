@@ -140,6 +140,20 @@ class Message:
             out.setdefault(unquote(name), unquote(value))
         return out
 
+    def forwarded(self, manager: HttpConnectionManager, *, tls: bool, has_scheme: bool) -> None:
+        """Take note of how the request came to a connection manager, as Envoy does before anything looks at it.
+
+        `x-forwarded-proto` is replaced where no proxy before it is trusted, and added where it is missing. HTTP/1 has
+        no scheme of its own, and gets that one.
+        """
+        came = "https" if tls else "http"
+        untrusted = manager.use_remote_address.value and not manager.xff_num_trusted_hops
+        if untrusted or self.header("x-forwarded-proto") is None:
+            self.set("x-forwarded-proto", came)
+        if not has_scheme:
+            said = self.header("x-forwarded-proto")
+            self.scheme = said if said in _DEFAULT_PORTS else came
+
     def entered(self) -> None:
         """Come to another proxy: what the last one noted is gone."""
         self.metadata = {}

@@ -45,7 +45,12 @@ class Taken(NamedTuple):
 
 
 def take(host: VirtualHost, message: Message) -> Taken:
-    """The first route whose conditions hold. A route that is taken by chance is told, and passed over."""
+    """The first route whose conditions hold. A route that is taken by chance is told, and passed over.
+
+    Envoy looks at no route where the request has an empty `x-forwarded-proto`.
+    """
+    if message.header("x-forwarded-proto") == "":
+        return Taken(None, -1, (), ())
     missed: list[Missed] = []
     undecided: list[str] = []
     for at, route in enumerate(host.routes):

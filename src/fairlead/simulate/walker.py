@@ -273,8 +273,9 @@ class _Walker:
             said = f"gets {message.method} {message.path}, which is no HTTP/1 request to it"
             visit.say("filter", "http_connection_manager", said, passed=False)
             raise visit.end(400, "DPE", "http1.codec_error")
-        if visit.terminated and visit.hop == "gateway":
-            message.scheme = "https"
+        # An application that uses its proxy as such sends whole URLs, which have a scheme as HTTP/2 has.
+        whole = visit.hop == "client" and visit.proxy.view.capture.mode == "explicit"
+        message.forwarded(manager, tls=visit.terminated, has_scheme=whole or connection.inside == "h2")
         path = normalised(message.path, manager)
         if path is None:
             visit.say("filter", "http_connection_manager", f"the path {message.path} is refused", passed=False)

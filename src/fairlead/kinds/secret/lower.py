@@ -18,7 +18,7 @@ from fairlead.model.ref import NamespacedName
 def lower(_: Reader, obj: Object[SecretSpec]) -> Iterator[Emission]:
     """A credential, if there is a certificate, a key or a CA in it; the credentials of registries."""
     key = NamespacedName(obj.ref.namespace, obj.ref.name)
-    found = credential_of(key, Origin(obj.ref), obj.spec.type, obj.spec.data)
+    found = credential_of(key, Origin(obj.ref), obj.spec.data)
     if found.certificate_chain or found.ca_certificates:
         yield CREDENTIALS, key, found
     if obj.spec.type == "kubernetes.io/dockerconfigjson":

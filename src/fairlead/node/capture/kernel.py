@@ -8,22 +8,23 @@ Exit status 0, or 1 with one sentence on standard error. A table that is there i
 from __future__ import annotations
 
 import contextlib
+import errno
 import grp
 import ipaddress
 import pwd
 import struct
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
-from pyroute2 import netns
+from pyroute2 import IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.nftables.main import NFTables
 
 from fairlead.node.capture.netlink import Expression, data_of, expression
 from fairlead.node.capture.nftables import HOOKS, TABLES, table_name
-from fairlead.node.capture.rules import CaptureRule, Match, chains
+from fairlead.node.capture.rules import SOURCE_V6, CaptureRule, Match, chains, needs_source
 
 _INET = 1
 _EQUAL, _NOT_EQUAL = 0, 1
@@ -155,6 +156,8 @@ def _action(rule: CaptureRule) -> list[Expression]:
 
 def install(rules: Sequence[CaptureRule]) -> None:
     """Put the rules into the namespace that this process is in. Raises OSError or NetlinkError."""
+    if needs_source(rules):
+        _add_source()
     nft: Any = NFTables(nfgen_family=_INET)
     try:
         for table in TABLES:
@@ -177,6 +180,20 @@ def install(rules: Sequence[CaptureRule]) -> None:
                     nft.rule("add", table=name, chain=chain, expressions=[expressions(rule)])
     finally:
         nft.close()
+
+
+def _add_source() -> None:
+    """Give the loopback interface the address from which Envoy dials applications over IPv6 (Istio's init container
+    does so, too); one that has it already is left alone."""
+    address, _, size = SOURCE_V6.partition("/")
+    with IPRoute() as routes:
+        netlink: Any = routes
+        lo = cast("list[int]", netlink.link_lookup(ifname="lo"))[0]
+        try:
+            netlink.addr("add", index=lo, address=address, prefixlen=int(size))
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise
 
 
 def main(arguments: list[str]) -> int:

@@ -29,7 +29,9 @@ DNS_PORT = 15053
 OUTBOUND_MARK = "1338"
 _MULTIPORT = 15
 """As many ports as the match `multiport` of iptables takes."""
-_OWN_SOURCE = {"ip": "127.0.0.6/32", "ip6": "::6/128"}
+SOURCE_V6 = "::6/128"
+"""An address that the loopback interface must be given: of IPv6, unlike IPv4, it has one only."""
+_OWN_SOURCE = {"ip": "127.0.0.6/32", "ip6": SOURCE_V6}
 """Where Envoy dials the application from, so that its connections are told from those of others."""
 
 
@@ -301,6 +303,11 @@ class _Builder:
 def capture_rules(settings: CaptureSettings, backend: Backend = "nftables") -> tuple[CaptureRule, ...]:
     """The rules of a workload, in the order in which they are added."""
     return tuple(_Builder(settings, backend).rules())
+
+
+def needs_source(rules: Iterable[CaptureRule]) -> bool:
+    """Whether the loopback interface must have `SOURCE_V6`."""
+    return any(rule.family == "ip6" for rule in rules)
 
 
 def chains(rules: Iterable[CaptureRule], table: Table) -> list[str]:
