@@ -164,6 +164,15 @@ CASES = {
         "spec.selector.matchLabels",
         [STRICT.replace("{mtls", "{selector: {matchLabels: {app: crat}}, mtls")],
     ),
+    "mutual TLS for workloads chosen in the root namespace": (
+        "FL3712",
+        "spec.selector.matchLabels",
+        [
+            STRICT.replace("{mtls", "{selector: {matchLabels: {app: cart}}, mtls").replace(
+                "namespace: shop", "namespace: istio-system"
+            )
+        ],
+    ),
     "sidecar hides a host": (
         "FL3713",
         "spec.egress",

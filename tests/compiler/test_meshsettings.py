@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from fairlead.compiler.model import MeshModel
 from fairlead.compiler.offline import load
 from fairlead.compiler.publish import Catalog
+from fairlead.envoy.names import DYNAMIC_CLUSTER, HTTP_OPTIONS
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from fairlead.ir.mesh import Mesh
 from fairlead.ir.network import GATEWAY_ADDRESSES
@@ -97,6 +98,14 @@ def http1(catalog: Catalog, name: str) -> Any:
     return options.explicit_http_config.http_protocol_options
 
 
+def http2(catalog: Catalog, name: str) -> bool:
+    """Whether a cluster speaks HTTP/2 whatever a request came in."""
+    options = HttpProtocolOptions()
+    packed = cluster(catalog, name).typed_extension_protocol_options
+    packed["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"].Unpack(options)
+    return options.explicit_http_config.HasField("http2_protocol_options")
+
+
 def unpacked(catalog: Catalog, listener: str, kind: type[Any]) -> list[Any]:
     """The network filters of this kind that a listener has."""
     made = Listener.FromString(catalog[LISTENER][listener].body)
@@ -128,6 +137,14 @@ def inbound_retry(catalog: Catalog) -> tuple[str, int]:
     return found.retry_on, found.num_retries.value
 
 
+def by_request(cluster: Cluster) -> tuple[bool, bool]:
+    """Whether TLS asks for the name in the request, and whether it verifies that."""
+    options = HttpProtocolOptions()
+    cluster.typed_extension_protocol_options[HTTP_OPTIONS].Unpack(options)
+    said = options.upstream_http_protocol_options
+    return said.auto_sni, said.auto_san_validation
+
+
 INBOUND, OUTBOUND, SERVED = "virtualInbound", "0.0.0.0_80", "0.0.0.0_80"
 DETAILS = "proxyHeaders: {setCurrentClientCertDetails: {subject: false, cert: true}}"
 CASES: list[tuple[str, View, Callable[[Catalog], object], object]] = [
@@ -148,6 +165,9 @@ CASES: list[tuple[str, View, Callable[[Catalog], object], object]] = [
     ("{defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}}", SIDECAR,
      lambda c: [cluster(c, name).circuit_breakers.thresholds[0].max_connections.value
                 for name in (WEB, "inbound|8080||", "PassthroughCluster")], [7, 7, 7]),
+    ("{h2UpgradePolicy: UPGRADE}", SIDECAR,
+     lambda c: [http2(c, one) for one in (WEB, WEB.replace("80", "81"), WEB.replace("80", "82"), "inbound|8080||")],
+     [True, False, False, False]),
     ("{defaultTrafficPolicy: {outlierDetection: {consecutive5xxErrors: 3}}}", SIDECAR,
      lambda c: [cluster(c, name).outlier_detection.consecutive_5xx.value for name in (WEB, "inbound|8080||")], [3, 0]),
     ("{defaultConfig: {proxyHeaders: {server: {value: mine}}}}", SIDECAR,
@@ -190,6 +210,12 @@ CASES: list[tuple[str, View, Callable[[Catalog], object], object]] = [
     ("{defaultInboundHttpRetryPolicy: {attempts: 0}}", SIDECAR, inbound_retry, ("", 0)),
     ("{zoneAwareLbSetting: {minClusterSize: 3}}", SIDECAR,
      lambda c: cluster(c, WEB).common_lb_config.zone_aware_lb_config.min_cluster_size.value, 3),
+    ("{outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS, tls: {mode: SIMPLE}}}", SIDECAR,
+     lambda c: [(one.transport_socket.name, by_request(one)) for name, one in messages(c, CLUSTER).items()
+                if name == DYNAMIC_CLUSTER], [("envoy.transport_sockets.tls", (True, True))]),
+    ("{outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS, tls: {mode: SIMPLE, sni: a.example}}}", SIDECAR,
+     lambda c: [by_request(one) for name, one in messages(c, CLUSTER).items() if name == DYNAMIC_CLUSTER],
+     [(False, False)]),
     ("{verifyCertificateAtClient: true}", SIDECAR, lambda c: c == compiled("{}"), True),
     ("{defaultConfig: {proxyHeaders: {metadataExchangeHeaders: {mode: IN_MESH}}}}", SIDECAR,
      lambda c: c == compiled("{}"), True),

@@ -47,6 +47,7 @@ def route(*hosts: Json, **more: Any) -> Json:
 TWO = [entry("foo", "ns1", "foo.x", 7000, 7443), entry("baz", "ns3", "baz.x", 7000, 7443)]
 MANY = [*TWO, entry("bar", "ns2", "bar.x", 7442, 7443), entry("prime", "ns3", "prime.x", 7442)]
 RULED = "foo/virtual.foo"
+LIMIT = {"name": "all", "per": [{"attribute": "ADDRESS"}]}
 SNI = {"match": [{"sniHosts": ["virtual.foo"]}]}
 
 
@@ -164,12 +165,19 @@ def test_ports_that_clients_may_call(documents: list[Json], wanted: str) -> None
         assert ", ".join(f"{port} {host.removesuffix('.x')}" for _, port, _, host in found) == wanted
 
 
-def test_what_proxies_call_for_the_mesh_is_there_whatever_a_sidecar_says() -> None:
+def test_what_proxies_call_by_themselves_is_there_whatever_a_sidecar_says() -> None:
     settings = """
 extensionProviders:
   - name: opa
     envoyExtAuthzGrpc: {service: foo.x, port: 7443}
 """
     mesh: Json = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio", "namespace": "istio-system"}}
-    made = compiled(*TWO, {**mesh, "data": {"mesh": settings}}, sidecar((7000, "ns1/*")), view=CLIENT)
-    assert {name for name in made[CLUSTER] if name.endswith(".x")} == {"outbound|7000||foo.x", "outbound|7443||foo.x"}
+    limits: Json = {
+        "apiVersion": "fairlead.dev/v1alpha1",
+        "kind": "RateLimit",
+        "metadata": {"name": "limits", "namespace": "me"},
+        "spec": {"global": {"host": "baz.x", "port": 7443, "domain": "d", "descriptors": [LIMIT]}},
+    }
+    made = compiled(*TWO, {**mesh, "data": {"mesh": settings}}, limits, sidecar((7000, "ns1/*")), view=CLIENT)
+    found = {name for name in made[CLUSTER] if name.endswith(".x")}
+    assert found == {f"outbound|{port}||{host}.x" for port in (7000, 7443) for host in ("foo", "baz")}

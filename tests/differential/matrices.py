@@ -106,6 +106,38 @@ def _settings(form: str) -> Json:
     return {"apiVersion": "mesh.istio.io/v1alpha1", "kind": "MeshConfig", "metadata": {"name": "istio"}, "spec": spec}
 
 
+def connections() -> Iterator[Matrix]:
+    """Names of headers and forms of paths that connectionSettings may refuse, at sidecars and at a gateway."""
+    names = _words("x-user x_user _x x_")
+    asked: list[dict[str, Any]] = [{"headers": ((one, "a"),)} for one in names]
+    asked += [{"path": one} for one in _words("/ /api%2fv1 /api%5Cv1 /a//b /a%2f%2fb /api%2f..%2fx?q=%2f //%2F /%2561")]
+    asked += [{"path": "/api%2fv1", "protocol": one} for one in ("grpc", "http2")]
+    asked += [{"headers": (("x_user", "a"),), "protocol": one} for one in ("grpc", "http2")]
+    rules = [{"match": [{"headers": {"x_user": {"exact": "a"}}}], **_said(202)}]
+    rules += [{"match": [{"uri": {"exact": one}}], **_said(203)} for one in ("/api/v1", "/a/b", "/x")]
+    actions = _words("KEEP_UNCHANGED REJECT_REQUEST UNESCAPE_AND_REDIRECT UNESCAPE_AND_FORWARD")
+    said: list[Json] = [{"profile": "EDGE"}, {"httpMergeSlashes": True}, {"httpMergeSlashes": False}]
+    said += [{"httpPathWithEscapedSlashesAction": one} for one in actions]
+    said += [{"httpPathWithEscapedSlashesAction": one, "httpMergeSlashes": True} for one in actions]
+    said += [
+        {"httpHeadersWithUnderscoresAction": f"HEADERS_WITH_UNDERSCORES_{one}"}
+        for one in ("ALLOW", "REJECT_REQUEST", "DROP_HEADER")
+    ]
+    door = {"number": HTTP_PORT, "name": "http", "protocol": "HTTP"}
+    spec = {"selector": {"istio": "ingressgateway"}, "servers": [{"port": door, "hosts": ["shop.example"]}]}
+    gateway = document(_NET, "Gateway", "door", "istio-system", spec)
+    routes = {"hosts": ["shop.example"], "gateways": ["istio-system/door"], "http": [*rules, _said(404)]}
+    outer = document(_NET, "VirtualService", "outer", "one", routes)
+    who = Caller("internet", address=f"{WRITTEN}9.1")
+    calls = [_service("web", "6.1", **one) for one in asked]
+    calls += [Call(who, Request("shop.example", HTTP_PORT, address=f"{WRITTEN}2.1", **one)) for one in asked]
+    for form in ("BASE", "MERGE_SLASHES"):
+        for one in said:
+            settings = _settings(form)
+            settings["spec"]["defaultConfig"] = {"connectionSettings": one}
+            yield f"connections {form} {one}", [settings, _route([*rules, _said(404)]), gateway, outer], calls
+
+
 def hosts() -> Iterator[Matrix]:
     """Hosts of gateways and of their routes against hosts that clients ask for."""
     asked = _words("shop.example www.shop.example a.b.shop.example example SHOP.example shop.example. other.example")
@@ -274,6 +306,7 @@ def everything() -> Iterator[Matrix]:
     yield from headers()
     yield from queries()
     yield from paths()
+    yield from connections()
     yield from hosts()
     yield from origins()
     yield from answers()

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from tests.differential.agreement import Simulation, flags, plain
-from tests.differential.matrices import answers, authorization, headers, hosts, origins, paths, queries
+from tests.differential.matrices import answers, authorization, connections, headers, hosts, origins, paths, queries
 from tests.differential.meshes import credentials
 from tests.differential.proxies import ENVOY
 from tests.differential.reality import Reality, compiled
@@ -54,7 +54,9 @@ async def _random(folder: Path) -> Tally:
     tally = Tally()
     async with Reality(folder) as real:
         await _replayed(real)
-        few = [one for at, one in enumerate((*paths(), *hosts(), *authorization())) if at % _ONE_OF == 0]
+        few = [
+            one for at, one in enumerate((*paths(), *connections(), *hosts(), *authorization())) if at % _ONE_OF == 0
+        ]
         for name, documents, calls in [*headers(), *queries(), *origins(), *answers(), *few]:
             await tried(real, name, documents, calls, tally)
         at = 0

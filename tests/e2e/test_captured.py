@@ -122,3 +122,29 @@ spec:
         eventually(lambda: walled.ask(("tcp", "headless", 19000))[0] in ("echo-1 hi there", "echo-2 hi there"))
         assert walled.ask(("tcp", world.echo2.address, 19000)) == ["echo-2 hi there"]
         assert walled.ask(("http", "headless", 18080))[0] in ("echo-1", "echo-2")
+
+
+def test_names_without_addresses_get_some_that_tell_them_apart(walled: Walled, world: World) -> None:
+    """Two hosts with TCP on one port: only the address that the name stands for says which one is meant."""
+    text = "---\n".join(
+        f"""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: {name}, namespace: app}}
+spec:
+  hosts: [{name}.example]
+  ports: [{{number: 19000, name: tcp, protocol: TCP}}]
+  resolution: {resolution}
+  endpoints: [{{address: {address}}}]
+"""
+        for name, resolution, address in (
+            ("one", "STATIC", world.legacy_address),
+            ("two", "STATIC", world.echo2.address),
+            ("three", "DNS", world.legacy_address),
+            ("four", "DNS_ROUND_ROBIN", world.echo2.address),
+        )
+    )
+    with world.mesh.config(text):
+        calls = [("tcp", f"{name}.example", 19000) for name in ("one", "two", "three", "four")]
+        wanted = ["legacy hi there", "echo-2 hi there"] * 2
+        eventually(lambda: walled.ask(*calls) == wanted, "each name its own server")

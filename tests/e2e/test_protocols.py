@@ -9,6 +9,7 @@ import http.client
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
@@ -71,17 +72,28 @@ spec:
 
 
 class _Shout(grpc.GenericRpcHandler):
-    """Answers /test.Shout/Upper with the message in capitals, and fails for an empty one."""
+    """Answers /test.Shout/Upper with the message in capitals, and fails for an empty one.
+
+    Sometimes is unavailable as often as `failures` says; Slow takes its time.
+    """
+
+    failures = 0
 
     def service(self, handler_call_details: Any) -> Any:
+        method = handler_call_details.method.removeprefix("/test.Shout/")
+
         def upper(message: bytes, context: grpc.ServicerContext) -> bytes:
             if not message:
                 context.abort(grpc.StatusCode.INVALID_ARGUMENT, "nothing said")
+            if method == "Sometimes" and _Shout.failures:
+                _Shout.failures -= 1
+                context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+            if method == "Slow":
+                time.sleep(2)
             return message.upper()
 
-        return (
-            grpc.unary_unary_rpc_method_handler(upper) if handler_call_details.method == "/test.Shout/Upper" else None
-        )
+        known = method in ("Upper", "Sometimes", "Slow")
+        return grpc.unary_unary_rpc_method_handler(upper) if known else None
 
 
 @pytest.fixture(scope="module")
@@ -267,3 +279,67 @@ spec: {rules: [{from: [{source: {principals: ["old.domain/ns/app/sa/client"]}}]}
         with protocols.mesh.config(settings("trustDomainAliases: [old.domain]")):
             eventually(lambda: protocols.client.get("echo:18080").status == 200, "the alias stands for the mesh")
             assert protocols.outsider.get("echo.app.svc.cluster.local:18080").status == 403
+
+
+DETECTED = """
+apiVersion: v1
+kind: Service
+metadata: {name: detected, namespace: app}
+spec:
+  selector: {app: echo, version: v1}
+  ports: [{name: unknown, port: %d, targetPort: %d}]
+"""
+
+
+@pytest.mark.parametrize("mode", ["PERMISSIVE", "STRICT"])
+def test_a_server_speaks_first_on_a_port_of_unknown_protocol_when_detection_has_waited(
+    protocols: World, mode: str
+) -> None:
+    port = SPEAKS + 200
+
+    def greeted() -> str:
+        with (
+            socket.create_connection((protocols.client.out, port), timeout=10) as stream,
+            stream.makefile("rb") as got,
+        ):
+            greeting = got.readline().decode().strip()
+            stream.sendall(b"select 1\n")
+            return f"{greeting}; {got.readline().decode().strip()}"
+
+    wanted = settings("protocolDetectionTimeout: 500ms") + "---\n" + DETECTED % (port, SPEAKS)
+    with protocols.mesh.config(wanted + peer("default", f"{{mtls: {{mode: {mode}}}}}")):
+        assert eventually(greeted) == "welcome to speaks-first; speaks-first select 1"
+
+
+SHOUTED = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: greeter, namespace: app}
+spec:
+  hosts: [greeter]
+  http:
+    - match: [{uri: {prefix: /test.Shout/Slow}}]
+      timeout: 300ms
+      route: [{destination: {host: greeter, port: {number: PORT}}}]
+    - retries: {attempts: 3, retryOn: unavailable}
+      route: [{destination: {host: greeter, port: {number: PORT}}}]
+""".replace("PORT", str(GRPC))
+
+
+def test_grpc_keeps_its_statuses_and_is_tried_again_by_them(protocols: World) -> None:
+    def call(method: str, message: bytes) -> tuple[grpc.StatusCode, bytes]:
+        with grpc.insecure_channel(f"{protocols.client.out}:{GRPC}", [("grpc.default_authority", "greeter")]) as link:
+            try:
+                return grpc.StatusCode.OK, link.unary_unary(f"/test.Shout/{method}")(message, timeout=10)
+            except grpc.RpcError as error:
+                return error.code(), error.details().encode()
+
+    assert eventually(lambda: call("Upper", b"hello")) == (grpc.StatusCode.OK, b"HELLO")
+    assert call("Upper", b"") == (grpc.StatusCode.INVALID_ARGUMENT, b"nothing said")
+    assert call("Nothing", b"")[0] is grpc.StatusCode.UNIMPLEMENTED
+    with protocols.mesh.config(SHOUTED):
+        _Shout.failures = 2
+        assert call("Sometimes", b"again") == (grpc.StatusCode.OK, b"AGAIN")
+        assert _Shout.failures == 0
+        # Envoy's own answer in gRPC's terms, and not the one that comes later.
+        assert call("Slow", b"late") == (grpc.StatusCode.UNAVAILABLE, b"upstream request timeout")

@@ -194,6 +194,36 @@ spec:
         app.close()
 
 
+def test_tls_to_names_that_are_looked_up_is_for_the_name(world: World) -> None:
+    """What the proxy verifies is the name that the client has asked for, without the port."""
+    port, certificates = free_port(), world.certificates
+    app = App("looked-up", "127.0.0.1").serve_tls(port, certificates.server("one.localhost"))
+    text = f"""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: anywhere, namespace: app}}
+spec:
+  hosts: ["*.localhost"]
+  resolution: DYNAMIC_DNS
+  location: MESH_EXTERNAL
+  ports: [{{number: {port}, name: http, protocol: HTTP}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: anywhere, namespace: app}}
+spec:
+  host: "*.localhost"
+  trafficPolicy: {{tls: {{mode: SIMPLE, caCertificates: {certificates.root_file}}}}}
+"""
+    try:
+        with world.mesh.config(text):
+            found = [world.client.get(f"{name}.localhost:{port}", proxied=True) for name in ("one", "two")]
+            assert [one.status for one in found] == [200, 503]
+            assert found[0].instance == "looked-up"
+    finally:
+        app.close()
+
+
 class _Raw(socketserver.StreamRequestHandler):
     """Answers CONNECT as a proxy that is its own destination; tells the first line that it got to every later one."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 
+import pytest
+
 from tests.e2e.conftest import World
-from tests.e2e.mesh import Response, eventually, lines, request, steadily
+from tests.e2e.mesh import STATUS_PORT, Response, eventually, lines, request, steadily
 
 ECHO = "echo:18080"
 
@@ -167,3 +169,27 @@ def test_allow_nothing(world: World) -> None:
         steadily(lambda: status(world) == 403)
     world.mesh.barrier()
     steadily(lambda: status(world) == 200)
+
+
+@pytest.mark.parametrize("action", ["DENY", "ALLOW"])
+def test_a_dry_run_lets_everything_pass_and_counts_what_it_would_refuse(world: World, action: str) -> None:
+    """Istio's annotation istio.io/dry-run, and the names of its metrics."""
+    methods = "[POST]" if action == "ALLOW" else "[GET]"
+    text = policy(f"  action: {action}\n  rules: [{{to: [{{operation: {{methods: {methods}}}}}]}}]")
+    text = text.replace("namespace: app}", 'namespace: app, annotations: {"istio.io/dry-run": "true"}}')
+
+    labels = f'authz_dry_run_action="{action.lower()}"', 'authz_dry_run_result="denied"'
+
+    def counted() -> int:
+        page = request(world.echo1.address, STATUS_PORT, "/stats/prometheus").text.splitlines()
+        found = [one for one in page if one.startswith("envoy_http_rbac{") and all(label in one for label in labels)]
+        return sum(int(one.rpartition(" ")[2]) for one in found)
+
+    before = counted()
+    with world.mesh.config(text):
+
+        def judged() -> bool:
+            assert {status(world) for _ in range(4)} == {200}
+            return counted() > before
+
+        eventually(judged, "that requests are counted")

@@ -161,6 +161,26 @@ def test_outbound_policy_by_http_proxy(world: World) -> None:
         assert world.client.get("echo:18080", host="nobody.example").status == 502
 
 
+def test_requests_to_unknown_names_may_go_by_tls(world: World) -> None:
+    """The proxy begins TLS with whoever the name leads to, and verifies that it is the one of that name."""
+    port, certificates = free_port(), world.certificates
+    app = App("far", "127.0.0.1").serve_tls(port, certificates.server("one.localhost"))
+    policy = "outboundTrafficPolicy: {{mode: ALLOW_ANY_DYNAMIC_DNS, tls: {{mode: SIMPLE, {}}}}}"
+
+    def asked(name: str) -> tuple[int, str]:
+        found = world.client.get(f"{name}:{port}", proxied=True)
+        return found.status, found.instance if found.status == 200 else ""
+
+    try:
+        with world.mesh.config(settings(policy.format(f"caCertificates: {certificates.root_file}"))):
+            assert eventually(lambda: asked("one.localhost") == (200, "far"))
+            assert asked("two.localhost") == (503, ""), "its certificate is for another name"
+        with world.mesh.config(settings(policy.format("insecureSkipVerify: true"))):
+            assert eventually(lambda: asked("two.localhost") == (200, "far"))
+    finally:
+        app.close()
+
+
 @pytest.fixture
 def log() -> Iterator[Path]:
     """A file that Envoys may write."""

@@ -104,10 +104,19 @@ def bomb(levels: int = 12, width: int = 10) -> bytes:
     return "\n".join(lines).encode()
 
 
+def _around(levels: int = 90, values: int = 20_000) -> bytes:
+    """A list of many values in as many lists, each with an anchor."""
+    return b"".join(b"&a%d [" % at for at in range(levels)) + b", ".join([b"x"] * values) + b"]" * levels
+
+
 def handmade() -> dict[str, bytes]:
     """Inputs for which a reader may be tempted to run for ever, deep or out of memory."""
     head = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
     spec = b"apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: a}\nspec:\n"
+    hosts = (
+        b"apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\n"
+        b"spec: {hosts: [HOSTS], http: [{route: [{destination: {host: a}}]}]}\n"
+    )
     deep = MOST_NESTED
     return {
         "bomb": bomb(),
@@ -139,6 +148,13 @@ def handmade() -> dict[str, bytes]:
         "long key": b"a" * 100_000 + b": b",
         "long scalar": head + b"data: {a: '" + b"x" * 2_000_000 + b"'}\n",
         "many anchors": b"\n".join(b"k%d: &a%d {x: *a%d}" % (at, at, max(0, at - 1)) for at in range(2_000)),
+        "many anchors that nobody refers to": b"\n".join(b"k%d: &a%d v" % (at, at) for at in range(20_000)),
+        "anchors around anchors": b"a: " + _around() + b"\nb: [" + b", ".join(b"*a%d" % at for at in range(90)) + b"]",
+        "the last of many keys twice": b'{"apiVersion":"v1",'
+        + b",".join(b'"k%d":0' % at for at in range(20_000))
+        + b',"k19999":0}',
+        "many hosts": hosts.replace(b"HOSTS", b", ".join(b"h%d.example" % at for at in range(20_000))),
+        "one host many times": hosts.replace(b"HOSTS", b", ".join([b"h.example"] * 20_000)),
         "recursive anchor": b"a: &a [*a]",
         "tags": b"a: !!python/object/apply:os.system [echo]\n",
         "complex key": b"? [a]\n: b\n",

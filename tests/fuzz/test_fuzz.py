@@ -34,6 +34,7 @@ from .inputs import FILES, documents, handmade, mutated_text, mutated_value
 
 SECONDS = float(os.environ.get("FAIRLEAD_FUZZ_SECONDS", "0"))
 FEW = 1200
+pytestmark = pytest.mark.timeout(SECONDS + 120)
 SLOWEST = 20.0
 """Seconds of processor time for one hand-made input."""
 HANDMADE = handmade()

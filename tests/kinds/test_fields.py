@@ -107,7 +107,7 @@ WITHOUT_EFFECT = {
     "IngressTls": "alpn_protocols ca_cert_credential_name ca_crl credential_name credential_names ecdh_curves"
     " https_redirect subject_alt_names tls_certificates",
     "L4MatchAttributes": "source_subnet",
-    "MeshConfig": "ca certificates compliance_policy config_sources hbone_idle_timeout service_entry_visibility"
+    "MeshConfig": "ca certificates compliance_policy config_sources hbone_idle_timeout"
     " service_scope_configs verify_certificate_at_client",
     "Metrics": "reporting_interval",
     "Module": "verification_key",

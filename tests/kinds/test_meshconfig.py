@@ -84,12 +84,55 @@ def test_localities_are_checked_as_those_of_destination_rules() -> None:
             "extensionProviders: [{name: a, opentelemetry: {service: a, port: 1, http: {path: /}, grpc: {}}}]",
             "extensionProviders[0].opentelemetry.grpc",
         ),
+        (
+            "outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS, tls: {mode: MUTUAL, privateKey: k}}",
+            "outboundTrafficPolicy.tls.clientCertificate",
+        ),
+        (
+            "outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS, tls: {mode: ISTIO_MUTUAL}}",
+            "outboundTrafficPolicy.tls.mode",
+        ),
+        (
+            "outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS, tls: {mode: SIMPLE, credentialName: a}}",
+            "outboundTrafficPolicy.tls.credentialName",
+        ),
+        (
+            "defaultConfig: {connectionSettings: {httpIdleTimeout: -1s}}",
+            "defaultConfig.connectionSettings.httpIdleTimeout",
+        ),
+        (
+            "defaultConfig: {connectionSettings: {http2InitialStreamWindowSize: 1}}",
+            "defaultConfig.connectionSettings.http2InitialStreamWindowSize",
+        ),
+        (
+            "serviceEntryVisibility: {applyToSidecars: true, policies: [{matchingRules: [{namespaceSelector: "
+            "{matchExpressions: [{key: a, operator: In}]}}]}]}",
+            "serviceEntryVisibility.policies[0].matchingRules[0].namespaceSelector.matchExpressions[0].values",
+        ),
     ],
 )
-def test_addresses_and_times_that_envoy_would_not_take(said: str, path: str) -> None:
+def test_what_envoy_would_not_take_that_envoy_would_not_take(said: str, path: str) -> None:
     mesh, findings = read_mesh_config(said)
     assert mesh is None
     assert [str(one.path) for one, _ in findings] == [path]
+
+
+@pytest.mark.parametrize(
+    ("said", "path"),
+    [
+        ("outboundTrafficPolicy: {mode: ALLOW_ANY, tls: {mode: SIMPLE}}", "outboundTrafficPolicy.tls"),
+        ("serviceEntryVisibility: {defaultVisibility: NONE}", "serviceEntryVisibility"),
+        (
+            "defaultConfig: {envoyMetricsService: {address: 'a:1',"
+            " tlsSettings: {mode: SIMPLE, insecureSkipVerify: true}}}",
+            "defaultConfig.envoyMetricsService.tlsSettings.insecureSkipVerify",
+        ),
+    ],
+)
+def test_what_means_nothing_where_it_stands(said: str, path: str) -> None:
+    mesh, findings = read_mesh_config(said)
+    assert mesh is not None
+    assert [(str(one.path), one.code) for one, _ in findings] == [(path, "FL0100")]
 
 
 def test_an_address_that_only_pods_fill_in_is_a_warning() -> None:

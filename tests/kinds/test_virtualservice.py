@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lowering import check, inputs, read
 
 from fairlead.compiler.registry import registry
-from fairlead.ir.visibility import full_name
+from fairlead.ir.visibility import full_name, host_matches, overlapping
 from fairlead.kinds.virtualservice import KIND
 from fairlead.kinds.virtualservice.lower import gateway_name
 from fairlead.model.diagnostic import Problem, Severity
@@ -337,3 +337,19 @@ def test_no_input_raises(spec: Any) -> None:
     if obj is not None and KIND.lower is not None:
         list(KIND.lower(None, obj))  # type: ignore[arg-type]  # lowering reads nothing
     json.dumps([str(one.path) for one in found])
+
+
+HOSTS = st.lists(st.text("*.a", max_size=4) | st.sampled_from(["*", "*.a.a", "a.a.a", "a.a"]), max_size=8)
+
+
+@given(HOSTS)
+def test_hosts_that_overlap_are_those_of_which_one_matches_the_other(hosts: list[str]) -> None:
+    wanted: dict[int, int] = {}
+    for second, other in enumerate(hosts):
+        for first, one in enumerate(hosts[:second]):
+            if host_matches(one, other) or host_matches(other, one):
+                wanted.setdefault(second, first)
+    found = {second: first for first, second in overlapping(hosts)}
+    assert found.keys() == wanted.keys()
+    assert all(found[second] >= first for second, first in wanted.items())
+    assert all(host_matches(hosts[a], hosts[b]) or host_matches(hosts[b], hosts[a]) for b, a in found.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
 from random import Random
 
@@ -168,3 +169,17 @@ def test_many_items_of_a_list_are_placed_in_one_pass() -> None:
 @pytest.mark.parametrize("line", [" ", "a", "a ", "a: ", "- ", " #", '"', "a:#", "-  ", "'"])
 def test_long_lines_take_no_more_time_than_their_length(line: str) -> None:
     assert _said(parse_documents, f"a: {line * 100_000}\n") == _said(by_events, f"a: {line * 100_000}\n")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-8-sig"])
+def test_texts_with_a_mark_of_their_encoding_are_read(encoding: str) -> None:
+    mark = codecs.BOM_UTF16_BE if encoding == "utf-16-be" else b""
+    (found,) = parse_documents(mark + "a: é\nb: 1\n".encode(encoding))
+    assert found.data == {"a": "é", "b": 1}
+
+
+def test_a_text_in_another_encoding_is_refused_with_its_line() -> None:
+    for raw, said in ((b"a: b\nc: \xe9\n", "UTF-8"), (codecs.BOM_UTF16_LE + b"a\0\n\0b", "UTF-16")):
+        with pytest.raises(YAMLError, match=said) as refused:
+            parse_documents(raw, "a.yaml")
+        assert refused.value.position.line == 2

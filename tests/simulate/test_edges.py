@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fairlead.simulate.arrival import NobodyError
@@ -37,6 +39,23 @@ def test_the_proxy_protocol_is_a_doubt_and_the_walk_goes_on() -> None:
     assert found.verdict.reached
     (doubt,) = found.verdict.undecided
     assert "PROXY protocol" in doubt
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "details"),
+    [
+        ({"path": "/reviews%2f1"}, 307, "path_normalization_failed"),
+        ({"path": "/reviews%2f1", "protocol": "grpc"}, 200, "path_normalization_failed"),
+        ({"headers": (("x_a", "1"),)}, 400, "http1.unexpected_underscore"),
+        ({"headers": (("x_a", "1"),), "protocol": "http2"}, 0, "http2.unexpected_underscore"),
+        ({"path": "/reviews//1"}, 200, ""),
+    ],
+)
+def test_what_gateways_at_the_edge_do_not_take(asked: dict[str, Any], status: int, details: str) -> None:
+    where = mesh(GATEWAY, settings("{defaultConfig: {connectionSettings: {profile: EDGE}}}"))
+    found = call(where, "shop.example", 443, "internet", tls=True, **{"path": "/reviews/1", **asked})
+    assert (found.verdict.status, found.verdict.details) == (status, details or found.verdict.details)
+    assert found.verdict.reached == (not details)
 
 
 @pytest.mark.parametrize(

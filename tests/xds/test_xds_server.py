@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -25,9 +27,15 @@ from fairlead.ca.service import METHOD as CREATE
 from fairlead.ca.service import CertificateService, by_certificate
 from fairlead.envoy.resource import CLUSTER, Resource
 from fairlead.xds import pushing
+from fairlead.xds.call import Call
+from fairlead.xds.channel import Channel
 from fairlead.xds.claim import Refused
-from fairlead.xds.messages import HEALTH, Acked, Catalog, Event, Health
+from fairlead.xds.http2 import ServerSide
+from fairlead.xds.messages import HEALTH, Acked, Catalog, Event, Health, Response
 from fairlead.xds.server import SERVICE, Connection, Server, Wake
+from fairlead.xds.session import Session
+from fairlead.xds.tls import Secured
+from fairlead.xds.transport import Connection as Transport
 from fairlead.xds.wire import Node
 
 WHO = Identity("cluster.local", "shop", "cart")
@@ -217,9 +225,18 @@ def test_a_client_that_does_not_read_costs_the_others_nothing(tmp_path: Path) ->
     asyncio.run(run())
 
 
-def test_a_stream_that_fails_takes_no_other_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    def fail() -> None:
-        raise ZeroDivisionError("a defect")
+def test_a_stream_that_fails_takes_no_other_with_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken: list[Session] = []
+    whole = Session.next
+
+    def fail(session: Session) -> Response | None:
+        if session in broken:
+            raise ZeroDivisionError("a defect")
+        return whole(session)
+
+    monkeypatch.setattr(Session, "next", fail)
 
     async def run() -> None:
         async with bench(tmp_path) as made, made.channel() as one, made.channel() as other:
@@ -229,7 +246,7 @@ def test_a_stream_that_fails_takes_no_other_with_it(tmp_path: Path, caplog: pyte
                 answer = await call.read()
                 await call.write(discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTER, response_nonce=answer.nonce))
             await until(lambda: all(at.session.settled for at in made.source.live), "both have everything")
-            made.source.live[0].session.next = fail  # type: ignore[method-assign]
+            broken.append(made.source.live[0].session)
             made.source.catalog = {CLUSTER: {"c1": Resource.of(CLUSTER, "c1", b"\n\x02c1\x28\x07")}}
             for wake in made.source.wakes:
                 wake({CLUSTER: ["c1"]})
@@ -292,6 +309,46 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
                 await other.start()
 
     asyncio.run(run())
+
+
+_KEPT_FOR_A_CLIENT = (ServerSide, Transport, Secured, Call, Session, Channel, Connection)
+
+
+def _kept() -> Counter[type]:
+    """How many objects that are kept for clients there are."""
+    return Counter(type(one) for one in gc.get_objects() if type(one) in _KEPT_FOR_A_CLIENT)
+
+
+def test_what_is_kept_for_a_client_dies_without_the_collector_of_cycles(tmp_path: Path) -> None:
+    """The control plane puts what it has made for clients out of the collector's sight."""
+
+    async def come_and_go(made: Bench, number: int) -> None:
+        async with made.channel() as channel:
+            call = stream(channel)
+            await call.write(first(f"sidecar~1.2.3.4~cart-{number}.shop~x"))
+            answer = await call.read()
+            await call.write(discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTER, response_nonce=answer.nonce))
+            await until(lambda: all(at.session.settled for at in made.source.live), "it has everything")
+            assert _kept()[ServerSide] > before[ServerSide]
+            if number % 2:
+                await call.done_writing()
+                await call.code()
+        await until(lambda: not made.source.live, "it has gone")
+        made.source.wakes.clear()
+
+    async def run() -> None:
+        async with bench(tmp_path) as made:
+            for number in range(4):
+                await come_and_go(made, number)
+            await until(lambda: _kept() == before, "nothing is left of them")
+
+    gc.collect()
+    before = _kept()
+    gc.disable()
+    try:
+        asyncio.run(run())
+    finally:
+        gc.enable()
 
 
 def test_a_client_may_say_far_more_than_its_first_window(tmp_path: Path) -> None:

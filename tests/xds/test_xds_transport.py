@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -294,5 +295,47 @@ def test_what_is_no_http2_ends_the_connection() -> None:
         connection.connected(cast("Secured", line))
         connection.data_received(b"GET / HTTP/1.1\r\nHost: mesh\r\n\r\n")
         assert line.aborted
+
+    run(test)
+
+
+def test_a_quiet_connection_is_small() -> None:
+    """Bytes that one more connection with an open call keeps in Python, after a message that had to wait in parts."""
+
+    def test() -> None:
+        client = H2Connection(H2Configuration())
+        client.initiate_connection()
+        client.send_headers(1, REQUEST)
+        client.increment_flow_control_window(WINDOW)
+        client.increment_flow_control_window(WINDOW, 1)
+        said = client.data_to_send()
+
+        def connected() -> Connection:
+            line, handled = Line(), list[Handled]()
+
+            def opened(call: Call) -> Handled:
+                handled.append(Handled(call))
+                return handled[0]
+
+            connection = Connection(seen, opened, 1 << 20)
+            connection.connected(cast("Secured", line))
+            connection.data_received(said)
+            call = handled[0].call
+            call.send(b"x" * 3 * CHUNK)
+            call.flush()
+            assert len(line.sent) > 3 * CHUNK and not call.pending()
+            line.sent = b""
+            return connection
+
+        seen = Connections()
+        connected()
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            kept = [connected() for _ in range(50)]
+            each = (tracemalloc.get_traced_memory()[0] - before) / len(kept)
+        finally:
+            tracemalloc.stop()
+        assert each < 5_000, each
 
     run(test)

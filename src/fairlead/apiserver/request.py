@@ -191,8 +191,8 @@ def _yaml(raw: bytes) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> Json:
     out = dict(pairs)
     if len(out) != len(pairs):
-        names = [key for key, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
         raise bad_request(f"duplicate field {twice!r} in the body")
     return out
 

@@ -7,13 +7,11 @@ from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from fairlead.compiler.clients import caller
 from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, groups_of, identities_of, stands_anywhere
 from fairlead.compiler.hosts import (
     WHOLE,
     ChunkKey,
     NameKey,
-    PortKey,
     chunks,
     host,
     host_named,
@@ -22,17 +20,14 @@ from fairlead.compiler.hosts import (
 )
 from fairlead.compiler.inbound import InboundPort, inbound_ports
 from fairlead.compiler.near import Near, Placing, placing, zones_setting
-from fairlead.compiler.outboundports import PRIVILEGED, bound_hosts
 from fairlead.compiler.policies import PolicyKey, above, effective, policy_for
 from fairlead.compiler.reaching import is_reached, reached
-from fairlead.compiler.routes_hosts import http_ports
-from fairlead.compiler.scope import scope, special
-from fairlead.compiler.sidecars import is_limited, namespace_of, on_port, outbound_of
+from fairlead.compiler.scope import special
+from fairlead.compiler.sidecars import is_limited, namespace_of
 from fairlead.compiler.statnames import inbound_stat_name, outbound_stat_name
 from fairlead.envoy import names
-from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, blackhole, cluster
+from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, cluster
 from fairlead.envoy.endpoint import Group, LbEndpoint
-from fairlead.envoy.listener import Socket
 from fairlead.envoy.resource import Resource
 from fairlead.envoy.upstreamtls import (
     DETECTED_MESH_ALPN,
@@ -44,14 +39,13 @@ from fairlead.envoy.upstreamtls import (
 )
 from fairlead.inc import Reader, rule
 from fairlead.ir.credential import is_public
-from fairlead.ir.families import ANYWHERE, ANYWHERE_V6, Families, application_sources, loopbacks, version_of
+from fairlead.ir.families import ANYWHERE, ANYWHERE_V6, application_sources, loopbacks, version_of
 from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.sidecar import Endpoint
 from fairlead.ir.traffic import Policy, Subset, TrafficPolicy, credentials_in, effective_policy
 from fairlead.ir.view import View
-from fairlead.model.launch import CaptureMode
 
 Way = Literal["", "name", "gateway"]
 """How clients call: by address, by name, or by name and as gateways, which have credentials."""
@@ -83,19 +77,6 @@ class OutboundKey(NamedTuple):
     by_name: Way = ""
     near: Near | None = None
 
-
-class FixedKey(NamedTuple):
-    """A cluster that every proxy of a capture mode and with the same families of addresses has."""
-
-    name: str
-    mode: CaptureMode
-    netns: str = ""
-    transparent: bool = False
-    families: Families = "IPv4"
-
-
-_LOOPBACK_TIMEOUT = 1.0
-"""Seconds to connect to a listener of the same Envoy."""
 
 _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 """Where an application is dialled at its own address of a family of which the workload has none."""
@@ -361,66 +342,6 @@ def _ingress_endpoint(view: View, said: Endpoint) -> LbEndpoint:
     version = version_of(said.address)
     own = (one for one in view.addresses if version_of(one) == version)
     return LbEndpoint("", next(own, _LOOPBACK[version]), said.port)
-
-
-@rule
-def fixed_cluster(r: Reader, key: FixedKey) -> Resource:
-    """A cluster that does not come from any host: what is let through unknown, and what is not let through."""
-    if key.name == names.BLACKHOLE_CLUSTER:
-        return blackhole(key.name)
-    mesh = settings(r)
-    own = key.name == names.INBOUND_PASSTHROUGH_CLUSTER and not key.transparent
-    plan = ClusterPlan(
-        key.name,
-        # An application that calls its proxy by address has no other destination than the proxy itself.
-        "FORWARD" if key.mode == "explicit" or key.name == names.DYNAMIC_CLUSTER else "ORIGINAL_DST",
-        "downstream",
-        Described(),
-        mesh.connect_timeout,
-        bind_addresses=application_sources(key.families) if own else (),
-        bind_netns=key.netns if own else "",
-        keep_case=mesh.headers.keep_case,
-        families=key.families,
-    )
-    return cluster(plan, replace(mesh.baseline, outlier=None))
-
-
-@rule
-def tunnel_cluster(_: Reader, key: Socket) -> Resource:
-    """A cluster from the HTTP proxy's CONNECT to the proxy's own listener for a port, where requests are routed."""
-    plan = ClusterPlan(
-        names.tunnel_cluster(key.port),
-        "STATIC",
-        "none",
-        Described(),
-        _LOOPBACK_TIMEOUT,
-        endpoints=(LbEndpoint("", key.address, key.port),),
-    )
-    return cluster(plan, Policy())
-
-
-def tunnel_keys(r: Reader, view: View) -> tuple[Socket, ...]:
-    """The ports that an explicitly captured application reaches by CONNECT, and that speak HTTP."""
-    capture = view.capture
-    if capture.mode != "explicit" or not capture.outbound_address:
-        return ()
-    where = scope(r, caller(r, view).namespace)
-    return tuple(
-        Socket(capture.outbound_address, port)
-        for port in http_ports(r, where)
-        if port >= PRIVILEGED and bound_hosts(r, PortKey(on_port(r, where, port), port))
-    )
-
-
-def fixed_keys(r: Reader, view: View) -> tuple[FixedKey, ...]:
-    """The clusters that a proxy has whatever hosts there are."""
-    mode = view.capture.mode
-    wanted = [names.BLACKHOLE_CLUSTER, names.PASSTHROUGH_CLUSTER]
-    if view.type == "sidecar" and outbound_of(r, caller(r, view).namespace).mode == "ALLOW_ANY_DYNAMIC_DNS":
-        wanted.append(names.DYNAMIC_CLUSTER)
-    if view.type == "sidecar" and mode in ("redirect", "netns"):
-        wanted.append(names.INBOUND_PASSTHROUGH_CLUSTER)
-    return tuple(FixedKey(name, mode, view.capture.netns, view.capture.transparent, view.speaks) for name in wanted)
 
 
 def inbound_keys(r: Reader, view: View) -> tuple[tuple[View, InboundPort], ...]:

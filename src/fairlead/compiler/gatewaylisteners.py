@@ -86,6 +86,7 @@ def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
             r.report(_repeated(made, kept, name))
     if not chosen:
         return None
+    mesh = settings_of(r, view.own)
     first, *more = _sockets(view, address, port)
     looked_at = [*chosen, *([match(transport="tls")] if port.tls else [])]
     return build(
@@ -96,7 +97,8 @@ def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
             "outbound",
             more_sockets=tuple(more),
             continue_on_timeout=False,
-            proxy_protocol=settings_of(r, view.own).gateway_proxy_protocol,
+            proxy_protocol=mesh.gateway_proxy_protocol,
+            buffer=mesh.connections.at(gateway=True).listener_buffer,
         ),
         [one.chain for one in chosen.values()],
         inspectors=inspectors(looked_at),

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain, islice
 
+from msgspec.structs import replace
+
 from fairlead.compiler.hosts import settings
 from fairlead.compiler.inboundchains import Chained, Inside, Spoken, WaysKey, black_hole, chained, passing
 from fairlead.compiler.inboundports import InboundPort, inbound_ports
 from fairlead.compiler.labels import filter_labels
 from fairlead.compiler.loggers import listener_loggers
 from fairlead.compiler.mtls import Mode, workload_mtls
+from fairlead.compiler.own import settings_of
 from fairlead.compiler.statnames import inbound_stat_name
 from fairlead.compiler.telemetry import WorkloadKey, applying
 from fairlead.envoy import names
@@ -65,6 +68,7 @@ def ingress_listener(r: Reader, key: tuple[View, InboundPort]) -> Resource:
 
 def _assembled(r: Reader, inside: Inside, shape: Shape, made: Sequence[Chained], port: int) -> Resource:
     logs = listener_loggers(r, inside.scope(port, tcp=True))
+    shape = replace(shape, buffer=settings_of(r, inside.own).connections.listener_buffer)
     return assemble(shape, chain.from_iterable(one.pieces for one in made), [one.matching for one in made], logs)
 
 

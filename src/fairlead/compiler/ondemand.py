@@ -13,13 +13,12 @@ from typing import NamedTuple
 from fairlead.compiler.clusters import ClusterKey, OutboundKey, Way, clusters_in, clusters_of
 from fairlead.compiler.hosts import NameKey, destination_name, host, host_named, settings
 from fairlead.compiler.near import Near
-from fairlead.compiler.reaching import is_reached, reached
+from fairlead.compiler.reaching import called_anyway, is_reached, reached
 from fairlead.compiler.scope import special
-from fairlead.compiler.sidecars import is_limited, mesh_hosts, namespace_of, outbound_of
+from fairlead.compiler.sidecars import is_limited, namespace_of
 from fairlead.inc import Reader, rule
 from fairlead.ir.host import HostKey
 from fairlead.ir.learned import EVERYTHING, LEARNED
-from fairlead.ir.ratelimit import RATE_POLICIES_CALLING
 from fairlead.ir.route import ROUTES_NOT_ASKING
 from fairlead.ir.view import Client, View
 from fairlead.model.ref import NamespacedName
@@ -91,15 +90,11 @@ def unasked_clusters(r: Reader, key: OutboundKey) -> tuple[ClusterKey, ...]:
 def unasked_hosts(r: Reader, scope: str) -> frozenset[str]:
     """The hosts of which all clusters stand: those that Envoy calls by itself, or that routes lead to otherwise than
     by a request."""
-    found = set(mesh_hosts(r, ""))
-    proxy = outbound_of(r, scope).proxy
-    if proxy is not None:
-        found.add(proxy.host)
-    found.update(one.service.host for _, one in r.rows(RATE_POLICIES_CALLING, "") if one.service is not None)
+    found: set[str] = set()
     for _, routes in r.rows(ROUTES_NOT_ASKING, ""):
         found.update(to.destination.host for said in (*routes.tls, *routes.tcp) for to in said.routes)
         found.update(to.destination.host for said in routes.http for to in said.mirrors)
-    return frozenset(destination_name(r, one) for one in found)
+    return called_anyway(r, scope).union(destination_name(r, one) for one in found)
 
 
 def _outbound(r: Reader, key: Outside, at: HostKey) -> OutboundKey:

@@ -191,7 +191,7 @@ def outbound_listener(r: Reader, key: OutboundKey) -> Resource | None:
     found = entries(r, at)
     if not found:
         return None
-    mesh = settings(r)
+    mesh = settings_of(r, at.caller.own)
     forwarded = _forwarded(r, at, found)
     route = outbound_route(r, at)
     made: list[tuple[Match, FilterChain]] = []
@@ -216,6 +216,7 @@ def outbound_listener(r: Reader, key: OutboundKey) -> Resource | None:
             more_sockets=tuple(more),
             bound=bool(at.caller.bind) or bound,
             detection_timeout=mesh.protocol_detection_timeout if any(one.alpn for one, _ in chosen) else 0,
+            buffer=mesh.connections.listener_buffer,
         ),
         chains,
         default=default if chosen else None,
@@ -243,6 +244,7 @@ def virtual_outbound(r: Reader, key: VirtualKey) -> Resource:
         more_sockets=tuple(more),
         hands_off=True,
         detection_timeout=settings(r).protocol_detection_timeout if parsed else 0,
+        buffer=settings_of(r, key.caller.own).connections.listener_buffer,
     )
     looks = inspectors([_HTTP], always_tls=True) if parsed else ()
     # Beside a chain that asks for HTTP, one that asks for nothing would never be tried: it is the default then.
@@ -287,7 +289,8 @@ def http_proxy_listener(r: Reader, key: tuple[OutboundKey, str]) -> Resource:
     )
     manager = connection_manager(http, settings_of(r, scope.own), loggers(r, scope, tunnels=False))
     first, *more = at.sockets(netns)
-    shape = Shape(at.name, first, "outbound", more_sockets=tuple(more))
+    buffer = settings_of(r, scope.own).connections.listener_buffer
+    shape = Shape(at.name, first, "outbound", more_sockets=tuple(more), buffer=buffer)
     return build(shape, [chain(_EVERYTHING, [manager])])
 
 

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from fairlead.compiler.hosts import settings
-from fairlead.envoy.ownheaders import SharedHeaders, with_headers
+from fairlead.envoy.ownshared import Said, SharedHeaders, with_said
 from fairlead.envoy.resource import Resource
 from fairlead.inc import Reader, Rule, rule
 from fairlead.ir.mesh import Mesh
 from fairlead.ir.proxyown import OwnSettings
+from fairlead.ir.view import View
 
 
 def settings_of(r: Reader, own: OwnSettings | None) -> Mesh:
@@ -33,31 +34,40 @@ def _with(r: Reader, own: OwnSettings) -> Mesh:
             gateway_client_cert=said.client_cert,
             gateway_proxy_protocol=said.proxy_protocol,
         )
+    if own.connections is not None:
+        mesh = replace(mesh, connections=own.connections)
     if own.traces is not None:
         mesh = replace(mesh, observability=replace(mesh.observability, proxy=own.traces))
     return mesh
 
 
-class Headed(NamedTuple):
-    """A part that a workload has with headers of its own."""
+class Shared(NamedTuple):
+    """A part that workloads share, as one has it that says something of it."""
 
     rule: Rule[Any, Any]
     key: Hashable
-    said: SharedHeaders
+    said: Said
 
 
 @rule
-def headed(r: Reader, key: Headed) -> Resource | None:
-    """The part's resource with these headers."""
+def shared(r: Reader, key: Shared) -> Resource | None:
+    """The part's resource with what is said."""
     found: Resource | None = key.rule(r, key.key)
-    return None if found is None else with_headers(found, key.said)
+    return None if found is None else with_said(found, key.said)
 
 
-def shared_headers(r: Reader, own: OwnSettings | None) -> SharedHeaders | None:
+def said_of_shared(r: Reader, view: View) -> Said | None:
     """What a workload wants of routes and clusters, which workloads share; None where that is what the mesh says.
 
-    So only those that differ have resources of their own.
+    So only those that differ have resources of their own. Buffers of clusters are never in what is shared: gateways
+    may have others than sidecars (the profile EDGE).
     """
+    buffer = settings_of(r, view.own).connections.at(gateway=view.type == "router").cluster_buffer
+    found = Said(_headers(r, view.own), buffer)
+    return found if found != Said() else None
+
+
+def _headers(r: Reader, own: OwnSettings | None) -> SharedHeaders | None:
     if own is None or own.headers is None:
         return None
     said = (own.headers, settings(r).headers)

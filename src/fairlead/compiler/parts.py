@@ -17,20 +17,17 @@ from fairlead.compiler.clusters import (
     ClusterKey,
     Way,
     endpoints_key,
-    fixed_cluster,
-    fixed_keys,
     inbound_cluster,
     inbound_keys,
     named_cluster,
     named_endpoints_key,
     outbound_cluster,
     outbound_keys,
-    tunnel_cluster,
-    tunnel_keys,
 )
 from fairlead.compiler.credentials import may_name_secrets, secret, secret_keys
 from fairlead.compiler.endpoints import PeersKey, assignment_of, peers_of
 from fairlead.compiler.extensions import WorkloadKey, extension, extension_keys
+from fairlead.compiler.fixedclusters import fixed_cluster, fixed_keys, tunnel_cluster, tunnel_keys
 from fairlead.compiler.gatewaylisteners import gateway_route_names
 from fairlead.compiler.gateways import GatewaysKey, joins_networks
 from fairlead.compiler.listeners import (
@@ -46,12 +43,12 @@ from fairlead.compiler.nametable import name_table, name_table_keys
 from fairlead.compiler.near import near_of
 from fairlead.compiler.ondemand import Learned, Outside, known_hosts, learned_keys, standing_keys
 from fairlead.compiler.outbound import outbound_listener
-from fairlead.compiler.own import Headed, headed, shared_headers
+from fairlead.compiler.own import Shared, said_of_shared, shared
 from fairlead.compiler.patches import Patched, ProxyKey, added, added_keys, patched, touching
 from fairlead.compiler.reduced import reduced
 from fairlead.compiler.routes import GatewayRouteKey, SidecarRouteKey, gateway_route, sidecar_route
 from fairlead.envoy.names import HTTP_PROXY_ROUTE
-from fairlead.envoy.ownheaders import SharedHeaders
+from fairlead.envoy.ownshared import Said
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, NAME_TABLE, ROUTE, SECRET
 from fairlead.inc import Reader, Rule, rule
 from fairlead.ir.view import Client, View
@@ -123,9 +120,9 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
         found.append(Layer(NAME_TABLE, known_names, outside.client.namespace))
     if peers is not None:
         found.append(Layer(ENDPOINT, own_peers, peers))
-    own = shared_headers(r, view.own)
-    if own is not None:
-        found = [_with_headers(one, own) for one in found]
+    said = said_of_shared(r, view)
+    if said is not None:
+        found = [_as_said(one, said) for one in found]
     proxy = ProxyKey.of(r, view)
     return tuple(found) if not proxy.sets else tuple(_with_patches(r, proxy, found))
 
@@ -143,26 +140,26 @@ def _of_others(outside: Outside, known: tuple[str, ...] | None) -> tuple[Layer, 
     )
 
 
-class HeadersLayer(NamedTuple):
-    """A layer whose resources a workload has with headers of its own."""
+class SaidLayer(NamedTuple):
+    """A layer of which a workload says something itself."""
 
     layer: Layer
-    said: SharedHeaders
+    said: Said
 
 
-def _with_headers(one: Layer, said: SharedHeaders) -> Layer:
-    made_by = HEADED.get(one.type_url)
-    return one if made_by is None else Layer(one.type_url, made_by, HeadersLayer(one, said))
+def _as_said(one: Layer, said: Said) -> Layer:
+    made_by = SAID.get(one.type_url) if one.type_url == CLUSTER or said.headers is not None else None
+    return one if made_by is None else Layer(one.type_url, made_by, SaidLayer(one, said))
 
 
-def _headed_parts(r: Reader, key: HeadersLayer) -> tuple[Part, ...]:
+def _said_parts(r: Reader, key: SaidLayer) -> tuple[Part, ...]:
     inner = key.layer.rule(r, key.layer.key)
-    return tuple(Part(headed, Headed(one.rule, one.key, key.said)) for one in inner)
+    return tuple(Part(shared, Shared(one.rule, one.key, key.said)) for one in inner)
 
 
-HEADED: Mapping[str, Rule[HeadersLayer, tuple[Part, ...]]] = {
-    CLUSTER: Rule("parts.headed_clusters", _headed_parts),
-    ROUTE: Rule("parts.headed_routes", _headed_parts),
+SAID: Mapping[str, Rule[SaidLayer, tuple[Part, ...]]] = {
+    CLUSTER: Rule("parts.said_clusters", _said_parts),
+    ROUTE: Rule("parts.said_routes", _said_parts),
 }
 
 
@@ -362,7 +359,7 @@ TYPE_OF: Mapping[Rule[Any, Any], str] = {
     own_secrets: SECRET,
     fetched_extensions: EXTENSION,
     known_names: NAME_TABLE,
-    **{made_by: type_url for type_url, made_by in (*HEADED.items(), *PATCHED.items(), *ADDED.items())},
+    **{made_by: type_url for type_url, made_by in (*SAID.items(), *PATCHED.items(), *ADDED.items())},
 }
 """The resource type that each list of parts is of."""
 

@@ -22,6 +22,7 @@ from fairlead.ir.traffic import (
     TRAFFIC_POLICIES_BY_HOST,
     TRAFFIC_POLICIES_PARTIAL,
     HashPolicy,
+    HttpPool,
     LoadBalancer,
     Policy,
     Subset,
@@ -80,11 +81,19 @@ def effective(r: Reader, policy: TrafficPolicy | None, subset: str, port: int, f
 
     A host may itself want that one client keeps one instance; a policy that says how to balance stands before that.
     """
-    said = above(settings(r).baseline, effective_policy(policy, subset, port))
+    said = _upgraded(r, above(settings(r).baseline, effective_policy(policy, subset, port)), port, found)
     balancer = said.load_balancer or LoadBalancer()
     if not found.sticky or balancer.simple or balancer.hash is not None or balancer.utilization is not None:
         return said
     return replace(said, load_balancer=replace(balancer, hash=_BY_CLIENT))
+
+
+def _upgraded(r: Reader, said: Policy, port: int, found: Host) -> Policy:
+    """With HTTP/2 to a port of HTTP where the mesh wants that (`h2UpgradePolicy`) and nothing nearer says whether."""
+    if not settings(r).h2_upgrade or not ((at := found.port(port)) and at.protocol.is_http):
+        return said
+    pool = said.http or HttpPool()
+    return replace(said, http=replace(pool, h2_upgrade="UPGRADE")) if pool.h2_upgrade in ("", "DEFAULT") else said
 
 
 def above(baseline: Policy, said: Policy) -> Policy:

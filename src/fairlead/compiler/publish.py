@@ -11,6 +11,7 @@ from fairlead.compiler.parts import TYPE_OF, Layer, Part, layers
 from fairlead.compiler.reduced import reduced
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, NAME_TABLE, ROUTE, SECRET, Resource, Rows
 from fairlead.inc import Engine, Failure, Rule
+from fairlead.inc.few import Few, joined, parted
 from fairlead.ir.view import View
 
 TYPES = (CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, EXTENSION, NAME_TABLE)
@@ -37,7 +38,7 @@ class _HeldPart:
 
     def __init__(self) -> None:
         self.resource: Resource | None = None
-        self.layers: dict[_HeldLayer, None] = {}
+        self.layers: Few[_HeldLayer] = ()
 
 
 class _HeldLayer:
@@ -49,7 +50,7 @@ class _HeldLayer:
         self.layer = layer
         self.members: tuple[Part, ...] = ()
         self.resources = Rows()
-        self.groups: dict[_Group, None] = {}
+        self.groups: Few[_Group] = ()
 
 
 class _Group:
@@ -328,11 +329,11 @@ class Publisher:
             held = self._layers[layer] = _HeldLayer(layer)
             self._engine.observe(layer.rule, layer.key)
             self._relist(held, {})
-        held.groups[group] = None
+        held.groups = joined(held.groups, group)
 
     def _leave(self, layer: Layer, group: _Group) -> None:
         held = self._layers[layer]
-        held.groups.pop(group, None)
+        held.groups = parted(held.groups, group)
         if not held.groups:
             del self._layers[layer]
             for part in held.members:
@@ -375,12 +376,12 @@ class Publisher:
             held = self._parts[part] = _HeldPart()
             self._engine.observe(part.rule, part.key)
             held.resource = self._build(part, None)
-        held.layers[layer] = None
+        held.layers = joined(held.layers, layer)
         return held
 
     def _drop(self, part: Part, layer: _HeldLayer) -> None:
         held = self._parts[part]
-        held.layers.pop(layer, None)
+        held.layers = parted(held.layers, layer)
         if not held.layers:
             del self._parts[part]
             self.failures.pop(part, None)

@@ -1,7 +1,7 @@
 """Which hosts, and which of their ports, the clients of a scope may come to call.
 
 Where a Sidecar decides what is seen, these are the hosts that it imports (a listener with a port imports that port
-alone), those to which imported rules lead, at the ports that they name, and what proxies call for the mesh itself.
+alone), those to which imported rules lead, at the ports that they name, and what proxies call by themselves.
 Rules that can only hold for clients of other namespaces lead nobody (Istio `SidecarScope`).
 """
 
@@ -47,8 +47,7 @@ def reached(r: Reader, scope: str) -> tuple[HostKey, ...]:
         return found
     own = namespace_of(scope)
     names_of = {at.hostname for at in found}
-    proxy = outbound_of(r, scope).proxy
-    wanted = {*dict(led_to(r, scope)), *mesh_hosts(r, ""), *([proxy.host] if proxy is not None else ())}
+    wanted = {*dict(led_to(r, scope)), *called_anyway(r, scope)}
     more = (host_named(r, NameKey(own, destination_name(r, one))) for one in sorted(wanted))
     led = {at for at in more if at is not None and at.hostname not in names_of}
     return tuple(sorted((*found, *led)))
@@ -66,7 +65,7 @@ def is_reached(r: Reader, scope: str, at: HostKey, port: int) -> bool:
 def ports_reached(r: Reader, key: HostAtKey) -> frozenset[int]:
     """The ports at which clients whose Sidecar decides what they see may call a host."""
     own, at = namespace_of(key.scope), key.host
-    if at.hostname in _called_anyway(r, key.scope):
+    if at.hostname in called_anyway(r, key.scope):
         return frozenset((ALL,))
     found = {
         ALL if one.is_apart else one.port
@@ -80,7 +79,7 @@ def ports_reached(r: Reader, key: HostAtKey) -> frozenset[int]:
 
 
 @rule
-def _called_anyway(r: Reader, scope: str) -> frozenset[str]:
+def called_anyway(r: Reader, scope: str) -> frozenset[str]:
     """The hosts that proxies call whatever applications do."""
     proxy = outbound_of(r, scope).proxy
     found = {*mesh_hosts(r, ""), *([proxy.host] if proxy is not None else ())}

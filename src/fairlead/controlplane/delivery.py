@@ -12,6 +12,7 @@ from fairlead.compiler.publish import Changes
 from fairlead.controlplane import guard
 from fairlead.controlplane.feed import Feed, Pass
 from fairlead.envoy.resource import CLUSTER, Resource
+from fairlead.inc.few import Few, joined, parted
 from fairlead.ir.view import View, view_of_node
 from fairlead.model.identity import Identity
 from fairlead.model.nodeid import called
@@ -32,6 +33,8 @@ class Held(msgspec.Struct, frozen=True):
 
 class _Subscribed:
     """A proxy's subscription. What it is given is found out once for all proxies of a view, and told here."""
+
+    __slots__ = ("_delivery", "catalog", "name", "version", "view", "wake")
 
     def __init__(self, delivery: Delivery, view: View, name: str, wake: Wake) -> None:
         self._delivery = delivery
@@ -56,7 +59,7 @@ class Delivery:
         self.feed = feed
         self.limits = limits or guard.Limits()
         self.held: dict[View, Held] = {}
-        self._subscribed: dict[View, dict[_Subscribed, None]] = {}
+        self._subscribed: dict[View, Few[_Subscribed]] = {}
         self._asking: set[View] = set()
         self.noted: Callable[[str, list[str], str], None] = lambda _sort, _nodes, _reason: None
         """Told of pushes that are held or released: which of both, the node ids, and why."""
@@ -68,9 +71,10 @@ class Delivery:
             view = view_of_node(node.id, node.metadata)
         except (ValueError, TypeError, AttributeError) as error:
             raise Refused(f"the node cannot be understood: {error}") from None
+        view = self._first(view)
         self.feed.model.publisher.open(view)
         subscribed = _Subscribed(self, view, node.id, wake)
-        self._subscribed.setdefault(view, {})[subscribed] = None
+        self._subscribed[view] = joined(self._subscribed.get(view, ()), subscribed)
         self._turned(view)
         return subscribed
 
@@ -78,12 +82,22 @@ class Delivery:
         """A proxy has gone. With the last one of a view, what is held for it is forgotten."""
         members = self._subscribed.get(subscribed.view)
         if members is not None and subscribed in members:
-            del members[subscribed]
-            if not members:
+            members = parted(members, subscribed)
+            if members:
+                self._subscribed[subscribed.view] = members
+            else:
                 del self._subscribed[subscribed.view]
                 self.held.pop(subscribed.view, None)
                 self._asking.discard(subscribed.view)
             self.feed.model.publisher.close(subscribed.view)
+
+    def view_of(self, node: Node) -> View:
+        """The view of a node that was admitted: one object for all proxies that are alike."""
+        return self._first(view_of(node))
+
+    def _first(self, view: View) -> View:
+        members = self._subscribed.get(view)
+        return next(iter(members)).view if members else view
 
     def served(self, view: View) -> Mapping[str, Mapping[str, Resource]]:
         """What the proxies of a view are given: what there is, or what there was where a push is held."""

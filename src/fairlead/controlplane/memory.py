@@ -2,7 +2,7 @@
 
 A compiled mesh is millions of objects that live long. Python's collector of cycles would walk through all of them again
 and again, and stop the event loop for that; what is known to stay is put out of its sight instead. Objects still die
-by their reference counts.
+by their reference counts, and what is made for a proxy must need nothing else: a cycle that is out of sight stays.
 """
 
 from __future__ import annotations
@@ -26,8 +26,32 @@ def loaded() -> None:
     give_back()
 
 
+class Storms:
+    """Tells when a storm is over, in which `many` proxies or more have come between two looks.
+
+    Proxies that come and go one by one are none, however many they are in the end: they take the places of others, and
+    what would be put out of the collector's sight again and again is mostly what it has not come to yet.
+    """
+
+    def __init__(self, many: int) -> None:
+        self._many = many
+        self._seen = 0
+        self._going_on = False
+
+    def over(self, admitted: int, waiting: int) -> bool:
+        """Whether there was one and nobody waits any more; `admitted` proxies have come since the start."""
+        self._going_on = self._going_on or admitted - self._seen >= self._many
+        self._seen = admitted
+        if waiting or not self._going_on:
+            return False
+        self._going_on = False
+        return True
+
+
 def grown() -> None:
     """Many proxies have come: what was made for them stays, and what was needed on the way goes back to the system."""
+    # What is garbage now would never be found again.
+    gc.collect()
     gc.freeze()
     give_back()
 

@@ -279,12 +279,11 @@ class ControlPlane:
 
     async def _tidy(self, xds: Server) -> None:
         """See to what proxies leave behind that come and go: where gateways are, the memory that a storm took."""
-        seen = xds.admission.admitted
+        storms = memory.Storms(_STORM)
         while True:
             await asyncio.sleep(_TIDY_SECONDS)
             self.ingresses.changed()  # gateways may have come or gone
-            if xds.admission.admitted - seen >= _STORM and not xds.admission.waiting:
-                seen = xds.admission.admitted
+            if storms.over(xds.admission.admitted, xds.admission.waiting):
                 wire.forget()
                 memory.grown()
 

@@ -345,9 +345,9 @@ class Programmed:
     def _accepted(self, ref: Ref, said: str, generation: int) -> Outcome:
         """What is said of an object against which no proxy has anything."""
         obj = self._model.engine.get(OBJECTS, ref)
-        other = self._model.elsewhere(ref, obj.meta.labels) if obj is not None else None
-        if other is not None:
-            return Outcome(False, "OtherRevision", other.message, generation)
+        unseen = self._model.unseen(ref, obj.meta.labels) if obj is not None else None
+        if unseen is not None:
+            return Outcome(False, "NotLookedAt", unseen.message, generation)
         return Outcome(True, "AcceptedByProxies", said, generation)
 
     def _write(self) -> None:

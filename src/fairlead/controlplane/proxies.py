@@ -19,6 +19,7 @@ from fairlead.controlplane.progress import Progress, Standing
 from fairlead.controlplane.proxylist import Asked, Counts, Known, chosen, counts, described
 from fairlead.controlplane.traffic import Caller
 from fairlead.envoy.resource import CLUSTER
+from fairlead.inc.few import Few, joined, parted
 from fairlead.ir.view import View
 from fairlead.model.names import meant
 from fairlead.model.ref import Ref
@@ -70,7 +71,7 @@ class Proxies:
         self._store = store
         self._revision = revision
         self._known: dict[int, Known] = {}
-        self._of_view: dict[View, dict[int, Known]] = {}
+        self._of_view: dict[View, Few[Known]] = {}
         self._of_node: dict[str, Known] = {}
         self._delivery = delivery
         self._answers = {"ack": 0, "nack": 0}
@@ -84,8 +85,8 @@ class Proxies:
 
     def connected(self, connection: Connection) -> None:
         """A proxy was admitted."""
-        known = self._known[connection.id] = Known(connection, view_of(connection.node))
-        self._of_view.setdefault(known.view, {})[connection.id] = known
+        known = self._known[connection.id] = Known(connection, self._delivery.view_of(connection.node))
+        self._of_view[known.view] = joined(self._of_view.get(known.view, ()), known)
         self._of_node[connection.node.id] = known
         self.progress.began(known.standing)
         self.enrolment.joined(connection)
@@ -97,11 +98,12 @@ class Proxies:
         """The stream has ended."""
         known = self._known.pop(connection.id, None)
         if known is not None:
-            members = self._of_view[known.view]
-            del members[connection.id]
+            members = parted(self._of_view[known.view], known)
             if self._of_node.get(connection.node.id) is known:
                 del self._of_node[connection.node.id]
-            if not members:
+            if members:
+                self._of_view[known.view] = members
+            else:
                 del self._of_view[known.view]
             if self.follower is not None:
                 self.follower.gone(known, known.standing.passes)
@@ -119,7 +121,7 @@ class Proxies:
             members = self._of_view.get(view)
             if members is None or view in held:
                 continue
-            behind = [one.standing for one in members.values() if not one.connection.session.settled]
+            behind = [one.standing for one in members if not one.connection.session.settled]
             if behind:
                 for_all += behind
                 told[view] = len(behind)

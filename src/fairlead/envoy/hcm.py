@@ -36,6 +36,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from msgspec.structs import replace
 
 from fairlead.envoy import names
+from fairlead.envoy.connections import connect
 from fairlead.envoy.extension import DISCOVERED
 from fairlead.envoy.forwardproxy import forward_filter
 from fairlead.envoy.headercase import keep_case
@@ -154,6 +155,7 @@ def _manager(http: Http, mesh: Mesh, access_logs: Iterable[AccessLog]) -> HttpCo
         made.http3_protocol_options.SetInParent()
     if http.http2:
         made.http2_protocol_options.SetInParent()
+    connect(made, mesh.connections.at(gateway=http.role == "gateway"))
     if http.proxy:
         made.http_protocol_options.allow_absolute_url.value = True
         made.upgrade_configs.add(upgrade_type="CONNECT")

@@ -168,6 +168,8 @@ class Shape(msgspec.Struct, frozen=True):
     """Whether it is a UDP socket, and all chains are `quic_chain`s."""
     detection_timeout: float = 0
     continue_on_timeout: bool = True
+    buffer: int | None = None
+    """Bytes of a connection that are kept at most; None: what Envoy keeps."""
 
 
 def build(
@@ -219,6 +221,8 @@ def _listener(
         continue_on_listener_filters_timeout=shape.continue_on_timeout,
         access_log=access_logs,
     )
+    if shape.buffer is not None:
+        made.per_connection_buffer_limit_bytes.value = shape.buffer
     if not shape.bound:
         made.bind_to_port.CopyFrom(BoolValue(value=False))
     if shape.hands_off:

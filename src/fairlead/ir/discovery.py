@@ -1,7 +1,7 @@
-"""At which objects the mesh looks: by their namespace (MeshConfig `discoverySelectors`), and by their revision.
+"""At which objects the mesh looks, by their namespace and revision, and who may see what ServiceEntries declare.
 
-In Istio `istio.io/rev` on an object says for which of several control planes it is (`config.LabelsInRevision`): the
-others ignore it. An object without it is for all of them.
+MeshConfig's `discoverySelectors` and `serviceEntryVisibility`. In Istio `istio.io/rev` on an object says for which of
+several control planes it is (`config.LabelsInRevision`): the others ignore it. An object without it is for all of them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import msgspec
 
 from fairlead.inc import Table
 from fairlead.ir.filters import Pairs
+from fairlead.ir.visibility import is_visible
 from fairlead.model.object import Object
 
 NAMESPACE = ("", "Namespace")
@@ -61,15 +62,45 @@ NamespaceSelector = tuple[LabelCondition, ...]
 """All of its conditions must hold; an empty one chooses every namespace."""
 
 
-class Discovering(msgspec.Struct, frozen=True, eq=False):
-    """Which object of a kind says at which namespaces the mesh looks, and how to read it.
+Visibility = Literal["PUBLIC", "NAMESPACE", "NONE"]
+"""How far a declared host may be seen: everywhere, in its own namespace, nowhere."""
 
-    `selectors` gives None where the object says nothing of the mesh, and no selector where all namespaces count.
+
+class Ceiling(msgspec.Struct, frozen=True):
+    """How far hosts of ServiceEntries may be seen at most, by the labels of their namespaces.
+
+    Of `policies` the first counts of which all selectors choose the namespace, else `otherwise`. `usual` is the
+    exportTo of entries that say none (MeshConfig `defaultServiceExportTo`).
+    """
+
+    policies: tuple[tuple[Visibility, tuple[NamespaceSelector, ...]], ...] = ()
+    otherwise: Visibility = "PUBLIC"
+    usual: tuple[str, ...] = ("*",)
+
+    def of(self, labels: Mapping[str, str]) -> Visibility:
+        """What holds for entries of a namespace with these labels."""
+        for said, asked in self.policies:
+            if all(_chooses(one, labels) for one in asked):
+                return said
+        return self.otherwise
+
+
+class Looking(msgspec.Struct, frozen=True):
+    """What the mesh makes of namespaces: those that a selector chooses count (without any all do)."""
+
+    selectors: tuple[NamespaceSelector, ...] = ()
+    ceiling: Ceiling = Ceiling()
+
+
+class Discovering(msgspec.Struct, frozen=True, eq=False):
+    """Which object of a kind says what the mesh makes of namespaces, and how to read it.
+
+    `looking` gives None where the object says nothing of the mesh.
     """
 
     namespace: str
     name: str
-    selectors: Callable[[Object[Any]], tuple[NamespaceSelector, ...] | None]
+    looking: Callable[[Object[Any]], Looking | None]
 
 
 class Namespace(msgspec.Struct, frozen=True):
@@ -85,7 +116,19 @@ NAMESPACES: Table[str, Namespace] = Table("namespaces", stage=1)
 
 def is_discovered(selectors: Iterable[NamespaceSelector], labels: Mapping[str, str]) -> bool:
     """Whether one of the selectors chooses a namespace with these labels (Istio's `discoveryNamespacesFilter`)."""
-    return any(all(one.holds(labels) for one in selector) for selector in selectors)
+    return any(_chooses(one, labels) for one in selectors)
+
+
+def _chooses(selector: NamespaceSelector, labels: Mapping[str, str]) -> bool:
+    return all(one.holds(labels) for one in selector)
+
+
+def lowered(export_to: tuple[str, ...], namespace: str, limit: Visibility) -> tuple[str, ...]:
+    """What is left of an exportTo under a limit: it takes away, and never adds."""
+    if limit == "PUBLIC":
+        return export_to
+    here = limit == "NAMESPACE" and is_visible(export_to, namespace, namespace)
+    return (".",) if here else ("~",)
 
 
 def revision_of(group: str, labels: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -54,6 +54,7 @@ class Host(msgspec.Struct, frozen=True):
     `alias` is the name for which the host merely stands (ExternalName). `joined` names the objects that have added
     ports to it, besides `name` (see `join_hosts`). `locality` is what the object itself says of close endpoints.
     `service_accounts` are accounts of its namespace that its instances may have besides those that they are known by.
+    `limit` is how far the mesh lets it be seen, where that is not everywhere; `export_to` is what is left of it.
     `outside` are addresses or DNS names at which other networks reach it (a load balancer's, and externalIPs).
     """
 
@@ -78,6 +79,7 @@ class Host(msgspec.Struct, frozen=True):
     sticky: bool = False
     allocated: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
+    limit: Literal["", "NAMESPACE", "NONE"] = ""
 
     @property
     def stands_at_instances(self) -> bool:

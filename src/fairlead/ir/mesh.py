@@ -9,13 +9,14 @@ import msgspec
 from fairlead.inc import Table
 from fairlead.ir.anchors import TrustAnchor
 from fairlead.ir.authz import Authorizer
-from fairlead.ir.discovery import NamespaceSelector
+from fairlead.ir.connections import Connections
+from fairlead.ir.discovery import Looking
 from fairlead.ir.filters import Pairs
 from fairlead.ir.headers import ProxyHeaders
 from fairlead.ir.locality import LocalityLb
 from fairlead.ir.network import Network
 from fairlead.ir.observability import Observability
-from fairlead.ir.traffic import Policy, RetryPolicy, TcpKeepalive
+from fairlead.ir.traffic import ClientTls, Policy, RetryPolicy, TcpKeepalive
 from fairlead.model.diagnostic import Origin
 from fairlead.model.launch import ProxySettings
 
@@ -42,10 +43,11 @@ class Mesh(msgspec.Struct, frozen=True):
     the Service by which clients reach these.
     `baseline` has connection pools and outlier detection for hosts whose policies do not say
     them; `inbound_stat_name` and `outbound_stat_name` are patterns of names in statistics, "" for the clusters' own.
+    `outbound_tls` is that of requests to unknown hosts that are looked up by name.
     `listener_log` has listeners log connections for which there is no filter chain.
     `outbound_port` and `inbound_port` are those to which rules of a whole host redirect. `anchors` are further roots of
     peers. `cluster_local` says of patterns of hosts whether their clients call instances of their own cluster only.
-    `discovery` chooses the namespaces at which the mesh looks; without any it looks at all. `origin` is the object that
+    `looking` is what it makes of namespaces. `origin` is the object that
     has the settings, None where nobody has said any.
     """
 
@@ -55,6 +57,7 @@ class Mesh(msgspec.Struct, frozen=True):
     trust_domain_aliases: tuple[str, ...] = ()
     domain_suffix: str = "cluster.local"
     outbound_policy: Literal["ALLOW_ANY", "REGISTRY_ONLY", "ALLOW_ANY_DYNAMIC_DNS"] = "ALLOW_ANY"
+    outbound_tls: ClientTls | None = None
     inbound_policy: Literal["PASSTHROUGH", "LOCALHOST"] = "PASSTHROUGH"
     auto_mtls: bool = True
     access_log_file: str = ""
@@ -92,10 +95,11 @@ class Mesh(msgspec.Struct, frozen=True):
     ingress_gateway: str = "ingressgateway"
     ingress_service: str = "istio-ingressgateway"
     headers: ProxyHeaders = ProxyHeaders()
+    connections: Connections = Connections()
     baseline: Policy = Policy()
     inbound_stat_name: str = ""
     outbound_stat_name: str = ""
-    discovery: tuple[NamespaceSelector, ...] = ()
+    looking: Looking = Looking()
     outbound_port: int = 15001
     inbound_port: int = 15006
     anchors: tuple[TrustAnchor, ...] = ()

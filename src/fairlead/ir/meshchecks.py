@@ -8,8 +8,17 @@ import msgspec
 
 from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import is_cipher_suite, is_curve
+from fairlead.ir.clienttls import client_tls_problems
 from fairlead.ir.localityrules import check_locality, check_zones
-from fairlead.ir.meshspec import CertificateData, HTTPRetry, MeshConfig, TLSConfig
+from fairlead.ir.meshspec import (
+    CertificateData,
+    HTTPRetry,
+    LabelSelector,
+    MeshConfig,
+    OutboundTrafficPolicy,
+    ServiceEntryVisibility,
+    TLSConfig,
+)
 from fairlead.ir.observability import (
     ignored_fields,
     is_served,
@@ -75,6 +84,7 @@ _EFFECTIVE = frozenset(
         "proxy_inbound_listen_port",
         "proxy_listen_port",
         "root_namespace",
+        "service_entry_visibility",
         "service_settings",
         "tcp_keepalive",
         "tls_defaults",
@@ -89,7 +99,6 @@ _UNUSED_MESH = {
     "certificates": "Deprecated by Istio: use Secrets.",
     "config_sources": "Objects come from the API only.",
     "compliance_policy": "Restrict TLS by meshMTLS and tlsDefaults.",
-    "service_entry_visibility": "Limit who sees hosts by exportTo, or defaultServiceExportTo.",
     "service_scope_configs": "It is for ambient mode, which there is not: keep calls in a cluster by serviceSettings.",
     "verify_certificate_at_client": "Servers are verified unless insecureSkipVerify says otherwise.",
     "hbone_idle_timeout": "There is no ambient mode.",
@@ -112,6 +121,7 @@ def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator
         yield from check_zones(path, config.zone_aware_lb_setting, outlier=True)
         if config.locality_lb_setting is not None:
             yield forbidden(path, "only one of localityLbSetting and zoneAwareLbSetting can be set", "Leave one.")
+    yield from _outbound_problems(config.outbound_traffic_policy, base / "outboundTrafficPolicy")
     yield from _tls_problems(base / "meshMTLS", config.mesh_mtls)
     yield from _tls_problems(base / "tlsDefaults", config.tls_defaults)
     if config.default_config is not None:
@@ -126,6 +136,23 @@ def mesh_config_problems(config: MeshConfig, base: FieldPath = ROOT) -> Iterator
     yield from _service_problems(config, base)
     yield from _selector_problems(config, base)
     yield from _without_effect(config, base)
+
+
+def _outbound_problems(said: OutboundTrafficPolicy | None, base: FieldPath) -> Iterator[Problem]:
+    """TLS is for requests that are looked up by name; all sidecars have one setting, and no Secret of anybody's."""
+    if said is None or said.tls is None:
+        return
+    path = base / "tls"
+    yield from client_tls_problems(path, said.tls)
+    if said.mode != "ALLOW_ANY_DYNAMIC_DNS":
+        wrong = f"tls has no effect with {said.mode}: connections go on as the client begins them"
+        yield Problem(path, wrong, Severity.WARNING, "Set mode: ALLOW_ANY_DYNAMIC_DNS, or remove it.", "FL0100")
+    if said.tls.mode == "ISTIO_MUTUAL":
+        wrong = "unknown hosts have no identity in the mesh that ISTIO_MUTUAL could verify"
+        yield Problem(path / "mode", wrong, remedy="Use SIMPLE or MUTUAL.")
+    if said.tls.credential_name:
+        wrong = "sidecars get no Secrets for unknown hosts"
+        yield Problem(path / "credentialName", wrong, remedy="Name files on the hosts of the sidecars.")
 
 
 def _tls_problems(path: FieldPath, config: TLSConfig | None) -> Iterator[Problem]:
@@ -185,16 +212,32 @@ def _service_problems(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
 
 def _selector_problems(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
     """What Kubernetes would say of label selectors."""
-    for at, one in enumerate(config.discovery_selectors):
-        path = base.child("discoverySelectors", at)
-        yield from label_problems(one.match_labels, path / "matchLabels")
-        for number, expression in enumerate(one.match_expressions):
-            where = path.child("matchExpressions", number)
-            yield from label_problems(dict.fromkeys((expression.key,), ""), where / "key")
-            if bool(expression.values) != (expression.operator in ("In", "NotIn")):
-                wrong = "must not have values" if expression.values else "needs values"
-                remedy = "In and NotIn have values, Exists and DoesNotExist none."
-                yield Problem(where / "values", f"{expression.operator} {wrong}", remedy=remedy)
+    selectors = [(base.child("discoverySelectors", at), one) for at, one in enumerate(config.discovery_selectors)]
+    visibility, path = config.service_entry_visibility or ServiceEntryVisibility(), base / "serviceEntryVisibility"
+    for at, policy in enumerate(visibility.policies):
+        for number, rule in enumerate(policy.matching_rules):
+            where = path.child("policies", at, "matchingRules", number, "namespaceSelector")
+            if rule.namespace_selector is not None:
+                selectors.append((where, rule.namespace_selector))
+            else:
+                remedy = "Name labels of namespaces, or leave the rule out."
+                yield Problem(where, "a rule without it matches nothing", Severity.WARNING, remedy, "FL0100")
+    for where, selector in selectors:
+        yield from _one_selector(where, selector)
+    if config.service_entry_visibility is not None and not visibility.apply_to_sidecars:
+        said = "serviceEntryVisibility has no effect without applyToSidecars: there is no ambient mode"
+        yield Problem(path, said, Severity.WARNING, "Set applyToSidecars: true.", "FL0100")
+
+
+def _one_selector(path: FieldPath, one: LabelSelector) -> Iterator[Problem]:
+    yield from label_problems(one.match_labels, path / "matchLabels")
+    for number, expression in enumerate(one.match_expressions):
+        where = path.child("matchExpressions", number)
+        yield from label_problems(dict.fromkeys((expression.key,), ""), where / "key")
+        if bool(expression.values) != (expression.operator in ("In", "NotIn")):
+            wrong = "must not have values" if expression.values else "needs values"
+            remedy = "In and NotIn have values, Exists and DoesNotExist none."
+            yield Problem(where / "values", f"{expression.operator} {wrong}", remedy=remedy)
 
 
 def _ports(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:

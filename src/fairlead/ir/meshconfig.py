@@ -15,7 +15,9 @@ import msgspec
 from fairlead.ir.anchors import TrustAnchor
 from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import usable, usable_curves
-from fairlead.ir.discovery import LabelCondition, NamespaceSelector
+from fairlead.ir.clienttls import client_tls
+from fairlead.ir.connections import connections_of
+from fairlead.ir.discovery import NAME_LABEL, Ceiling, LabelCondition, Looking, NamespaceSelector, Visibility
 from fairlead.ir.headers import proxy_headers
 from fairlead.ir.ingress import gateway_label
 from fairlead.ir.locality import LocalityLb
@@ -26,6 +28,7 @@ from fairlead.ir.meshnetworks import NETWORKS_KEY, read_networks
 from fairlead.ir.meshspec import (
     DefaultTrafficPolicy,
     HTTPRetry,
+    LabelExpression,
     LabelSelector,
     MeshConfig,
     TLSConfig,
@@ -124,6 +127,7 @@ def mesh_of(config: MeshConfig) -> Mesh:
         trust_domain=config.trust_domain or default.trust_domain,
         trust_domain_aliases=config.trust_domain_aliases,
         outbound_policy=outbound.mode if outbound else "ALLOW_ANY",
+        outbound_tls=client_tls(outbound.tls) if outbound else None,
         inbound_policy=config.inbound_traffic_policy.mode if config.inbound_traffic_policy else "PASSTHROUGH",
         auto_mtls=config.enable_auto_mtls is not False,
         access_log_file=config.access_log_file,
@@ -162,6 +166,7 @@ def mesh_of(config: MeshConfig) -> Mesh:
         ingress_gateway=gateway_label(config.ingress_selector, config.ingress_service),
         ingress_service=config.ingress_service or default.ingress_service,
         headers=proxy_headers(proxy.proxy_headers),
+        connections=connections_of(proxy.connection_settings),
         baseline=_baseline(config.default_traffic_policy),
         inbound_stat_name=config.inbound_cluster_stat_name,
         outbound_stat_name=config.outbound_cluster_stat_name,
@@ -173,7 +178,7 @@ def mesh_of(config: MeshConfig) -> Mesh:
             if is_usable(one)
         ),
         cluster_local=_cluster_local(config),
-        discovery=tuple(_namespaces(one) for one in config.discovery_selectors),
+        looking=Looking(tuple(_namespaces(one) for one in config.discovery_selectors), _ceiling(config)),
     )
 
 
@@ -233,6 +238,28 @@ def _baseline(said: DefaultTrafficPolicy | None) -> Policy:
 def _namespaces(said: LabelSelector) -> NamespaceSelector:
     equal = (LabelCondition(name, "In", (value,)) for name, value in sorted(said.match_labels.items()))
     return (*equal, *(LabelCondition(one.key, one.operator, one.values) for one in said.match_expressions))
+
+
+def _ceiling(config: MeshConfig) -> Ceiling:
+    """Sidecars and gateways mind it only where they are told to: without `applyToSidecars` it is for ambient mode."""
+    said = config.service_entry_visibility
+    if said is None or not said.apply_to_sidecars:
+        return Ceiling()
+    policies: list[tuple[Visibility, tuple[NamespaceSelector, ...]]] = []
+    for one in said.policies:
+        asked = tuple(_namespaces(rule.namespace_selector or _NOBODY) for rule in one.matching_rules)
+        policies.append((_VISIBILITY[one.visibility], asked))
+    return Ceiling(tuple(policies), _VISIBILITY[said.default_visibility], config.default_service_export_to or ("*",))
+
+
+_VISIBILITY: dict[str, Visibility] = {
+    "UNSPECIFIED": "PUBLIC",
+    "PUBLIC": "PUBLIC",
+    "NAMESPACE": "NAMESPACE",
+    "NONE": "NONE",
+}
+_NOBODY = LabelSelector(match_expressions=(LabelExpression(NAME_LABEL, "DoesNotExist"),))
+"""A rule without a matcher matches nothing, as in Istio: every namespace has its name as a label."""
 
 
 def _retry(policy: HTTPRetry | None) -> RetryPolicy | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from fairlead.ir.clienttls import ClientTLSSettings
 from fairlead.ir.localityspec import LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting
 from fairlead.ir.poolspec import ConnectionPoolSettings, OutlierDetection
 from fairlead.ir.providers import ExtensionProvider
-from fairlead.ir.proxyconfig import Duration, KeepaliveSettings, ProxyConfig, TLSSettings
+from fairlead.ir.proxyconfig import Duration, KeepaliveSettings, ProxyConfig
 from fairlead.model.object import Spec
 
 Exports = Annotated[
@@ -23,8 +24,14 @@ class OutboundTrafficPolicy(Spec, frozen=True):
 
     mode: Annotated[
         Literal["REGISTRY_ONLY", "ALLOW_ANY", "ALLOW_ANY_DYNAMIC_DNS"],
-        Meta(description="ALLOW_ANY: they go where the client dialled. REGISTRY_ONLY: they are refused."),
+        Meta(
+            description="ALLOW_ANY: they go where the client dialled. REGISTRY_ONLY: they are refused. "
+            "ALLOW_ANY_DYNAMIC_DNS: HTTP requests go to the host that they name."
+        ),
     ] = "REGISTRY_ONLY"
+    tls: Annotated[
+        ClientTLSSettings | None, Meta(description="TLS of requests that ALLOW_ANY_DYNAMIC_DNS lets through.")
+    ] = None
 
 
 class InboundTrafficPolicy(Spec, frozen=True):
@@ -40,7 +47,7 @@ class ConfigSource(Spec, frozen=True):
     """A further source of configuration."""
 
     address: str = ""
-    tls_settings: TLSSettings | None = None
+    tls_settings: ClientTLSSettings | None = None
     subscribed_resources: tuple[str, ...] = ()
 
 
@@ -77,7 +84,7 @@ class CA(Spec, frozen=True):
     """An external certificate authority."""
 
     address: str = ""
-    tls_settings: TLSSettings | None = None
+    tls_settings: ClientTLSSettings | None = None
     request_timeout: Duration = ""
     istiod_side: bool = True
 
@@ -113,6 +120,37 @@ class ServiceScope(Spec, frozen=True):
     namespace_selector: LabelSelector | None = None
     services_selector: LabelSelector | None = None
     scope: Literal["LOCAL", "GLOBAL"] = "LOCAL"
+
+
+EntryVisibility = Annotated[
+    Literal["UNSPECIFIED", "PUBLIC", "NAMESPACE", "NONE"],
+    Meta(description="PUBLIC: everywhere (default). NAMESPACE: in their own namespace. NONE: nowhere."),
+]
+
+
+class VisibilityRule(Spec, frozen=True):
+    """A condition on a ServiceEntry."""
+
+    namespace_selector: Annotated[
+        LabelSelector | None, Meta(description="Labels of the entry's namespace; without it the rule matches nothing.")
+    ] = None
+
+
+class VisibilityPolicy(Spec, frozen=True):
+    """How far ServiceEntries may be seen of which all rules hold."""
+
+    visibility: EntryVisibility = "UNSPECIFIED"
+    matching_rules: Annotated[tuple[VisibilityRule, ...], Meta(description="Without any it is for all entries.")] = ()
+
+
+class ServiceEntryVisibility(Spec, frozen=True):
+    """How far the hosts of ServiceEntries may be seen at most, whatever their exportTo says (Istio since 1.31)."""
+
+    default_visibility: EntryVisibility = "UNSPECIFIED"
+    policies: Annotated[tuple[VisibilityPolicy, ...], Meta(description="The first that fits counts.")] = ()
+    apply_to_sidecars: Annotated[
+        bool, Meta(description="Sidecars and gateways mind it; without it, it has no effect here.")
+    ] = False
 
 
 class DefaultTrafficPolicy(Spec, frozen=True):
@@ -259,7 +297,9 @@ class MeshConfig(Spec, frozen=True):
     service_scope_configs: Annotated[
         tuple[ServiceScope, ...], Meta(description="Which services are local to their cluster, which global.")
     ] = ()
-    service_entry_visibility: Annotated[dict[str, Any] | str | None, Meta(description="Who may define hosts.")] = None
+    service_entry_visibility: Annotated[
+        ServiceEntryVisibility | None, Meta(description="How far hosts of ServiceEntries may be seen at most.")
+    ] = None
     default_traffic_policy: Annotated[
         DefaultTrafficPolicy | None, Meta(description="Connection pool and outlier detection where no rule says them.")
     ] = None

@@ -7,26 +7,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from fairlead.ir.clienttls import ClientTLSSettings
 from fairlead.model.object import Spec
 from fairlead.model.probe import Probe
 
 ClientCert = Literal["UNDEFINED", "SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY"]
 """Envoy's `ForwardClientCertDetails`."""
 Duration = Annotated[str, Meta(description="A duration such as 10s, 1m30s or 250ms.")]
-
-
-class TLSSettings(Spec, frozen=True):
-    """ClientTLSSettings: TLS towards a server of the control plane's own."""
-
-    mode: Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"] = "DISABLE"
-    client_certificate: str = ""
-    private_key: str = ""
-    ca_certificates: str = ""
-    ca_crl: str = ""
-    credential_name: str = ""
-    subject_alt_names: tuple[str, ...] = ()
-    sni: str = ""
-    insecure_skip_verify: bool | None = None
 
 
 class KeepaliveSettings(Spec, frozen=True):
@@ -84,7 +71,7 @@ class Tracing(Spec, frozen=True):
     max_path_tag_length: int = 0
     sampling: Annotated[float, Meta(description="Percentage of requests that are traced.")] = 1.0
     enable_istio_tags: bool | None = None
-    tls_settings: TLSSettings | None = None
+    tls_settings: ClientTLSSettings | None = None
 
 
 class ProxyProtocolSettings(Spec, frozen=True):
@@ -173,9 +160,72 @@ class ProxyHeadersSpec(Spec, frozen=True):
     ] = None
 
 
-class ConnectionSettings(Spec, frozen=True):
-    """Limits of the whole proxy."""
+Bytes = Annotated[int, Meta(ge=0, le=2147483647)]
+Window = Annotated[int, Meta(ge=65535, le=2147483647)]
+"""Bytes of an HTTP/2 window: what RFC 9113 begins with is the least that Envoy takes."""
 
+
+class ConnectionSettings(Spec, frozen=True):
+    """How a proxy treats its clients' connections; what is not said stays as it is.
+
+    Istio's `ProxyConfig.ConnectionSettings`, since 1.31.
+    """
+
+    profile: Annotated[
+        Literal["PROFILE_UNSPECIFIED", "SIDECAR", "EDGE"],
+        Meta(description="EDGE: gateways have what Envoy recommends for clients that nobody knows."),
+    ] = "PROFILE_UNSPECIFIED"
+    listener_per_connection_buffer_limit_bytes: Annotated[
+        Bytes | None, Meta(description="Bytes of a client's connection that are kept in memory at most.")
+    ] = None
+    cluster_per_connection_buffer_limit_bytes: Annotated[
+        Bytes | None, Meta(description="Bytes of a connection to a server that are kept in memory at most.")
+    ] = None
+    http_idle_timeout: Annotated[
+        Duration, Meta(description="Connections without a request are closed after it; 0s: never.")
+    ] = ""
+    http_max_connection_duration: Annotated[Duration, Meta(description="Connections are closed after it.")] = ""
+    http_max_stream_duration: Annotated[Duration, Meta(description="Requests end after it, whatever they do.")] = ""
+    http_stream_idle_timeout: Annotated[
+        Duration, Meta(description="Requests of which nothing moves end after it; 0s: never (default).")
+    ] = ""
+    http_request_timeout: Annotated[Duration, Meta(description="Whole requests have arrived by then.")] = ""
+    http_request_headers_timeout: Annotated[Duration, Meta(description="Headers have arrived by then.")] = ""
+    http_drain_timeout: Annotated[
+        Duration, Meta(description="Time between the two notes by which HTTP/2 connections end.")
+    ] = ""
+    http_max_concurrent_streams: Annotated[
+        Annotated[int, Meta(ge=1, le=2147483647)] | None,
+        Meta(description="Requests of an HTTP/2 connection at one time."),
+    ] = None
+    http2_initial_stream_window_size: Annotated[
+        Window | None, Meta(description="Bytes of an HTTP/2 request that may be on their way.")
+    ] = None
+    http2_initial_connection_window_size: Annotated[
+        Window | None, Meta(description="Bytes of an HTTP/2 connection that may be on their way.")
+    ] = None
+    http_headers_with_underscores_action: Annotated[
+        Literal[
+            "HEADERS_WITH_UNDERSCORES_UNSPECIFIED",
+            "HEADERS_WITH_UNDERSCORES_ALLOW",
+            "HEADERS_WITH_UNDERSCORES_REJECT_REQUEST",
+            "HEADERS_WITH_UNDERSCORES_DROP_HEADER",
+        ],
+        Meta(description="What becomes of headers with _ in their names."),
+    ] = "HEADERS_WITH_UNDERSCORES_UNSPECIFIED"
+    http_merge_slashes: Annotated[
+        bool | None, Meta(description="Slashes that follow each other in paths count as one.")
+    ] = None
+    http_path_with_escaped_slashes_action: Annotated[
+        Literal[
+            "PATH_WITH_ESCAPED_SLASHES_UNSPECIFIED",
+            "KEEP_UNCHANGED",
+            "REJECT_REQUEST",
+            "UNESCAPE_AND_REDIRECT",
+            "UNESCAPE_AND_FORWARD",
+        ],
+        Meta(description="What becomes of %2F and %5C in paths."),
+    ] = "PATH_WITH_ESCAPED_SLASHES_UNSPECIFIED"
     global_downstream_connection_limit: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="Connections that a proxy takes at one time at most.")
     ] = None
@@ -192,7 +242,7 @@ class RemoteService(Spec, frozen=True):
     """A service that Envoy reports to."""
 
     address: str = ""
-    tls_settings: TLSSettings | None = None
+    tls_settings: ClientTLSSettings | None = None
     tcp_keepalive: KeepaliveSettings | None = None
 
 
@@ -265,4 +315,6 @@ class ProxyConfig(Spec, frozen=True):
     stats_compression: bool | None = None
     file_flush_interval: Duration = ""
     file_flush_min_size_kb: int | None = msgspec.field(default=None, name="fileFlushMinSizeKb")
-    connection_settings: Annotated[ConnectionSettings | None, Meta(description="Limits of the proxy.")] = None
+    connection_settings: Annotated[
+        ConnectionSettings | None, Meta(description="How clients' connections are treated.")
+    ] = None

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import msgspec
 
+from fairlead.ir.connections import Connections, connections_of
 from fairlead.ir.headers import ProxyHeaders, proxy_headers
 from fairlead.ir.observability import ProxyTraces, proxy_traces
 from fairlead.ir.proxyconfig import ProxyConfig
@@ -19,9 +20,9 @@ from fairlead.model.decode import decode
 
 METADATA = "PROXY_CONFIG"
 """The metadata of a node that has these fields."""
-AT_ONCE = frozenset(("gateway_topology", "proxy_headers", "tracing", "zipkin_address"))
+AT_ONCE = frozenset(("connection_settings", "gateway_topology", "proxy_headers", "tracing", "zipkin_address"))
 """Fields that have an effect on a proxy that runs, and not when it starts."""
-_ENCODED = ("gatewayTopology", "proxyHeaders", "tracing", "zipkinAddress")
+_ENCODED = ("connectionSettings", "gatewayTopology", "proxyHeaders", "tracing", "zipkinAddress")
 
 
 class OwnTopology(msgspec.Struct, frozen=True):
@@ -38,6 +39,7 @@ class OwnSettings(msgspec.Struct, frozen=True):
     headers: ProxyHeaders | None = None
     topology: OwnTopology | None = None
     traces: ProxyTraces | None = None
+    connections: Connections | None = None
 
 
 def said_of(config: ProxyConfig) -> dict[str, Any]:
@@ -71,4 +73,5 @@ def _read(text: bytes) -> OwnSettings | None:
             topology.proxy_protocol is not None,
         ),
         traces=proxy_traces(config) if config.tracing is not None or config.zipkin_address else None,
+        connections=connections_of(config.connection_settings) if config.connection_settings is not None else None,
     )

@@ -7,7 +7,15 @@ import binascii
 import re
 from collections.abc import Iterator
 
-from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig, RemoteService, StatsMatcher, TLSSettings, Tracing
+from fairlead.ir.clienttls import ClientTLSSettings
+from fairlead.ir.proxyconfig import (
+    ConnectionSettings,
+    KeepaliveSettings,
+    ProxyConfig,
+    RemoteService,
+    StatsMatcher,
+    Tracing,
+)
 from fairlead.model.diagnostic import Problem, Severity
 from fairlead.model.duration import is_duration, parse_duration
 from fairlead.model.launch import STATUS_PORT, Collector, ProxySettings, StatsInclusion
@@ -183,7 +191,7 @@ def _inclusion(said: StatsMatcher | None) -> StatsInclusion | None:
 def _collector(said: RemoteService | None) -> Collector | None:
     if said is None or not said.address:
         return None
-    tls, alive = said.tls_settings or TLSSettings(), said.tcp_keepalive
+    tls, alive = said.tls_settings or ClientTLSSettings(), said.tcp_keepalive
     kept = None
     if alive is not None:
         kept = (alive.probes, round(_seconds(alive.time) or 0), round(_seconds(alive.interval) or 0))
@@ -201,12 +209,16 @@ def _collector(said: RemoteService | None) -> Collector | None:
 
 def _collector_problems(said: RemoteService, base: FieldPath) -> Iterator[Problem]:
     yield from _address_problems(said.address, base / "address")
-    tls, path = said.tls_settings or TLSSettings(), base / "tlsSettings"
+    tls, path = said.tls_settings or ClientTLSSettings(), base / "tlsSettings"
     if tls.mode == "MUTUAL" and not (tls.client_certificate and tls.private_key):
         yield Problem(path, "MUTUAL needs clientCertificate and privateKey", remedy="Name both files.")
-    for name, value in (("credentialName", tls.credential_name), ("caCrl", tls.ca_crl)):
+    files = "Name files on the host of the proxy."
+    for name, value, remedy in (
+        ("credentialName", tls.credential_name, files),
+        ("caCrl", tls.ca_crl, files),
+        ("insecureSkipVerify", tls.insecure_skip_verify, "Without caCertificates the service is not verified."),
+    ):
         if value:
-            remedy = "Name files on the host of the proxy."
             yield Problem(path / name, f"{name} has no effect", Severity.WARNING, remedy, "FL0100")
 
 
@@ -228,6 +240,8 @@ def _durations(config: ProxyConfig, base: FieldPath) -> Iterator[Problem]:
         ("terminationDrainDuration", config.termination_drain_duration, 0, 86400),
         ("fileFlushInterval", config.file_flush_interval, 0.001, 86400),
     )
+    if config.connection_settings is not None:
+        yield from duration_problems(base / "connectionSettings", _connection_times(config.connection_settings))
     alive = config.envoy_metrics_service.tcp_keepalive if config.envoy_metrics_service is not None else None
     alive = alive or KeepaliveSettings()
     nested = (("time", alive.time, 1, 86400 * 365), ("interval", alive.interval, 1, 86400 * 365))
@@ -236,6 +250,13 @@ def _durations(config: ProxyConfig, base: FieldPath) -> Iterator[Problem]:
         said = f"{config.drain_duration} is not a whole number of seconds"
         yield Problem(base / "drainDuration", said, remedy="Envoy counts seconds here: leave the rest out.")
     yield from duration_problems(base.child("envoyMetricsService", "tcpKeepalive"), nested)
+
+
+def _connection_times(said: ConnectionSettings) -> tuple[tuple[str, str, float, float], ...]:
+    """0 is for some of them what Envoy calls never, and for none of them wrong."""
+    encoded = zip(said.__struct_fields__, said.__struct_encode_fields__, strict=True)
+    times = ((field, getattr(said, name)) for name, field in encoded if name.endswith(("_timeout", "_duration")))
+    return tuple((field, text, 0, 86400 * 365) for field, text in times)
 
 
 def duration_problems(base: FieldPath, checks: tuple[tuple[str, str, float, float], ...]) -> Iterator[Problem]:

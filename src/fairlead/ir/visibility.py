@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 DOMAIN_SUFFIX = "cluster.local"
 """The suffix of service names, as facts use it: `name.namespace.svc.SUFFIX`."""
@@ -45,6 +45,28 @@ def host_matches(pattern: str, host: str) -> bool:
     if pattern == host or pattern == "*":
         return True
     return pattern.startswith("*") and host.lstrip("*").endswith(pattern[1:]) and len(host) >= len(pattern)
+
+
+def overlapping(patterns: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """The places of patterns that one before them covers or that cover it (`host_matches`), after the first of these.
+
+    It asks for the wildcards that cover a pattern by the ends of its text: comparing each with each would take minutes
+    for a list as long as a request may be.
+    """
+    places: dict[str, int] = {}
+    for at, pattern in enumerate(patterns):
+        places.setdefault(pattern, at)
+    ends = {one[1:]: at for one, at in places.items() if one.startswith("*")}
+    found: dict[int, int] = {at: places[one] for at, one in enumerate(patterns) if places[one] < at}
+    for pattern, at in places.items():
+        text = pattern.lstrip("*")
+        for end in {text[start:] for start in range(len(text) + 1)} & ends.keys():
+            other = ends[end]
+            if other != at and host_matches(f"*{end}", pattern):
+                first, second = sorted((at, other))
+                found[second] = min(first, found.get(second, first))
+    for second in sorted(found):
+        yield found[second], second
 
 
 def most_specific(patterns: Iterable[str], host: str) -> str | None:

@@ -6,6 +6,7 @@ also says what is wrong.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -42,11 +43,7 @@ def parse_documents(text: str | bytes, file: str = "") -> list[Manifest]:
     if len(text) > MAX_BYTES:
         raise YAMLError(f"larger than {MAX_BYTES >> 20} MiB", Position(file, 1, 1))
     if isinstance(text, bytes):
-        try:
-            text = text.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = text[: error.start].count(b"\n") + 1
-            raise YAMLError("not UTF-8 text", Position(file, line, 1)) from None
+        text = _decoded(text, file)
     try:
         found = _by_document(text, file)
     except (Unread, YAMLError):
@@ -55,6 +52,16 @@ def parse_documents(text: str | bytes, file: str = "") -> list[Manifest]:
         # What is wrong, if anything, is said of the text as a whole.
         found = by_events(text, file)
     return [part for one in found for part in _split(one)]
+
+
+def _decoded(raw: bytes, file: str) -> str:
+    """The text of UTF-8, or of UTF-16 with its mark, as YAML 1.2 (5.2) has it and some shells write files."""
+    encoding = "utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].decode(encoding, "ignore").count("\n") + 1
+        raise YAMLError(f"not {encoding.upper()} text", Position(file, line, 1)) from None
 
 
 def _by_document(text: str, file: str) -> list[Manifest]:

@@ -43,7 +43,12 @@ class Builder:
         self._first = first
         self.aliased = 0
         self.nodes = 0
-        self._anchors: dict[str, tuple[object, dict[Path, Place]]] = {}
+        self._anchors: dict[str, tuple[object, int, int]] = {}
+        """Each value with the places in `_order` between which it and what is in it stand.
+
+        No marks are copied before somebody refers to it: anchors around anchors would cost as much as the text each.
+        """
+        self._order: list[Path] = []
         self.marks: dict[Path, Place] = {}
 
     def fail(self, message: str, mark: Any) -> YAMLError:
@@ -67,7 +72,7 @@ class Builder:
             self._parser.get_event()
             while not self._parser.check_event(yaml.StreamEndEvent):
                 start = self._parser.get_event()
-                self.marks, self._anchors = {}, {}
+                self.marks, self._anchors, self._order = {}, {}, []
                 value = self._value((), self._parser.get_event(), 0)
                 self._parser.get_event()
                 yield value, start.start_mark
@@ -83,6 +88,8 @@ class Builder:
             raise self.fail(f"more than {MAX_NODES} values in one text", event.start_mark)
         if depth > MAX_DEPTH:
             raise self.fail(f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
+        begin = len(self._order)
+        self._order.append(path)
         self.marks[path] = (event.start_mark.line + self._first, event.start_mark.column + 1)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(path, event)
@@ -95,19 +102,22 @@ class Builder:
             value = self._mapping(path, depth)
         anchor = cast("str | None", event.anchor)
         if anchor is not None:
-            inside = {at[len(path) :]: mark for at, mark in self.marks.items() if at[: len(path)] == path}
-            self._anchors[anchor] = (value, inside)
+            self._anchors[anchor] = (value, begin, len(self._order))
         return value
 
     def _alias(self, path: Path, event: Any) -> object:
         if event.anchor not in self._anchors:
             raise self.fail(f"unknown anchor {event.anchor!r}", event.start_mark)
-        value, inside = self._anchors[event.anchor]
-        self.aliased += len(inside)
+        value, begin, end = self._anchors[event.anchor]
+        self.aliased += end - begin
         if self.aliased > MAX_ALIASED:
             raise self.fail(f"more than {MAX_ALIASED} values by aliases in one text", event.start_mark)
-        for at, mark in inside.items():
-            self.marks[path + at] = mark
+        whole = self._order[begin]
+        self.marks[path] = self.marks[whole]
+        for one in self._order[begin + 1 : end]:
+            inside = (*path, *one[len(whole) :])
+            self._order.append(inside)
+            self.marks[inside] = self.marks[one]
         return value
 
     def _scalar(self, event: Any, *, key: bool = False) -> object:

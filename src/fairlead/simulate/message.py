@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
@@ -165,12 +165,23 @@ def authority(host: str, port: int, scheme: str) -> str:
     return name if port in (0, _DEFAULT_PORTS[scheme]) else f"{name}:{port}"
 
 
-def normalised(path: str, manager: HttpConnectionManager) -> str | None:
+class Normal(NamedTuple):
+    """The one form of a path, and whether clients are told to ask for that instead."""
+
+    path: str
+    redirects: bool = False
+
+
+def normalised(path: str, manager: HttpConnectionManager) -> Normal | None:
     """The path as a connection manager brings it to one form before anything looks at it; None: it is refused (400)."""
     if "#" in path:
         return None
     bare, mark, rest = path.partition("?")
-    if manager.path_with_escaped_slashes_action == HttpConnectionManager.UNESCAPE_AND_FORWARD:
+    action, escaped = manager.path_with_escaped_slashes_action, _ESCAPED_SLASH.search(bare) is not None
+    if escaped and action == HttpConnectionManager.REJECT_REQUEST:
+        return None
+    redirects = escaped and action == HttpConnectionManager.UNESCAPE_AND_REDIRECT
+    if redirects or action == HttpConnectionManager.UNESCAPE_AND_FORWARD:
         bare = _ESCAPED_SLASH.sub(lambda found: "/" if found[0].lower() == "%2f" else "\\", bare)
     if manager.normalize_path.value:
         if "%00" in bare:
@@ -182,7 +193,7 @@ def normalised(path: str, manager: HttpConnectionManager) -> str | None:
         # Nothing but slashes becomes two of them.
         last = "/" if bare.endswith("/") else ""
         bare = "/" + "/".join(one for one in bare.split("/") if one) + last
-    return bare + mark + rest
+    return Normal(bare + mark + rest, redirects)
 
 
 def _without_dots(path: str) -> str:

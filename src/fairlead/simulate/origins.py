@@ -364,21 +364,26 @@ class Origins:
             said = ("spec", "outboundTrafficPolicy") if row.outbound_mode else ("spec", "egress")
             out.append(Origin(row.origin.ref, FieldPath(said)))
         if row is None or not row.outbound_mode:
-            settings = (Ref("", "ConfigMap", self._root(), "istio"), Ref("mesh.istio.io", "MeshConfig", "", "istio"))
-            out.extend(Origin(one) for one in settings if self.exists(one))
+            out.extend(self._settings())
         return self.placed(*out)
+
+    def _settings(self) -> list[Origin]:
+        """The objects that may hold the mesh's settings."""
+        found = (Ref("", "ConfigMap", self._root(), "istio"), Ref("mesh.istio.io", "MeshConfig", "", "istio"))
+        return [Origin(one) for one in found if self.exists(one)]
 
     def hiding(self, view: View, hostname: str) -> Found:
         """What keeps a proxy from seeing a host: that it is not exported there, or the proxy's Sidecar."""
         rows = [(key, self._model.engine.get(HOSTS, key)) for key in self._model.engine.find(HOSTS_BY_NAME, hostname)]
-        hidden = [
-            _unexported(row.origin.ref)
-            for key, row in rows
-            if row is not None and not is_visible(row.export_to, key.namespace, view.namespace)
+        unseen = [
+            row for key, row in rows if row is not None and not is_visible(row.export_to, key.namespace, view.namespace)
         ]
+        hidden = [_unexported(row.origin.ref) for row in unseen]
+        if any(row.limit for row in unseen):
+            hidden.extend(self._settings())  # serviceEntryVisibility
         key = self._model.engine.call(sidecar_for, SidecarKey(view.namespace, view.labels))
         row = self._model.engine.get(SIDECARS, key) if key is not None else None
-        if row is not None and len(hidden) < len(rows):
+        if row is not None and len(unseen) < len(rows):
             hidden.append(_field(row.origin, "spec", "egress"))
         return self.placed(*hidden)
 

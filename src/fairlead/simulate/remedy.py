@@ -386,7 +386,7 @@ class _Candidates:
         known = self._mesh.hostname(host, namespace)
         for key in engine.find(HOSTS_BY_NAME, known):
             row = engine.get(HOSTS, key)
-            if row is None or not row.export_to:
+            if row is None or not row.export_to or row.limit:
                 continue
             if row.origin.ref.kind == "Service":
                 path = FieldPath(("metadata", "annotations", "networking.istio.io/exportTo"))

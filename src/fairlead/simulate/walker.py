@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 from envoy.config.core.v3.base_pb2 import TrafficDirection
+from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
 from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -273,20 +274,37 @@ class _Walker:
             said = f"gets {message.method} {message.path}, which is no HTTP/1 request to it"
             visit.say("filter", "http_connection_manager", said, passed=False)
             raise visit.end(400, "DPE", "http1.codec_error")
+        self._screen(visit, manager, message)
         # An application that uses its proxy as such sends whole URLs, which have a scheme as HTTP/2 has.
         whole = visit.hop == "client" and visit.proxy.view.capture.mode == "explicit"
         message.forwarded(manager, tls=visit.terminated, has_scheme=whole or connection.inside == "h2")
-        path = normalised(message.path, manager)
-        if path is None:
-            visit.say("filter", "http_connection_manager", f"the path {message.path} is refused", passed=False)
-            raise visit.end(400, "", "path_normalization_failed")
-        message.path = path
         exchange = Exchange(visit, manager, self._request, message)
         visit.peer = msgspec.structs.replace(visit.peer, remote=original_client(manager, message, connection.source))
         exchange.choose()
         pass_filters(exchange)
         sent = route_request(exchange, "h2" if connection.inside == "h2" else "http/1.1")
         self._on(visit, onward(visit, sent.wanted), retried=sent.retried)
+
+    def _screen(self, visit: Visit, manager: HttpConnectionManager, message: Message) -> None:
+        """What a connection manager makes of names and paths before anything else looks at them."""
+        action = manager.common_http_protocol_options.headers_with_underscores_action
+        odd = [name for name, _ in message.headers if "_" in name]
+        if odd and action == HttpProtocolOptions.REJECT_REQUEST:
+            visit.say("filter", "http_connection_manager", f"the header {odd[0]} is refused for its _", passed=False)
+            if visit.connection.inside == "h2":
+                raise visit.end(0, "DR", "http2.unexpected_underscore", "reset")
+            raise visit.end(400, "DPE", "http1.unexpected_underscore")
+        if action == HttpProtocolOptions.DROP_HEADER:
+            message.headers = [one for one in message.headers if "_" not in one[0]]
+        path = normalised(message.path, manager)
+        grpc = any(one.startswith("application/grpc") for one in message.values("content-type"))
+        if path is None or (path.redirects and grpc):
+            visit.say("filter", "http_connection_manager", f"the path {message.path} is refused", passed=False)
+            raise visit.end(400, "", "path_normalization_failed")
+        if path.redirects:
+            visit.say("local reply", "307", f"redirects to {path.path}")
+            raise visit.end(307, "", "path_normalization_failed")
+        message.path = path.path
 
     def _forward_bytes(self, visit: Visit, proxy: TcpProxy, flowing: Bytes) -> None:
         """TCP."""

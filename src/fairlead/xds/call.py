@@ -249,8 +249,9 @@ class Call:
 
     def sent(self) -> None:
         """Everything has gone out."""
+        # A queue that was needed once is as large as all else that a call keeps.
+        self._out = None
         if self._status is not None and self._connection is not None:
-            self._out = None
             self.finish(*self._status)
 
     def pending(self) -> bool:

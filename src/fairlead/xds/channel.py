@@ -24,7 +24,7 @@ from fairlead.xds.messages import (
     SotwRequest,
 )
 from fairlead.xds.returning import Returned, returned
-from fairlead.xds.standing import Named, Standing
+from fairlead.xds.standing import SURE, Named, Standing
 from fairlead.xds.step import Step
 
 NAMED = frozenset({ENDPOINT, ROUTE, SECRET, EXTENSION})
@@ -42,6 +42,8 @@ class Channel(Standing):
 
     `start` is where clients stand that lack nothing, if there may be others with whom this one is in step.
     """
+
+    __slots__ = ("_last_nonce", "_named_once", "delta", "patches", "requested", "type_url", "whole")
 
     def __init__(self, type_url: str, *, delta: bool, patches: bool = False, start: Step | None = None) -> None:
         super().__init__(start)
@@ -102,7 +104,7 @@ class Channel(Standing):
                     self._force.add(name)
                 self.dirty.add(name)
         if first:
-            self.unsure.update(name for name in unsure if self.subscribed(name))
+            self.unsure = frozenset([name for name in unsure if self.subscribed(name)]) or SURE
             self._remember({**request.initial_versions, **dict.fromkeys(self.unsure, "")}, catalog)
             self.owed = self.wildcard and not request.initial_versions
 
@@ -151,7 +153,7 @@ class Channel(Standing):
             if self.whole and request.version:
                 self._resume(request.version, catalog, previous)
                 self.resend(unsure)
-                self.unsure.update(unsure)
+                self.unsure = frozenset(unsure) or SURE
                 self.owed = self.owed or bool(self.unsure)
         self._compact(catalog)
         return events
@@ -178,8 +180,9 @@ class Channel(Standing):
 
     def _forget(self, name: str) -> None:
         self.ledger.acked.drop(name)
-        self.ledger.nacked.pop(name, None)
-        self.unsure.discard(name)
+        self.ledger.forgiven(name)
+        if name in self.unsure:
+            self.unsure = self.unsure - {name} or SURE
         self._force.discard(name)
         self.dirty.discard(name)
 
@@ -224,7 +227,7 @@ class Channel(Standing):
         for name in sorted(self.dirty):
             target = catalog.get(name) if self.subscribed(name) else None
             if target is None:
-                self.ledger.nacked.pop(name, None)
+                self.ledger.forgiven(name)
                 if not self.delta and not self.whole:
                     # No way to say it: the client drops what nothing refers to.
                     self._forget(name)
@@ -253,7 +256,7 @@ class Channel(Standing):
         held = self.ledger.acked.get(name)
         nack = self.ledger.nacked.get(name)
         if nack is not None and nack.version != target.version:
-            del self.ledger.nacked[name]
+            self.ledger.forgiven(name)
             nack = None
         if nack is not None:
             return held if name in self._force and held is not None and held.size else None
@@ -328,7 +331,8 @@ class Channel(Standing):
 
     def _next_adds(self, adds: tuple[Resource, ...]) -> tuple[tuple[Resource, ...], tuple[tuple[str, Nack], ...]]:
         while self._trials:
-            trial = self._trials.pop(0)
+            trial, *left = self._trials
+            self._trials = tuple(left)
             chosen = tuple(resource for resource in adds if resource.name in trial.names)
             if chosen:
                 exact = {resource.name: resource.version for resource in chosen} == trial.names
@@ -366,9 +370,10 @@ class Channel(Standing):
                 self.ledger.acked.put(name, resource)
         for name in flight.removed:
             self.ledger.acked.drop(name)
-        self.unsure.difference_update(flight.sent, flight.removed)
-        if self.whole:
-            self.unsure = {name for name in self.unsure if name in self.ledger.acked}
+        if self.unsure:
+            left = self.unsure.difference(flight.sent, flight.removed)
+            self.unsure = left.intersection(self.ledger.acked) if self.whole else left
+            self.unsure = self.unsure or SURE
         events: list[Event] = [
             Acked(
                 self.type_url,
@@ -381,7 +386,7 @@ class Channel(Standing):
 
     def _refused(self, flight: Flight, message: str) -> list[Event]:
         names = {name: resource.version for name, resource in flight.sent.items()}
-        self._trials.extend(Trial({name: nack.version}) for name, nack in flight.blame)
+        self._trials += tuple([Trial({name: nack.version}) for name, nack in flight.blame])
         if not names:
             # A removal cannot be repaired by repeating it.
             for name in flight.removed:
@@ -389,7 +394,7 @@ class Channel(Standing):
             return [Nacked(self.type_url, name, "", message) for name in flight.removed]
         # Envoy takes away what a response removes although it refuses the rest (LdsApiImpl::onConfigUpdate,
         # CdsApiHelper::onConfigUpdate): should a listener come back as it was, the client may not have it any more.
-        self.unsure.update(name for name in flight.removed if name not in flight.absent)
+        self.unsure = self.unsure.union([name for name in flight.removed if name not in flight.absent]) or SURE
         # It is not known which of them the client took over: unless convicted, each must be sent again.
         self._force.update(name for name in names if self.subscribed(name))
         self._force.update(flight.absent)
@@ -397,23 +402,22 @@ class Channel(Standing):
         self.owed = self.whole
         if len(names) == 1:
             return [self._convict(name, Nack(version, message)) for name, version in names.items()]
-        self.unsure.update(names)
+        self.unsure = self.unsure.union(names)
         suspects = {name: names[name] for name in sorted(named_in(message, names))}
         rest = {name: version for name, version in names.items() if name not in suspects}
         if not suspects or not rest:
             items = list(names.items())
             middle = len(items) // 2
-            self._trials.extend((Trial(dict(items[:middle])), Trial(dict(items[middle:]))))
+            self._trials += (Trial(dict(items[:middle])), Trial(dict(items[middle:])))
         elif len(suspects) == 1:
             blame = tuple((name, Nack(version, message)) for name, version in suspects.items())
-            self._trials.append(Trial(rest, blame))
+            self._trials += (Trial(rest, blame),)
         else:
-            self._trials.append(Trial(rest))
-            self._trials.extend(Trial({name: version}) for name, version in suspects.items())
+            self._trials += (Trial(rest), *[Trial({name: version}) for name, version in suspects.items()])
         return []
 
     def _convict(self, name: str, nack: Nack) -> Event:
-        self.ledger.nacked[name] = nack
+        self.ledger.refused(name, nack)
         self._force.discard(name)
         self.dirty.add(name)
         held = self.ledger.acked.get(name)

@@ -18,6 +18,8 @@ Named = Mapping[str, Resource]
 Before = Mapping[str, Resource | None]
 """Changed names with what was there before."""
 
+_NO_NAMES: dict[str, bool] = {}
+"""Of all who asked for no name: nothing is ever put into it."""
 FEW = 16
 """Below so many names an own dictionary is as small."""
 
@@ -148,7 +150,7 @@ class Wanted:
 
     def __init__(self) -> None:
         self._base: Named | None = None
-        self._rows: dict[str, bool] = {}
+        self._rows = _NO_NAMES
 
     def __contains__(self, name: str) -> bool:
         asked = self._rows.get(name)
@@ -202,8 +204,10 @@ class Wanted:
     def _set(self, name: str, asked: bool) -> None:
         if (self._base is not None and name in self._base) == asked:
             self._rows.pop(name, None)
-        else:
-            self._rows[name] = asked
+            return
+        if self._rows is _NO_NAMES:
+            self._rows = {}
+        self._rows[name] = asked
 
     def follow(self, catalog: Named, few: int = FEW) -> None:
         """Keep only differences from now on, if that is less."""

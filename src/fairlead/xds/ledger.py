@@ -29,6 +29,10 @@ class Nack(msgspec.Struct, frozen=True):
     message: str
 
 
+_NONE: dict[str, Nack] = {}
+"""Of all types of which nothing was ever refused: nothing is put into it."""
+
+
 class Entry(msgspec.Struct, frozen=True):
     """One resource: versions are empty where there is none. `sent` is the latest that went out."""
 
@@ -75,7 +79,7 @@ class TypeLedger:
         """What the proxy holds. A resource known by its version only (from a reconnect) has no bytes."""
         self.flight: Mapping[str, Resource] = _NOTHING
         self.flight_removed: tuple[str, ...] = ()
-        self.nacked: dict[str, Nack] = {}
+        self.nacked = _NONE
         self.sent_count = 0
         self.acked_count = 0
         self.nacked_count = 0
@@ -98,6 +102,16 @@ class TypeLedger:
         else:
             self.acked_count += 1
             self.last_acked = version
+
+    def refused(self, name: str, nack: Nack) -> None:
+        """A resource was refused, and is as long as nothing else is known."""
+        if self.nacked is _NONE:
+            self.nacked = {}
+        self.nacked[name] = nack
+
+    def forgiven(self, name: str) -> None:
+        """A resource is refused no longer."""
+        self.nacked.pop(name, None)
 
     def entry(self, name: str) -> Entry:
         """How one resource stands."""

@@ -268,6 +268,8 @@ class _Stream:
         self._filling = True
         self._refused = False
         self._timer: asyncio.TimerHandle | None = None
+        # Who it is says its certificate, so that nothing is asked of these for as long as the stream lasts.
+        call.metadata = ()
         # Nothing is read of a client that waits: a thousand that come back at once say much.
         call.hold()
         server.admission.ask(self, self._admitted)

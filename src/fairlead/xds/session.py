@@ -38,6 +38,7 @@ from fairlead.xds.messages import (
     Response,
     SotwRequest,
 )
+from fairlead.xds.standing import SURE
 from fairlead.xds.step import Together
 
 MAX_TYPES = 64
@@ -62,12 +63,29 @@ class Residue(msgspec.Struct, frozen=True):
         return bool(self.whole or self.unsure)
 
 
+_NO_RESIDUE = Residue()
+
+
 class Session:
     """One stream. `delta` tells the protocol; `version` names the catalog in responses (delta's system version).
 
     `previous` is what the last stream of the same proxy left, if that is known; `patches` tells that the client takes
     differences of resources (`fairlead.xds.patch`). Sessions of one `together` are in step as far as they can be.
     """
+
+    __slots__ = (
+        "_answered",
+        "_catalog",
+        "_channels",
+        "_early_clusters",
+        "_nonces",
+        "_order",
+        "_patches",
+        "_previous",
+        "_together",
+        "_version",
+        "delta",
+    )
 
     def __init__(
         self,
@@ -88,8 +106,8 @@ class Session:
         self._order: tuple[Channel, ...] = ()
         self._nonces = 0
         self._answered = False
-        self._early_clusters: set[str] = set()
-        self._previous = previous or Residue()
+        self._early_clusters = SURE
+        self._previous = previous or _NO_RESIDUE
 
     def receive(self, request: DeltaRequest | SotwRequest) -> list[Event]:
         """Take a request of the client. Raises ProtocolError if it asks for more than a session may hold."""
@@ -121,7 +139,7 @@ class Session:
         if first and request.type_url == ENDPOINT:
             # Clusters that went out before the endpoints were asked for: the client may be warming them.
             channel.resend(self._early_clusters)
-            self._early_clusters.clear()
+            self._early_clusters = SURE
         return events
 
     def update(self, catalog: Catalog, changed: Changed | None = None, version: str = "") -> None:
@@ -224,7 +242,7 @@ class Session:
     def _rewarm(self, clusters: Mapping[str, Resource], *, shared: bool) -> None:
         endpoints = self._channels.get(ENDPOINT)
         if endpoints is None:
-            self._early_clusters.update(clusters)
+            self._early_clusters = self._early_clusters.union(clusters)
         elif shared:
             endpoints.resend_sent(clusters)
         else:

@@ -15,12 +15,29 @@ from fairlead.xds.messages import DeltaRequest, Event
 from fairlead.xds.step import Step
 
 Named = Mapping[str, Resource]
+SURE: frozenset[str] = frozenset()
+"""No names: one for all channels, of which nearly all have none."""
 _NOTHING: Named = {}
 
 
 class Standing:
     """Where a client stands. `start` is where those stand that lack nothing, if it may be in step with others."""
 
+    __slots__ = (
+        "_force",
+        "_start",
+        "_trials",
+        "_tried",
+        "catalog",
+        "dirty",
+        "flight",
+        "ledger",
+        "names",
+        "owed",
+        "step",
+        "unsure",
+        "wildcard",
+    )
     few = FEW
     """Up to so many resources are remembered one by one."""
 
@@ -39,9 +56,9 @@ class Standing:
         self.dirty: set[str] = set()
         """Names that may have to be sent."""
         self._force: set[str] = set()
-        self._trials: list[Trial] = []
+        self._trials: tuple[Trial, ...] = ()
         self._tried = 0
-        self.unsure: set[str] = set()
+        self.unsure = SURE
         """Sent or taken away in a refused response, so perhaps done, but not yet acknowledged by themselves."""
 
     def subscribed(self, name: str) -> bool:
@@ -221,4 +238,4 @@ class Standing:
         held.follow(catalog, self.few)
         self.names.follow(catalog, self.few)
         # A set that was large once stays large, even when it is empty.
-        self.dirty, self._force, self.unsure = set(self.dirty), set(self._force), set(self.unsure)
+        self.dirty, self._force = set(self.dirty), set(self._force)

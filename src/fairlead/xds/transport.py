@@ -16,12 +16,11 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from sys import intern
 from typing import cast
 from urllib.parse import quote
 
 import grpc
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -36,6 +35,7 @@ from h2.settings import SettingCodes, Settings
 
 from fairlead.xds.call import Call, Open, Peer
 from fairlead.xds.frames import CHUNK, DATA, FIRST_WINDOW, HEAD, PREFACE, STREAM, data_head, unpack_head, window_update
+from fairlead.xds.http2 import ServerSide
 from fairlead.xds.tls import Secured
 
 WINDOW = 1 << 20
@@ -45,7 +45,6 @@ DEFAULT_WINDOW = 65_535
 """What a client may send before it has heard of the first window (RFC 9113, section 6.9.2)."""
 MAX_CALLS = 16
 MAX_HEADER_BYTES = 16_384
-_CONFIGURATION = H2Configuration(client_side=False, header_encoding=None, validate_inbound_headers=True)
 _SETTINGS = Settings(
     client=False,
     initial_values={
@@ -124,7 +123,7 @@ class Connection:
         self._seen = seen
         self._open = opened
         self._most = most
-        self._http = H2Connection(_CONFIGURATION)
+        self._http = ServerSide()
         self._http.max_inbound_frame_size = CHUNK
         self._calls: dict[int, Call] = {}
         self._secured: Secured | None = None
@@ -296,7 +295,9 @@ class Connection:
         stream = event.stream_id or 0
         headers = [(bytes(key).decode("latin-1"), bytes(value).decode("latin-1")) for key, value in event.headers or ()]
         found = dict(headers)
-        call = Call(self, stream, found.get(":path", ""), [one for one in headers if not one[0].startswith(":")])
+        # One text for all calls of a method, which may last for months.
+        method = intern(found.get(":path", ""))
+        call = Call(self, stream, method, [one for one in headers if not one[0].startswith(":")])
         self._http.send_headers(stream, _RESPONSE)
         self._calls[stream] = call
         if found.get(":method") != "POST" or not found.get("content-type", "").startswith("application/grpc"):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from sys import intern
+from typing import Any, cast
 
 import msgspec
 from envoy.config.core.v3 import base_pb2
@@ -26,10 +27,15 @@ from fairlead.xds.requests import Ends, Told, parsed, versions
 
 _ONE, _TWO, _THREE, _FOUR, _FIVE, _SIX = (bytes([number << 3 | 2]) for number in range(1, 7))
 MAX_NODE_BYTES = 1 << 20
-_DIFFERENCES = 4096
+_DIFFERENCES = 1024
 """So many differences are kept: while much changes, proxies differ in what they have of it."""
 _SHORT = 256
 """Requests of at most so many bytes are acknowledgements mostly: very many proxies send the same few."""
+
+
+_KEPT = 1024
+"""So many short requests, and frames of responses, are kept: all proxies say and are sent the same within seconds, and
+later nobody does."""
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -82,7 +88,7 @@ def _sotw_resource(resource: Resource) -> list[bytes]:
     return [_TWO, varint(len(head) + len(body)), head, body]
 
 
-@lru_cache(4096)
+@lru_cache(_KEPT)
 def _ends(version: str, type_url: str, nonce: str) -> tuple[bytes, bytes]:
     """What stands before and after the resources of a response. Numbers of responses are much the same everywhere."""
     head = _field(_ONE, version.encode()) if version else b""
@@ -184,7 +190,7 @@ def _read_delta(data: bytes, told: Told | None = None) -> tuple[DeltaRequest, No
     return request, _node(message.node) if message.HasField("node") else None
 
 
-_short_delta = lru_cache(8192)(_read_delta)
+_short_delta = lru_cache(_KEPT)(_read_delta)
 _shared_delta = lru_cache(8)(_read_delta)
 _ENDS = Ends()
 
@@ -211,13 +217,20 @@ def decode_sotw(data: bytes) -> tuple[SotwRequest, Node | None]:
     return request, _node(message.node) if message.HasField("node") else None
 
 
+def _sharing(said: Any) -> Any:
+    """The same with one text for each name, as all proxies have much the same names, and keep what they say."""
+    if isinstance(said, dict):
+        return {intern(name): _sharing(value) for name, value in cast("dict[str, Any]", said).items()}
+    return [_sharing(one) for one in cast("list[Any]", said)] if isinstance(said, list) else said
+
+
 def _node(message: base_pb2.Node) -> Node:
     if message.ByteSize() > MAX_NODE_BYTES:
         raise ProtocolError(f"the node description has {message.ByteSize()} bytes; at most {MAX_NODE_BYTES} are read")
     return Node(
         message.id,
         message.cluster,
-        MessageToDict(message.metadata),
+        _sharing(MessageToDict(message.metadata)),
         message.locality.region,
         message.locality.zone,
         message.locality.sub_zone,

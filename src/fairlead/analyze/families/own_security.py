@@ -62,11 +62,12 @@ def _mode(r: Reader, ref: Ref) -> str:
     if workload is None or not queries.injected(r, workload):
         return ""
     labels = workload_labels(workload) or {}
-    mine = list(queries.every(r, PEER_AUTHENTICATION, ref.namespace))
+    root = queries.root_namespace(r)
+    mine = list(queries.every(r, PEER_AUTHENTICATION, ref.namespace)) if ref.namespace != root else []
     levels = (
         [one for one in mine if _selector(one) and queries.includes(labels, _selector(one))],
         [one for one in mine if not _selector(one)],
-        [one for one in queries.every(r, PEER_AUTHENTICATION, queries.root_namespace(r)) if not _selector(one)],
+        [one for one in queries.every(r, PEER_AUTHENTICATION, root) if not _selector(one)],
     )
     for level in levels:
         for one in level:
@@ -96,6 +97,11 @@ def select_nothing(r: Reader, one: Document) -> Iterator[Said]:
     """Policies whose selector means no workload."""
     selector = _selector(one)
     home = _home(r, one)
+    if selector and home == "*" and one.sort == PEER_AUTHENTICATION:
+        # As in Istio (`ComposePeerAuthentication`), for workloads of the root namespace, too.
+        said = "in the root namespace only a PeerAuthentication without a selector counts"
+        yield Said("FL3712", said, _path(one), "It has no effect: put it into the namespace of its workloads.")
+        return
     if selector and not queries.any_matching(r, selector, home):
         where = "anywhere" if home == "*" else f"in namespace {home}"
         said = f"no workload {where} has the labels {selector_text(selector)}"

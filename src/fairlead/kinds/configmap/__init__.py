@@ -8,7 +8,7 @@ from typing import Any
 from fairlead.ir.discovery import Discovering
 from fairlead.ir.kind import Column, Kind
 from fairlead.ir.meshconfig import CONFIGMAP_NAME, CONFIGMAP_NAMESPACE
-from fairlead.kinds.configmap.lower import discovery_selectors, lower
+from fairlead.kinds.configmap.lower import looking, lower
 from fairlead.kinds.configmap.spec import ConfigMapSpec
 from fairlead.kinds.configmap.validate import validate, validate_update
 
@@ -31,5 +31,5 @@ KIND = Kind(
     validate=validate,
     validate_update=validate_update,
     lower=lower,
-    discovering=Discovering(CONFIGMAP_NAMESPACE, CONFIGMAP_NAME, discovery_selectors),
+    discovering=Discovering(CONFIGMAP_NAMESPACE, CONFIGMAP_NAME, looking),
 )

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from fairlead.inc import Reader
 from fairlead.ir.credential import CA_MAPS, Credential
-from fairlead.ir.discovery import NamespaceSelector
+from fairlead.ir.discovery import Looking
 from fairlead.ir.kind import Emission
 from fairlead.ir.mesh import MESH_KEY, MESHES
 from fairlead.ir.meshconfig import MESH_DATA, mesh_of_configmap
@@ -29,7 +29,7 @@ def lower(_: Reader, obj: Object[ConfigMapSpec]) -> Iterator[Emission]:
         yield MESHES, MESH_KEY, replace(mesh, origin=Origin(obj.ref, MESH_DATA))
 
 
-def discovery_selectors(obj: Object[ConfigMapSpec]) -> tuple[NamespaceSelector, ...] | None:
-    """At which namespaces the mesh looks; None if the ConfigMap does not hold the mesh's settings."""
+def looking(obj: Object[ConfigMapSpec]) -> Looking | None:
+    """What the mesh makes of namespaces; None if the ConfigMap does not hold the mesh's settings."""
     mesh = mesh_of_configmap(obj.ref.namespace, obj.ref.name, obj.spec.data)
-    return mesh.discovery if mesh is not None else None
+    return mesh.looking if mesh is not None else None

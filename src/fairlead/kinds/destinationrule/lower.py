@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from fairlead.inc import Reader
 from fairlead.ir import traffic as ir
+from fairlead.ir.clienttls import client_tls
 from fairlead.ir.filters import Pairs
 from fairlead.ir.kind import Emission
 from fairlead.ir.localityspec import by_locality, by_zone
@@ -62,7 +63,7 @@ def _policy(policy: api.TrafficPolicySpec | None) -> ir.Policy:
         tcp=tcp_pool(policy.connection_pool),
         http=http_pool(policy.connection_pool),
         outlier=outlier_detection(policy.outlier_detection),
-        tls=_tls(policy.tls),
+        tls=client_tls(policy.tls),
         proxy_protocol=policy.proxy_protocol.version if policy.proxy_protocol else "",
         tunnel=_tunnel(policy.tunnel),
         retry_budget=_budget(policy.retry_budget),
@@ -96,7 +97,7 @@ def _ports(policy: api.TrafficPolicySpec | None) -> tuple[ir.PortPolicy, ...]:
                 tcp=tcp_pool(one.connection_pool),
                 http=http_pool(one.connection_pool),
                 outlier=outlier_detection(one.outlier_detection),
-                tls=_tls(one.tls),
+                tls=client_tls(one.tls),
             ),
         )
         for one in policy.port_level_settings
@@ -149,20 +150,4 @@ def _hash(settings: api.ConsistentHashLB | None) -> ir.HashPolicy | None:
         cookie_attributes=tuple((one.name, one.value) for one in cookie.attributes),
         source_ip=bool(settings.use_source_ip),
         query=settings.http_query_parameter_name or "",
-    )
-
-
-def _tls(tls: api.ClientTLSSettings | None) -> ir.ClientTls | None:
-    if tls is None:
-        return None
-    return ir.ClientTls(
-        mode=tls.mode,
-        client_certificate=tls.client_certificate,
-        private_key=tls.private_key,
-        ca_certificates=tls.ca_certificates,
-        ca_crl=tls.ca_crl,
-        credential_name=tls.credential_name,
-        subject_alt_names=tls.subject_alt_names,
-        sni=tls.sni,
-        insecure_skip_verify=bool(tls.insecure_skip_verify),
     )

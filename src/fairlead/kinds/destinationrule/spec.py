@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from fairlead.ir.clienttls import ClientTLSSettings
 from fairlead.ir.localityspec import LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting
 from fairlead.ir.poolspec import ConnectionPoolSettings, OutlierDetection, Uint32
 from fairlead.model.object import Spec
@@ -103,23 +104,6 @@ class LoadBalancerSettings(Spec, frozen=True):
     ] = None
     warmup_duration_secs: Annotated[str | None, Meta(description="Deprecated: use warmup.")] = None
     warmup: Annotated[WarmupConfiguration | None, Meta(description="Slow start of new endpoints.")] = None
-
-
-class ClientTLSSettings(Spec, frozen=True):
-    """TLS towards the host."""
-
-    mode: Annotated[
-        Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"],
-        Meta(description="ISTIO_MUTUAL uses the mesh's certificates."),
-    ] = "DISABLE"
-    client_certificate: Annotated[str, Meta(description="File with the client's certificate (MUTUAL).")] = ""
-    private_key: Annotated[str, Meta(description="File with the client's key (MUTUAL).")] = ""
-    ca_certificates: Annotated[str, Meta(description="File with the authorities of the server.")] = ""
-    credential_name: Annotated[str, Meta(description="Secret with certificate, key and authorities.")] = ""
-    subject_alt_names: Annotated[tuple[str, ...], Meta(description="Names the server may have.")] = ()
-    sni: Annotated[str, Meta(description="Server name to send.")] = ""
-    insecure_skip_verify: Annotated[bool | None, Meta(description="Do not verify the server.")] = None
-    ca_crl: Annotated[str, Meta(description="File with a revocation list.")] = ""
 
 
 class PortTrafficPolicy(Spec, frozen=True):

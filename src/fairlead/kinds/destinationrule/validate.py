@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fairlead.ir.clienttls import client_tls_problems
 from fairlead.ir.credential import read_name
 from fairlead.ir.localityrules import check_locality, check_zones
 from fairlead.ir.pools import outlier_problems, pool_problems, time_problems
 from fairlead.kinds.destinationrule import spec as api
 from fairlead.model.diagnostic import Problem
-from fairlead.model.findings import deprecated, doubtful, duplicate, forbidden, invalid, no_effect, required
+from fairlead.model.findings import deprecated, doubtful, duplicate, forbidden, invalid, required
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC, FieldPath
 from fairlead.model.syntax import (
@@ -91,7 +92,7 @@ def _groups(
     yield from outlier_problems(path / "outlierDetection", policy.outlier_detection)
     yield from pool_problems(path / "connectionPool", policy.connection_pool)
     yield from _balancer(path / "loadBalancer", policy.load_balancer, outlier=policy.outlier_detection is not None)
-    yield from _tls(path / "tls", policy.tls)
+    yield from client_tls_problems(path / "tls", policy.tls)
     if policy.tls is not None and policy.tls.credential_name:
         yield from _credential(path.child("tls", "credentialName"), policy.tls.credential_name, namespace)
 
@@ -183,26 +184,6 @@ def _is_prime(number: int) -> bool:
     return number < 4 or (number % 2 == 1 and all(number % factor for factor in range(3, int(number**0.5) + 1, 2)))
 
 
-def _idle(path: FieldPath, tls: api.ClientTLSSettings) -> Iterator[Problem]:
-    """Fields of which the mode makes nothing, as in Istio."""
-    names, remedy = _IDLE.get(tls.mode, ((), ""))
-    if tls.insecure_skip_verify and tls.mode in ("SIMPLE", "MUTUAL"):
-        names, remedy = (*names, "ca_crl"), "Servers are not verified with insecureSkipVerify: remove one of them."
-    encoded = dict(zip(tls.__struct_fields__, tls.__struct_encode_fields__, strict=True))
-    for name in names:
-        if getattr(tls, name):
-            yield no_effect(path / encoded[name], remedy)
-
-
-_OWN = ("client_certificate", "private_key")
-_SERVER = ("ca_certificates", "ca_crl", "credential_name", "insecure_skip_verify")
-_IDLE: dict[str, tuple[tuple[str, ...], str]] = {
-    "DISABLE": ((*_OWN, *_SERVER, "subject_alt_names", "sni"), "With DISABLE there is no TLS: remove it."),
-    "SIMPLE": (_OWN, "With SIMPLE clients have no certificate: use MUTUAL, or remove it."),
-    "ISTIO_MUTUAL": ((*_OWN, *_SERVER), "With ISTIO_MUTUAL certificates and roots are the mesh's: remove it."),
-}
-
-
 def _credential(path: FieldPath, text: str, namespace: str) -> Iterator[Problem]:
     """As in Istio, whoever writes the rule names a ConfigMap of the rule's own namespace."""
     name = read_name(text)
@@ -213,31 +194,3 @@ def _credential(path: FieldPath, text: str, namespace: str) -> Iterator[Problem]
     elif not name.source:
         remedy = "Use NAME, kubernetes://NAME, kubernetes-gateway://NAMESPACE/NAME or configmap://NAMESPACE/NAME."
         yield doubtful(path, f"nobody knows where {text!r} is", remedy)
-
-
-def _tls(path: FieldPath, tls: api.ClientTLSSettings | None) -> Iterator[Problem]:
-    if tls is None:
-        return
-    yield from _idle(path, tls)
-    if tls.insecure_skip_verify and tls.mode in ("SIMPLE", "MUTUAL"):
-        checks: list[tuple[str, object]] = [
-            ("caCertificates", tls.ca_certificates),
-            ("subjectAltNames", tls.subject_alt_names),
-        ]
-        if tls.mode == "SIMPLE":
-            checks.append(("credentialName", tls.credential_name))
-        for name, value in checks:
-            if value:
-                message = f"cannot specify {name} when insecureSkipVerify is set true"
-                yield forbidden(path / name, message, "Verify the server: remove insecureSkipVerify.")
-    if tls.mode in ("SIMPLE", "MUTUAL") and tls.credential_name:
-        files = (tls.client_certificate, tls.ca_certificates, tls.private_key, tls.ca_crl)
-        if any(files):
-            message = "cannot specify client certificates or CA certificate or CA CRL if credentialName is set"
-            yield forbidden(path / "credentialName", message, "Leave the Secret or the files.")
-        return
-    if tls.mode == "MUTUAL":
-        needs = (("clientCertificate", tls.client_certificate), ("privateKey", tls.private_key))
-        for name, value in needs:
-            if not value:
-                yield required(path / name, f"{name} required for mutual TLS", "Or set credentialName to a Secret.")

@@ -19,5 +19,5 @@ KIND: Kind[MeshConfig] = Kind(
     namespaced=False,
     validate=validate,
     lower=lower,
-    discovering=Discovering("", CONFIGMAP_NAME, lambda obj: mesh_of(obj.spec).discovery),
+    discovering=Discovering("", CONFIGMAP_NAME, lambda obj: mesh_of(obj.spec).looking),
 )

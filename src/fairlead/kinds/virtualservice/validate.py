@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import combinations
 
 from fairlead.ir.route import MESH
-from fairlead.ir.visibility import host_matches
+from fairlead.ir.visibility import host_matches, overlapping
 from fairlead.kinds.virtualservice.spec import (
     L4MatchAttributes,
     RouteDestination,
@@ -63,10 +62,11 @@ def _delegate(spec: VirtualServiceSpec) -> Iterator[Problem]:
 
 def _hosts(spec: VirtualServiceSpec) -> Iterator[Problem]:
     for_gateway = bool(spec.gateways) and MESH not in spec.gateways
+    sni = for_gateway and any(match.sni_hosts for one in spec.tls for match in one.match)
     faulty = False
     for at, host in enumerate(spec.hosts):
         path = SPEC.child("hosts", at)
-        fault = _host_fault(host, sni=for_gateway and any(match.sni_hosts for one in spec.tls for match in one.match))
+        fault = _host_fault(host, sni=sni)
         if fault and not is_ip(host):
             faulty = True
             yield invalid(path, fault)
@@ -76,10 +76,9 @@ def _hosts(spec: VirtualServiceSpec) -> Iterator[Problem]:
             yield invalid(path, message, "Name gateways, or name the hosts.")
     if faulty:
         return
-    for (first, one), (second, other) in combinations(enumerate(spec.hosts), 2):
-        if host_matches(one, other) or host_matches(other, one):
-            message = f"duplicate hosts in virtual service: {one} (hosts[{first}]) and {other}"
-            yield duplicate(SPEC.child("hosts", second), message, "Leave the more general one.")
+    for first, second in overlapping(spec.hosts):
+        message = f"duplicate hosts in virtual service: {spec.hosts[first]} (hosts[{first}]) and {spec.hosts[second]}"
+        yield duplicate(SPEC.child("hosts", second), message, "Leave the more general one.")
 
 
 def _host_fault(host: str, *, sni: bool) -> str | None:

@@ -1,4 +1,4 @@
-"""What one workload says of headers that stand in routes and clusters, put into resources that workloads share."""
+"""What one workload says of routes and clusters, put into resources that workloads share."""
 
 from __future__ import annotations
 
@@ -23,11 +23,29 @@ class SharedHeaders(NamedTuple):
     keep_case: bool
 
 
-def with_headers(resource: Resource, said: SharedHeaders) -> Resource:
+class Said(NamedTuple):
+    """Headers, None where they are as the mesh says, and bytes that are kept of a connection to a server at most."""
+
+    headers: SharedHeaders | None = None
+    buffer: int | None = None
+
+
+def with_said(resource: Resource, said: Said) -> Resource:
     """A route configuration or a cluster as it is for a workload that says this."""
+    body = resource.body
     if resource.type_url == ROUTE:
-        return Resource.of(ROUTE, resource.name, _routes(resource.body, said))
-    return Resource.of(CLUSTER, resource.name, _cluster(resource.body, said))
+        return Resource.of(ROUTE, resource.name, body if said.headers is None else _routes(body, said.headers))
+    if said.headers is not None:
+        body = _cluster(body, said.headers)
+    if said.buffer is not None:
+        body = _buffered(body, said.buffer)
+    return Resource.of(CLUSTER, resource.name, body)
+
+
+def _buffered(body: bytes, buffer: int) -> bytes:
+    made = Cluster.FromString(body)
+    made.per_connection_buffer_limit_bytes.value = buffer
+    return made.SerializeToString(deterministic=True)
 
 
 def _routes(body: bytes, said: SharedHeaders) -> bytes:
