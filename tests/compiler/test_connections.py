@@ -114,7 +114,7 @@ def test_a_workloads_own_connection_settings_replace_the_meshs() -> None:
         ("{globalDownstreamConnectionLimit: 9}", 0, ({0}, {0})),
     ):
         start = effective(layers_of(Mesh(), (), "shop", {}), {ANNOTATION: f"{{connectionSettings: {said}}}"})
-        mine = model.compile(replace(EDGE, own=own_settings({"PROXY_CONFIG": start.settings.own})))
+        mine = model.compile(replace(EDGE, own=own_settings(start.settings.own)))
         assert manager(mine, SERVED).common_http_protocol_options.idle_timeout.seconds == idle, said
         assert buffers(mine) == kept, said
     assert manager(model.compile(EDGE), SERVED).common_http_protocol_options.idle_timeout.seconds == 7

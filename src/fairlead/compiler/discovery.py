@@ -44,7 +44,8 @@ class Discovery:
         self._objects = objects
         self._said = [(kind, kind.discovering) for kind in kinds.kinds if kind.discovering is not None]
         self._looking: Rule[str, Looking] = Rule("discovery.looking", self._read)
-        self._counts: Rule[str, bool] = Rule("discovery.counts", self._chosen)
+        self.chosen: Rule[str, bool] = Rule("discovery.counts", self._chosen)
+        """Whether the mesh looks at a namespace."""
         self._limit: Rule[str, Visibility] = Rule("discovery.limit", self._limited)
         self.revision: Rule[str, str] = Rule("discovery.revision", self._named)
         """The mesh's revision (under "")."""
@@ -56,7 +57,7 @@ class Discovery:
             r.report(of_another_revision(obj.ref, revision, own))
             return False
         namespace = obj.ref.namespace
-        return not namespace or not self._looking(r, "").selectors or self._counts(r, namespace)
+        return not namespace or not self._looking(r, "").selectors or self.chosen(r, namespace)
 
     def shown(self, r: Reader, host: Host) -> Host:
         """A host as far as it may be seen: a limit is for those that ServiceEntries declare."""
@@ -90,13 +91,18 @@ class Discovery:
         return ceiling.of(self._labels(r, Ref(*NAMESPACE, "", namespace))) if ceiling.policies else ceiling.otherwise
 
     def _chosen(self, r: Reader, namespace: str) -> bool:
-        ref = Ref(*NAMESPACE, "", namespace)
-        if is_discovered(self._looking(r, "").selectors, self._labels(r, ref)):
+        selectors = self._looking(r, "").selectors
+        if not selectors or is_discovered(selectors, self._labels(r, Ref(*NAMESPACE, "", namespace))):
             return True
-        said = f"the mesh does not look at namespace {namespace}: no discovery selector of MeshConfig chooses it"
-        remedy = "Give it labels that discoverySelectors ask for, if its objects are to count."
-        r.report(Diagnostic(UNSEEN, Severity.WARNING, said, Origin(ref), remedy))
+        r.report(of_an_unseen_namespace(namespace))
         return False
+
+
+def of_an_unseen_namespace(namespace: str) -> Diagnostic:
+    """What is said of a namespace that no selector chooses."""
+    said = f"the mesh does not look at namespace {namespace}: no discovery selector of MeshConfig chooses it"
+    remedy = "Give it labels that discoverySelectors ask for, if its objects are to count."
+    return Diagnostic(UNSEEN, Severity.WARNING, said, Origin(Ref(*NAMESPACE, "", namespace)), remedy)
 
 
 def of_another_revision(ref: Ref, revision: str, own: str) -> Diagnostic:

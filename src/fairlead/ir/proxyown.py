@@ -1,8 +1,8 @@
 """What a workload's own ProxyConfig says of listeners: it takes the place of what the mesh says of every proxy.
 
 It comes from the annotation `proxy.istio.io/config`: the agent tells it in its node's metadata (PROXY_CONFIG, as
-Istio's does). Each field counts as a whole. Other metadata speaks of
-more (`fairlead.ir.nodesettings`).
+Istio's does). Each field counts as a whole, but for headers, of which each does. Other metadata speaks of more
+(`fairlead.ir.nodesettings`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 
 from fairlead.ir.connections import Connections, connections_of
-from fairlead.ir.headers import ProxyHeaders, proxy_headers
+from fairlead.ir.headers import OwnHeaders, own_headers
 from fairlead.ir.nodesettings import NodeSettings, node_settings
 from fairlead.ir.observability import ProxyTraces, proxy_traces
 from fairlead.ir.proxyconfig import ProxyConfig
@@ -38,7 +38,7 @@ class OwnTopology(msgspec.Struct, frozen=True):
 class OwnSettings(msgspec.Struct, frozen=True):
     """What one workload says; None where the mesh's settings hold."""
 
-    headers: ProxyHeaders | None = None
+    headers: OwnHeaders | None = None
     topology: OwnTopology | None = None
     traces: ProxyTraces | None = None
     connections: Connections | None = None
@@ -51,13 +51,18 @@ def said_of(config: ProxyConfig) -> dict[str, Any]:
     return {name: whole[name] for name in _ENCODED if name in whole}
 
 
-def own_settings(metadata: Mapping[str, object]) -> OwnSettings | None:
+def own_settings(metadata: object) -> OwnSettings | None:
     """The settings in a node's metadata; None where there are none, or such as nobody can read."""
-    config = metadata.get(METADATA)
-    said = cast("Mapping[str, Any]", config if isinstance(config, Mapping) else {})
+    if not isinstance(metadata, Mapping):
+        return None
+    said = cast("Mapping[str, Any]", metadata)
     found = {name: said[name] for name in _ENCODED if name in said}
-    own = _read(msgspec.json.encode(found, order="sorted")) if found else None
-    node = node_settings(metadata)
+    return _read(msgspec.json.encode(found, order="sorted")) if found else None
+
+
+def own_of_node(metadata: Mapping[str, object]) -> OwnSettings | None:
+    """The same from all metadata of a node: what it says outside of its ProxyConfig, too."""
+    own, node = own_settings(metadata.get(METADATA)), node_settings(metadata)
     return own if node is None else msgspec.structs.replace(own or OwnSettings(), node=node)
 
 
@@ -68,7 +73,7 @@ def _read(text: bytes) -> OwnSettings | None:
         return None
     topology, headers = config.gateway_topology, config.proxy_headers
     return OwnSettings(
-        headers=proxy_headers(headers) if headers is not None else None,
+        headers=own_headers(headers) if headers is not None else None,
         topology=None
         if topology is None
         else OwnTopology(
