@@ -1,7 +1,7 @@
 """What a workload's own ProxyConfig says of listeners: it takes the place of what the mesh says of every proxy.
 
 It comes from the annotation `proxy.istio.io/config`: the agent tells it in its node's metadata (PROXY_CONFIG, as
-Istio's does). Each field counts as a whole.
+Istio's does). Each field counts as a whole, but for headers, of which each does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from fairlead.ir.connections import Connections, connections_of
-from fairlead.ir.headers import ProxyHeaders, proxy_headers
+from fairlead.ir.headers import OwnHeaders, own_headers
 from fairlead.ir.observability import ProxyTraces, proxy_traces
 from fairlead.ir.proxyconfig import ProxyConfig
 from fairlead.model.decode import decode
@@ -36,7 +36,7 @@ class OwnTopology(msgspec.Struct, frozen=True):
 class OwnSettings(msgspec.Struct, frozen=True):
     """What one workload says; None where the mesh's settings hold."""
 
-    headers: ProxyHeaders | None = None
+    headers: OwnHeaders | None = None
     topology: OwnTopology | None = None
     traces: ProxyTraces | None = None
     connections: Connections | None = None
@@ -64,7 +64,7 @@ def _read(text: bytes) -> OwnSettings | None:
         return None
     topology, headers = config.gateway_topology, config.proxy_headers
     return OwnSettings(
-        headers=proxy_headers(headers) if headers is not None else None,
+        headers=own_headers(headers) if headers is not None else None,
         topology=None
         if topology is None
         else OwnTopology(
