@@ -537,3 +537,14 @@ def test_objects_for_another_revision_have_no_effect() -> None:
     ):
         load(model, parse_documents(HEADED.format(labels=labels), "change"))
         assert _hosts(model) == {*always, *filter(None, [seen])}
+
+
+def test_what_is_in_a_namespace_for_another_revision_counts() -> None:
+    home = "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {istio.io/rev: %s}}}"
+    model = mesh_of("{}", home % "canary")
+    assert _hosts(model) == {"web"}
+    (told,) = [one for one in model.diagnostics() if one.code == "FL0105"]
+    assert str(told.origin) == "Namespace shop metadata.labels[istio.io/rev]"
+    assert "its objects count all the same" in told.message
+    for quiet in ("default", "''"):
+        assert not [one for one in mesh_of("{}", home % quiet).diagnostics() if one.code == "FL0105"]

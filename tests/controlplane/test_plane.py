@@ -214,7 +214,9 @@ def test_what_is_stored_but_not_valid_is_named(tmp_path: Path) -> None:
             await made.apply(*BASICS, service("cart"))
             broken = routes("cart")
             broken["spec"]["http"][0]["retires"] = 3
-            ref = made.plane.model.kinds.identify(broken)[0].ref("shop", "cart")
+            kind, _ = made.plane.model.kinds.identify(broken)
+            assert kind is not None
+            ref = kind.ref("shop", "cart")
             made.plane.store.create(ref, broken)
             await until(lambda: made.plane.feed.invalid, "noticed")
             said = (await made.api("GET", "/fairlead/v1/diagnostics")).document["diagnostics"]

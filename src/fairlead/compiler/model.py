@@ -9,13 +9,12 @@ from typing import Any, cast
 import msgspec
 
 from fairlead.compiler.delegates import DELEGATION
-from fairlead.compiler.discovery import Discovery, of_an_unseen_namespace, of_another_revision
+from fairlead.compiler.discovery import Discovery, of_an_unseen_namespace, of_another_revision, revision_named
 from fairlead.compiler.ingresses import GATHERING, INGRESS
 from fairlead.compiler.patches import unmatched
 from fairlead.compiler.publish import Catalog, Changes, Publisher
 from fairlead.compiler.registry import Registry, registry
 from fairlead.inc import Conflict, Derivation, Engine, Reader, Table
-from fairlead.ir.discovery import revision_of
 from fairlead.ir.host import Host, HostKey
 from fairlead.ir.kind import Emission
 from fairlead.ir.view import View
@@ -82,11 +81,14 @@ class MeshModel:
             return catalog
 
     def unseen(self, ref: Ref, labels: Mapping[str, str]) -> Diagnostic | None:
-        """Why the mesh does not look at an object with these labels; None if it does, or if it would say nothing."""
+        """Why the mesh does not look at an object with these labels; None if it does, or if it would say nothing.
+
+        A Namespace that is for another revision is told of as well, though what is in it counts.
+        """
         kind = self.kinds.kind(ref.group, ref.kind)
         if kind is None or kind.lower is None or kind.discovering is not None:
             return None
-        revision = revision_of(ref.group, labels)
+        revision = revision_named(ref, labels)
         if revision and revision != (own := self.engine.call(self._discovery.revision, "")):
             return of_another_revision(ref, revision, own)
         if ref.namespace and not self.engine.call(self._discovery.chosen, ref.namespace):

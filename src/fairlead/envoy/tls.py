@@ -96,6 +96,8 @@ def gateway_server(
     required = tls.mode in ("MUTUAL", "ISTIO_MUTUAL")
     if istio:
         _use_identity(common, tls.subject_alt_names)
+        if tls.ca_crl:
+            common.combined_validation_context.default_validation_context.crl.filename = tls.ca_crl
     else:
         _use_certificates(common, tls, sources)
         if required or tls.mode == "OPTIONAL_MUTUAL":
