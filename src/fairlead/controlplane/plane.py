@@ -283,7 +283,7 @@ class ControlPlane:
         while True:
             await asyncio.sleep(_TIDY_SECONDS)
             self.ingresses.changed()  # gateways may have come or gone
-            if storms.over(xds.admission.admitted, xds.admission.waiting):
+            if storms.over(xds.admission.admitted, len(xds.live), xds.admission.waiting):
                 wire.forget()
                 memory.grown()
 
