@@ -36,16 +36,17 @@ class Storms:
     def __init__(self, many: int) -> None:
         self._many = many
         self._seen = self._there = 0
-        self._going_on = False
+        self.going_on = False
+        """Whether one is not over yet."""
 
     def over(self, admitted: int, there: int, waiting: int) -> bool:
         """Whether there was one and nobody waits any more. `admitted` have come since the start, `there` are here."""
         self._there = min(self._there, there)
-        self._going_on = self._going_on or max(admitted - self._seen, there - self._there) >= self._many
+        self.going_on = self.going_on or max(admitted - self._seen, there - self._there) >= self._many
         self._seen = admitted
-        if waiting or not self._going_on:
+        if waiting or not self.going_on:
             return False
-        self._going_on, self._there = False, there
+        self.going_on, self._there = False, there
         return True
 
 
