@@ -38,8 +38,10 @@ POISON = b"refuse-this"
 
 KEPT = 1024
 """Resources of at least so many bytes may come as differences: their bytes are kept."""
-REPEATED_BYTES = 1 << 16
-"""Responses of fewer bytes are often sent to others too."""
+REPEATED_BYTES = 1 << 22
+"""Responses of fewer bytes are often sent to others too: what was merged for seconds is large, and for all the same."""
+TAKEN_BYTES = 1 << 26
+"""Of responses that are kept for that."""
 _SAID = 8
 """So many of the last requests in which proxies said what they have are kept."""
 KEPT_BYTES = 1 << 30
@@ -79,6 +81,7 @@ class Shared:
         self._bodies: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
         self._size = 0
         self._taken: OrderedDict[bytes, Taken] = OrderedDict()
+        self._taken_size = 0
         self._said: OrderedDict[str, deque[tuple[set[str], dict[str, str], bytes]]] = OrderedDict()
 
     def returning(self, type_url: str, names: set[str], held: dict[str, str]) -> bytes:
@@ -104,8 +107,9 @@ class Shared:
             found = self._take(discovery_pb2.DeltaDiscoveryResponse.FromString(data))
             if len(data) < REPEATED_BYTES:
                 self._taken[data] = found
-                while len(self._taken) > 500:
-                    self._taken.popitem(last=False)
+                self._taken_size += len(data)
+                while len(self._taken) > 500 or self._taken_size > TAKEN_BYTES:
+                    self._taken_size -= len(self._taken.popitem(last=False)[0])
         return found
 
     def _take(self, response: discovery_pb2.DeltaDiscoveryResponse) -> Taken:
@@ -181,9 +185,13 @@ class Expectation:
         if not self.waiting:
             self.done.set()
 
-    def seen(self, proxy: int, resource: Body) -> bool:
-        """Whether this resource is what is expected of this proxy."""
-        return proxy in self.waiting and (not self.name or resource.name == self.name) and self._marked(resource)
+    def seen(self, proxy: int, response: Taken) -> bool:
+        """Whether what is expected of this proxy is in a response."""
+        if response.type_url != self.type_url or proxy not in self.waiting:
+            return False
+        if self.name and self.name not in response.versions:
+            return False
+        return any(self._marked(one) for one in response.bodies if not self.name or one.name == self.name)
 
     def _marked(self, resource: Body) -> bool:
         if not self.mark:
@@ -357,11 +365,7 @@ class Proxy:
                 fleet.nacks += 1
                 self._send(answer)
                 return
-        met = [
-            one
-            for one in fleet.expected
-            if one.type_url == type_url and any(one.seen(self.index, found) for found in bodies)
-        ]
+        met = [one for one in fleet.expected if one.seen(self.index, response)]
         self._keep(response, held)
         if link is not None:
             link.send_framed(_acknowledgement(type_url, response.nonce))

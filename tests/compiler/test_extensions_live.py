@@ -141,10 +141,10 @@ spec:
 
 @contextlib.contextmanager
 def sidecar(text: str, tmp_path: Path, credentials: Credentials | None = None) -> Iterator[int]:
-    """A sidecar before an application that tells what it got; gives the port that peers call."""
+    """A sidecar before an application that tells what it got; gives the port that peers call (PORT in the text)."""
     port = free_port(A)
     model = MeshModel()
-    assert load(model, parse_documents(text)) == []
+    assert load(model, parse_documents(text.replace("PORT", str(port)))) == []
     capture = Capture("explicit", app_address=A, outbound_address=O)
     view = View(
         "sidecar", "default", (("app", "web"),), addresses=(W,), capture=capture, ports=(AppPort(port, "http"),)

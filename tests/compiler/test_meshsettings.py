@@ -442,6 +442,18 @@ def test_a_workloads_own_settings_take_the_place_of_the_meshs() -> None:
     assert [manager(sidecar, name).generate_request_id.value for name in (INBOUND, OUTBOUND)] == [False, False]
 
 
+def test_each_header_that_a_workload_says_counts_by_itself() -> None:
+    """As in Istio's merge of the annotation: what it does not say of headers is as the mesh says."""
+    model = mesh_of("{defaultConfig: {proxyHeaders: {server: {value: mesh}, requestId: {disabled: true}}}}")
+    for said, server, generates in (
+        ({}, "mesh", False),
+        ({"server": {"value": "own"}}, "own", False),
+        ({"requestId": {}}, "mesh", True),
+    ):
+        mine = manager(model.compile(replace(EDGE, own=own_settings({"proxyHeaders": said}))), SERVED)
+        assert (mine.server_name, mine.generate_request_id.value) == (server, generates), said
+
+
 SHARED = (
     "{proxyHeaders: {attemptCount: {disabled: true}}}",
     "{proxyHeaders: {xForwardedHost: {enabled: true}}}",
@@ -469,7 +481,8 @@ def test_headers_in_what_workloads_share_are_a_workloads_own_too(said: str, view
     assert {name: one.version for name, one in model.compile(view)[ROUTE].items()} == {
         name: one.version for name, one in plain[ROUTE].items()
     }
-    back = replace(view, own=own_settings({"proxyHeaders": {}}))
+    unsaid = {"attemptCount": {"disabled": False}, "xForwardedHost": {}, "preserveHttp1HeaderCase": False}
+    back = replace(view, own=own_settings({"proxyHeaders": unsaid}))
     again = mesh_of(f"{{defaultConfig: {said}}}").compile(back)
     assert messages(again, ROUTE) == messages(plain, ROUTE)
 
@@ -524,3 +537,14 @@ def test_objects_for_another_revision_have_no_effect() -> None:
     ):
         load(model, parse_documents(HEADED.format(labels=labels), "change"))
         assert _hosts(model) == {*always, *filter(None, [seen])}
+
+
+def test_what_is_in_a_namespace_for_another_revision_counts() -> None:
+    home = "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {istio.io/rev: %s}}}"
+    model = mesh_of("{}", home % "canary")
+    assert _hosts(model) == {"web"}
+    (told,) = [one for one in model.diagnostics() if one.code == "FL0105"]
+    assert str(told.origin) == "Namespace shop metadata.labels[istio.io/rev]"
+    assert "its objects count all the same" in told.message
+    for quiet in ("default", "''"):
+        assert not [one for one in mesh_of("{}", home % quiet).diagnostics() if one.code == "FL0105"]

@@ -52,7 +52,7 @@ def test_the_first_change_goes_at_once(load: Load) -> None:
     assert (first, second) == (pytest.approx(1.0, abs=0.002), pytest.approx(4.0, abs=0.002))
 
 
-@pytest.mark.parametrize(("load", "apart"), [(SMALL, 0.02), (THOUSAND, 0.5), (FIVE_THOUSAND, 2.0)])
+@pytest.mark.parametrize(("load", "apart"), [(SMALL, 0.02), (THOUSAND, 0.67), (FIVE_THOUSAND, 2.0)])
 def test_while_changes_keep_coming_passes_are_as_far_apart_as_they_cost(load: Load, apart: float) -> None:
     made = passes(load, FLOOD, 7)
     gaps = [later - before for before, later in itertools.pairwise(made)]
@@ -69,6 +69,19 @@ def test_when_changes_have_ended_the_last_waits_little(load: Load, wait: float) 
     made = passes(load, FLOOD, 9)
     last = FLOOD[-1]
     assert last <= made[-1] <= last + wait
+
+
+def test_the_last_of_a_flood_does_not_wait_for_the_share_of_costly_passes() -> None:
+    made = passes(Load(0.24, 0.4), FLOOD, 9)
+    # Not for three times what the pass before it took: that is there to have few passes, and no further one comes.
+    assert FLOOD[-1] <= made[-1] <= FLOOD[-1] + 0.25
+    gaps = [later - before for before, later in itertools.pairwise(made)]
+    assert min(gaps[:-1]) >= 0.24 / PASS_SHARE * 0.9
+
+
+def test_few_changes_wait_less_than_a_flood() -> None:
+    one_by_one = passes(THOUSAND, [1 + number * 0.45 for number in range(6)], 6)
+    assert one_by_one == [pytest.approx(1 + number * 0.45, abs=0.002) for number in range(6)]
 
 
 def test_a_pass_that_takes_long_does_not_put_off_the_next_for_long() -> None:

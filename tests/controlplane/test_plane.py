@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 import stat
 from datetime import timedelta
@@ -15,8 +16,9 @@ import uvloop
 from fairlead.apiserver.server import ServerError
 from fairlead.cli.client import Client, Refused, read_kubeconfig
 from fairlead.controlplane.state import StateDirectory, StateError
+from fairlead.model.ref import Ref
 
-from .running_plane import BASICS, CallEnded, obj, routes, service, until, world
+from .running_plane import BASICS, CallEnded, Json, World, obj, routes, service, until, world
 
 
 def test_start_writes_what_others_need_and_a_restart_keeps_everything(tmp_path: Path) -> None:
@@ -212,7 +214,9 @@ def test_what_is_stored_but_not_valid_is_named(tmp_path: Path) -> None:
             await made.apply(*BASICS, service("cart"))
             broken = routes("cart")
             broken["spec"]["http"][0]["retires"] = 3
-            ref = made.plane.model.kinds.identify(broken)[0].ref("shop", "cart")
+            kind, _ = made.plane.model.kinds.identify(broken)
+            assert kind is not None
+            ref = kind.ref("shop", "cart")
             made.plane.store.create(ref, broken)
             await until(lambda: made.plane.feed.invalid, "noticed")
             said = (await made.api("GET", "/fairlead/v1/diagnostics")).document["diagnostics"]
@@ -222,18 +226,28 @@ def test_what_is_stored_but_not_valid_is_named(tmp_path: Path) -> None:
     assert obj("Namespace", "x")["metadata"] == {"name": "x"}
 
 
-def test_an_object_for_another_revision_says_so(tmp_path: Path) -> None:
+def test_an_object_at_which_the_mesh_does_not_look_says_so(tmp_path: Path) -> None:
+    async def warned(made: World, document: Json) -> str:
+        path = f"{made.path(document)}?fieldManager=test&force=true"
+        (found,) = (await made.api("PATCH", path, document, "application/apply-patch+yaml")).warnings
+        return re.sub(r"(, and|: no) .* \[", " [", found)
+
     async def check() -> None:
         async with world(tmp_path / "state") as made:
-            await made.apply(*BASICS, service("cart"))
+            await made.apply(*BASICS, service("cart"), service("other"))
             rule = routes("cart")
             rule["metadata"]["labels"] = {"istio.io/rev": "canary"}
-            path = f"{made.path(rule)}?fieldManager=test&force=true"
-            answer = await made.api("PATCH", path, rule, "application/apply-patch+yaml")
-            (warning,) = answer.warnings
-            assert warning.startswith("metadata.labels[istio.io/rev]: the object is for revision canary")
-            assert warning.endswith("[FL0105]")
+            wanted = "metadata.labels[istio.io/rev]: the object is for revision canary [FL0105]"
+            assert await warned(made, rule) == wanted
             said = await until(lambda: made.condition("VirtualService", "cart"), "a condition")
-            assert (said["status"], said["reason"]) == ("False", "OtherRevision")
+            assert (said["status"], said["reason"]) == ("False", "NotLookedAt")
+            selectors = "discoverySelectors: [{matchLabels: {mesh: 'yes'}}]"
+            meta = {"name": "istio", "namespace": "istio-system"}
+            await made.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"mesh": selectors}})
+            await until(lambda: made.plane.model.unseen(Ref("", "Service", "shop", "cart"), {}), "what the mesh sees")
+            wanted = "metadata.namespace: the mesh does not look at namespace shop [FL0104]"
+            assert await warned(made, routes("other")) == wanted
+            said = await until(lambda: made.condition("VirtualService", "other"), "a condition")
+            assert (said["status"], said["reason"]) == ("False", "NotLookedAt")
 
     uvloop.run(check())

@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 
 import pytest
+from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
 
+from fairlead.envoy.accesslog import JSON_FIELDS, LogTarget, access_logs
 from fairlead.envoy.tls import mesh_server
 from fairlead.ir.credential import credential_of
 from fairlead.ir.locality import LocalityLb
 from fairlead.ir.mesh import Mesh
 from fairlead.ir.meshconfig import configmap_problems, mesh_of_configmap, read_mesh_config
+from fairlead.ir.meshnetworks import read_networks
 from fairlead.model.diagnostic import Origin, Severity
 from fairlead.model.ref import NamespacedName, Ref
 
@@ -57,6 +60,7 @@ def test_localities_are_checked_as_those_of_destination_rules() -> None:
     assert [str(one.path) for one, _ in findings] == ["localityLbSetting.failover[0]"]
     assert read_mesh_config("localityLbSetting: {failover: [{from: a, to: b}]}").findings == ()
     mesh, findings = read_mesh_config("zoneAwareLbSetting: {minClusterSize: 3, failover: [{from: a, to: b}]}")
+    assert mesh is not None
     assert mesh.locality == LocalityLb(failover=(("a", "b"),), forced=True, zone_aware=True, minimum=3)
     assert findings == ()
     mesh, findings = read_mesh_config("{zoneAwareLbSetting: {failover: [{from: a, to: a}]}, localityLbSetting: {}}")
@@ -122,6 +126,7 @@ def test_what_envoy_would_not_take_that_envoy_would_not_take(said: str, path: st
     [
         ("outboundTrafficPolicy: {mode: ALLOW_ANY, tls: {mode: SIMPLE}}", "outboundTrafficPolicy.tls"),
         ("serviceEntryVisibility: {defaultVisibility: NONE}", "serviceEntryVisibility"),
+        ("serviceSettings: [{settings: {clusterLocal: true}}]", "serviceSettings[0].hosts"),
         (
             "defaultConfig: {envoyMetricsService: {address: 'a:1',"
             " tlsSettings: {mode: SIMPLE, insecureSkipVerify: true}}}",
@@ -133,6 +138,56 @@ def test_what_means_nothing_where_it_stands(said: str, path: str) -> None:
     mesh, findings = read_mesh_config(said)
     assert mesh is not None
     assert [(str(one.path), one.code) for one, _ in findings] == [(path, "FL0100")]
+
+
+@pytest.mark.parametrize(("sampling", "percent", "doubt"), [(0, 1, True), (101, 1, True), (0.5, 0.5, False)])
+def test_a_share_of_traces_that_is_none_is_the_usual_one(sampling: float, percent: float, doubt: bool) -> None:
+    """Istio's `proxyConfigSamplingValue`: 0 is what nobody has said, and more than everything is not taken."""
+    mesh, findings = read_mesh_config(f"defaultConfig: {{tracing: {{sampling: {sampling}}}}}")
+    assert mesh is not None
+    assert mesh.observability.proxy.sampling == percent
+    assert [(str(one.path), one.code) for one, _ in findings] == [("defaultConfig.tracing.sampling", "FL0103")] * doubt
+
+
+@pytest.mark.parametrize(
+    ("domain", "valid"), [("1.2", True), ("td.123", True), ("a.", True), ("a_b", False), ("*", False), ("a..b", False)]
+)
+def test_trust_domains_may_be_numbers(domain: str, valid: bool) -> None:
+    """Istio's `ValidateTrustDomain` asks for labels alone."""
+    mesh, _ = read_mesh_config(f"trustDomain: {domain!r}")
+    assert (mesh is not None) == valid
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("{endpoints: [{fromRegistry: a b}]}", "networks.one.endpoints[0].fromRegistry"),
+        ("{endpoints: [{fromCidr: 10.0.0.0/33}]}", "networks.one.endpoints[0].fromCidr"),
+        ("{endpoints: [{fromCidr: 10.0.0.5/8}, {fromCidr: '2001:1::1/64'}, {fromRegistry: c1}]}", ""),
+        ("{gateways: [{address: 1.1.1.1, port: 0}]}", "networks.one.gateways[0].port"),
+        ("{gateways: [{address: a_b, port: 80}]}", "networks.one.gateways[0].address"),
+        ("{gateways: [{registryServiceName: gate.way.svc.cluster.local, port: 80}]}", ""),
+    ],
+)
+def test_networks_are_checked_as_istio_does(text: str, path: str) -> None:
+    found, problems = read_networks(f"networks: {{one: {text}}}")
+    assert ([str(one.path) for one in problems], bool(found)) == ([path] * bool(path), not path)
+
+
+@pytest.mark.parametrize(
+    "labels", ["", "logFormat: {labels: {}}", "path: /dev/stderr, logFormat: {labels: {a: '%ROUTE_NAME%'}}"]
+)
+def test_file_logs_without_a_path_or_fields(labels: str) -> None:
+    """Istio writes to /dev/stdout; an empty object of fields asks for its own ones."""
+    mesh, findings = read_mesh_config(f"extensionProviders: [{{name: log, envoyFileAccessLog: {{{labels}}}}}]")
+    assert mesh is not None and not findings
+    logger = mesh.observability.find_logger("log")
+    assert logger is not None and logger.path == ("/dev/stderr" if "path" in labels else "/dev/stdout")
+    (made,) = access_logs(mesh, (LogTarget(logger),))
+    written = FileAccessLog()
+    made.typed_config.Unpack(written)
+    wanted = {"a"} if "path" in labels else set(JSON_FIELDS)
+    assert (set(written.log_format.json_format.fields) == wanted) == bool(labels)
 
 
 def test_an_address_that_only_pods_fill_in_is_a_warning() -> None:

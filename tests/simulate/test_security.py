@@ -152,3 +152,73 @@ def test_routes_by_claims(conditions: str, asked: dict[str, Any] | str | None, s
     else:
         request = msgspec.structs.replace(request, claims=asked)
     assert walk(where, Caller("internet", "shop"), request).verdict.status == status
+
+
+EGRESS = """
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: out, namespace: shop}
+spec: {address: 10.0.0.7, labels: {istio: egress}, serviceAccount: out}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: out, namespace: shop}
+spec: {selector: {istio: egress}, ports: [{name: https, port: 443, targetPort: 8443}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: out, namespace: shop}
+spec:
+  selector: {istio: egress}
+  servers: [{port: {number: 8443, name: https, protocol: HTTPS}, hosts: ["*"], tls: {mode: ISTIO_MUTUAL}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: out, namespace: shop}
+spec:
+  hosts: [any.example, web.example, token.example, both.example]
+  gateways: [mesh, out]
+  http:
+    - match: [{gateways: [mesh], port: 80}]
+      route: [{destination: {host: out, port: {number: 443}}}]
+    - match: [{gateways: [out], port: 8443}]
+      directResponse: {status: 200}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: out, namespace: shop}
+spec:
+  selector: {matchLabels: {istio: egress}}
+  rules:
+    - to: [{operation: {hosts: [any.example], paths: [/allow]}}]
+    - to: [{operation: {hosts: [web.example]}}]
+      from: [{source: {principals: [cluster.local/ns/shop/sa/web]}}]
+    - to: [{operation: {hosts: [token.example]}}]
+      from: [{source: {requestPrincipals: ["https://issuer.example/sub-1"]}}]
+    - to: [{operation: {hosts: [both.example]}}]
+      from:
+        - source:
+            principals: [cluster.local/ns/shop/sa/web]
+            requestPrincipals: ["https://issuer.example/sub-1"]
+"""
+
+
+@pytest.mark.parametrize("caller", ["web", "ledger"])
+@pytest.mark.parametrize(
+    ("host", "path", "subject", "who"),
+    [
+        ("any.example", "/allow", "", "all"),
+        ("any.example", "/deny", "", "none"),
+        ("web.example", "/", "", "web"),
+        ("token.example", "/", "sub-1", "all"),
+        ("token.example", "/", "sub-2", "none"),
+        ("both.example", "/", "sub-1", "web"),
+        ("both.example", "/", "sub-2", "none"),
+    ],
+)
+def test_policies_at_a_gateway_for_calls_that_leave(host: str, path: str, subject: str, who: str, caller: str) -> None:
+    where = made(EGRESS, JWT.replace("app: reviews", "istio: egress"))
+    claims = {**GIVEN, "sub": subject} if subject else None
+    found = call(where, host, caller=caller, path=path, claims=claims, address="10.4.4.4").verdict
+    assert (found.status, found.hop) == (200 if who in ("all", caller) else 403, "gateway")

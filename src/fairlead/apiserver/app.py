@@ -7,7 +7,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
@@ -17,7 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fairlead import __version__
 from fairlead.apiserver import discovery
 from fairlead.apiserver.admission import Admission
+from fairlead.apiserver.answers import JSON, refused
 from fairlead.apiserver.auth import Action, Authenticator, Authorize, User, nobody_else, permitted
+from fairlead.apiserver.durable import Durable
 from fairlead.apiserver.openapi import OpenAPI
 from fairlead.apiserver.refusal import Refusal
 from fairlead.apiserver.request import Target, accepted, target
@@ -25,6 +26,7 @@ from fairlead.apiserver.resources import Call, Resources
 from fairlead.apiserver.reviews import TokenIssuer, review
 from fairlead.apiserver.watch import Hub
 from fairlead.compiler.registry import Registry
+from fairlead.store import StoreUnusable
 
 Json = dict[str, Any]
 _log = logging.getLogger(__name__)
@@ -32,22 +34,6 @@ _log = logging.getLogger(__name__)
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 _ANONYMOUS = ("/version", "/healthz", "/readyz", "/livez")
 _PROTO_ONLY = "application/com.github.proto-openapi"
-
-
-class JSON(Response):
-    """A JSON response."""
-
-    media_type = "application/json"
-
-    def render(self, content: object) -> bytes:
-        """The bytes of a document (bytes are taken as they are)."""
-        return content if isinstance(content, bytes) else msgspec.json.encode(content)
-
-
-def refused(refusal: Refusal) -> JSON:
-    """The response that carries a refusal."""
-    headers = {"WWW-Authenticate": "Bearer"} if refusal.code == 401 else None
-    return JSON(refusal.status(), refusal.code, headers=headers)
 
 
 class Guard:
@@ -118,7 +104,7 @@ class Api:
                 Route("/{path:path}", self._answer(self._api), methods=_METHODS),
             ]
         )
-        self.asgi: ASGIApp = Guard(app, authenticator)
+        self.asgi: ASGIApp = Guard(Durable(app, admission.store), authenticator)
 
     def _answer(self, serve: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         """Every failure becomes a `Status`; a programming error is logged and shown without its insides."""
@@ -128,6 +114,9 @@ class Api:
                 return await serve(request)
             except Refusal as refusal:
                 return refused(refusal)
+            except StoreUnusable as error:
+                _log.error("%s %s failed: %s", request.method, request.url.path, error)
+                return refused(Refusal(500, f"the store cannot be used: {error}"))
             except ClientDisconnect:
                 return Response(status_code=499)
             except Exception:

@@ -4,13 +4,14 @@ All other objects mean nothing to it.
 
 Istio's rules: a namespace counts if one of the selectors chooses its labels (MeshConfig `discoverySelectors`), the root
 namespace like any other; without selectors all count. An object with the label `istio.io/rev` counts if it names the
-revision of the mesh: what an object with the mesh's settings has as that label, else `default`. The mesh's own
-settings are read wherever they are. What ServiceEntries define is seen no farther than `serviceEntryVisibility` lets
-it, whatever their exportTo.
+revision of the mesh: what an object with the mesh's settings has as that label, else `default`. On a Namespace the
+label says who injects proxies, so that its objects count whatever it says. The mesh's own settings are read wherever
+they are. What ServiceEntries define is seen no farther than `serviceEntryVisibility` lets it, whatever their exportTo.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -44,19 +45,20 @@ class Discovery:
         self._objects = objects
         self._said = [(kind, kind.discovering) for kind in kinds.kinds if kind.discovering is not None]
         self._looking: Rule[str, Looking] = Rule("discovery.looking", self._read)
-        self._counts: Rule[str, bool] = Rule("discovery.counts", self._chosen)
+        self.chosen: Rule[str, bool] = Rule("discovery.counts", self._chosen)
+        """Whether the mesh looks at a namespace."""
         self._limit: Rule[str, Visibility] = Rule("discovery.limit", self._limited)
         self.revision: Rule[str, str] = Rule("discovery.revision", self._named)
         """The mesh's revision (under "")."""
 
     def counts(self, r: Reader, obj: Object[Any]) -> bool:
         """Whether an object counts, by its revision and its namespace; an object without a namespace has only one."""
-        revision = revision_of(obj.ref.group, obj.meta.labels)
+        revision = revision_named(obj.ref, obj.meta.labels)
         if revision and revision != (own := self.revision(r, "")):
             r.report(of_another_revision(obj.ref, revision, own))
-            return False
+            return (obj.ref.group, obj.ref.kind) == NAMESPACE
         namespace = obj.ref.namespace
-        return not namespace or not self._looking(r, "").selectors or self._counts(r, namespace)
+        return not namespace or not self._looking(r, "").selectors or self.chosen(r, namespace)
 
     def shown(self, r: Reader, host: Host) -> Host:
         """A host as far as it may be seen: a limit is for those that ServiceEntries declare."""
@@ -90,17 +92,33 @@ class Discovery:
         return ceiling.of(self._labels(r, Ref(*NAMESPACE, "", namespace))) if ceiling.policies else ceiling.otherwise
 
     def _chosen(self, r: Reader, namespace: str) -> bool:
-        ref = Ref(*NAMESPACE, "", namespace)
-        if is_discovered(self._looking(r, "").selectors, self._labels(r, ref)):
+        selectors = self._looking(r, "").selectors
+        if not selectors or is_discovered(selectors, self._labels(r, Ref(*NAMESPACE, "", namespace))):
             return True
-        said = f"the mesh does not look at namespace {namespace}: no discovery selector of MeshConfig chooses it"
-        remedy = "Give it labels that discoverySelectors ask for, if its objects are to count."
-        r.report(Diagnostic(UNSEEN, Severity.WARNING, said, Origin(ref), remedy))
+        r.report(of_an_unseen_namespace(namespace))
         return False
+
+
+def of_an_unseen_namespace(namespace: str) -> Diagnostic:
+    """What is said of a namespace that no selector chooses."""
+    said = f"the mesh does not look at namespace {namespace}: no discovery selector of MeshConfig chooses it"
+    remedy = "Give it labels that discoverySelectors ask for, if its objects are to count."
+    return Diagnostic(UNSEEN, Severity.WARNING, said, Origin(Ref(*NAMESPACE, "", namespace)), remedy)
+
+
+def revision_named(ref: Ref, labels: Mapping[str, str]) -> str:
+    """The revision for which an object is, or a Namespace has its proxies; "" for all."""
+    return labels.get(REVISION, "") if (ref.group, ref.kind) == NAMESPACE else revision_of(ref.group, labels)
 
 
 def of_another_revision(ref: Ref, revision: str, own: str) -> Diagnostic:
     """What is said of an object that is for another revision than the mesh's own."""
-    said = f"the object is for revision {revision}, and this mesh is revision {own}: it has no effect here"
-    remedy = f"Remove the label, or give it to the ConfigMap istio-system/istio, if this mesh is to be {revision}."
+    if (ref.group, ref.kind) == NAMESPACE:
+        said = (
+            f"the namespace is for revision {revision}, and this mesh is revision {own}: its objects count all the same"
+        )
+        remedy = "Leave it out by MeshConfig's discoverySelectors, or remove the label."
+    else:
+        said = f"the object is for revision {revision}, and this mesh is revision {own}: it has no effect here"
+        remedy = f"Remove the label, or give it to the ConfigMap istio-system/istio, if this mesh is to be {revision}."
     return Diagnostic(OTHER_REVISION, Severity.WARNING, said, Origin(ref, METADATA.child("labels", REVISION)), remedy)

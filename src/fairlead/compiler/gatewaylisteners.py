@@ -98,6 +98,7 @@ def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
             more_sockets=tuple(more),
             continue_on_timeout=False,
             proxy_protocol=mesh.gateway_proxy_protocol,
+            exact_balance=mesh.node.balance_outbound,
             buffer=mesh.connections.at(gateway=True).listener_buffer,
         ),
         [one.chain for one in chosen.values()],
@@ -226,7 +227,7 @@ def _forward(r: Reader, view: View, bound: BoundServer, routes: RouteSet, said: 
         return []
     scope = _scope(view, bound.server.port, tcp=True)
     fragments = filters(r, FilterKey(Stage.NETWORK_FILTERS, scope))
-    return forwarding(target, fragments, loggers(r, scope))
+    return forwarding(target, fragments, loggers(r, scope), settings_of(r, scope.own).node.idle_timeout)
 
 
 def _bound_routes(r: Reader, view: View, bound: BoundServer) -> list[RouteSet]:

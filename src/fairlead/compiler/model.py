@@ -9,13 +9,12 @@ from typing import Any, cast
 import msgspec
 
 from fairlead.compiler.delegates import DELEGATION
-from fairlead.compiler.discovery import Discovery, of_another_revision
+from fairlead.compiler.discovery import Discovery, of_an_unseen_namespace, of_another_revision, revision_named
 from fairlead.compiler.ingresses import GATHERING, INGRESS
 from fairlead.compiler.patches import unmatched
 from fairlead.compiler.publish import Catalog, Changes, Publisher
 from fairlead.compiler.registry import Registry, registry
 from fairlead.inc import Conflict, Derivation, Engine, Reader, Table
-from fairlead.ir.discovery import revision_of
 from fairlead.ir.host import Host, HostKey
 from fairlead.ir.kind import Emission
 from fairlead.ir.view import View
@@ -81,11 +80,20 @@ class MeshModel:
         with self.opened(view) as catalog:
             return catalog
 
-    def elsewhere(self, ref: Ref, labels: Mapping[str, str]) -> Diagnostic | None:
-        """What is to be said of an object with these labels if it is for another revision; None if it counts here."""
-        revision = revision_of(ref.group, labels)
-        own = self.engine.call(self._discovery.revision, "") if revision else ""
-        return of_another_revision(ref, revision, own) if revision != own else None
+    def unseen(self, ref: Ref, labels: Mapping[str, str]) -> Diagnostic | None:
+        """Why the mesh does not look at an object with these labels; None if it does, or if it would say nothing.
+
+        A Namespace that is for another revision is told of as well, though what is in it counts.
+        """
+        kind = self.kinds.kind(ref.group, ref.kind)
+        if kind is None or kind.lower is None or kind.discovering is not None:
+            return None
+        revision = revision_named(ref, labels)
+        if revision and revision != (own := self.engine.call(self._discovery.revision, "")):
+            return of_another_revision(ref, revision, own)
+        if ref.namespace and not self.engine.call(self._discovery.chosen, ref.namespace):
+            return of_an_unseen_namespace(ref.namespace)
+        return None
 
     def diagnostics(self) -> list[Diagnostic]:
         """What the rules have found wrong, in a fixed order; rules that failed are findings too."""

@@ -25,7 +25,7 @@ def settings_of(r: Reader, own: OwnSettings | None) -> Mesh:
 def _with(r: Reader, own: OwnSettings) -> Mesh:
     mesh = settings(r)
     if own.headers is not None:
-        mesh = replace(mesh, headers=own.headers)
+        mesh = replace(mesh, headers=own.headers.over(mesh.headers))
     if own.topology is not None:
         said = own.topology
         mesh = replace(
@@ -36,6 +36,10 @@ def _with(r: Reader, own: OwnSettings) -> Mesh:
         )
     if own.connections is not None:
         mesh = replace(mesh, connections=own.connections)
+    if own.node is not None:
+        mesh = replace(mesh, node=own.node)
+        if own.node.http_proxy_port is not None:
+            mesh = replace(mesh, http_proxy_port=own.node.http_proxy_port)
     if own.traces is not None:
         mesh = replace(mesh, observability=replace(mesh.observability, proxy=own.traces))
     return mesh
@@ -70,6 +74,6 @@ def said_of_shared(r: Reader, view: View) -> Said | None:
 def _headers(r: Reader, own: OwnSettings | None) -> SharedHeaders | None:
     if own is None or own.headers is None:
         return None
-    said = (own.headers, settings(r).headers)
+    said = (settings_of(r, own).headers, settings(r).headers)
     wanted, usual = (SharedHeaders(one.attempt_count, one.forwarded_host, one.keep_case) for one in said)
     return wanted if wanted != usual else None

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from fairlead.compiler.model import MeshModel
 from fairlead.controlplane.strictness import Strictness
+from fairlead.model.path import METADATA
 
 
 class Advising:
@@ -17,13 +18,16 @@ class Advising:
 
     def advise(self, document: dict[str, Any]) -> tuple[str, ...]:
         """Warnings about a valid document, each with its field and remedy."""
-        return (*self._revision(document), *self._strictness.advise(document))
+        return (*self._unseen(document), *self._strictness.advise(document))
 
-    def _revision(self, document: dict[str, Any]) -> tuple[str, ...]:
+    def _unseen(self, document: dict[str, Any]) -> tuple[str, ...]:
         kind, _ = self._model.kinds.identify(document)
-        meta = cast("dict[str, Any]", document.get("metadata") or {})
-        if kind is None or not meta.get("labels"):
+        if kind is None:
             return ()
-        ref = kind.ref(str(meta.get("namespace") or ""), str(meta.get("name") or ""))
-        said = self._model.elsewhere(ref, cast("dict[str, str]", meta["labels"]))
-        return () if said is None else (f"{said.origin.path}: {said.message}. {said.remedy} [{said.code}]",)
+        meta = cast("dict[str, Any]", document.get("metadata") or {})
+        ref = kind.ref(str(meta.get("namespace") or "default"), str(meta.get("name") or ""))
+        said = self._model.unseen(ref, cast("dict[str, str]", meta.get("labels") or {}))
+        if said is None:
+            return ()
+        path = said.origin.path or METADATA / "namespace"
+        return (f"{path}: {said.message}. {said.remedy} [{said.code}]",)

@@ -172,7 +172,7 @@ class ControlPlane:
     def __init__(self, state: StateDirectory, settings: Settings) -> None:
         self.state = state
         self.settings = settings
-        self.store = Store(state.store, retention=settings.history)
+        self.store = Store(state.store, retention=settings.history, synced=False)
         self.model = MeshModel(registry())
         self.feed = Feed(self.store, self.model)
         self.places = Places(self.store)

@@ -46,8 +46,10 @@ _AFTER_START = 10.0
 _ABSENT = 60.0
 """Seconds for which a proxy's refusal stands after it has gone."""
 _MANY_WAVES = 16
-_SHARE = 9
-"""So many times as long as the last look took, no other is made: looks have at most a tenth of the processor."""
+_NO_NAMES: set[str] = set()
+_NONE: dict[str, set[str]] = {}
+_SHARE = 19
+"""So many times as long as the last look took, no other is made: looks have at most a twentieth of the processor."""
 
 
 def is_policy(ref: Ref) -> bool:
@@ -77,7 +79,7 @@ class _Look:
     """One look at a proxy: what it lacks is found out once for all waves.
 
     `together` has what was found out in this round of looks of proxies that stand in one place: whether they have all
-    of some names, by the identities of both.
+    that a description names, by the identities of the place and the description.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class _Look:
         connection: Connection,
         view: View,
         catalog: Mapping[str, Mapping[str, Any]],
-        together: dict[tuple[int, int], bool],
+        together: dict[tuple[tuple[int, ...], int], bool],
     ) -> None:
         self.connection = connection
         self.view = view
@@ -94,11 +96,10 @@ class _Look:
         """Of resources that were looked at, whether the proxy has them."""
         self._told = connection.session.follows(catalog)
         """Where a push is held the session does not know what there is."""
-        self._open: dict[str, set[str]] = {}
-
-    def place(self, kind: str) -> object | None:
+        self.has_everything = self._told and connection.session.settled
+        self.place = connection.session.place() if self._told and not self.has_everything else None
         """Where the proxy stands together with others; None if it is to be looked at by itself."""
-        return self.connection.session.place(kind) if self._told else None
+        self._open: dict[str, set[str]] = {}
 
     def suspects(self, kind: str, names: set[str]) -> set[str]:
         """Those of the names that the proxy may lack: what its session has yet to send or to hear of."""
@@ -277,9 +278,15 @@ class Programmed:
         if into.names is None or wave.names is None:
             into.names = None
             return
+        # Views share descriptions, and go on sharing them.
+        joined: dict[tuple[int, int], dict[str, set[str]]] = {}
         for view, found in wave.names.items():
-            for kind, names in found.items():
-                into.names.setdefault(view, {}).setdefault(kind, set()).update(names)
+            had = into.names.get(view, _NONE)
+            key = id(had), id(found)
+            if key not in joined:
+                kinds = {**had, **found}
+                joined[key] = {kind: had.get(kind, _NO_NAMES) | found.get(kind, _NO_NAMES) for kind in kinds}
+            into.names[view] = joined[key]
 
     def _catch_up(self) -> None:
         """After a start: whatever does not say that it is programmed waits for all that every proxy has."""
@@ -315,7 +322,7 @@ class Programmed:
         if name == _ALL:
             self._news = {connection.id: connection for connection in self._connections()}
         news, self._news = self._news, {}
-        together: dict[tuple[int, int], bool] = {}
+        together: dict[tuple[tuple[int, ...], int], bool] = {}
         for at, connection in news.items():
             waves = [wave for wave in self._waves if at in wave.waiting]
             if not waves:
@@ -324,7 +331,7 @@ class Programmed:
             view = self._view(connection)
             look = _Look(connection, view, self._model.publisher.catalog(view), together)
             for wave in waves:
-                if self._has(wave, look):
+                if look.has_everything or self._has(wave, look):
                     del wave.waiting[at]
         for wave in list(self._waves):
             if not wave.waiting:
@@ -338,9 +345,9 @@ class Programmed:
     def _accepted(self, ref: Ref, said: str, generation: int) -> Outcome:
         """What is said of an object against which no proxy has anything."""
         obj = self._model.engine.get(OBJECTS, ref)
-        other = self._model.elsewhere(ref, obj.meta.labels) if obj is not None else None
-        if other is not None:
-            return Outcome(False, "OtherRevision", other.message, generation)
+        unseen = self._model.unseen(ref, obj.meta.labels) if obj is not None else None
+        if unseen is not None:
+            return Outcome(False, "NotLookedAt", unseen.message, generation)
         return Outcome(True, "AcceptedByProxies", said, generation)
 
     def _write(self) -> None:
@@ -390,27 +397,26 @@ class Programmed:
         """Whether a proxy has all of a wave."""
         if wave.names is None:
             return self._in_sync(look.connection)
-        for kind, names in wave.names.get(look.view, {}).items():
-            place = look.place(kind)
-            if place is None:
-                has = self._has_all(look, kind, names)
-            else:
-                key = id(place), id(names)
-                has = look.together.get(key)
-                if has is None:
-                    has = look.together[key] = self._has_all(look, kind, names)
-            if not has:
-                return False
-        return True
+        said = wave.names.get(look.view)
+        if said is None:
+            return True
+        if look.place is None:
+            return self._has_all(look, said)
+        key = look.place, id(said)
+        has = look.together.get(key)
+        if has is None:
+            has = look.together[key] = self._has_all(look, said)
+        return has
 
-    def _has_all(self, look: _Look, kind: str, names: set[str]) -> bool:
-        for name in look.suspects(kind, names):
-            has = look.known.get((kind, name))
-            if has is None:
-                state = self._state(look.connection, look.view, kind, name)
-                has = look.known[kind, name] = state is not _State.PENDING
-            if not has:
-                return False
+    def _has_all(self, look: _Look, said: dict[str, set[str]]) -> bool:
+        for kind, names in said.items():
+            for name in look.suspects(kind, names):
+                has = look.known.get((kind, name))
+                if has is None:
+                    state = self._state(look.connection, look.view, kind, name)
+                    has = look.known[kind, name] = state is not _State.PENDING
+                if not has:
+                    return False
         return True
 
     @staticmethod

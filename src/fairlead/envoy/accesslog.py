@@ -200,10 +200,10 @@ def _file(mesh: Mesh, path: str) -> FileAccessLog:
 
 
 def _json_format(said: str) -> Struct:
-    """The mesh's own JSON object, or the default one where it is absent or not an object."""
+    """The mesh's own JSON object, or the default one where it is absent, empty or not an object."""
     if said:
         try:
-            return ParseDict(msgspec.json.decode(said, type=dict[str, Any]), Struct())
+            return ParseDict(msgspec.json.decode(said, type=dict[str, Any]) or JSON_FIELDS, Struct())
         except (msgspec.MsgspecError, ParseError):
             # Admission refuses such a format; a mesh that has one from elsewhere still gets a log.
             pass

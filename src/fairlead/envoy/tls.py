@@ -92,6 +92,8 @@ def gateway_server(tls: ServerTls, *, tcp: bool, limits: TlsLimits = _NO_LIMITS)
     required = tls.mode in ("MUTUAL", "ISTIO_MUTUAL")
     if istio:
         _use_identity(common, tls.subject_alt_names)
+        if tls.ca_crl:
+            common.combined_validation_context.default_validation_context.crl.filename = tls.ca_crl
     else:
         _use_certificates(common, tls)
         if required or tls.mode == "OPTIONAL_MUTUAL":

@@ -27,6 +27,38 @@ class ProxyHeaders(msgspec.Struct, frozen=True):
     keep_case: bool = False
 
 
+_SAID_BY = {
+    "forwarded_client_cert": "client_cert",
+    "set_current_client_cert_details": "certificate",
+    "request_id": "request_id",
+    "server": "server",
+    "attempt_count": "attempt_count",
+    "envoy_debug_headers": "debug",
+    "x_forwarded_host": "forwarded_host",
+    "x_forwarded_port": "forwarded_port",
+    "preserve_http1_header_case": "keep_case",
+}
+"""Fields of ProxyHeadersSpec, and what they are of the fact."""
+
+
+class OwnHeaders(msgspec.Struct, frozen=True):
+    """What a workload says of them itself: of `headers` the fields that are in `said`."""
+
+    headers: ProxyHeaders
+    said: tuple[str, ...]
+
+    def over(self, usual: ProxyHeaders) -> ProxyHeaders:
+        """The headers where the mesh says the usual: each of them counts by itself (Istio's `MergeProxyConfig`)."""
+        return msgspec.structs.replace(usual, **{name: getattr(self.headers, name) for name in self.said})
+
+
+def own_headers(said: ProxyHeadersSpec) -> OwnHeaders:
+    """The fact of what a workload's own settings say."""
+    default = ProxyHeadersSpec()
+    given = (name for field, name in _SAID_BY.items() if getattr(said, field) != getattr(default, field))
+    return OwnHeaders(proxy_headers(said), tuple(given))
+
+
 def proxy_headers(said: ProxyHeadersSpec | None) -> ProxyHeaders:
     """The fact of what settings say. Names of workloads never leave the mesh, whatever `metadataExchangeHeaders` is."""
     if said is None:

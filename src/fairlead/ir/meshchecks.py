@@ -37,9 +37,9 @@ from fairlead.model.path import ROOT, FieldPath
 from fairlead.model.syntax import (
     export_problems,
     is_name_label,
+    is_trust_domain,
     label_problems,
     port_problems,
-    wrong_fqdn,
     wrong_wildcard_domain,
 )
 
@@ -191,7 +191,7 @@ def _root_problems(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
             said = f"{one.spiffe_bundle_url!r} is not an https URL: whoever is in between could give roots"
             yield Problem(path / "spiffeBundleUrl", said, remedy="Use https.")
         for number, domain in enumerate(one.trust_domains):
-            if wrong_fqdn(domain):
+            if not is_trust_domain(domain):
                 yield Problem(path.child("trustDomains", number), f"{domain!r} is not a trust domain")
         if one.cert_signers:
             said = "certSigners has no effect: the root is not trusted"
@@ -207,7 +207,8 @@ def _service_problems(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
             if wrong := wrong_wildcard_domain(host):
                 yield Problem(path.child("hosts", number), wrong, remedy="Write a full name, or *.SUFFIX.")
         if not one.hosts:
-            yield Problem(path / "hosts", "required: without hosts the settings are nobody's", code="FL0004")
+            wrong = "without hosts the settings are nobody's"
+            yield Problem(path / "hosts", wrong, Severity.WARNING, "Name hosts, or remove the settings.", "FL0100")
 
 
 def _selector_problems(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
@@ -274,7 +275,7 @@ def _names(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
     domains = [(base / "trustDomain", config.trust_domain)] if config.trust_domain else []
     domains += [(base.child("trustDomainAliases", at), one) for at, one in enumerate(config.trust_domain_aliases)]
     for path, domain in domains:
-        if wrong_fqdn(domain):
+        if not is_trust_domain(domain):
             yield Problem(path, f"{domain!r} is not a trust domain", remedy="Use a DNS name, such as cluster.local.")
     if config.root_namespace and not is_name_label(config.root_namespace):
         yield Problem(base / "rootNamespace", f"{config.root_namespace!r} is not a namespace")

@@ -17,7 +17,7 @@ from fairlead.model.diagnostic import Problem
 from fairlead.model.findings import invalid, required
 from fairlead.model.object import Spec
 from fairlead.model.path import ROOT, FieldPath
-from fairlead.model.syntax import is_ip, is_ip_or_cidr, port_problems, wrong_fqdn
+from fairlead.model.syntax import is_ip, is_ip_or_cidr, is_name_label, port_problems, wrong_fqdn
 from fairlead.model.yaml import YAMLError, parse_documents
 
 NETWORKS_KEY = "meshNetworks"
@@ -91,6 +91,8 @@ def _problems(networks: Mapping[str, NetworkSpec]) -> Iterator[Problem]:
                 yield required(path, "exactly one of fromCidr and fromRegistry is needed")
             elif one.from_cidr and not is_ip_or_cidr(one.from_cidr):
                 yield invalid(path / "fromCidr", f"{one.from_cidr!r} is not a network such as 10.0.0.0/8")
+            elif one.from_registry and not is_name_label(one.from_registry):
+                yield invalid(path / "fromRegistry", f"{one.from_registry!r} is not the name of a cluster")
         for at, gateway in enumerate(network.gateways):
             yield from _gateway(base.child("gateways", at), gateway)
 

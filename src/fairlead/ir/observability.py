@@ -87,7 +87,11 @@ class Tracer(msgspec.Struct, frozen=True):
 
 
 class Logger(msgspec.Struct, frozen=True):
-    """Where access logs go, and how. `fields` (JSON text of an object) wins over `text`; both empty: Istio's format."""
+    """Where access logs go, and how.
+
+    `fields` (JSON text of an object) wins over `text`; both empty: Istio's format. An object without fields stands for
+    Istio's fields.
+    """
 
     kind: Literal["file", "http", "tcp", "opentelemetry"]
     address: Address | None = None
@@ -181,11 +185,15 @@ def proxy_traces(proxy: ProxyConfig) -> ProxyTraces:
         said = msgspec.structs.replace(said, zipkin=TracerAddress(address=proxy.zipkin_address))
     return ProxyTraces(
         tracer=_legacy(said),
-        sampling=said.sampling,
+        sampling=said.sampling if 0 < said.sampling <= _ALL else ProxyTraces().sampling,
         tags=tuple(sorted((_tag(name, tag) for name, tag in said.custom_tags.items()), key=lambda one: one.name)),
         mesh_tags=said.enable_istio_tags is not False,
         max_path_length=said.max_path_tag_length,
     )
+
+
+_ALL = 100.0
+"""Percent. Of more Istio takes the usual share, and 0 is what nobody has said (protobuf)."""
 
 
 def _others(config: MeshConfig) -> Iterator[tuple[str, str]]:
@@ -234,8 +242,6 @@ def provider_problems(provider: ExtensionProvider) -> Iterator[tuple[str, str]]:
         timeout = getattr(said, "timeout", "")
         if timeout and not (is_duration(timeout) and parse_duration(timeout) >= 0.001):
             yield f"{encoded}.timeout", f"{timeout!r} is not a duration of at least 1ms"
-    if provider.envoy_file_access_log is not None and not provider.envoy_file_access_log.path:
-        yield "envoyFileAccessLog.path", "required"
     otel = provider.opentelemetry
     if otel is not None and otel.http is not None and otel.grpc is not None:
         yield "opentelemetry.grpc", "spans are sent over http or over grpc: only one of them can be set"
@@ -396,7 +402,7 @@ def _grpc_log(kind: Literal["http", "tcp"], said: GrpcLog) -> Logger:
 def _format(said: LogFormat | None) -> tuple[str, str]:
     if said is None:
         return "", ""
-    fields = msgspec.json.encode(said.labels, order="sorted").decode() if said.labels else ""
+    fields = msgspec.json.encode(said.labels, order="sorted").decode() if said.labels is not None else ""
     return said.text, fields
 
 

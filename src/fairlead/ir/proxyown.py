@@ -1,7 +1,8 @@
 """What a workload's own ProxyConfig says of listeners: it takes the place of what the mesh says of every proxy.
 
 It comes from the annotation `proxy.istio.io/config`: the agent tells it in its node's metadata (PROXY_CONFIG, as
-Istio's does). Each field counts as a whole.
+Istio's does). Each field counts as a whole, but for headers, of which each does. Other metadata speaks of more
+(`fairlead.ir.nodesettings`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any, cast
 import msgspec
 
 from fairlead.ir.connections import Connections, connections_of
-from fairlead.ir.headers import ProxyHeaders, proxy_headers
+from fairlead.ir.headers import OwnHeaders, own_headers
+from fairlead.ir.nodesettings import NodeSettings, node_settings
 from fairlead.ir.observability import ProxyTraces, proxy_traces
 from fairlead.ir.proxyconfig import ProxyConfig
 from fairlead.model.decode import decode
@@ -36,10 +38,11 @@ class OwnTopology(msgspec.Struct, frozen=True):
 class OwnSettings(msgspec.Struct, frozen=True):
     """What one workload says; None where the mesh's settings hold."""
 
-    headers: ProxyHeaders | None = None
+    headers: OwnHeaders | None = None
     topology: OwnTopology | None = None
     traces: ProxyTraces | None = None
     connections: Connections | None = None
+    node: NodeSettings | None = None
 
 
 def said_of(config: ProxyConfig) -> dict[str, Any]:
@@ -57,6 +60,12 @@ def own_settings(metadata: object) -> OwnSettings | None:
     return _read(msgspec.json.encode(found, order="sorted")) if found else None
 
 
+def own_of_node(metadata: Mapping[str, object]) -> OwnSettings | None:
+    """The same from all metadata of a node: what it says outside of its ProxyConfig, too."""
+    own, node = own_settings(metadata.get(METADATA)), node_settings(metadata)
+    return own if node is None else msgspec.structs.replace(own or OwnSettings(), node=node)
+
+
 @lru_cache(maxsize=256)
 def _read(text: bytes) -> OwnSettings | None:
     config, _ = decode(ProxyConfig, msgspec.json.decode(text))
@@ -64,7 +73,7 @@ def _read(text: bytes) -> OwnSettings | None:
         return None
     topology, headers = config.gateway_topology, config.proxy_headers
     return OwnSettings(
-        headers=proxy_headers(headers) if headers is not None else None,
+        headers=own_headers(headers) if headers is not None else None,
         topology=None
         if topology is None
         else OwnTopology(

@@ -137,6 +137,10 @@ def start_problems(config: ProxyConfig, base: FieldPath) -> Iterator[Problem]:
 
 def _tracing_problems(said: Tracing, base: FieldPath) -> Iterator[Problem]:
     """Tracers for which Envoy has no code any more, and TLS to the others."""
+    if said.sampling == 0 or not 0 <= said.sampling <= 100:
+        wrong = f"{said.sampling:g} is not between 0 and 100 percent" if said.sampling else "0 counts as not said"
+        remedy = "Give a Telemetry object randomSamplingPercentage: 0, or disableSpanReporting: true, for no traces."
+        yield Problem(base / "sampling", f"{wrong}: 1 percent is traced", Severity.WARNING, remedy, "FL0103")
     otlp = "Envoy has no code for it any more: use a provider of kind opentelemetry and a Telemetry object."
     rule = "Say it in a DestinationRule for that host."
     for name, value, remedy in (

@@ -60,6 +60,11 @@ def wrong_fqdn(text: str) -> str:
     return _wrong_domain(text, wildcard=False)
 
 
+def is_trust_domain(text: str) -> bool:
+    """Whether `text` may be the first part of identities: labels as of a domain name, which may be numbers all."""
+    return bool(text) and all(is_name_label(one) for one in text.removesuffix(".").split("."))
+
+
 def wrong_wildcard_domain(text: str) -> str:
     """Why `text` is neither a domain name nor one whose first label begins with `*`, or "" if it is."""
     return _wrong_domain(text, wildcard=True)

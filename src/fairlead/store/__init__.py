@@ -1,6 +1,7 @@
 """Versioned objects with history and watch; SQLite by default.
 
-Knows nothing of particular kinds: it keeps JSON documents. Every acknowledged write is on disk.
+Knows nothing of particular kinds: it keeps JSON documents. Every acknowledged write is on disk (after
+`Store.sync`, where commits do not wait for it).
 """
 
 from fairlead.store.change import ALL, Change, Json, Operation, Part, Place, Version, Wanted

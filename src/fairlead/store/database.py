@@ -94,12 +94,17 @@ Row = tuple[Any, ...]
 class Database:
     """One SQLite connection. Not thread-safe by itself: `Store` holds a lock around it.
 
-    WAL with synchronous=FULL: a commit returns after its bytes are on the disk. The file is locked exclusively for
-    as long as it is open, because a second writer could not tell the first one's watchers what it wrote.
+    WAL with synchronous=FULL: a commit returns after its bytes are on the disk; where `synced` is False, with NORMAL:
+    they are there after `sync`, and until then a crash of the machine (not of the process) may take the last commits
+    away, in order and whole. The file is locked exclusively for as long as it is open, because a second writer could
+    not tell the first one's watchers what it wrote.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, synced: bool = True) -> None:
         self.path = str(path)
+        self._synced = synced
+        self._log: int | None = None
+        """The write-ahead log, which is there as long as the database is open."""
         try:
             if self.path != ":memory:":
                 Path(self.path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -117,7 +122,8 @@ class Database:
             raise
 
     def _prepare(self) -> None:
-        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=1000"):
+        level = "FULL" if self._synced else "NORMAL"
+        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", f"synchronous={level}", "wal_autocheckpoint=1000"):
             self._link.execute(f"PRAGMA {pragma}").fetchall()
         self._link.execute("BEGIN EXCLUSIVE")
         found = self._link.execute("PRAGMA application_id").fetchone()[0]
@@ -150,6 +156,20 @@ class Database:
     def close(self) -> None:
         """Fold the write-ahead log into the database and release it."""
         self._link.close()
+        if self._log is not None:
+            os.close(self._log)
+            self._log = None
+
+    def sync(self) -> None:
+        """Return when what is committed is on the disk. Needs no lock; raises StoreUnusable."""
+        if self.path == ":memory:":
+            return
+        try:
+            if self._log is None:
+                self._log = os.open(f"{self.path}-wal", os.O_RDONLY)
+            os.fdatasync(self._log)
+        except OSError as error:
+            raise StoreUnusable(f"cannot write {self.path}: {error.strerror}") from None
 
     def run(self, statement: str, arguments: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
         """Execute one statement. Raises StoreUnusable where SQLite cannot (disk full, I/O error)."""
@@ -163,7 +183,7 @@ class Database:
         self.run("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
-        """Make the transaction durable."""
+        """End the transaction; it is durable then, or after `sync`."""
         self.run("COMMIT")
 
     def rollback(self) -> None:

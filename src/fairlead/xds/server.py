@@ -37,8 +37,8 @@ FIRST_REQUEST_SECONDS = 30
 REFUSAL_SECONDS = 0.1
 MAX_WAITING = 64
 """Requests of a client that are kept while it waits to be admitted."""
-KEPT_BYTES = 1 << 18
-"""Responses of at most so many bytes are kept whole for others who are sent the same."""
+KEPT_BYTES = 1 << 22
+"""Responses of at most so many bytes are kept whole for others who are sent the same, as long as somebody awaits it."""
 _MEASURED = 32
 """One of so many answers is measured."""
 _REMEMBERED = 1024

@@ -214,11 +214,14 @@ class Session:
     def _may_add(self, type_url: str) -> bool:
         if type_url not in (LISTENER, ROUTE):
             return True
-        return not any(
-            channel.introducing(self._named(below))
-            for below in (CLUSTER, ENDPOINT)
-            if (channel := self._channels.get(below)) is not None
-        )
+        for below in (CLUSTER, ENDPOINT):
+            channel = self._channels.get(below)
+            # Mostly nothing is due there: asked for each client and change.
+            if channel is None or (channel.flight is None and not channel.dirty):
+                continue
+            if channel.introducing(self._named(below)):
+                return False
+        return True
 
     def _may_remove(self, type_url: str) -> bool:
         if type_url in (ROUTE, EXTENSION):
@@ -276,10 +279,12 @@ class Session:
         """Whether this, and no other mapping, is what the client is given."""
         return self._catalog is catalog
 
-    def place(self, type_url: str) -> object | None:
-        """Where the client stands with a type: who stands there too lacks the same. None if it goes by itself."""
-        channel = self._channels.get(type_url)
-        return None if channel is None else channel.step
+    def place(self) -> tuple[int, ...] | None:
+        """Where the client stands, by the identities of steps: who stands there too, and is given the same, lacks the
+        same. None if it goes by itself with some type. Says nothing any more when anything has happened to a session.
+        """
+        steps = [channel.step for channel in self._order]
+        return None if None in steps else tuple(map(id, steps))
 
     def unanswered(self, type_url: str) -> Collection[str]:
         """Names of a type that may have to be sent, and those that were sent and not answered. What the client wants

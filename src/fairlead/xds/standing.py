@@ -149,7 +149,7 @@ class Standing:
             held.rebase(catalog)
         if not before:
             return True
-        concerned = self._concerned(before)
+        concerned = self._concerned(step, before)
         if concerned is None:
             return False
         wanted, came = concerned
@@ -168,7 +168,7 @@ class Standing:
         self._stand(following)
         return True
 
-    def _concerned(self, before: Before) -> tuple[tuple[str, ...] | None, tuple[str, ...]] | None:
+    def _concerned(self, step: Step, before: Before) -> tuple[tuple[str, ...] | None, tuple[str, ...]] | None:
         """Which of the changed names the client wants (None: all), and which have come that it has not asked for.
 
         None if it is not for others to tell.
@@ -179,8 +179,7 @@ class Standing:
         if names.follows:
             if not follows or not names.apart(before):
                 return None
-            came = tuple([name for name, was in before.items() if was is None])
-            return (tuple([name for name, was in before.items() if was is not None]) if came else None), came
+            return step.parted(before)
         wanted = tuple([name for name in before if name in names])
         if len(wanted) == len(before):
             return None, ()

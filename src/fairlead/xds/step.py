@@ -59,6 +59,8 @@ class Course:
         """Steps that each client takes and leaves at once, so that nobody stands there when the next one comes."""
         self.start = Step(self, {}, set(), set())
         """Where a client stands that lacks nothing."""
+        self.parted: tuple[Before, tuple[str, ...] | None, tuple[str, ...]] = {}, None, ()
+        """The last change, its names that were there before (None: all), and those that were not."""
 
 
 class Together:
@@ -134,6 +136,16 @@ class Step:
         self._landed: Step | None = None
 
     # Changes.
+
+    def parted(self, before: Before) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+        """Which of the changed names were there before (None: all of them), and which were not."""
+        course = self._course
+        change, were, came = course.parted
+        if change is not before:
+            came = tuple([name for name, was in before.items() if was is None])
+            were = tuple([name for name, was in before.items() if was is not None]) if came else None
+            course.parted = before, were, came
+        return were, came
 
     def moved(
         self, catalog: Named, before: Before, names: tuple[str, ...] | None = None, came: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ from fairlead.xds.requests import Ends, Told, parsed, versions
 
 _ONE, _TWO, _THREE, _FOUR, _FIVE, _SIX = (bytes([number << 3 | 2]) for number in range(1, 7))
 MAX_NODE_BYTES = 1 << 20
-_DIFFERENCES = 512
+_DIFFERENCES = 1024
 """So many differences are kept: while much changes, proxies differ in what they have of it."""
 _SHORT = 256
 """Requests of at most so many bytes are acknowledgements mostly: very many proxies send the same few."""

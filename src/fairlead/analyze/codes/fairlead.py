@@ -145,7 +145,7 @@ _COMPILED = (
         "FL0105",
         "OtherRevision",
         WARNING,
-        "An object is for another revision of the mesh (its label istio.io/rev), so it has no effect here.",
+        "An object or a namespace is for another revision of the mesh (its label istio.io/rev).",
         "Remove the label, or name the mesh's revision by the same label of the ConfigMap istio-system/istio.",
     ),
     Code("FL2000", "SidecarLeftOut", WARNING, "Another Sidecar is in force for the same workloads.", "Join the two."),
