@@ -26,7 +26,7 @@ from fairlead.compiler.scope import special
 from fairlead.compiler.sidecars import is_limited, namespace_of
 from fairlead.compiler.statnames import inbound_stat_name, outbound_stat_name
 from fairlead.envoy import names
-from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, cluster
+from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, cluster, speaks_http2
 from fairlead.envoy.endpoint import Group, LbEndpoint
 from fairlead.envoy.resource import Resource
 from fairlead.envoy.upstreamtls import (
@@ -44,7 +44,7 @@ from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.sidecar import Endpoint
-from fairlead.ir.traffic import Policy, Subset, TrafficPolicy, credentials_in, effective_policy
+from fairlead.ir.traffic import HttpPool, Policy, Subset, TrafficPolicy, credentials_in, effective_policy
 from fairlead.ir.view import View
 
 Way = Literal["", "name", "gateway"]
@@ -389,12 +389,15 @@ def _http(protocol: Protocol) -> Http:
 
 
 def _with_tls(r: Reader, key: ClusterKey, found: Host, port: HostPort, plan: ClusterPlan, said: Policy) -> Resource:
-    http2 = plan.http == "http2" or (said.http is not None and said.http.h2_upgrade == "UPGRADE")
-    if port.protocol is Protocol.AUTO and not http2:
+    kept = said.http is not None and said.http.use_client_protocol
+    http2 = speaks_http2(plan, said.http or HttpPool())
+    if plan.http == "none":
+        alpn = TCP_MESH_ALPN
+    elif plan.http == "downstream" or kept:
         # Listeners that forward bytes to this cluster override these names (envoy.tcpproxy.forwarding).
-        alpn = DETECTED_MESH_ALPN
+        alpn = HTTP2_MESH_ALPN if http2 else DETECTED_MESH_ALPN
     else:
-        alpn = HTTP2_MESH_ALPN if http2 else HTTP1_MESH_ALPN if port.protocol.is_http else TCP_MESH_ALPN
+        alpn = HTTP2_MESH_ALPN if http2 else HTTP1_MESH_ALPN
     tls = said.tls
     if tls is not None and tls.mode != "ISTIO_MUTUAL":
         limits = settings(r).other_tls
