@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import Literal, NamedTuple
 
+from envoy.config.core.v3.base_pb2 import TransportSocket
 from msgspec.structs import replace
 
 from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, groups_of, identities_of, stands_anywhere
@@ -21,6 +22,7 @@ from fairlead.compiler.hosts import (
 from fairlead.compiler.inbound import InboundPort, inbound_ports
 from fairlead.compiler.near import Near, Placing, placing, zones_setting
 from fairlead.compiler.policies import PolicyKey, above, effective, policy_for
+from fairlead.compiler.providing import sources_of
 from fairlead.compiler.reaching import is_reached, reached
 from fairlead.compiler.scope import special
 from fairlead.compiler.sidecars import is_limited, namespace_of
@@ -44,7 +46,7 @@ from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.sidecar import Endpoint
-from fairlead.ir.traffic import HttpPool, Policy, Subset, TrafficPolicy, credentials_in, effective_policy
+from fairlead.ir.traffic import ClientTls, HttpPool, Policy, Subset, TrafficPolicy, credentials_in, effective_policy
 from fairlead.ir.view import View
 
 Way = Literal["", "name", "gateway"]
@@ -400,12 +402,11 @@ def _with_tls(r: Reader, key: ClusterKey, found: Host, port: HostPort, plan: Clu
         alpn = HTTP2_MESH_ALPN if http2 else HTTP1_MESH_ALPN
     tls = said.tls
     if tls is not None and tls.mode != "ISTIO_MUTUAL":
-        limits = settings(r).other_tls
         if not tls.subject_alt_names and not found.kubernetes:
             # What a ServiceEntry says of its servers' names holds where the rule says nothing.
             tls = replace(tls, subject_alt_names=identities_of(r, key.host))
             said = replace(said, tls=tls)
-        return cluster(plan, said, tls=None if tls.mode == "DISABLE" else origin_tls(tls, http2=http2, limits=limits))
+        return cluster(plan, said, tls=None if tls.mode == "DISABLE" else _origin(r, key, tls, http2=http2))
     forced = tls is not None
     if not forced and (not settings(r).auto_mtls or found.external):
         return cluster(plan, said)
@@ -420,6 +421,11 @@ def _with_tls(r: Reader, key: ClusterKey, found: Host, port: HostPort, plan: Clu
             else cluster(plan, said)
         )
     return cluster(plan, said, tls=socket) if forced else cluster(plan, said, auto_tls=socket)
+
+
+def _origin(r: Reader, key: ClusterKey, tls: ClientTls, *, http2: bool) -> TransportSocket:
+    sources = sources_of(r, key.client_namespace, (tls.credential_name,))
+    return origin_tls(tls, http2=http2, limits=settings(r).other_tls, sources=sources)
 
 
 def _config_path(policy: TrafficPolicy | None) -> str:
