@@ -391,15 +391,12 @@ def _http(protocol: Protocol) -> Http:
 
 
 def _with_tls(r: Reader, key: ClusterKey, found: Host, port: HostPort, plan: ClusterPlan, said: Policy) -> Resource:
-    kept = said.http is not None and said.http.use_client_protocol
-    http2 = speaks_http2(plan, said.http or HttpPool())
-    if plan.http == "none":
-        alpn = TCP_MESH_ALPN
-    elif plan.http == "downstream" or kept:
-        # Listeners that forward bytes to this cluster override these names (envoy.tcpproxy.forwarding).
-        alpn = HTTP2_MESH_ALPN if http2 else DETECTED_MESH_ALPN
-    else:
-        alpn = HTTP2_MESH_ALPN if http2 else HTTP1_MESH_ALPN
+    pool = said.http or HttpPool()
+    http2 = speaks_http2(plan, pool)
+    # Listeners that forward bytes to a detected port override its names (envoy.tcpproxy.forwarding).
+    detected = plan.http == "downstream" or pool.use_client_protocol
+    spoken = HTTP2_MESH_ALPN if http2 else DETECTED_MESH_ALPN if detected else HTTP1_MESH_ALPN
+    alpn = TCP_MESH_ALPN if plan.http == "none" else spoken
     tls = said.tls
     if tls is not None and tls.mode != "ISTIO_MUTUAL":
         if not tls.subject_alt_names and not found.kubernetes:
