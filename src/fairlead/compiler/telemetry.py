@@ -7,27 +7,24 @@ several the oldest), and those of its namespace that choose it, the youngest las
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 
-from fairlead.compiler.hosts import NameKey, destination_name, host, host_named, settings
+from fairlead.compiler.hosts import settings
 from fairlead.compiler.own import settings_of
-from fairlead.compiler.scope import special
+from fairlead.compiler.providing import UNUSABLE_CODE, Fault, address_seen
 from fairlead.envoy.accesslog import LogTarget
 from fairlead.envoy.stats import MetricChange
 from fairlead.envoy.tracing import Trace
 from fairlead.inc import Reader, rule
 from fairlead.ir.attachment import attaches
 from fairlead.ir.filters import FilterScope, Pairs
-from fairlead.ir.observability import VARIABLES, Address, Logger, Observability, Tracer
+from fairlead.ir.observability import VARIABLES, Logger, Observability, Tracer
 from fairlead.ir.telemetry import TELEMETRY, TELEMETRY_BY_NAMESPACE, Mode, Override, TelemetryPolicy, Tracing
 from fairlead.model.diagnostic import Diagnostic, Severity
 from fairlead.model.ref import NamespacedName
-
-UNUSABLE_CODE = "FL2801"
-"""A provider that a Telemetry object names cannot be used."""
 
 EVERY = "ALL_METRICS"
 
@@ -35,14 +32,6 @@ MESH_FILE = ""
 """Stands for MeshConfig's `accessLogFile` among the providers of logs: none has an empty name."""
 
 _LOG_SERVICE = "defaultConfig.envoyAccessLogService"
-
-
-class Fault(NamedTuple):
-    """Why a provider is not used: what is wrong, which part of a Telemetry object asks for it ("": any), a remedy."""
-
-    wrong: str
-    part: str = ""
-    remedy: str = "Mend the provider."
 
 
 class WorkloadKey(NamedTuple):
@@ -95,7 +84,7 @@ def _logging(
             faults.append(Fault(known.absent(name, "logger"), "logging"))
             continue
         if logger.address is not None:
-            reached = _reached(r, scope, name, logger.address, grpc=True)
+            reached = address_seen(r, scope.namespace, name, logger.address, grpc=True)
             if isinstance(reached, Fault):
                 faults.append(reached)
                 continue
@@ -108,7 +97,7 @@ def _logging(
 def log_service(r: Reader, scope: FilterScope) -> LogTarget | None:
     """The access log service that every proxy reports to, whatever Telemetry objects say (MeshConfig)."""
     said = settings(r).observability.log_service
-    reached = _reached(r, scope, _LOG_SERVICE, said, grpc=True) if said is not None else None
+    reached = address_seen(r, scope.namespace, _LOG_SERVICE, said, grpc=True) if said is not None else None
     if isinstance(reached, Fault):
         _report(r, (), [reached])
         return None
@@ -120,7 +109,7 @@ def provider_faults(r: Reader, scope: FilterScope) -> tuple[Fault, ...]:
     policies = _policies(r, scope)
     service = settings(r).observability.log_service
     found = [*_logging(r, scope, policies)[1], *_tracing(r, scope, policies)[1]]
-    reached = _reached(r, scope, _LOG_SERVICE, service, grpc=True) if service is not None else None
+    reached = address_seen(r, scope.namespace, _LOG_SERVICE, service, grpc=True) if service is not None else None
     return tuple(dict.fromkeys([*found, *([reached] if isinstance(reached, Fault) else ())]))
 
 
@@ -233,7 +222,7 @@ def _usable(
 ) -> tuple[Trace | None, list[Fault]]:
     known = settings_of(r, scope.own).observability
     grpc = tracer.kind == "skywalking" or (tracer.kind == "opentelemetry" and tracer.path is None)
-    address = _reached(r, scope, name, tracer.address, grpc=grpc)
+    address = address_seen(r, scope.namespace, name, tracer.address, grpc=grpc)
     if isinstance(address, Fault):
         return None, [address]
     faults: list[Fault] = []
@@ -243,7 +232,7 @@ def _usable(
         asked_with = _headers(r, name, sampler.headers, sampler.variables, faults)
         sampler = msgspec.structs.replace(sampler, headers=asked_with, variables=())
     if sampler is not None and sampler.address is not None:
-        asked = _reached(r, scope, f"{name}.dynatraceSampler", sampler.address, grpc=False)
+        asked = address_seen(r, scope.namespace, f"{name}.dynatraceSampler", sampler.address, grpc=False)
         if isinstance(asked, Fault):
             faults.append(asked)
             sampler = None
@@ -292,34 +281,6 @@ def _policies(r: Reader, scope: FilterScope) -> tuple[TelemetryPolicy, ...]:
     gateway = scope.direction == "gateway"
     keys = applying(r, WorkloadKey(scope.namespace, scope.labels)) if gateway else scope.telemetry
     return tuple(found for key in keys if (found := r.get(TELEMETRY, key)) is not None)
-
-
-def _reached(r: Reader, scope: FilterScope, name: str, said: Address, *, grpc: bool) -> Address | Fault:
-    """The address under the name by which the workload's clusters know it, or why it has no such."""
-    for hostname in _spelled(said.hostname, settings(r).domain_suffix):
-        wanted = destination_name(r, hostname)
-        at = host_named(r, NameKey(special(r, scope.namespace).seen_by(wanted), wanted))
-        found = host(r, at) if at is not None else None
-        if at is None or found is None or said.namespace not in ("", at.namespace):
-            continue
-        port = found.port(said.port)
-        if port is None:
-            return Fault(f"provider {name!r}: host {hostname!r} has no port {said.port}")
-        if grpc and not port.protocol.is_http2:
-            wrong = f"provider {name!r}: port {said.port} of {hostname!r} is not known as gRPC"
-            return Fault(wrong, remedy="Name the port grpc or http2, or set its appProtocol.")
-        return Address(at.namespace, wanted, said.port)
-    where = f"{said.namespace}/" if said.namespace else ""
-    wrong = f"provider {name!r}: there is no host {where + said.hostname!r} that this workload sees"
-    return Fault(wrong, remedy="Name a host of the mesh: create a ServiceEntry for one outside, or export it.")
-
-
-def _spelled(hostname: str, suffix: str) -> Iterator[str]:
-    yield hostname
-    if hostname.count(".") == 1:
-        yield f"{hostname}.svc.{suffix}"
-    if hostname.endswith(".svc"):
-        yield f"{hostname}.{suffix}"
 
 
 def _change(changes: dict[str, MetricChange], override: Override) -> None:

@@ -10,6 +10,7 @@ from fairlead.inc import Table
 from fairlead.ir.anchors import TrustAnchor
 from fairlead.ir.authz import Authorizer
 from fairlead.ir.connections import Connections
+from fairlead.ir.credential import SecretServer
 from fairlead.ir.discovery import Looking
 from fairlead.ir.filters import Pairs
 from fairlead.ir.headers import ProxyHeaders
@@ -106,6 +107,7 @@ class Mesh(msgspec.Struct, frozen=True):
     inbound_port: int = 15006
     anchors: tuple[TrustAnchor, ...] = ()
     cluster_local: tuple[tuple[str, bool], ...] = ()
+    secret_servers: tuple[SecretServer, ...] = ()
     node: NodeSettings = USUAL
 
 
