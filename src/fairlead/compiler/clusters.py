@@ -28,7 +28,7 @@ from fairlead.compiler.scope import special
 from fairlead.compiler.sidecars import is_limited, namespace_of
 from fairlead.compiler.statnames import inbound_stat_name, outbound_stat_name
 from fairlead.envoy import names
-from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, cluster
+from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, cluster, speaks_http2
 from fairlead.envoy.endpoint import Group, LbEndpoint
 from fairlead.envoy.resource import Resource
 from fairlead.envoy.upstreamtls import (
@@ -46,7 +46,7 @@ from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.sidecar import Endpoint
-from fairlead.ir.traffic import ClientTls, Policy, Subset, TrafficPolicy, credentials_in, effective_policy
+from fairlead.ir.traffic import ClientTls, HttpPool, Policy, Subset, TrafficPolicy, credentials_in, effective_policy
 from fairlead.ir.view import View
 
 Way = Literal["", "name", "gateway"]
@@ -391,12 +391,12 @@ def _http(protocol: Protocol) -> Http:
 
 
 def _with_tls(r: Reader, key: ClusterKey, found: Host, port: HostPort, plan: ClusterPlan, said: Policy) -> Resource:
-    http2 = plan.http == "http2" or (said.http is not None and said.http.h2_upgrade == "UPGRADE")
-    if port.protocol is Protocol.AUTO and not http2:
-        # Listeners that forward bytes to this cluster override these names (envoy.tcpproxy.forwarding).
-        alpn = DETECTED_MESH_ALPN
-    else:
-        alpn = HTTP2_MESH_ALPN if http2 else HTTP1_MESH_ALPN if port.protocol.is_http else TCP_MESH_ALPN
+    pool = said.http or HttpPool()
+    http2 = speaks_http2(plan, pool)
+    # Listeners that forward bytes to a detected port override its names (envoy.tcpproxy.forwarding).
+    detected = plan.http == "downstream" or pool.use_client_protocol
+    spoken = HTTP2_MESH_ALPN if http2 else DETECTED_MESH_ALPN if detected else HTTP1_MESH_ALPN
+    alpn = TCP_MESH_ALPN if plan.http == "none" else spoken
     tls = said.tls
     if tls is not None and tls.mode != "ISTIO_MUTUAL":
         if not tls.subject_alt_names and not found.kubernetes:
