@@ -1,7 +1,7 @@
 """Which metrics, access logs and traces a filter chain produces: Telemetry objects by precedence, and MeshConfig.
 
-For a workload at most three objects count: that of the root namespace, that of its own namespace (both without a
-selector; of several the oldest), and the oldest of its namespace that chooses it. What they say is merged as Istio does
+For a workload these objects count: that of the root namespace, that of its own namespace (both without a selector; of
+several the oldest), and those of its namespace that choose it, the youngest last. What they say is merged as Istio does
 (`pilot/pkg/model/telemetry.go`): metrics and logs by provider, traces field by field.
 """
 
@@ -28,6 +28,8 @@ from fairlead.model.ref import NamespacedName
 
 EVERY = "ALL_METRICS"
 
+MESH_FILE = ""
+"""Stands for MeshConfig's `accessLogFile` among the providers of logs: none has an empty name."""
 
 _LOG_SERVICE = "defaultConfig.envoyAccessLogService"
 
@@ -41,17 +43,17 @@ class WorkloadKey(NamedTuple):
 
 @rule
 def applying(r: Reader, key: WorkloadKey) -> tuple[NamespacedName, ...]:
-    """The Telemetry objects for a workload, the widest first: at most three."""
+    """The Telemetry objects for a workload, the widest first; of those that choose it the oldest first."""
     root = settings(r).root_namespace
     found: list[NamespacedName] = []
     for namespace in dict.fromkeys((root, key.namespace)):
         wide = [one for one in _of(r, namespace) if one.is_wide]
         found.extend(one.key for one in wide[:1])
     narrow = (one for one in _of(r, key.namespace) if not one.is_wide)
-    chosen = (
+    found.extend(
         one.key for one in narrow if attaches(key.namespace, one.selector, one.targets, key.namespace, key.labels)
     )
-    return (*found, *(one for _, one in zip(range(1), chosen, strict=False)))
+    return tuple(found)
 
 
 def mode_of(scope: FilterScope) -> Mode:
@@ -70,13 +72,14 @@ def log_targets(r: Reader, scope: FilterScope) -> tuple[LogTarget, ...] | None:
 def _logging(
     r: Reader, scope: FilterScope, policies: tuple[TelemetryPolicy, ...]
 ) -> tuple[tuple[LogTarget, ...] | None, list[Fault]]:
-    known = settings(r).observability
+    known, file = settings(r).observability, settings(r).access_log_file
     if not any(one.logging for one in policies) and not known.default_logging:
         return None, []
     out: list[LogTarget] = []
     faults: list[Fault] = []
-    for name, expression in sorted(merged_logs(policies, known.default_logging, mode_of(scope)).items()):
-        logger = known.find_logger(name)
+    default = known.default_logging or ((MESH_FILE,) if file else ())
+    for name, expression in sorted(merged_logs(policies, default, mode_of(scope)).items()):
+        logger = Logger("file", path=file) if name == MESH_FILE else known.find_logger(name)
         if logger is None:
             faults.append(Fault(known.absent(name, "logger"), "logging"))
             continue
@@ -86,8 +89,9 @@ def _logging(
                 faults.append(reached)
                 continue
             logger = msgspec.structs.replace(logger, address=reached)
-        out.append(LogTarget(logger, expression, builtin=name.lower() == "envoy"))
-    return tuple(out), faults
+        out.append(LogTarget(logger, expression, builtin=name.lower() in ("envoy", MESH_FILE)))
+    # Where none of those can be used that are asked for, a log is better than none (Istio `setHTTPAccessLog`).
+    return (None if faults and not out else tuple(out)), faults
 
 
 def log_service(r: Reader, scope: FilterScope) -> LogTarget | None:
@@ -110,22 +114,24 @@ def provider_faults(r: Reader, scope: FilterScope) -> tuple[Fault, ...]:
 
 
 def merged_logs(policies: Iterable[TelemetryPolicy], default: tuple[str, ...], mode: Mode) -> dict[str, str]:
-    """The providers of access logs that are on, each with its filter."""
-    said = [one.logging for one in policies if one.logging]
+    """The providers of access logs that are on, each with its filter.
+
+    `default` logs where no rule is for this side of calls: a rule for the other side switches nothing off.
+    """
+    said = [found for one in policies if (found := [each for each in one.logging if mode in each.modes])]
     if not said:
         return dict.fromkeys(default, "")
     in_scope = set(default)
     filters: dict[str, str] = {}
     for rules in said:
-        named = {name for one in rules for name in one.providers}
-        filters.update({name: one.filter for one in rules for name in one.providers if mode in one.modes})
-        in_scope = named or in_scope
+        filters.update({name: one.filter for one in rules for name in one.providers})
+        in_scope = {name for one in rules for name in one.providers} or in_scope
     out: dict[str, str] = {}
     parents = default
     for one in (one for rules in said for one in rules):
         parents = one.providers or parents
         for name in parents:
-            if name not in in_scope or mode not in one.modes:
+            if name not in in_scope:
                 continue
             if one.disabled:
                 out.pop(name, None)
