@@ -198,6 +198,8 @@ class Bench:
         the rate would be the control plane's to choose.
         """
         size = self.size
+        # Of one that went before, everything has arrived.
+        self.fleets.settle()
         cpu, before = self.plane.cpu(), self.plane.metrics()
         begun = time.monotonic()
         total = int(seconds * rate)
@@ -212,6 +214,7 @@ class Bench:
             late = max(one.result() for one in sent)
         took = time.monotonic() - begun
         detail = {"changes": total, "seconds": took, "rate": total / max(took, 1e-9), "driver_late": late}
+        self._marks += 1
         index, where = 1 % size.services, f"10.253.0.{self._marks % 250 + 1}"
         waiting = self.fleets.expect(ENDPOINT, f"outbound|80||{size.host(index)}", where)
         last = time.monotonic()

@@ -115,6 +115,26 @@ def test_apply_get_delete(fairlead: Fairlead, tmp_path: Path, api: Running) -> N
     fairlead("delete", "ns", "demo", "--ignore-not-found")
 
 
+MANY = (
+    """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: many, namespace: default}
+spec:
+  hosts: [h.example]
+  http:
+"""
+    + "  - {match: [{uri: {prefix: /x}}], route: [{destination: {host: h}}]}\n" * 400
+)
+
+
+def test_an_object_with_hundreds_of_warnings_is_applied(fairlead: Fairlead) -> None:
+    """Python's client takes no more than a hundred headers, and each warning is one."""
+    done = fairlead("apply", "-f", "-", stdin=MANY)
+    assert done.stdout == "virtualservice.networking.istio.io/many created\n"
+    assert done.stderr.count("warning: ") == 2 * 399
+
+
 def test_everything_wrong_in_files_is_told_before_anything_is_sent(
     fairlead: Fairlead, tmp_path: Path, api: Running
 ) -> None:

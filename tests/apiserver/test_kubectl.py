@@ -40,6 +40,16 @@ pytestmark = [
 ]
 
 
+MANY_RULES = """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: many, namespace: default}
+spec:
+  hosts: [h.example]
+  http:
+"""
+
+
 class Kubectl:
     """Runs kubectl in a directory of its own."""
 
@@ -192,6 +202,10 @@ def test_what_is_wrong_is_said(kubectl: Kubectl) -> None:
     assert "* spec.hosts: required" in err
     assert "* spec.ports[0].number: expected an integer, found the string 'http'" in err
     assert "Warning: spec.weight" in kubectl.run("apply", "-f", "-", stdin=ROUTE + "  weight: 0\n")[2]
+    rules = "  - {match: [{uri: {prefix: /x}}], route: [{destination: {host: h}}]}\n" * 400
+    code, _, err = kubectl.run("apply", "-f", "-", stdin=MANY_RULES + rules)
+    assert (code, err.count("Warning: spec.http")) == (0, 49)
+    assert "Warning: and 749 more warnings: `fairlead validate` tells all" in err
 
 
 def test_wait(kubectl: Kubectl, api: Running) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.clusters.dynamic_forward_proxy.v3.cluster_pb2 import ClusterConfig
+from listener_facts import judged
 from msgspec.structs import replace
 
 from fairlead.compiler.model import MeshModel
@@ -147,6 +150,26 @@ spec:
     made = listeners(model(text).compile(View("router", "app", addresses=ADDRESSES[families], capture=Capture("none"))))
     assert places(made[f"{ANYWHERE[families][0]}_80"]) == [f"{address} 80" for address in ANYWHERE[families]]
     assert places(made["127.0.0.1_81"]) == ["127.0.0.1 81"]
+
+
+@pytest.mark.parametrize("families", ALL)
+def test_envoy_takes_gateways_of_all_families(families: Families, tmp_path: Path) -> None:
+    """Over QUIC, too: that listener stands where the one for TCP does."""
+    text = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: app}
+spec:
+  servers:
+    - {port: {number: 443, name: https, protocol: HTTPS}, hosts: ["a.example"], tls: {mode: SIMPLE, credentialName: c}}
+"""
+    proxy = View("router", "app", addresses=ADDRESSES[families], capture=Capture("none"))
+    made = listeners(model(text, MESH + "{fairlead: {http3: true}}").compile(proxy))
+    first = ANYWHERE[families][0]
+    assert made.keys() == {f"{first}_443", f"udp_{first}_443"}
+    for one in made.values():
+        assert places(one) == [f"{address} 443" for address in ANYWHERE[families]]
+    judged(list(made.values()), tmp_path)
 
 
 LOOPBACK = {"IPv4": ["127.0.0.1"], "IPv6": ["::1"], "dual": ["127.0.0.1", "::1"]}

@@ -161,3 +161,12 @@ def test_joining_networks_goes_by_server_name() -> None:
 )
 def test_a_stranger_names_no_cluster_but_those_of_mesh_mtls(host: str, name: str, *, covered: bool) -> None:
     assert bool(re.fullmatch(dns_srv_pattern(host), name)) is covered
+
+
+def test_mesh_certificates_may_be_revoked_by_a_list_in_a_file() -> None:
+    tls = ServerTls("ISTIO_MUTUAL", ca_crl="/etc/revoked.pem")
+    world = World(gateway("gw", server(443, Protocol.HTTPS, "*", name="one", tls=tls)))
+    (only,) = world.listener(router(), "0.0.0.0_443").filter_chains
+    wanted = _tls(only).common_tls_context.combined_validation_context
+    assert wanted.default_validation_context.crl.filename == "/etc/revoked.pem"
+    assert wanted.validation_context_sds_secret_config.name == "ROOTCA"

@@ -149,7 +149,12 @@ def test_other_networks_are_their_gateways() -> None:
         ends = [one.endpoint.address.socket_address for group in found.endpoints for one in group.lb_endpoints]
         return [(one.address, one.port_value) for one in ends]
 
+    def weights(found: ClusterLoadAssignment) -> list[int]:
+        return [one.load_balancing_weight.value for group in found.endpoints for one in group.lb_endpoints]
+
     assert addresses(here) == [("10.0.0.1", 80), ("192.0.2.1", 15443), ("192.0.2.2", 15443)]
+    # An instance behind two gateways gets as much as one that has none before it.
+    assert (weights(here), weights(there)) == ([2, 1, 1], [1, 1])
     # The network of the first has no gateway: it is dialled as it is.
     assert addresses(there) == [("10.0.0.1", 80), ("10.0.0.2", 80)]
 

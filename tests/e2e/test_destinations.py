@@ -125,6 +125,30 @@ spec:
     assert (found.status, found.text) == (503, "no healthy upstream")
 
 
+def test_the_protocol_of_the_client_is_kept(world: World) -> None:
+    """Of a port that is said to speak HTTP/2, over mesh mTLS: the server must find out which of the two it gets."""
+    text = """
+apiVersion: v1
+kind: Service
+metadata: {name: kept, namespace: app}
+spec:
+  selector: {app: echo}
+  ports: [{name: http2, port: 18080}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: kept, namespace: app}
+spec:
+  host: kept
+  trafficPolicy: {connectionPool: {http: {useClientProtocol: true}}}
+"""
+    with world.mesh.config(text):
+        eventually(lambda: world.client.get("kept:18080").status == 200)
+        found = world.client.get("kept:18080")
+        assert found.instance in ("echo-1", "echo-2")
+        assert "x-forwarded-client-cert" in found.body["headers"]
+
+
 def xfcc(world: World, where: str) -> bool:
     """Whether the server saw the client's identity: mutual TLS."""
     return "x-forwarded-client-cert" in world.client.get(where).body["headers"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -159,16 +160,58 @@ def test_undo_midway_and_a_proxy_that_lags(shop: Shop) -> None:
         # Until the last certificate of the next root is replaced, that root must stay.
         eventually(lambda: shop.issuers() == {before["issuer"]["keyId"]}, "back to the former issuer")
 
-        def undone() -> bool:
-            try:
-                return shop.step("undo")["after"] == "stable"
-            except Refused:
-                return False
-
-        eventually(undone, "the last step back")
+        eventually(lambda: _stepped_back(shop), "the last step back")
         eventually(lambda: shop.status()["bundle"] == before["bundle"])
     assert load.bad == []
     assert load.good > 50
+
+
+@contextlib.contextmanager
+def standing_still(shop: Shop) -> Iterator[None]:
+    """The server's agent stops, so that nobody can say what its Envoy trusts; the Envoy goes on."""
+    server = shop.server.process
+    assert server is not None
+    os.kill(server.popen.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.popen.pid, signal.SIGCONT)
+
+
+def test_a_step_back_waits_only_for_those_that_it_would_cut_off(shop: Shop) -> None:
+    eventually(lambda: not shop.status()["strangers"], "all trust the root that there is")
+    before = shop.status()
+    with Load(shop.client) as load:
+        with standing_still(shop):
+            shop.step("start")
+            eventually(lambda: [one["proxy"] for one in shop.status()["lagging"]] == ["echo.app"], "only it lags")
+            # It has never heard of the next root, which nobody has a certificate of.
+            assert shop.step("undo")["after"] == "stable"
+        eventually(lambda: not shop.status()["strangers"], "all trust the root that there is")
+        for phase in ("start", "next", "next"):
+            shop.settled()
+            shop.step(phase)
+        shop.settled()
+        assert shop.status()["phase"] == "removing"
+        with standing_still(shop):
+            assert shop.step("undo")["after"] == "issuing"
+            # It trusts the next root alone: certificates of the former one would be strange to it.
+            with pytest.raises(Refused, match=r"echo\.app: it has not taken the trust bundle"):
+                shop.step("undo")
+        shop.settled()
+        assert shop.step("undo")["after"] == "trusting"
+        eventually(lambda: shop.issuers() == {before["issuer"]["keyId"]}, "back to the former issuer")
+        eventually(lambda: _stepped_back(shop), "the last step back")
+        eventually(lambda: shop.status()["bundle"] == before["bundle"])
+    assert load.bad == []
+
+
+def _stepped_back(shop: Shop) -> bool:
+    """Whether the rotation is undone, now that another step back was tried."""
+    try:
+        return shop.step("undo")["after"] == "stable"
+    except Refused:
+        return False
 
 
 def test_a_whole_rotation_loses_no_request(shop: Shop) -> None:

@@ -185,6 +185,28 @@ def test_trust_domains_of_the_mesh_are_one() -> None:
     assert rbac_match.in_trust_domains(("other/ns/a/sa/b", "*"), ours) == ("other/ns/a/sa/b", "*")
 
 
+@pytest.mark.parametrize(
+    ("ours", "said", "meant"),
+    [
+        (("td", "old"), ("old",), ["td", "old"]),
+        (("td", "old"), ("td", "old", "other"), ["td", "old", "other"]),
+        # Unlike in principals `cluster.local` is a name like any other, and patterns are left alone.
+        (("td", "old"), ("cluster.local", "o*"), ["cluster.local", "o*"]),
+        ((), ("td",), ["td"]),
+    ],
+)
+def test_a_trust_domain_of_the_mesh_stands_for_all_of_them(
+    ours: tuple[str, ...], said: tuple[str, ...], meant: list[str]
+) -> None:
+    source = Source(trust_domains=said, not_trust_domains=said)
+    made = rbac_filters([policy("DENY", rule(source, None))], tcp=False, trust_domains=ours)[0]
+    (caller,) = http_pb2.RBAC.FromString(made.config).rules.policies["ns[shop]-policy[p]-rule[0]"].principals
+    wanted = [rbac_match.named(rbac_match.trust_domain(one)) for one in meant]
+    among, others = caller.and_ids.ids
+    assert list(among.or_ids.ids) == wanted
+    assert list(others.not_id.or_ids.ids) == wanted
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     """A running Envoy that lets nobody GET /secret and only `x-user: good*` do anything else."""

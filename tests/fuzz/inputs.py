@@ -83,6 +83,8 @@ NASTY_VALUES: tuple[Any, ...] = (
     *(
         "spiffe://",
         "http://[",
+        "[x]/y",
+        r"\z\pN[[:alpha:]]\Q(\E",
         "https://a:99999999",
         "unix://",
         "unix://@",
@@ -145,6 +147,10 @@ def handmade() -> dict[str, bytes]:
         "many keys": b"\n".join(b"k%d: v" % at for at in range(50_000)),
         "many unknown fields": head + b"\n".join(b"k%d: v" % at for at in range(20_000)),
         "many unknown fields of a spec": spec + b"\n".join(b"  k%d: v" % at for at in range(20_000)),
+        "many unknown fields below": spec
+        + b"  servers: [{hosts: [a], port: {name: http}, tls: {"
+        + b", ".join(b"mode%d: x" % at for at in range(40_000))
+        + b"}}]\n",
         "long key": b"a" * 100_000 + b": b",
         "long scalar": head + b"data: {a: '" + b"x" * 2_000_000 + b"'}\n",
         "many anchors": b"\n".join(b"k%d: &a%d {x: *a%d}" % (at, at, max(0, at - 1)) for at in range(2_000)),

@@ -120,6 +120,11 @@ def test_every_patch_of_the_golden_takes_effect() -> None:
             '{configPatches: [{applyTo: CLUSTER, match: {proxy: {proxyVersion: "("}}, patch: {operation: REMOVE}}]}',
             ("spec.configPatches[0].match.proxy.proxyVersion", "FL0001", True),
         ),
+        (
+            "{configPatches: [{applyTo: CLUSTER, match: {proxy: {proxyVersion: '^1[.]20.*'}}, patch: {operation: "
+            "MERGE, value: {connect_timeout: 3s}}}]}",
+            ("spec.configPatches[0].match.proxy.proxyVersion", "FL0103", False),
+        ),
         *(
             (
                 f"{{configPatches: [{{applyTo: {to}, match: {{listener: {{filterChain: {{filter: {match}}}}}}}, "
@@ -192,6 +197,10 @@ def test_later_objects_win() -> None:
     [
         ("{proxyVersion: '^0[.]1'}", 3),
         ("{proxyVersion: '^1[.]2'}", 10),
+        # What RE2 has and others have not, or read otherwise.
+        (r"{proxyVersion: '(?i)^[[:digit:]].1.0\z'}", 3),
+        (r"{proxyVersion: '\Q0.1\E.+\pN'}", 3),
+        (r"{proxyVersion: '\A[[:alpha:]]'}", 10),
         ("{metadata: {WORKLOAD_NAME: web, TIER: gold}}", 3),
         ("{metadata: {TIER: silver}}", 10),
     ],

@@ -6,13 +6,13 @@ import ast
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from msgspec import inspect
 
 import fairlead
 from fairlead.compiler.registry import registry
-from fairlead.ir.kind import Kind
+from fairlead.ir.meshnetworks import MeshNetworks
+from fairlead.ir.meshspec import MeshConfig
 
 SOURCES = Path(fairlead.__file__).parent
 ACTING = ("agent", "ir", "model")
@@ -67,10 +67,10 @@ def _modules(home: str) -> list[Path]:
     return [*kinds, *(one for name in ACTING for one in (SOURCES / name).glob("**/*.py"))]
 
 
-def unread(kind: Kind[Any]) -> set[str]:
-    """Fields of a kind that nobody reads to act on them."""
+def unread(spec: type) -> set[str]:
+    """Fields of a kind, or of another document, that nobody reads to act on them."""
     found: dict[type, tuple[str, ...]] = {}
-    structs(inspect.type_info(kind.spec), found)
+    structs(inspect.type_info(spec), found)
     return {
         f"{one.__name__}.{name}"
         for one, fields in found.items()
@@ -101,7 +101,7 @@ INSIDE = {
 }
 """Structs that stand only in fields of which nothing is made."""
 WITHOUT_EFFECT = {
-    "ExtensionProvider": "lightstep opencensus sds stackdriver",
+    "ExtensionProvider": "lightstep opencensus stackdriver",
     "FaultAbort": "http2_error",
     "FaultDelay": "exponential_delay",
     "IngressTls": "alpn_protocols ca_cert_credential_name ca_crl credential_name credential_names ecdh_curves"
@@ -125,7 +125,7 @@ WITHOUT_EFFECT = {
     "Tracing": "lightstep open_census_agent stackdriver",
 }
 """Fields that are refused or get a warning, since nothing is made of them (why, the message says)."""
-ISTIO = tuple(one for one in registry().kinds if one.group.endswith("istio.io"))
+ISTIO: tuple[type, ...] = (*(one.spec for one in registry().kinds if one.group.endswith("istio.io")), MeshNetworks)
 
 
 def test_every_field_is_acted_on_or_has_a_reason() -> None:
@@ -133,6 +133,159 @@ def test_every_field_is_acted_on_or_has_a_reason() -> None:
     every = set[str]().union(*map(unread, ISTIO))
     missing = {one for one in every - listed if one.partition(".")[0] not in (*BY_NAME, *INSIDE)}
     assert not missing, "nobody reads them to act on them"
-    # `ca` is also a name of something else that is read.
-    assert listed - every <= {"MeshConfig.ca"}, "they are acted on, so they need no reason"
+    # `ca` and `sds` are also names of something else that is read.
+    assert listed - every <= {"MeshConfig.ca", "ProxyConfig.sds"}, "they are acted on, so they need no reason"
     assert {*BY_NAME, *INSIDE} == {one.partition(".")[0] for one in every - listed}
+
+
+MESH = {
+    "AuthzGrpc": "clear_route_cache fail_open include_request_body_in_check port service status_on_error timeout",
+    "AuthzHttp": "clear_route_cache fail_open headers_to_downstream_on_allow "
+    "headers_to_downstream_on_deny headers_to_upstream_on_allow "
+    "include_additional_headers_in_check include_headers_in_check "
+    "include_request_body_in_check include_request_headers_in_check path_prefix port "
+    "service status_on_error timeout",
+    "AuthzRequestBody": "allow_partial_message max_request_bytes pack_as_bytes",
+    "CA": "address istiod_side request_timeout tls_settings",
+    "Certificate": "dns_names secret_name",
+    "CertificateData": "cert_signers pem spiffe_bundle_url trust_domains",
+    "CertificateDetails": "cert chain dns subject uri",
+    "ClientTLSSettings": "ca_certificates ca_crl client_certificate credential_name insecure_skip_verify "
+    "mode private_key sni subject_alt_names",
+    "ConfigSource": "address subscribed_resources tls_settings",
+    "ConnectionPoolSettings": "http tcp",
+    "ConnectionSettings": "cluster_per_connection_buffer_limit_bytes global_downstream_connection_limit "
+    "http2_initial_connection_window_size http2_initial_stream_window_size "
+    "http_drain_timeout http_headers_with_underscores_action http_idle_timeout "
+    "http_max_concurrent_streams http_max_connection_duration http_max_stream_duration "
+    "http_merge_slashes http_path_with_escaped_slashes_action "
+    "http_request_headers_timeout http_request_timeout http_stream_idle_timeout "
+    "listener_per_connection_buffer_limit_bytes profile",
+    "CustomTag": "environment header literal",
+    "Datadog": "max_tag_length port service",
+    "DefaultProviders": "access_logging metrics tracing",
+    "DefaultTrafficPolicy": "connection_pool outlier_detection",
+    "Distribute": "from to",
+    "DynatraceSampler": "cluster_id http_service root_spans_per_minute tenant",
+    "DynatraceService": "http port service",
+    "ExchangeHeaders": "mode",
+    "Exec": "command",
+    "ExtensionProvider": "datadog envoy_ext_authz_grpc envoy_ext_authz_http envoy_file_access_log "
+    "envoy_http_als envoy_otel_als envoy_tcp_als lightstep name opencensus "
+    "opentelemetry prometheus sds skywalking stackdriver zipkin",
+    "Failover": "from to",
+    "FileLog": "log_format omit_empty_values path",
+    "GRPCCheck": "port service",
+    "GatewaySpec": "address locality port registry_service_name",
+    "GrpcLog": "additional_request_headers_to_log additional_response_headers_to_log "
+    "additional_response_trailers_to_log filter_state_objects_to_log log_name port "
+    "service",
+    "GrpcService": "initial_metadata timeout",
+    "HTTPGet": "host http_headers path port scheme",
+    "HTTPHeader": "name value",
+    "HTTPRetry": "attempts backoff per_try_timeout retry_ignore_previous_hosts retry_on retry_remote_localities",
+    "HTTPSettings": "h2_upgrade_policy http1_max_pending_requests http2_keep_alive http2_max_requests "
+    "idle_timeout max_concurrent_streams max_requests_per_connection max_retries "
+    "use_client_protocol",
+    "Header": "env_name name value",
+    "Http2KeepAlive": "interval timeout",
+    "HttpService": "headers path timeout",
+    "InboundTrafficPolicy": "mode",
+    "KeepaliveSettings": "interval probes time",
+    "KeyMethod": "fallback poll_delay",
+    "LabelExpression": "key operator values",
+    "LabelSelector": "match_expressions match_labels",
+    "Lightstep": "access_token max_tag_length port service",
+    "LocalityLoadBalancerSetting": "distribute enabled failover failover_priority",
+    "LogFormat": "labels text",
+    "MeshConfig": "access_log_encoding access_log_file access_log_format ca ca_certificates "
+    "certificates compliance_policy config_sources connect_timeout default_config "
+    "default_destination_rule_export_to default_http_retry_policy "
+    "default_inbound_http_retry_policy default_providers default_service_export_to "
+    "default_traffic_policy default_virtual_service_export_to "
+    "disable_envoy_listener_log discovery_selectors dns_refresh_rate enable_auto_mtls "
+    "enable_envoy_access_log_service enable_prometheus_merge enable_tracing "
+    "extension_providers h2_upgrade_policy hbone_idle_timeout inbound_cluster_stat_name "
+    "inbound_traffic_policy ingress_class ingress_controller_mode ingress_selector "
+    "ingress_service locality_lb_setting mesh_mtls outbound_cluster_stat_name "
+    "outbound_traffic_policy path_normalization protocol_detection_timeout "
+    "proxy_http_port proxy_inbound_listen_port proxy_listen_port root_namespace "
+    "service_entry_visibility service_scope_configs service_settings tcp_keepalive "
+    "tls_defaults trust_domain trust_domain_aliases verify_certificate_at_client "
+    "zone_aware_lb_setting",
+    "MeshNetworks": "networks",
+    "NetworkEndpoints": "from_cidr from_registry",
+    "NetworkSpec": "endpoints gateways",
+    "OpenCensus": "context max_tag_length port service",
+    "OpenCensusAgent": "address context",
+    "OpenTelemetry": "dynatrace_sampler grpc http max_tag_length port resource_detectors service "
+    "service_attribute_enrichment",
+    "OtelLog": "log_format log_name port service",
+    "OutboundTrafficPolicy": "mode tls",
+    "OutlierDetection": "base_ejection_time consecutive_5xx_errors consecutive_errors "
+    "consecutive_gateway_errors consecutive_local_origin_failures interval "
+    "max_ejection_percent min_health_percent outlier_detection_http_error_codes "
+    "split_external_local_origin_errors",
+    "PathNormalization": "normalization",
+    "PrivateKeyProvider": "cryptomb qat",
+    "Probe": "exec failure_threshold grpc http_get initial_delay_seconds period_seconds "
+    "success_threshold tcp_socket timeout_seconds",
+    "Prometheus": "",
+    "ProxyConfig": "availability_zone binary_path ca_certificates_pem concurrency config_path "
+    "connection_settings control_plane_auth_policy custom_config_file discovery_address "
+    "discovery_refresh_delay drain_duration envoy_access_log_service "
+    "envoy_metrics_service envoy_metrics_service_address extra_stat_tags "
+    "file_flush_interval file_flush_min_size_kb gateway_topology "
+    "hold_application_until_proxy_starts image interception_mode mesh_id "
+    "parent_shutdown_duration private_key_provider proxy_admin_port "
+    "proxy_bootstrap_template_path proxy_headers proxy_metadata proxy_stats_matcher "
+    "readiness_probe runtime_values sds service_cluster stat_name_length "
+    "stats_compression statsd_udp_address status_port termination_drain_duration "
+    "tracing tracing_service_name zipkin_address",
+    "ProxyHeadersSpec": "attempt_count envoy_debug_headers forwarded_client_cert metadata_exchange_headers "
+    "preserve_http1_header_case request_id server set_current_client_cert_details "
+    "x_forwarded_host x_forwarded_port",
+    "ProxyImage": "image_type",
+    "ProxyProtocolSettings": "",
+    "RemoteService": "address tcp_keepalive tls_settings",
+    "SDS": "enabled k8s_sa_jwt_path",
+    "SdsProvider": "name port service",
+    "ServerHeader": "disabled value",
+    "ServiceEntryVisibility": "apply_to_sidecars default_visibility policies",
+    "ServiceFlags": "cluster_local",
+    "ServiceScope": "namespace_selector scope services_selector",
+    "ServiceSettings": "hosts settings",
+    "SkyWalking": "access_token port service",
+    "Stackdriver": "debug logging max_number_of_annotations max_number_of_attributes "
+    "max_number_of_message_events max_tag_length",
+    "StatsMatcher": "inclusion_prefixes inclusion_regexps inclusion_suffixes",
+    "Switch": "disabled",
+    "TCPSettings": "connect_timeout idle_timeout max_connection_duration max_connections tcp_keepalive",
+    "TCPSocket": "host port",
+    "TLSConfig": "cipher_suites ecdh_curves min_protocol_version",
+    "TagLiteral": "value",
+    "TagSource": "default_value name",
+    "TcpKeepalive": "interval probes time",
+    "Topology": "forward_client_cert_details num_trusted_proxies proxy_protocol",
+    "TracerAddress": "access_token address",
+    "Tracing": "custom_tags datadog enable_istio_tags lightstep max_path_tag_length "
+    "open_census_agent sampling stackdriver tls_settings zipkin",
+    "VisibilityPolicy": "matching_rules visibility",
+    "VisibilityRule": "namespace_selector",
+    "Wanted": "enabled",
+    "Zipkin": "enable_64bit_trace_id headers max_tag_length path port service timeout trace_context_option",
+    "ZoneAwareLoadBalancerSetting": "enabled failover failover_priority min_cluster_size",
+}
+"""Fields that Istio knows in MeshConfig, ProxyConfig and MeshNetworks (`istio.mesh.v1alpha1` of 1.31, and what it
+takes of other packages), by our structs. A field that is not decoded would be refused as unknown."""
+
+
+def test_every_field_of_the_meshs_settings_is_known() -> None:
+    found: dict[type, tuple[str, ...]] = {}
+    for one in (MeshConfig, MeshNetworks):
+        structs(inspect.type_info(one), found)
+    known = {one.__name__: {name.removesuffix("_") for name in fields} for one, fields in found.items()}
+    own = known.pop("FairleadSettings")
+    assert own and "fairlead" in known["MeshConfig"]
+    known["MeshConfig"].remove("fairlead")
+    assert known == {name: set(fields.split()) for name, fields in MESH.items()}

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
+from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
 from lowering import check, inputs, read
 
 from fairlead.compiler.model import MeshModel
@@ -54,7 +57,41 @@ def policies(*specs: str) -> tuple[TelemetryPolicy, ...]:
             "CLIENT",
             {"a": "a == b"},
         ),
-        (("{accessLogging: [{providers: [{name: a}], match: {mode: CLIENT}}]}",), "SERVER", {}),
+        # What is said of one side of calls leaves the other as it is.
+        (("{accessLogging: [{providers: [{name: a}], match: {mode: CLIENT}}]}",), "SERVER", {"envoy": ""}),
+        (("{accessLogging: [{disabled: true, match: {mode: CLIENT}}]}",), "SERVER", {"envoy": ""}),
+        (
+            (
+                "{accessLogging: [{providers: [{name: a}]}]}",
+                "{accessLogging: [{providers: [{name: b}], match: {mode: SERVER}}]}",
+            ),
+            "CLIENT",
+            {"a": ""},
+        ),
+        (
+            (
+                "{accessLogging: [{providers: [{name: a}], match: {mode: SERVER}},"
+                " {providers: [{name: b}], match: {mode: CLIENT}}]}",
+            ),
+            "CLIENT",
+            {"b": ""},
+        ),
+        (
+            (
+                "{accessLogging: [{providers: [{name: a}], match: {mode: SERVER}},"
+                " {providers: [{name: a}], match: {mode: CLIENT_AND_SERVER}, disabled: true}]}",
+            ),
+            "SERVER",
+            {},
+        ),
+        (
+            (
+                "{accessLogging: [{providers: [{name: a}], filter: {expression: x}},"
+                " {providers: [{name: a}], filter: {expression: y}}]}",
+            ),
+            "SERVER",
+            {"a": "y"},
+        ),
         (("{accessLogging: [{filter: {expression: x}}]}",), "SERVER", {"envoy": "x"}),
     ],
 )
@@ -175,6 +212,82 @@ spec: {clusterIP: 10.0.0.1, ports: [{name: http, port: 80}]}
     with model.opened(View("sidecar", "default", addresses=("127.66.0.9",), capture=Capture("redirect"))):
         found = [str(one) for one in model.diagnostics()]
     assert any(wanted in one and "Telemetry default/a" in one and "[FL2801]" in one for one in found), found
+
+
+LOGGED = """
+apiVersion: mesh.istio.io/v1alpha1
+kind: MeshConfig
+metadata: {name: istio}
+spec:
+  accessLogFile: /mesh.log
+  accessLogFormat: "said by the mesh"
+  extensionProviders:
+  - {name: mine, envoyFileAccessLog: {path: /mine.log}}
+  - {name: more, envoyFileAccessLog: {path: /more.log}}
+"""
+CHOSEN = """
+---
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: %s, namespace: default, creationTimestamp: "2026-01-01T00:00:%02dZ"}
+spec: {selector: {matchLabels: {app: web}}, %s}
+"""
+
+
+def logs(*specs: str) -> tuple[list[str], list[str]]:
+    """The files of logs of calls served and of calls made, each with its filter, where these objects choose both."""
+    model = MeshModel()
+    model.apply(read(LOGGED + "".join(CHOSEN % (f"a{at}", at, spec) for at, spec in enumerate(specs))))
+    view = View("sidecar", "default", (("app", "web"),), addresses=("127.66.0.9",), capture=Capture("redirect"))
+    made = model.compile(view)[LISTENER]
+    return _files(made["virtualInbound"].body), _files(made["virtualOutbound"].body)
+
+
+def _files(listener: bytes) -> list[str]:
+    found = Listener.FromString(listener).access_log
+    files = [FileAccessLog.FromString(one.typed_config.value) for one in found]
+    chosen = [one.filter.and_filter.filters[1] if one.filter.HasField("and_filter") else None for one in found]
+    said = [
+        "" if one is None else f" {ExpressionFilter.FromString(one.extension_filter.typed_config.value).expression}"
+        for one in chosen
+    ]
+    return [f"{file.path}{condition}" for file, condition in zip(files, said, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("specs", "served", "made"),
+    [
+        ((), ["/mesh.log"], ["/mesh.log"]),
+        (("accessLogging: [{providers: [{name: mine}]}]",), ["/mine.log"], ["/mine.log"]),
+        (
+            ("accessLogging: [{providers: [{name: mine}], match: {mode: SERVER}}]",),
+            ["/mine.log"],
+            ["/mesh.log"],
+        ),
+        (("accessLogging: [{disabled: true}]",), [], []),
+        (("accessLogging: [{disabled: true, match: {mode: CLIENT}}]",), ["/mesh.log"], []),
+        (("accessLogging: [{filter: {expression: response.code >= 400}}]",), *[["/mesh.log response.code >= 400"]] * 2),
+        # A log is better than none.
+        (("accessLogging: [{providers: [{name: nobody}]}]",), ["/mesh.log"], ["/mesh.log"]),
+        (("accessLogging: [{providers: [{name: nobody}, {name: mine}]}]",), ["/mine.log"], ["/mine.log"]),
+        # All that choose a workload count, the youngest last.
+        (
+            ("tracing: [{disableSpanReporting: true}]", "accessLogging: [{providers: [{name: mine}]}]"),
+            ["/mine.log"],
+            ["/mine.log"],
+        ),
+        (
+            (
+                "accessLogging: [{providers: [{name: mine}]}]",
+                "accessLogging: [{providers: [{name: more}], match: {mode: CLIENT}}]",
+            ),
+            ["/mine.log"],
+            ["/more.log"],
+        ),
+    ],
+)
+def test_where_logs_go(specs: tuple[str, ...], served: list[str], made: list[str]) -> None:
+    assert logs(*specs) == (served, made)
 
 
 def test_without_a_telemetry_object_the_settings_are_told_of_a_provider_that_cannot_be_used() -> None:

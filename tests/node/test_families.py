@@ -123,3 +123,32 @@ def test_calls_of_every_family_of_the_workload_pass_through_its_sidecar(pod: Pod
         assert said.removeprefix("world saw ") in pod.addresses
         assert through is None
         assert pod.ask(pod.name, outside, 9002) == (f"world saw {own}", None)
+
+
+EDGE = """
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: app}
+spec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: edge, namespace: app}
+spec:
+  hosts: ["*"]
+  gateways: [edge]
+  http: [{route: [{destination: {host: world.example, port: {number: 9000}}}]}]
+"""
+
+
+def test_a_gateway_is_reached_at_its_addresses_of_every_family(pod: Pod) -> None:
+    model = MeshModel()
+    load(model, parse_documents(SERVICES + EDGE, "services.yaml"))
+    pod.run(bootstrap(model.compile(View("router", "app", addresses=tuple(pod.addresses), capture=Capture("none")))))
+    outside = {"fd00:231:7::2": "fd00:231:7::1", "10.231.7.2": "10.231.7.1"}
+    for own in pod.addresses:
+        pod.serve(pod.world, "world", 9000, outside[own])
+    for own in pod.addresses:
+        said, _ = pod.ask(pod.world, own, 80)
+        assert said.removeprefix("world saw ") in pod.addresses

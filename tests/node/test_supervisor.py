@@ -329,6 +329,7 @@ def test_a_missing_service_account_is_named(tmp_path: Path) -> None:
         assert "no service account nobody in namespace shop" in condition["message"]
         one.api.accounts.add(("shop", "nobody"))
         await one.ready(1)
+        assert [item.get("restarts", 0) for item in one.instances()] == [0], "nothing ran before"
 
     run(check, tmp_path)
 

@@ -5,7 +5,6 @@ JSON, because Envoy reads YAML by rules of its own. Pipe paths are relative: Env
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
@@ -17,6 +16,7 @@ from fairlead.envoy.peer import Workload, environment, semantic_attributes
 from fairlead.ir.view import KNOWS_PEERS
 from fairlead.model.group import METADATA
 from fairlead.model.launch import AgentConfig, BootstrapPatch, ProxySettings, StatsInclusion
+from fairlead.model.regex import is_found
 
 BOOTSTRAP_FILE = "bootstrap.json"
 ADMIN_SOCKET = "admin.sock"
@@ -205,7 +205,7 @@ def patched(config: AgentConfig) -> dict[str, Any]:
 
 
 def _concerns(patch: BootstrapPatch, said: dict[str, Any]) -> bool:
-    if patch.version and not re.search(patch.version, __version__):
+    if patch.version and not is_found(patch.version, __version__):
         return False
     return all(said.get(name) == value for name, value in patch.metadata)
 

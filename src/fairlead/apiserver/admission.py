@@ -433,7 +433,8 @@ class Admission:
             for one in problems
             if one.severity is Severity.WARNING
         )
-        return document, (*own, *self._advise(document))
+        # What only the running mesh knows comes first: of very many warnings an answer has no place for the last.
+        return document, (*self._advise(document), *own)
 
     def _account(self, made: Transaction, namespace: str) -> None:
         if self.registry.kind(*namespaces.ACCOUNT) is not None and made.get(namespaces.account_of(namespace)) is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -34,6 +34,9 @@ _log = logging.getLogger(__name__)
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 _ANONYMOUS = ("/version", "/healthz", "/readyz", "/livez")
 _PROTO_ONLY = "application/com.github.proto-openapi"
+MOST_WARNINGS = 50
+"""Of one answer: some clients take no answer with more than 100 headers."""
+LONGEST_WARNING = 1000
 
 
 class Guard:
@@ -220,9 +223,16 @@ class Api:
 
     async def _respond(self, call: Call) -> Response:
         response = await self._resources.serve(call)
-        if call.warnings:
-            for warning in call.warnings:
-                text = warning.replace("\\", "\\\\").replace('"', '\\"')
-                text = "".join(one if " " <= one <= "~" else " " for one in text)
-                response.headers.append("Warning", f'299 - "{text}"')
+        for header in _warning_headers(call.warnings):
+            response.headers.append("Warning", header)
         return response
+
+
+def _warning_headers(warnings: Sequence[str]) -> Iterator[str]:
+    """The values of `Warning` headers (RFC 7234, 5.5): as many and as long as every client takes."""
+    told = warnings if len(warnings) <= MOST_WARNINGS else warnings[: MOST_WARNINGS - 1]
+    more = len(warnings) - len(told)
+    for warning in (*told, *((f"and {more} more warnings: `fairlead validate` tells all",) if more else ())):
+        cut = warning if len(warning) <= LONGEST_WARNING else f"{warning[:LONGEST_WARNING]}..."
+        text = cut.replace("\\", "\\\\").replace('"', '\\"')
+        yield f'299 - "{"".join(one if " " <= one <= "~" else " " for one in text)}"'

@@ -94,6 +94,11 @@ class Rotation:
         """The authority to come, while there is one."""
         return self._next
 
+    @property
+    def former_roots(self) -> bytes:
+        """The roots (PEM) from before the rotation, while one is under way; those there are where none is."""
+        return (self._directory / (ROOT_CERT if self.phase == "stable" else BEFORE)).read_bytes()
+
     # Steps.
 
     def start(self, supplied: Supplied | None = None) -> Phase:

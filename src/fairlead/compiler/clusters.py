@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import Literal, NamedTuple
 
+from envoy.config.core.v3.base_pb2 import TransportSocket
 from msgspec.structs import replace
 
 from fairlead.compiler.endpoints import EndpointsKey, endpoints_of, groups_of, identities_of, stands_anywhere
@@ -21,12 +22,13 @@ from fairlead.compiler.hosts import (
 from fairlead.compiler.inbound import InboundPort, inbound_ports
 from fairlead.compiler.near import Near, Placing, placing, zones_setting
 from fairlead.compiler.policies import PolicyKey, above, effective, policy_for
+from fairlead.compiler.providing import sources_of
 from fairlead.compiler.reaching import is_reached, reached
 from fairlead.compiler.scope import special
 from fairlead.compiler.sidecars import is_limited, namespace_of
 from fairlead.compiler.statnames import inbound_stat_name, outbound_stat_name
 from fairlead.envoy import names
-from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, cluster
+from fairlead.envoy.cluster import ClusterPlan, Described, Discovery, Http, cluster, speaks_http2
 from fairlead.envoy.endpoint import Group, LbEndpoint
 from fairlead.envoy.resource import Resource
 from fairlead.envoy.upstreamtls import (
@@ -44,7 +46,7 @@ from fairlead.ir.filters import Pairs
 from fairlead.ir.host import Host, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.sidecar import Endpoint
-from fairlead.ir.traffic import Policy, Subset, TrafficPolicy, credentials_in, effective_policy
+from fairlead.ir.traffic import ClientTls, HttpPool, Policy, Subset, TrafficPolicy, credentials_in, effective_policy
 from fairlead.ir.view import View
 
 Way = Literal["", "name", "gateway"]
@@ -389,20 +391,19 @@ def _http(protocol: Protocol) -> Http:
 
 
 def _with_tls(r: Reader, key: ClusterKey, found: Host, port: HostPort, plan: ClusterPlan, said: Policy) -> Resource:
-    http2 = plan.http == "http2" or (said.http is not None and said.http.h2_upgrade == "UPGRADE")
-    if port.protocol is Protocol.AUTO and not http2:
-        # Listeners that forward bytes to this cluster override these names (envoy.tcpproxy.forwarding).
-        alpn = DETECTED_MESH_ALPN
-    else:
-        alpn = HTTP2_MESH_ALPN if http2 else HTTP1_MESH_ALPN if port.protocol.is_http else TCP_MESH_ALPN
+    pool = said.http or HttpPool()
+    http2 = speaks_http2(plan, pool)
+    # Listeners that forward bytes to a detected port override its names (envoy.tcpproxy.forwarding).
+    detected = plan.http == "downstream" or pool.use_client_protocol
+    spoken = HTTP2_MESH_ALPN if http2 else DETECTED_MESH_ALPN if detected else HTTP1_MESH_ALPN
+    alpn = TCP_MESH_ALPN if plan.http == "none" else spoken
     tls = said.tls
     if tls is not None and tls.mode != "ISTIO_MUTUAL":
-        limits = settings(r).other_tls
         if not tls.subject_alt_names and not found.kubernetes:
             # What a ServiceEntry says of its servers' names holds where the rule says nothing.
             tls = replace(tls, subject_alt_names=identities_of(r, key.host))
             said = replace(said, tls=tls)
-        return cluster(plan, said, tls=None if tls.mode == "DISABLE" else origin_tls(tls, http2=http2, limits=limits))
+        return cluster(plan, said, tls=None if tls.mode == "DISABLE" else _origin(r, key, tls, http2=http2))
     forced = tls is not None
     if not forced and (not settings(r).auto_mtls or found.external):
         return cluster(plan, said)
@@ -417,6 +418,11 @@ def _with_tls(r: Reader, key: ClusterKey, found: Host, port: HostPort, plan: Clu
             else cluster(plan, said)
         )
     return cluster(plan, said, tls=socket) if forced else cluster(plan, said, auto_tls=socket)
+
+
+def _origin(r: Reader, key: ClusterKey, tls: ClientTls, *, http2: bool) -> TransportSocket:
+    sources = sources_of(r, key.client_namespace, (tls.credential_name,))
+    return origin_tls(tls, http2=http2, limits=settings(r).other_tls, sources=sources)
 
 
 def _config_path(policy: TrafficPolicy | None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fairlead.compiler.gateways import GatewaysKey, gateways_of
+from fairlead.compiler.hosts import settings
 from fairlead.envoy.names import CA_SUFFIX
 from fairlead.envoy.resource import Resource
 from fairlead.envoy.secret import certificate_secret, validation_secret
@@ -42,13 +43,13 @@ def secret_keys(r: Reader, view: View) -> tuple[SecretKey, ...]:
         for name in credentials_in(policy):
             if view.type == "router" or chosen or is_public(name):
                 found.update((name, name + CA_SUFFIX))
-    if view.type != "router":
-        return tuple(SecretKey(view.namespace, name) for name in sorted(found))
-    for at in gateways_of(r, GatewaysKey.of(r, view)):
+    for at in gateways_of(r, GatewaysKey.of(r, view)) if view.type == "router" else ():
         gateway = r.get(GATEWAYS, at)
         for server in gateway.servers if gateway is not None else ():
             if server.tls is not None:
                 found.update(_named(server.tls))
+    if settings(r).secret_servers:
+        found = {name for name in found if not read_name(name).served}
     return tuple(SecretKey(view.namespace, name) for name in sorted(found))
 
 

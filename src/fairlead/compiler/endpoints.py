@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from math import lcm
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -13,7 +14,7 @@ from fairlead.compiler.near import Near, Placing
 from fairlead.compiler.networks import addresses_of, cluster_at, has_gateways, network_at, networks
 from fairlead.compiler.placement import placed, seen_labels
 from fairlead.envoy import peer
-from fairlead.envoy.endpoint import Group, LbEndpoint, load_assignment, sum_of
+from fairlead.envoy.endpoint import MOST, Group, LbEndpoint, load_assignment, sum_of
 from fairlead.envoy.names import LOCAL_CLUSTER, dns_srv_name, subset_key
 from fairlead.envoy.resource import Resource
 from fairlead.inc import Reader, rule
@@ -232,26 +233,28 @@ def _across(r: Reader, endpoints: Iterable[LbEndpoint], placing: Placing) -> Ite
 
     Istio's split horizon: all endpoints of another network together are its gateways, each with a share of their
     weight; endpoints without mesh mTLS have no name that a gateway could go by, and are left out. A network without
-    gateways is taken to be reachable.
+    gateways is taken to be reachable. Weights of all grow alike, so that each gateway can have a whole share.
     """
     behind: dict[tuple[str, str], list[LbEndpoint]] = {}
+    direct: list[LbEndpoint] = []
     for one in endpoints:
         if not placing.near.network or one.network in ("", placing.near.network):
-            yield one
+            direct.append(one)
         elif placing.within:
             continue
         elif not gateways_into(r, GatewayKey(one.network)):
-            yield one
+            direct.append(one)
         elif one.mtls:
             behind.setdefault((one.network, one.locality), []).append(one)
+    ways = {network: gateways_into(r, GatewayKey(network)) for network, _ in behind}
+    times = lcm(*map(len, ways.values()))
+    yield from (replace(one, weight=min(one.weight * times, MOST)) if times > 1 else one for one in direct)
     for (network, locality), members in sorted(behind.items()):
-        gateways = gateways_into(r, GatewayKey(network))
-        # Weights of all grow alike, so that each gateway can have a whole share.
-        share = max(sum_of(members) // len(gateways), 1)
-        for gateway in gateways:
+        share = sum_of(members) * times // len(ways[network])
+        for gateway in ways[network]:
             # The locality is that of the instances: that is what a caller prefers.
             labels = members[0].labels
-            yield replace(gateway, locality=locality, weight=share, network=network, labels=labels)
+            yield replace(gateway, locality=locality, weight=min(share, MOST), network=network, labels=labels)
 
 
 def _endpoints(r: Reader, found: Host, port: HostPort, labels: Pairs, wanted: tuple[str, ...]) -> Iterator[LbEndpoint]:

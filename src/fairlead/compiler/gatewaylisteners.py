@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from envoy.config.listener.v3.listener_components_pb2 import Filter as NetworkFilter
@@ -16,6 +16,7 @@ from fairlead.compiler.loggers import counts_grpc, listener_loggers, loggers, tr
 from fairlead.compiler.outboundports import Caller
 from fairlead.compiler.outboundtcp import rule_target
 from fairlead.compiler.own import settings_of
+from fairlead.compiler.providing import sources_of
 from fairlead.envoy import names
 from fairlead.envoy.hcm import Http, connection_manager, outbound_stat_prefix
 from fairlead.envoy.listener import Match, Shape, Socket, build, chain, inspectors, match, narrowed, quic_chain
@@ -24,8 +25,10 @@ from fairlead.envoy.resource import Resource
 from fairlead.envoy.tcpproxy import by_server_name, forwarding
 from fairlead.envoy.tls import gateway_server
 from fairlead.inc import Reader, rule
+from fairlead.ir.address import Address
 from fairlead.ir.families import wildcards
 from fairlead.ir.filters import FilterScope, Phase
+from fairlead.ir.gateway import ServerTls
 from fairlead.ir.host import HOSTS_LOOKED_UP
 from fairlead.ir.kind import Stage
 from fairlead.ir.protocol import Protocol
@@ -98,6 +101,7 @@ def gateway_listener(r: Reader, key: tuple[View, str]) -> Resource | None:
             more_sockets=tuple(more),
             continue_on_timeout=False,
             proxy_protocol=mesh.gateway_proxy_protocol,
+            exact_balance=mesh.node.balance_outbound,
             buffer=mesh.connections.at(gateway=True).listener_buffer,
         ),
         [one.chain for one in chosen.values()],
@@ -117,7 +121,7 @@ def _quic_listener(r: Reader, view: View, name: str) -> Resource | None:
         if tls is None or not serves_http3(r, bound.server):
             continue
         matching = match(sni=bound.sni_hosts)
-        context = gateway_server(tls, tcp=False, limits=limits)
+        context = gateway_server(tls, tcp=False, limits=limits, sources=_sources(r, view, tls))
         chosen.setdefault(matching, quic_chain(matching, [_http(r, view, name, bound, http3=True)], context))
     if port is None or not chosen:
         return None
@@ -164,8 +168,14 @@ def _server_chains(r: Reader, view: View, name: str, bound: BoundServer) -> Iter
         return
     matching = match(sni=bound.sni_hosts if tls is not None else ())
     limits = settings(r).other_tls
-    context = gateway_server(tls, tcp=not http, limits=limits) if tls is not None else None
+    context = None
+    if tls is not None:
+        context = gateway_server(tls, tcp=not http, limits=limits, sources=_sources(r, view, tls))
     yield _Made(matching, chain(matching, terminal, tls=context), server.origin)
+
+
+def _sources(r: Reader, view: View, tls: ServerTls) -> Mapping[str, Address]:
+    return sources_of(r, view.namespace, (*tls.credential_names, tls.ca_credential_name))
 
 
 def _joined(r: Reader, view: View, bound: BoundServer) -> _Made:
@@ -226,7 +236,7 @@ def _forward(r: Reader, view: View, bound: BoundServer, routes: RouteSet, said: 
         return []
     scope = _scope(view, bound.server.port, tcp=True)
     fragments = filters(r, FilterKey(Stage.NETWORK_FILTERS, scope))
-    return forwarding(target, fragments, loggers(r, scope))
+    return forwarding(target, fragments, loggers(r, scope), settings_of(r, scope.own).node.idle_timeout)
 
 
 def _bound_routes(r: Reader, view: View, bound: BoundServer) -> list[RouteSet]:

@@ -50,7 +50,7 @@ def inbound_listener(r: Reader, view: View) -> Resource | None:
     for port in ports:
         made.extend(_chains(r, view, inside, port, mtls.on(port.port)))
     shape = _shape(view, ports, settings(r).protocol_detection_timeout, at)
-    return _assembled(r, inside, shape, made, at)
+    return _assembled(r, inside, _balanced(r, view, shape), made, at)
 
 
 @rule
@@ -63,7 +63,11 @@ def ingress_listener(r: Reader, key: tuple[View, InboundPort]) -> Resource:
     address = ingress_address(view, port)
     timeout = settings(r).protocol_detection_timeout
     shape = Shape(names.listener(address, port.port), Socket(address, port.port), "inbound", detection_timeout=timeout)
-    return _assembled(r, inside, shape, made, port.port)
+    return _assembled(r, inside, _balanced(r, view, shape), made, port.port)
+
+
+def _balanced(r: Reader, view: View, shape: Shape) -> Shape:
+    return replace(shape, exact_balance=settings_of(r, view.own).node.balance_inbound)
 
 
 def _assembled(r: Reader, inside: Inside, shape: Shape, made: Sequence[Chained], port: int) -> Resource:

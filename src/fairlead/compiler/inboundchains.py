@@ -202,4 +202,5 @@ def _http(r: Reader, key: WaysKey, counted: tuple[AccessLog, ...]) -> tuple[Http
 def _tcp(r: Reader, key: WaysKey, counted: tuple[AccessLog, ...]) -> list[NetworkFilter]:
     scope = key.inside.scope(key.port, tcp=True)
     fragments = filters(r, FilterKey(Stage.NETWORK_FILTERS, scope))
-    return forwarding(to_cluster(key.cluster, key.stat_name), fragments, (*loggers(r, scope), *counted))
+    idle = settings_of(r, key.inside.own).node.idle_timeout
+    return forwarding(to_cluster(key.cluster, key.stat_name), fragments, (*loggers(r, scope), *counted), idle)

@@ -27,6 +27,7 @@ from fairlead.compiler.outbound import (
     virtual_outbound,
 )
 from fairlead.compiler.outboundports import LOOPBACK, Caller
+from fairlead.compiler.own import settings_of
 from fairlead.compiler.serving import stands_at
 from fairlead.compiler.sidecars import binds_itself, on_port, on_socket, proxy_of
 from fairlead.compiler.telemetry import WorkloadKey, applying
@@ -115,7 +116,7 @@ def http_proxy(r: Reader, view: View) -> tuple[str, int] | None:
         return view.capture.outbound_address, view.capture.http_proxy_port
     if not _is_redirected(view):
         return None
-    said, port = proxy_of(r, caller_of(r, view).namespace), settings(r).http_proxy_port
+    said, port = proxy_of(r, caller_of(r, view).namespace), settings_of(r, view.own).http_proxy_port
     if said is not None:
         return said[0] or LOOPBACK, said[1]
     return (LOOPBACK, port) if port else None

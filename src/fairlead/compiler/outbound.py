@@ -216,6 +216,7 @@ def outbound_listener(r: Reader, key: OutboundKey) -> Resource | None:
             more_sockets=tuple(more),
             bound=bool(at.caller.bind) or bound,
             detection_timeout=mesh.protocol_detection_timeout if any(one.alpn for one, _ in chosen) else 0,
+            exact_balance=mesh.node.balance_outbound,
             buffer=mesh.connections.listener_buffer,
         ),
         chains,
@@ -235,7 +236,9 @@ def virtual_outbound(r: Reader, key: VirtualKey) -> Resource:
     if parsed:
         # Requests go to the hosts that they name, which only their headers say.
         chains.append(chain(_HTTP, [_unknown_http(r, key, found)], CATCH_ALL_HTTP))
-    rest = chain(_EVERYTHING, [tcp_proxy(_otherwise(r, At(key.caller, ANYWHERE, key.port)), logs)], CATCH_ALL_TCP)
+    idle = settings_of(r, key.caller.own).node.idle_timeout
+    on = forwarding(_otherwise(r, At(key.caller, ANYWHERE, key.port)), (), logs, idle)
+    rest = chain(_EVERYTHING, on, CATCH_ALL_TCP)
     first, *more = At(key.caller, LOOPBACK if key.netns else ANYWHERE, key.port).sockets(key.netns)
     shape = Shape(
         names.VIRTUAL_OUTBOUND,
@@ -373,7 +376,8 @@ def _http(r: Reader, key: OutboundKey, route: str) -> NetworkFilter:
 
 
 def _tcp(r: Reader, key: OutboundKey, target: TcpTarget) -> list[NetworkFilter]:
-    return forwarding(target, key.tcp_filters, loggers(r, _scope(key.at.caller, key.at.port, tcp=True)))
+    idle = settings_of(r, key.at.caller.own).node.idle_timeout
+    return forwarding(target, key.tcp_filters, loggers(r, _scope(key.at.caller, key.at.port, tcp=True)), idle)
 
 
 def _otherwise(r: Reader, at: At) -> TcpTarget:

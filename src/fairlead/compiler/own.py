@@ -36,6 +36,10 @@ def _with(r: Reader, own: OwnSettings) -> Mesh:
         )
     if own.connections is not None:
         mesh = replace(mesh, connections=own.connections)
+    if own.node is not None:
+        mesh = replace(mesh, node=own.node)
+        if own.node.http_proxy_port is not None:
+            mesh = replace(mesh, http_proxy_port=own.node.http_proxy_port)
     if own.traces is not None:
         mesh = replace(mesh, observability=replace(mesh.observability, proxy=own.traces))
     return mesh

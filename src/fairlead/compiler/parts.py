@@ -8,6 +8,7 @@ common is listed once, however many there are.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -70,6 +71,12 @@ class Layer(NamedTuple):
     key: Hashable
 
 
+@lru_cache(1024)
+def _common(layer: Layer) -> Layer:
+    """The first of equal layers, with all that its key says: one object for the views that share it."""
+    return layer
+
+
 class Routed(NamedTuple):
     """What the routes of a sidecar depend on: who calls, where its listeners stand, and its way as an HTTP proxy."""
 
@@ -124,7 +131,9 @@ def layers(r: Reader, view: View) -> tuple[Layer, ...]:
     if said is not None:
         found = [_as_said(one, said) for one in found]
     proxy = ProxyKey.of(r, view)
-    return tuple(found) if not proxy.sets else tuple(_with_patches(r, proxy, found))
+    if proxy.sets:
+        found = list(_with_patches(r, proxy, found))
+    return tuple([one if one.key is view else _common(one) for one in found])
 
 
 def _of_others(outside: Outside, known: tuple[str, ...] | None) -> tuple[Layer, ...]:

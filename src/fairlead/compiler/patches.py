@@ -7,7 +7,6 @@ that share a part and are patched by the same objects share the patched one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -27,6 +26,7 @@ from fairlead.ir.view import View
 from fairlead.model.diagnostic import Diagnostic, Severity
 from fairlead.model.launch import BootstrapPatch
 from fairlead.model.ref import NamespacedName
+from fairlead.model.regex import is_found
 
 UNMATCHED_CODE = "FL2402"
 """A patch of an EnvoyFilter that matches nothing in any proxy that the object selects."""
@@ -242,7 +242,7 @@ def _holding(r: Reader, key: NamespacedName, proxy: ProxyKey) -> Iterator[Patch]
 
 
 def _holds(patch: Patch, proxy: ProxyKey) -> bool:
-    if patch.version and not re.search(patch.version, proxy.version):
+    if patch.version and not is_found(patch.version, proxy.version):
         return False
     return set(patch.metadata) <= set(proxy.metadata)
 

@@ -20,12 +20,18 @@ from fairlead.compiler.serving import telling_addresses
 from fairlead.compiler.sidecars import SidecarKey, sidecar
 from fairlead.inc import Reader, rule
 from fairlead.ir.filters import Pairs
-from fairlead.ir.selecting import PATCHES_ASKING, PROXY_VERSION
+from fairlead.ir.selecting import PATCHES_ASKING, PATCHES_ASKING_ANYTHING, PROXY_VERSION
 from fairlead.ir.view import View
 from fairlead.model.launch import Capture
 
 _OWN_ADDRESS = ("netns", "explicit")
 """Ways of capture in which inbound listeners stand at the workload's own address."""
+
+
+@rule
+def is_anything_looked_at(r: Reader, _: str) -> bool:
+    """Whether some patch looks at any of the proxy's node metadata."""
+    return r.has(PATCHES_ASKING_ANYTHING, "")
 
 
 @rule
@@ -47,6 +53,8 @@ def reduced(r: Reader, view: View) -> View:
     # What it is known to call is not said here: only its list of clusters depends on that.
     asking = asks(r, view)
     place, network = (near.locality, near.network) if near is not None else ("", "")
+    # Asked once where nobody looks at anything: of each name that is asked for it is remembered by whom.
+    looked_at = is_anything_looked_at(r, "")
     return _first(
         r,
         replace(
@@ -59,8 +67,8 @@ def reduced(r: Reader, view: View) -> View:
             families=view.speaks if view.speaks != "IPv4" else "",
             workload_name=view.workload_name if asking or view.knows_peers else "",
             on_demand="true" if asking else "",
-            version=view.version if is_looked_at(r, PROXY_VERSION) else "",
-            metadata=tuple(pair for pair in _said(view) if is_looked_at(r, pair[0])),
+            version=view.version if looked_at and is_looked_at(r, PROXY_VERSION) else "",
+            metadata=tuple(pair for pair in _said(view) if is_looked_at(r, pair[0])) if looked_at else (),
         ),
     )
 

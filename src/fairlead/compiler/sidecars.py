@@ -182,7 +182,9 @@ def outbound_of(r: Reader, scope: str) -> Outbound:
 
 @rule
 def mesh_hosts(r: Reader, _: str) -> tuple[str, ...]:
-    """The hosts that every proxy calls for the mesh itself, whatever it sees: authorizers, tracers, loggers."""
+    """The hosts that every proxy calls for the mesh itself, whatever it sees: authorizers, tracers, loggers,
+    servers of secrets.
+    """
     mesh = _mesh(r)
     said = mesh.observability
     found = {one.hostname for one in mesh.authorizers}
@@ -192,6 +194,7 @@ def mesh_hosts(r: Reader, _: str) -> tuple[str, ...]:
         found.add(said.tracer.address.hostname)
     if said.log_service is not None:
         found.add(said.log_service.hostname)
+    found.update(one.address.hostname for one in mesh.secret_servers)
     return tuple(sorted(found))
 
 

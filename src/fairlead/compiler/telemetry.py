@@ -1,46 +1,37 @@
 """Which metrics, access logs and traces a filter chain produces: Telemetry objects by precedence, and MeshConfig.
 
-For a workload at most three objects count: that of the root namespace, that of its own namespace (both without a
-selector; of several the oldest), and the oldest of its namespace that chooses it. What they say is merged as Istio does
+For a workload these objects count: that of the root namespace, that of its own namespace (both without a selector; of
+several the oldest), and those of its namespace that choose it, the youngest last. What they say is merged as Istio does
 (`pilot/pkg/model/telemetry.go`): metrics and logs by provider, traces field by field.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 
-from fairlead.compiler.hosts import NameKey, destination_name, host, host_named, settings
+from fairlead.compiler.hosts import settings
 from fairlead.compiler.own import settings_of
-from fairlead.compiler.scope import special
+from fairlead.compiler.providing import UNUSABLE_CODE, Fault, address_seen
 from fairlead.envoy.accesslog import LogTarget
 from fairlead.envoy.stats import MetricChange
 from fairlead.envoy.tracing import Trace
 from fairlead.inc import Reader, rule
 from fairlead.ir.attachment import attaches
 from fairlead.ir.filters import FilterScope, Pairs
-from fairlead.ir.observability import VARIABLES, Address, Logger, Observability, Tracer
+from fairlead.ir.observability import VARIABLES, Logger, Observability, Tracer
 from fairlead.ir.telemetry import TELEMETRY, TELEMETRY_BY_NAMESPACE, Mode, Override, TelemetryPolicy, Tracing
 from fairlead.model.diagnostic import Diagnostic, Severity
 from fairlead.model.ref import NamespacedName
 
-UNUSABLE_CODE = "FL2801"
-"""A provider that a Telemetry object names cannot be used."""
-
 EVERY = "ALL_METRICS"
 
+MESH_FILE = ""
+"""Stands for MeshConfig's `accessLogFile` among the providers of logs: none has an empty name."""
 
 _LOG_SERVICE = "defaultConfig.envoyAccessLogService"
-
-
-class Fault(NamedTuple):
-    """Why a provider is not used: what is wrong, which part of a Telemetry object asks for it ("": any), a remedy."""
-
-    wrong: str
-    part: str = ""
-    remedy: str = "Mend the provider."
 
 
 class WorkloadKey(NamedTuple):
@@ -52,17 +43,17 @@ class WorkloadKey(NamedTuple):
 
 @rule
 def applying(r: Reader, key: WorkloadKey) -> tuple[NamespacedName, ...]:
-    """The Telemetry objects for a workload, the widest first: at most three."""
+    """The Telemetry objects for a workload, the widest first; of those that choose it the oldest first."""
     root = settings(r).root_namespace
     found: list[NamespacedName] = []
     for namespace in dict.fromkeys((root, key.namespace)):
         wide = [one for one in _of(r, namespace) if one.is_wide]
         found.extend(one.key for one in wide[:1])
     narrow = (one for one in _of(r, key.namespace) if not one.is_wide)
-    chosen = (
+    found.extend(
         one.key for one in narrow if attaches(key.namespace, one.selector, one.targets, key.namespace, key.labels)
     )
-    return (*found, *(one for _, one in zip(range(1), chosen, strict=False)))
+    return tuple(found)
 
 
 def mode_of(scope: FilterScope) -> Mode:
@@ -81,30 +72,32 @@ def log_targets(r: Reader, scope: FilterScope) -> tuple[LogTarget, ...] | None:
 def _logging(
     r: Reader, scope: FilterScope, policies: tuple[TelemetryPolicy, ...]
 ) -> tuple[tuple[LogTarget, ...] | None, list[Fault]]:
-    known = settings(r).observability
+    known, file = settings(r).observability, settings(r).access_log_file
     if not any(one.logging for one in policies) and not known.default_logging:
         return None, []
     out: list[LogTarget] = []
     faults: list[Fault] = []
-    for name, expression in sorted(merged_logs(policies, known.default_logging, mode_of(scope)).items()):
-        logger = known.find_logger(name)
+    default = known.default_logging or ((MESH_FILE,) if file else ())
+    for name, expression in sorted(merged_logs(policies, default, mode_of(scope)).items()):
+        logger = Logger("file", path=file) if name == MESH_FILE else known.find_logger(name)
         if logger is None:
             faults.append(Fault(known.absent(name, "logger"), "logging"))
             continue
         if logger.address is not None:
-            reached = _reached(r, scope, name, logger.address, grpc=True)
+            reached = address_seen(r, scope.namespace, name, logger.address, grpc=True)
             if isinstance(reached, Fault):
                 faults.append(reached)
                 continue
             logger = msgspec.structs.replace(logger, address=reached)
-        out.append(LogTarget(logger, expression, builtin=name.lower() == "envoy"))
-    return tuple(out), faults
+        out.append(LogTarget(logger, expression, builtin=name.lower() in ("envoy", MESH_FILE)))
+    # Where none of those can be used that are asked for, a log is better than none (Istio `setHTTPAccessLog`).
+    return (None if faults and not out else tuple(out)), faults
 
 
 def log_service(r: Reader, scope: FilterScope) -> LogTarget | None:
     """The access log service that every proxy reports to, whatever Telemetry objects say (MeshConfig)."""
     said = settings(r).observability.log_service
-    reached = _reached(r, scope, _LOG_SERVICE, said, grpc=True) if said is not None else None
+    reached = address_seen(r, scope.namespace, _LOG_SERVICE, said, grpc=True) if said is not None else None
     if isinstance(reached, Fault):
         _report(r, (), [reached])
         return None
@@ -116,27 +109,29 @@ def provider_faults(r: Reader, scope: FilterScope) -> tuple[Fault, ...]:
     policies = _policies(r, scope)
     service = settings(r).observability.log_service
     found = [*_logging(r, scope, policies)[1], *_tracing(r, scope, policies)[1]]
-    reached = _reached(r, scope, _LOG_SERVICE, service, grpc=True) if service is not None else None
+    reached = address_seen(r, scope.namespace, _LOG_SERVICE, service, grpc=True) if service is not None else None
     return tuple(dict.fromkeys([*found, *([reached] if isinstance(reached, Fault) else ())]))
 
 
 def merged_logs(policies: Iterable[TelemetryPolicy], default: tuple[str, ...], mode: Mode) -> dict[str, str]:
-    """The providers of access logs that are on, each with its filter."""
-    said = [one.logging for one in policies if one.logging]
+    """The providers of access logs that are on, each with its filter.
+
+    `default` logs where no rule is for this side of calls: a rule for the other side switches nothing off.
+    """
+    said = [found for one in policies if (found := [each for each in one.logging if mode in each.modes])]
     if not said:
         return dict.fromkeys(default, "")
     in_scope = set(default)
     filters: dict[str, str] = {}
     for rules in said:
-        named = {name for one in rules for name in one.providers}
-        filters.update({name: one.filter for one in rules for name in one.providers if mode in one.modes})
-        in_scope = named or in_scope
+        filters.update({name: one.filter for one in rules for name in one.providers})
+        in_scope = {name for one in rules for name in one.providers} or in_scope
     out: dict[str, str] = {}
     parents = default
     for one in (one for rules in said for one in rules):
         parents = one.providers or parents
         for name in parents:
-            if name not in in_scope or mode not in one.modes:
+            if name not in in_scope:
                 continue
             if one.disabled:
                 out.pop(name, None)
@@ -227,7 +222,7 @@ def _usable(
 ) -> tuple[Trace | None, list[Fault]]:
     known = settings_of(r, scope.own).observability
     grpc = tracer.kind == "skywalking" or (tracer.kind == "opentelemetry" and tracer.path is None)
-    address = _reached(r, scope, name, tracer.address, grpc=grpc)
+    address = address_seen(r, scope.namespace, name, tracer.address, grpc=grpc)
     if isinstance(address, Fault):
         return None, [address]
     faults: list[Fault] = []
@@ -237,7 +232,7 @@ def _usable(
         asked_with = _headers(r, name, sampler.headers, sampler.variables, faults)
         sampler = msgspec.structs.replace(sampler, headers=asked_with, variables=())
     if sampler is not None and sampler.address is not None:
-        asked = _reached(r, scope, f"{name}.dynatraceSampler", sampler.address, grpc=False)
+        asked = address_seen(r, scope.namespace, f"{name}.dynatraceSampler", sampler.address, grpc=False)
         if isinstance(asked, Fault):
             faults.append(asked)
             sampler = None
@@ -286,34 +281,6 @@ def _policies(r: Reader, scope: FilterScope) -> tuple[TelemetryPolicy, ...]:
     gateway = scope.direction == "gateway"
     keys = applying(r, WorkloadKey(scope.namespace, scope.labels)) if gateway else scope.telemetry
     return tuple(found for key in keys if (found := r.get(TELEMETRY, key)) is not None)
-
-
-def _reached(r: Reader, scope: FilterScope, name: str, said: Address, *, grpc: bool) -> Address | Fault:
-    """The address under the name by which the workload's clusters know it, or why it has no such."""
-    for hostname in _spelled(said.hostname, settings(r).domain_suffix):
-        wanted = destination_name(r, hostname)
-        at = host_named(r, NameKey(special(r, scope.namespace).seen_by(wanted), wanted))
-        found = host(r, at) if at is not None else None
-        if at is None or found is None or said.namespace not in ("", at.namespace):
-            continue
-        port = found.port(said.port)
-        if port is None:
-            return Fault(f"provider {name!r}: host {hostname!r} has no port {said.port}")
-        if grpc and not port.protocol.is_http2:
-            wrong = f"provider {name!r}: port {said.port} of {hostname!r} is not known as gRPC"
-            return Fault(wrong, remedy="Name the port grpc or http2, or set its appProtocol.")
-        return Address(at.namespace, wanted, said.port)
-    where = f"{said.namespace}/" if said.namespace else ""
-    wrong = f"provider {name!r}: there is no host {where + said.hostname!r} that this workload sees"
-    return Fault(wrong, remedy="Name a host of the mesh: create a ServiceEntry for one outside, or export it.")
-
-
-def _spelled(hostname: str, suffix: str) -> Iterator[str]:
-    yield hostname
-    if hostname.count(".") == 1:
-        yield f"{hostname}.svc.{suffix}"
-    if hostname.endswith(".svc"):
-        yield f"{hostname}.{suffix}"
 
 
 def _change(changes: dict[str, MetricChange], override: Override) -> None:

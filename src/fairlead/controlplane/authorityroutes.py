@@ -123,8 +123,7 @@ def blockers(plane: ControlPlane, step: str) -> list[Lagging]:
         raise RotationRefused("no rotation is under way: `fairlead ca rotate start` begins one")
     if step == "next":
         return plane.fleet.lagging(rotation.phase, rotation.target)
-    # The next root may go only when nobody shows a certificate of it any more.
-    return plane.fleet.behind_present() if rotation.phase == "trusting" else []
+    return plane.fleet.left_behind(rotation.phase, rotation.former_roots)
 
 
 async def take_step(plane: ControlPlane, step: str, force: bool, dry_run: bool, body: bytes) -> dict[str, Any]:

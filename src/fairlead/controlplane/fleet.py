@@ -119,23 +119,32 @@ class Fleet:
         """Whom the step after `phase` waits for, in the order of names."""
         if phase == "stable" or target is None:
             return []
-        bundle = bundle_id(self._authority().root_pem)
         issuer = target.issuer_id if phase == "issuing" else ""
-        return self._behind(bundle, issuer)
+        return self._behind((bundle_id(self._authority().root_pem),), issuer)
 
-    def behind_present(self) -> list[Lagging]:
-        """Who has not the present roots, or a certificate of another issuer than the present one."""
-        authority = self._authority()
-        return self._behind(bundle_id(authority.root_pem), authority.issuer_id)
+    def left_behind(self, phase: Phase, former: bytes) -> list[Lagging]:
+        """Whom the step back from `phase` would cut off; `former` are the roots (PEM) from before the rotation.
 
-    def _behind(self, bundle: str, issuer: str) -> list[Lagging]:
+        The former authority may sign again when every proxy trusts it, which after the step back from `removing` need
+        not be so; and the next root may go when no proxy has a certificate of it. Whether a proxy trusts the next root
+        at all does not matter then.
+        """
+        present = bundle_id(self._authority().root_pem)
+        if phase == "issuing":
+            return self._behind((present,), "")
+        if phase == "trusting":
+            return self._behind((present, bundle_id(former)), self._authority().issuer_id)
+        return []
+
+    def _behind(self, bundles: tuple[str, ...], issuer: str) -> list[Lagging]:
+        """Who trusts none of these bundles, or has a certificate of another issuer ("": any will do)."""
         now, live = self._clock(), set(self._live())
         found = [Lagging(called(node), "it has not reported yet") for node in live if node not in self._known]
         for node, known in self._known.items():
             if node not in live and known.not_after <= now:
                 continue  # its certificate has ended: it must join again, and then gets the present roots
             where = "" if node in live else f"; it is away, its certificate ends in {_span(known.not_after - now)}"
-            if bundle and known.bundle != bundle:
+            if known.bundle not in bundles:
                 said = "it has not taken the trust bundle" if known.bundle else "it has reported no trust bundle"
                 found.append(Lagging(called(node), f"{said} (last heard {_span(now - known.seen)} ago){where}"))
             elif issuer and known.issuer != issuer:
@@ -151,7 +160,7 @@ class Fleet:
 
     def strangers(self) -> list[Lagging]:
         """Connected proxies that trust other roots than the mesh has; to be asked where those are not being changed."""
-        told = self._behind(bundle_id(self._authority().root_pem), "")
+        told = self._behind((bundle_id(self._authority().root_pem),), "")
         live = {called(node) for node in self._live() if self._known.get(node) is not None and self._known[node].bundle}
         return [one for one in told if one.proxy in live]
 

@@ -8,7 +8,6 @@ share recovers. Taking things away step by step, and taking away few, is never h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 
 import msgspec
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -79,8 +78,9 @@ def _words(limits: Limits, lost: int, of: int, what: str) -> str:
     return f"{lost} of {of} {what} would go at once" if limits.exceeded(lost, of) else ""
 
 
-@lru_cache(maxsize=16_384)
 def members(resource: Resource) -> int:
     """How many endpoints an EDS resource has."""
-    found = ClusterLoadAssignment.FromString(resource.body)
-    return sum(len(group.lb_endpoints) for group in found.endpoints)
+    if resource.members is None:
+        found = ClusterLoadAssignment.FromString(resource.body)
+        resource.members = sum(len(group.lb_endpoints) for group in found.endpoints)
+    return resource.members

@@ -27,7 +27,7 @@ def loaded() -> None:
 
 
 class Storms:
-    """Tells when a storm is over, in which `many` proxies or more have come between two looks.
+    """Tells when a storm is over: `many` proxies have come between two looks, or there are so many more than before.
 
     Proxies that come and go one by one are none, however many they are in the end: they take the places of others, and
     what would be put out of the collector's sight again and again is mostly what it has not come to yet.
@@ -35,16 +35,18 @@ class Storms:
 
     def __init__(self, many: int) -> None:
         self._many = many
-        self._seen = 0
-        self._going_on = False
+        self._seen = self._there = 0
+        self.going_on = False
+        """Whether one is not over yet."""
 
-    def over(self, admitted: int, waiting: int) -> bool:
-        """Whether there was one and nobody waits any more; `admitted` proxies have come since the start."""
-        self._going_on = self._going_on or admitted - self._seen >= self._many
+    def over(self, admitted: int, there: int, waiting: int) -> bool:
+        """Whether there was one and nobody waits any more. `admitted` have come since the start, `there` are here."""
+        self._there = min(self._there, there)
+        self.going_on = self.going_on or max(admitted - self._seen, there - self._there) >= self._many
         self._seen = admitted
-        if waiting or not self._going_on:
+        if waiting or not self.going_on:
             return False
-        self._going_on = False
+        self.going_on, self._there = False, there
         return True
 
 

@@ -283,9 +283,12 @@ class ControlPlane:
         while True:
             await asyncio.sleep(_TIDY_SECONDS)
             self.ingresses.changed()  # gateways may have come or gone
-            if storms.over(xds.admission.admitted, xds.admission.waiting):
-                wire.forget()
+            admission = xds.admission
+            if storms.over(admission.admitted, len(xds.live), admission.waiting):
                 memory.grown()
+            if not storms.going_on:
+                # What many say alike on their return is kept for the others; one that comes alone has no use for it.
+                wire.forget()
 
     def _findings(self) -> list[str]:
         mesh = self.model.engine.get(MESHES, MESH_KEY) or Mesh()

@@ -286,6 +286,12 @@ def _budget(limits: circuit_breaker_pb2.CircuitBreakers.Thresholds, budget: Retr
         limits.retry_budget.MergeFromString(framed(_BUDGET_INTERVAL, spell))
 
 
+def speaks_http2(plan: ClusterPlan, pool: HttpPool) -> bool:
+    """Whether endpoints are spoken to in HTTP/2 and nothing else: their port says so, or who upgrades to it."""
+    wanted = plan.http == "http2" or (plan.http != "none" and pool.h2_upgrade == "UPGRADE")
+    return wanted and not pool.use_client_protocol
+
+
 def _limit(value: int | None) -> int:
     return value or _UNLIMITED
 
@@ -304,12 +310,12 @@ def _protocol(
     options = http_protocol_options_pb2.HttpProtocolOptions()
     _connections(options.common_http_protocol_options, pool, tcp)
     h1 = None
-    if http == "downstream" or pool.use_client_protocol:
+    if pool.use_client_protocol or (http == "downstream" and not speaks_http2(plan, pool)):
         h1 = options.use_downstream_protocol_config.http_protocol_options
         h1.SetInParent()
         h2 = options.use_downstream_protocol_config.http2_protocol_options
         h2.SetInParent()
-    elif http == "http2" or pool.h2_upgrade == "UPGRADE":
+    elif speaks_http2(plan, pool):
         h2 = options.explicit_http_config.http2_protocol_options
         h2.SetInParent()
     elif http == "auto":

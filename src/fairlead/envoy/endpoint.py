@@ -53,9 +53,13 @@ def by_locality(endpoints: Iterable[LbEndpoint]) -> tuple[Group, ...]:
     return tuple(Group(0, locality, sum_of(members), tuple(members)) for locality, members in groups.items())
 
 
+MOST = 2**32 - 1
+"""The largest weight that Envoy can count."""
+
+
 def sum_of(members: Iterable[LbEndpoint]) -> int:
     """The weight of endpoints together, as far as Envoy can count."""
-    return min(sum(one.weight for one in members), 2**32 - 1)
+    return min(sum(one.weight for one in members), MOST)
 
 
 def assignment(name: str, groups: Iterable[Group]) -> endpoint_pb2.ClusterLoadAssignment:

@@ -155,10 +155,18 @@ def _manager(http: Http, mesh: Mesh, access_logs: Iterable[AccessLog]) -> HttpCo
         made.http3_protocol_options.SetInParent()
     if http.http2:
         made.http2_protocol_options.SetInParent()
+    said = mesh.node
+    if said.idle_timeout is not None:
+        made.common_http_protocol_options.idle_timeout.CopyFrom(seconds(said.idle_timeout))
+    if said.http10:
+        made.http_protocol_options.accept_http_10 = True
     connect(made, mesh.connections.at(gateway=http.role == "gateway"))
     if http.proxy:
         made.http_protocol_options.allow_absolute_url.value = True
         made.upgrade_configs.add(upgrade_type="CONNECT")
+    else:
+        # Whether a body is wanted is for the server to say (Istio's default).
+        made.proxy_100_continue = True
     return made
 
 

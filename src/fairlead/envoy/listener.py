@@ -166,6 +166,8 @@ class Shape(msgspec.Struct, frozen=True):
     """Whether connections begin with the PROXY protocol."""
     quic: bool = False
     """Whether it is a UDP socket, and all chains are `quic_chain`s."""
+    exact_balance: bool = False
+    """Whether Envoy's workers take connections in turn."""
     detection_timeout: float = 0
     continue_on_timeout: bool = True
     buffer: int | None = None
@@ -227,6 +229,8 @@ def _listener(
         made.bind_to_port.CopyFrom(BoolValue(value=False))
     if shape.hands_off:
         made.use_original_dst.CopyFrom(BoolValue(value=True))
+    if shape.exact_balance:
+        made.connection_balance_config.exact_balance.SetInParent()
     if shape.original_dst:
         made.listener_filters.append(_listener_filter("envoy.filters.listener.original_dst", OriginalDst()))
     if shape.transparent:

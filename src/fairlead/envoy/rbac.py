@@ -57,7 +57,8 @@ def rbac_filters(
     Policies with action CUSTOM are left out: `fairlead.envoy.extauthz` makes their filters, which stand before these.
 
     `trust_domains` is the mesh's trust domain and its aliases: a principal of one of them (or of `cluster.local`, which
-    stands for the mesh's own) matches in all of them. Empty: principals are taken as written.
+    stands for the mesh's own) matches in all of them, and so does one of them as a source's `trustDomains`. Empty: both
+    are taken as written.
     """
     out: list[RbacFilter] = []
     actions: tuple[Action, ...] = ("AUDIT", "DENY", "ALLOW")
@@ -171,7 +172,7 @@ class _Build:
             return match.named(match.service_account(value, namespace))
 
         yield from self._callers(account, source.service_accounts, source.not_service_accounts)
-        yield from self._callers(_trust_domain, source.trust_domains, source.not_trust_domains)
+        yield from self._callers(_trust_domain, *map(self._domains, (source.trust_domains, source.not_trust_domains)))
         yield from self._callers(_principal, *map(self._aliases, (source.principals, source.not_principals)))
         yield from self._claimed(match.request_principals, source.request_principals, source.not_request_principals)
         yield from self._callers(_namespace, source.namespaces, source.not_namespaces)
@@ -261,6 +262,11 @@ class _Build:
 
     def _aliases(self, principals: tuple[str, ...]) -> tuple[str, ...]:
         return match.in_trust_domains(principals, self._trust_domains)
+
+    def _domains(self, said: tuple[str, ...]) -> tuple[str, ...]:
+        """Trust domains; one of the mesh's own stands for all of these."""
+        found = [self._trust_domains if one in self._trust_domains else (one,) for one in said]
+        return tuple(dict.fromkeys(one for each in found for one in each))
 
 
 def _all_permissions(of: list[Permission]) -> Permission:

@@ -48,7 +48,7 @@ class Resource:
     are joined when they are asked for. Immutable.
     """
 
-    __slots__ = ("_claim", "_whole", "fields", "framing", "name", "pieces", "size", "type_url", "version")
+    __slots__ = ("_claim", "_whole", "fields", "framing", "members", "name", "pieces", "size", "type_url", "version")
 
     def __init__(
         self, type_url: str, name: str, version: str, body: bytes = b"", pieces: tuple[Piece, ...] = ()
@@ -63,6 +63,8 @@ class Resource:
         """Bytes of the serialised message."""
         self.framing: tuple[bytes, bytes] | None = None
         """What a sender puts around the bytes, kept here for the next one who needs it."""
+        self.members: int | None = None
+        """How many endpoints stand in it, kept here by who has counted them."""
         self._whole = body
         self._claim: bytes | None = None
 

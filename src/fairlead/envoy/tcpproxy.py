@@ -105,9 +105,14 @@ def tcp_proxy(target: TcpTarget, access_logs: Iterable[AccessLog] = ()) -> Netwo
 
 
 def forwarding(
-    target: TcpTarget, fragments: Sequence[Filter] = (), access_logs: Iterable[AccessLog] = ()
+    target: TcpTarget,
+    fragments: Sequence[Filter] = (),
+    access_logs: Iterable[AccessLog] = (),
+    idle_timeout: float | None = None,
 ) -> list[NetworkFilter]:
     """The filters of a chain that forwards bytes: kinds' filters, then the TCP proxy.
+
+    `idle_timeout` (seconds) holds where the target does not say one.
 
     Ports whose protocol is detected have one cluster for HTTP and other bytes; only the listener knows what was
     detected, so it has mesh mTLS offer the protocol names for TCP. The server's filter chains are chosen by them.
@@ -115,6 +120,8 @@ def forwarding(
     marker = [_mesh_tcp_marker()] if target.detected else []
     made = [_added(one) for one in fragments]
     looked_up = [sni_forward_filter(target.sni_port, target.families)] if target.sni_port else []
+    if target.idle_timeout is None and idle_timeout is not None:
+        target = msgspec.structs.replace(target, idle_timeout=idle_timeout)
     return [*marker, *made, *looked_up, tcp_proxy(target, access_logs)]
 
 

@@ -19,7 +19,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from fairlead.envoy import names
 from fairlead.envoy.pack import pack
-from fairlead.envoy.upstreamtls import agent_secret, credential_secret, restrict
+from fairlead.envoy.upstreamtls import Sources, agent_secret, credential_secret, restrict
 from fairlead.ir.gateway import ServerTls
 from fairlead.ir.mesh import TlsLimits
 
@@ -43,6 +43,7 @@ _KINDS_OF_NAME = (NameMatcher.DNS, NameMatcher.URI, NameMatcher.EMAIL, NameMatch
 
 
 _NO_LIMITS = TlsLimits()
+_NO_SOURCES: Sources = {}
 
 
 def transport_socket(context: DownstreamTlsContext) -> TransportSocket:
@@ -81,21 +82,26 @@ def mesh_server(alpn: Sequence[str], limits: TlsLimits = _NO_LIMITS) -> Downstre
     return DownstreamTlsContext(common_tls_context=common, require_client_certificate=BoolValue(value=True))
 
 
-def gateway_server(tls: ServerTls, *, tcp: bool, limits: TlsLimits = _NO_LIMITS) -> DownstreamTlsContext:
+def gateway_server(
+    tls: ServerTls, *, tcp: bool, limits: TlsLimits = _NO_LIMITS, sources: Sources = _NO_SOURCES
+) -> DownstreamTlsContext:
     """TLS that a gateway's server terminates.
 
     `tcp` tells opaque TCP behind TLS from HTTP: the two offer different protocols to mesh clients.
-    `limits` hold where the server does not say itself.
+    `limits` hold where the server does not say itself. `sources` are servers of secrets for the credentials that
+    come from one.
     """
     istio = tls.mode == "ISTIO_MUTUAL"
     common = CommonTlsContext(alpn_protocols=tls.alpn or (ALPN_TCP if istio and tcp else ALPN_HTTP))
     required = tls.mode in ("MUTUAL", "ISTIO_MUTUAL")
     if istio:
         _use_identity(common, tls.subject_alt_names)
+        if tls.ca_crl:
+            common.combined_validation_context.default_validation_context.crl.filename = tls.ca_crl
     else:
-        _use_certificates(common, tls)
+        _use_certificates(common, tls, sources)
         if required or tls.mode == "OPTIONAL_MUTUAL":
-            _verify_clients(common, tls)
+            _verify_clients(common, tls, sources)
         if limits != _NO_LIMITS:
             restrict(common.tls_params, limits)
         _limit(common, tls)
@@ -108,20 +114,20 @@ def _use_identity(common: CommonTlsContext, subject_alt_names: Sequence[str] = (
     common.combined_validation_context.validation_context_sds_secret_config.CopyFrom(agent_secret(names.ROOT_SECRET))
 
 
-def _use_certificates(common: CommonTlsContext, tls: ServerTls) -> None:
+def _use_certificates(common: CommonTlsContext, tls: ServerTls, sources: Sources) -> None:
     if tls.credential_names:
         for name in tls.credential_names:
-            common.tls_certificate_sds_secret_configs.append(credential_secret(name))
+            common.tls_certificate_sds_secret_configs.append(credential_secret(name, sources))
     else:
         for certificate, key in tls.files:
             common.tls_certificate_sds_secret_configs.append(agent_secret(names.file_certificate(certificate, key)))
 
 
-def _verify_clients(common: CommonTlsContext, tls: ServerTls) -> None:
+def _verify_clients(common: CommonTlsContext, tls: ServerTls, sources: Sources) -> None:
     if tls.ca_credential_name:
-        roots = credential_secret(tls.ca_credential_name + names.CA_SUFFIX)
+        roots = credential_secret(tls.ca_credential_name + names.CA_SUFFIX, sources)
     elif tls.credential_names:
-        roots = credential_secret(tls.credential_names[0] + names.CA_SUFFIX)
+        roots = credential_secret(tls.credential_names[0] + names.CA_SUFFIX, sources)
     else:
         roots = agent_secret(names.FILE_ROOT + tls.ca_certificates)
     wanted = _validation(tls.subject_alt_names)

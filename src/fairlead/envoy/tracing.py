@@ -35,8 +35,9 @@ from google.protobuf.message import Message
 from fairlead.envoy import names
 from fairlead.envoy.pack import pack, seconds
 from fairlead.envoy.peer import TRACE_TAGS
+from fairlead.ir.address import Address
 from fairlead.ir.filters import Pairs
-from fairlead.ir.observability import Address, Sampler, Tracer
+from fairlead.ir.observability import Sampler, Tracer
 from fairlead.ir.tag import Tag
 
 _FIXED_SERVICE = "envoy"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from envoy.config.core.v3 import base_pb2, config_source_pb2
 from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
@@ -18,6 +19,8 @@ from fairlead.envoy.names import (
     SYSTEM,
     file_certificate,
 )
+from fairlead.envoy.tracing import grpc_service
+from fairlead.ir.address import Address
 from fairlead.ir.credential import read_name, resource_name
 from fairlead.ir.mesh import TlsLimits
 from fairlead.ir.traffic import ClientTls
@@ -64,13 +67,33 @@ def agent_secret(name: str) -> secret_pb2.SdsSecretConfig:
     return config
 
 
-def credential_secret(name: str) -> secret_pb2.SdsSecretConfig:
-    """A credential: the control plane serves it over ADS, the workload's own the agent."""
+Sources = Mapping[str, Address]
+"""Servers of secrets for credentials (`sds://NAME`) that come from one."""
+_NONE: Sources = MappingProxyType({})
+
+
+def credential_secret(name: str, sources: Sources = _NONE) -> secret_pb2.SdsSecretConfig:
+    """A credential: of a server of secrets, or the control plane serves it over ADS; the workload's own the agent."""
+    server = sources.get(name.removesuffix(CA_SUFFIX))
+    if server is not None:
+        return _served_secret(read_name(name).name, server)
     if read_name(name).source == "own":
         return agent_secret(ROOT_SECRET if name.endswith(CA_SUFFIX) else IDENTITY_SECRET)
     config = secret_pb2.SdsSecretConfig(name=resource_name(name))
     config.sds_config.ads.SetInParent()
     config.sds_config.resource_api_version = config_source_pb2.ApiVersion.V3
+    return config
+
+
+def _served_secret(name: str, server: Address) -> secret_pb2.SdsSecretConfig:
+    """Istio has such a server know the credential by its bare name."""
+    config = secret_pb2.SdsSecretConfig(name=name)
+    config.sds_config.resource_api_version = config_source_pb2.ApiVersion.V3
+    api = config.sds_config.api_config_source
+    api.api_type = config_source_pb2.ApiConfigSource.GRPC
+    api.transport_api_version = config_source_pb2.ApiVersion.V3
+    api.set_node_on_first_message_only = True
+    api.grpc_services.add().CopyFrom(grpc_service(server))
     return config
 
 
@@ -108,7 +131,9 @@ def restrict(params: common_pb2.TlsParameters, limits: TlsLimits) -> None:
         params.ecdh_curves.extend(limits.curves)
 
 
-def origin_tls(tls: ClientTls, *, http2: bool, limits: TlsLimits = _NO_LIMITS) -> base_pb2.TransportSocket:
+def origin_tls(
+    tls: ClientTls, *, http2: bool, limits: TlsLimits = _NO_LIMITS, sources: Sources = _NONE
+) -> base_pb2.TransportSocket:
     """TLS that the application's own peer terminates: DestinationRule modes SIMPLE and MUTUAL.
 
     Without CA certificates the system's are used, unless verification is switched off (Istio since 1.20). Where no
@@ -122,7 +147,7 @@ def origin_tls(tls: ClientTls, *, http2: bool, limits: TlsLimits = _NO_LIMITS) -
     if http2:
         common.alpn_protocols.append("h2")
     if tls.mode == "MUTUAL":
-        _client_certificate(common, tls)
+        _client_certificate(common, tls, sources)
     if not tls.sni:
         context.auto_host_sni = True
     if tls.insecure_skip_verify:
@@ -131,7 +156,7 @@ def origin_tls(tls: ClientTls, *, http2: bool, limits: TlsLimits = _NO_LIMITS) -
     combined.default_validation_context.SetInParent()
     _require_names(combined.default_validation_context, tls.subject_alt_names)
     if tls.credential_name:
-        roots = credential_secret(tls.credential_name + CA_SUFFIX)
+        roots = credential_secret(tls.credential_name + CA_SUFFIX, sources)
     else:
         roots = agent_secret(FILE_ROOT + (tls.ca_certificates or SYSTEM))
         if tls.ca_crl:
@@ -147,9 +172,9 @@ def checks_host(tls: ClientTls) -> bool:
     return not tls.sni and not tls.subject_alt_names and not tls.insecure_skip_verify
 
 
-def _client_certificate(common: tls_pb2.CommonTlsContext, tls: ClientTls) -> None:
+def _client_certificate(common: tls_pb2.CommonTlsContext, tls: ClientTls, sources: Sources) -> None:
     if tls.credential_name:
-        found = credential_secret(tls.credential_name)
+        found = credential_secret(tls.credential_name, sources)
     else:
         found = agent_secret(file_certificate(tls.client_certificate, tls.private_key))
     common.tls_certificate_sds_secret_configs.append(found)

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from fairlead.inc import Table
+from fairlead.ir.address import Address
 from fairlead.model.diagnostic import Origin
 from fairlead.model.ref import NamespacedName
 
@@ -41,17 +42,27 @@ CA_MAPS: Table[NamespacedName, Credential] = Table("ca-maps", stage=1)
 class CredentialName(NamedTuple):
     """What a `credentialName` means. `namespace` is "" for that of the proxy.
 
-    `own` is the workload's own certificate, or the mesh's roots; "" stands for what nobody knows.
+    `own` is the workload's own certificate, or the mesh's roots; "" stands for what nobody knows. `served`: a server
+    that MeshConfig names has it, and a Secret where MeshConfig names none (Istio since 1.31).
     """
 
     source: Literal["secret", "configmap", "own", ""]
     namespace: str = ""
     name: str = ""
+    served: bool = False
+
+
+class SecretServer(msgspec.Struct, frozen=True):
+    """A server of secrets (MeshConfig's extension provider `sds`), and the credential for which it is ("": any)."""
+
+    provider: str
+    address: Address
+    credential: str = ""
 
 
 def read_name(text: str) -> CredentialName:
     """Istio's forms: NAME, `kubernetes://[NAMESPACE/]NAME`, `kubernetes-gateway://NAMESPACE/NAME` (Secrets),
-    `configmap://NAMESPACE/NAME` (trust bundles), `builtin://`.
+    `configmap://NAMESPACE/NAME` (trust bundles), `sds://NAME` (servers of secrets), `builtin://`.
     """
     scheme, found, rest = text.partition("://")
     if not found:
@@ -60,6 +71,8 @@ def read_name(text: str) -> CredentialName:
     match scheme:
         case "builtin":
             return CredentialName("own")
+        case "sds" if rest and not namespace:
+            return CredentialName("secret", "", name, served=True)
         case "kubernetes" if name and "/" not in namespace:
             return CredentialName("secret", namespace, name)
         case "kubernetes-gateway" if name and namespace and "/" not in namespace:
@@ -77,7 +90,8 @@ def is_public(text: str) -> bool:
 
 def resource_name(text: str) -> str:
     """The name under which a credential is fetched from the control plane."""
-    return text if "://" in text else f"kubernetes://{text}"
+    name = text.removeprefix("sds://")
+    return name if "://" in name else f"kubernetes://{name}"
 
 
 def credential_of(key: NamespacedName, origin: Origin, data: Mapping[str, str]) -> Credential:

@@ -10,11 +10,13 @@ from fairlead.inc import Table
 from fairlead.ir.anchors import TrustAnchor
 from fairlead.ir.authz import Authorizer
 from fairlead.ir.connections import Connections
+from fairlead.ir.credential import SecretServer
 from fairlead.ir.discovery import Looking
 from fairlead.ir.filters import Pairs
 from fairlead.ir.headers import ProxyHeaders
 from fairlead.ir.locality import LocalityLb
 from fairlead.ir.network import Network
+from fairlead.ir.nodesettings import USUAL, NodeSettings
 from fairlead.ir.observability import Observability
 from fairlead.ir.traffic import ClientTls, Policy, RetryPolicy, TcpKeepalive
 from fairlead.model.diagnostic import Origin
@@ -47,7 +49,8 @@ class Mesh(msgspec.Struct, frozen=True):
     `listener_log` has listeners log connections for which there is no filter chain.
     `outbound_port` and `inbound_port` are those to which rules of a whole host redirect. `anchors` are further roots of
     peers. `cluster_local` says of patterns of hosts whether their clients call instances of their own cluster only.
-    `looking` is what it makes of namespaces. `origin` is the object that
+    `looking` is what it makes of namespaces. `node` is what a proxy's own node says (`compiler.own`), and nothing for
+    the mesh. `origin` is the object that
     has the settings, None where nobody has said any.
     """
 
@@ -104,6 +107,8 @@ class Mesh(msgspec.Struct, frozen=True):
     inbound_port: int = 15006
     anchors: tuple[TrustAnchor, ...] = ()
     cluster_local: tuple[tuple[str, bool], ...] = ()
+    secret_servers: tuple[SecretServer, ...] = ()
+    node: NodeSettings = USUAL
 
 
 MESHES: Table[str, Mesh] = Table("mesh", stage=1)

@@ -17,6 +17,7 @@ from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import usable, usable_curves
 from fairlead.ir.clienttls import client_tls
 from fairlead.ir.connections import connections_of
+from fairlead.ir.credential import SecretServer
 from fairlead.ir.discovery import NAME_LABEL, Ceiling, LabelCondition, Looking, NamespaceSelector, Visibility
 from fairlead.ir.headers import proxy_headers
 from fairlead.ir.ingress import gateway_label
@@ -33,7 +34,7 @@ from fairlead.ir.meshspec import (
     MeshConfig,
     TLSConfig,
 )
-from fairlead.ir.observability import observability_of
+from fairlead.ir.observability import address_of, observability_of
 from fairlead.ir.pools import http_pool, outlier_detection, tcp_pool
 from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig, Topology
 from fairlead.ir.proxysettings import settings_of
@@ -178,6 +179,7 @@ def mesh_of(config: MeshConfig) -> Mesh:
             if is_usable(one)
         ),
         cluster_local=_cluster_local(config),
+        secret_servers=tuple(_secret_servers(config)),
         looking=Looking(tuple(_namespaces(one) for one in config.discovery_selectors), _ceiling(config)),
     )
 
@@ -226,6 +228,12 @@ def _cluster_local(config: MeshConfig) -> tuple[tuple[str, bool], ...]:
         local = one.settings is not None and one.settings.cluster_local
         found.update(dict.fromkeys(one.hosts, local))
     return tuple(sorted(found.items()))
+
+
+def _secret_servers(config: MeshConfig) -> Iterator[SecretServer]:
+    for one in config.extension_providers:
+        if one.sds is not None:
+            yield SecretServer(one.name, address_of(one.sds), one.sds.name)
 
 
 def _baseline(said: DefaultTrafficPolicy | None) -> Policy:

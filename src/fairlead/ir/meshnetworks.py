@@ -66,7 +66,11 @@ def read_networks(text: str) -> tuple[tuple[Network, ...], list[Problem]]:
     problems = list(_problems(config.networks))
     if problems:
         return (), problems
-    return tuple(_network(*one) for one in sorted(config.networks.items())), []
+    return _networks(config), []
+
+
+def _networks(config: MeshNetworks) -> tuple[Network, ...]:
+    return tuple(_network(*one) for one in sorted(config.networks.items()))
 
 
 def _network(name: str, spec: NetworkSpec) -> Network:

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from fairlead.inc import Table
+from fairlead.ir.address import Address
 from fairlead.ir.filters import Pairs
 from fairlead.ir.meshspec import MeshConfig
 from fairlead.ir.providers import (
@@ -42,14 +43,6 @@ _REMOVED = {
 }
 """Kinds of providers that Envoy has removed (Istio has, too), and what to use instead."""
 _CONTEXTS = ("USE_B3", "USE_B3_WITH_W3C_PROPAGATION")
-
-
-class Address(msgspec.Struct, frozen=True):
-    """A service that proxies send to. `namespace` is "" where the host alone tells."""
-
-    namespace: str
-    hostname: str
-    port: int
 
 
 class Sampler(msgspec.Struct, frozen=True):
@@ -267,8 +260,10 @@ def _sampler_problems(said: OpenTelemetry) -> Iterator[tuple[str, str]]:
 
 
 def is_served(provider: ExtensionProvider) -> bool:
-    """Whether the provider is a tracer, a logger or metrics that have an effect."""
-    return provider.prometheus is not None or _tracer(provider) is not None or _logger(provider) is not None
+    """Whether the provider is a tracer, a logger, metrics or a server of secrets that has an effect."""
+    if provider.prometheus is not None or provider.sds is not None:
+        return True
+    return _tracer(provider) is not None or _logger(provider) is not None
 
 
 def ignored_fields(provider: ExtensionProvider) -> Iterator[str]:
@@ -279,7 +274,8 @@ def ignored_fields(provider: ExtensionProvider) -> Iterator[str]:
         yield from (f"opentelemetry.resourceDetectors.{one}" for one in unknown)
 
 
-def _address(said: Backend) -> Address:
+def address_of(said: Backend) -> Address:
+    """Where a provider says that it is."""
     namespace, _, hostname = said.service.rpartition("/")
     return Address(namespace, hostname, said.port)
 
@@ -290,16 +286,16 @@ def _tracer(provider: ExtensionProvider) -> Tracer | None:
     if provider.opentelemetry is not None:
         return _opentelemetry(provider.opentelemetry)
     if provider.datadog is not None:
-        return Tracer("datadog", _address(provider.datadog), max_tag_length=provider.datadog.max_tag_length)
+        return Tracer("datadog", address_of(provider.datadog), max_tag_length=provider.datadog.max_tag_length)
     if provider.skywalking is not None:
-        return Tracer("skywalking", _address(provider.skywalking), token=provider.skywalking.access_token)
+        return Tracer("skywalking", address_of(provider.skywalking), token=provider.skywalking.access_token)
     return None
 
 
 def _zipkin(said: Zipkin) -> Tracer:
     return Tracer(
         "zipkin",
-        _address(said),
+        address_of(said),
         path=said.path or "/api/v2/spans",
         headers=_headers(said.headers),
         variables=_variables(said.headers),
@@ -318,7 +314,7 @@ def _opentelemetry(said: OpenTelemetry) -> Tracer:
     headers = http.headers if http is not None else grpc.initial_metadata
     return Tracer(
         "opentelemetry",
-        _address(said),
+        address_of(said),
         path=(http.path or "/") if http is not None else None,
         headers=_headers(headers),
         variables=_variables(headers),
@@ -338,7 +334,7 @@ def _sampler(said: OpenTelemetry) -> Sampler:
             wanted.tenant,
             wanted.cluster_id,
             wanted.root_spans_per_minute,
-            _address(own),
+            address_of(own),
             own.http.path or Sampler("", 0).path,
             _headers(own.http.headers),
             _variables(own.http.headers),
@@ -382,13 +378,13 @@ def _logger(provider: ExtensionProvider) -> Logger | None:
 
 def _otel_log(said: OtelLog) -> Logger:
     text, fields = _format(said.log_format)
-    return Logger("opentelemetry", _address(said), log_name=said.log_name, text=text, fields=fields)
+    return Logger("opentelemetry", address_of(said), log_name=said.log_name, text=text, fields=fields)
 
 
 def _grpc_log(kind: Literal["http", "tcp"], said: GrpcLog) -> Logger:
     return Logger(
         kind,
-        _address(said),
+        address_of(said),
         log_name=said.log_name,
         filter_state=said.filter_state_objects_to_log,
         headers=(

@@ -196,6 +196,12 @@ class Prometheus(Spec, frozen=True):
     """Metrics on the proxies' pages: there is nothing to say."""
 
 
+class SdsProvider(Backend, frozen=True):
+    """A server of certificates and keys (Envoy's SDS over gRPC), for credentials that are named `sds://NAME`."""
+
+    name: Annotated[str, Meta(description="The credential for which it is; others go to the first server.")] = ""
+
+
 class ExtensionProvider(Spec, frozen=True):
     """A named provider; one of the kinds."""
 
@@ -214,4 +220,4 @@ class ExtensionProvider(Spec, frozen=True):
     envoy_http_als: GrpcLog | None = None
     envoy_tcp_als: GrpcLog | None = None
     envoy_otel_als: OtelLog | None = None
-    sds: dict[str, Any] | None = None
+    sds: SdsProvider | None = None

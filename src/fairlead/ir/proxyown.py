@@ -1,7 +1,8 @@
 """What a workload's own ProxyConfig says of listeners: it takes the place of what the mesh says of every proxy.
 
 It comes from the annotation `proxy.istio.io/config`: the agent tells it in its node's metadata (PROXY_CONFIG, as
-Istio's does). Each field counts as a whole, but for headers, of which each does.
+Istio's does). Each field counts as a whole, but for headers, of which each does. Other metadata speaks of more
+(`fairlead.ir.nodesettings`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 
 from fairlead.ir.connections import Connections, connections_of
 from fairlead.ir.headers import OwnHeaders, own_headers
+from fairlead.ir.nodesettings import NodeSettings, node_settings
 from fairlead.ir.observability import ProxyTraces, proxy_traces
 from fairlead.ir.proxyconfig import ProxyConfig
 from fairlead.model.decode import decode
@@ -40,6 +42,7 @@ class OwnSettings(msgspec.Struct, frozen=True):
     topology: OwnTopology | None = None
     traces: ProxyTraces | None = None
     connections: Connections | None = None
+    node: NodeSettings | None = None
 
 
 def said_of(config: ProxyConfig) -> dict[str, Any]:
@@ -55,6 +58,12 @@ def own_settings(metadata: object) -> OwnSettings | None:
     said = cast("Mapping[str, Any]", metadata)
     found = {name: said[name] for name in _ENCODED if name in said}
     return _read(msgspec.json.encode(found, order="sorted")) if found else None
+
+
+def own_of_node(metadata: Mapping[str, object]) -> OwnSettings | None:
+    """The same from all metadata of a node: what it says outside of its ProxyConfig, too."""
+    own, node = own_settings(metadata.get(METADATA)), node_settings(metadata)
+    return own if node is None else msgspec.structs.replace(own or OwnSettings(), node=node)
 
 
 @lru_cache(maxsize=256)

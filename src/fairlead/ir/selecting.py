@@ -54,6 +54,8 @@ PROXY_VERSION = "FAIRLEAD_VERSION"
 """The metadata by which a proxy says its agent's version."""
 PATCHES_ASKING = PATCHES.index("asking", lambda key, patches: _asked(patches))
 """Patches by the names of the node metadata at which they look."""
+PATCHES_ASKING_ANYTHING = PATCHES.index("asking-anything", lambda key, patches: [""] if list(_asked(patches)) else ())
+"""Patches that look at any, under the empty name."""
 PATCHES_SELECTING = PATCHES.index("selecting", lambda key, patches: attached(patches.selector, patches.targets))
 EXTENSIONS_SELECTING = EXTENSIONS.index("selecting", lambda key, one: attached(one.selector, one.targets))
 RATE_POLICIES_SELECTING = RATE_POLICIES.index(

@@ -9,7 +9,7 @@ import msgspec
 from fairlead.ir.families import Families, families_of
 from fairlead.ir.filters import Pairs
 from fairlead.ir.learned import OnDemand
-from fairlead.ir.proxyown import METADATA, OwnSettings, own_settings
+from fairlead.ir.proxyown import OwnSettings, own_of_node
 from fairlead.model.entry import locality_said
 from fairlead.model.launch import AppPort, Capture
 from fairlead.model.nodeid import NodeId
@@ -122,7 +122,7 @@ def view_of_node(node_id: str, metadata: dict[str, Any]) -> View:
         domain_suffix=suffix or "cluster.local",
         version=str(metadata.get("FAIRLEAD_VERSION") or metadata.get("ISTIO_VERSION") or ""),
         knows_peers=metadata.get(KNOWS_PEERS) == "true",
-        own=own_settings(metadata.get(METADATA)),
+        own=own_of_node(metadata),
         on_demand=cast("OnDemand", on_demand) if on_demand in _ON_DEMAND else "",
         metadata=pairs({key: one for key, one in metadata.items() if key not in _KNOWN and isinstance(one, str)}),
     )

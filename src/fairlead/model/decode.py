@@ -133,7 +133,7 @@ def _walk_union(info: inspect.UnionType, value: object, path: FieldPath) -> Iter
     for option in info.types:
         if isinstance(option, inspect.NoneType):
             continue
-        found = list(_walk(option, value, path))
+        found = list(islice(_walk(option, value, path), MOST))
         if not found:
             return
         if best is None or max(len(one.path) for one in found) > max(len(one.path) for one in best):

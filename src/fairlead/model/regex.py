@@ -49,6 +49,12 @@ def matches_whole(expression: str, text: str) -> bool:
     return made is not None and made.fullmatch(text) is not None
 
 
+def is_found(expression: str, text: str) -> bool:
+    """Whether the expression matches somewhere in the text; one that RE2 does not take matches nothing."""
+    made = _compiled(expression)
+    return made is not None and made.search(text) is not None
+
+
 def replaced(expression: str, substitution: str, text: str) -> str:
     """The text with every match replaced; `\\1` in the substitution stands for a group."""
     made = _compiled(expression)

@@ -138,8 +138,8 @@ class Replica:
         )
 
     def start(self) -> None:
-        """Begin a life: the first one or, after an exit, the next."""
-        if self.phase == "exited":
+        """Begin a life: the first one or, after an exit, the next. What could not even be started is no life."""
+        if self.phase == "exited" and self.exit_code is not None:
             self.restarts += 1
         self.phase, self.exit_code, self.retry_at = "starting", None, 0.0
         self._life = asyncio.create_task(self._live(), name=f"replica {self.name}")

@@ -95,8 +95,8 @@ def _credentials(server: dict[str, Any], path: FieldPath) -> Iterator[tuple[Fiel
 
 def _credential(r: Reader, server: dict[str, Any], path: FieldPath, name: CredentialName, home: str) -> Iterator[Said]:
     now = r.get(CLOCK, "now")
-    if name.source != "secret":
-        return
+    if name.source != "secret" or name.served:
+        return  # what a server of secrets has, only the proxies see
     where = name.namespace or home
     secret = queries.document(r, SECRET, where, name.name)
     if where != home:

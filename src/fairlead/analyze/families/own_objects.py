@@ -139,7 +139,7 @@ def _credential(r: Reader, name: CredentialName, home: str, *, mutual: bool) -> 
         there = name.namespace == home and queries.exists(r, CONFIG_MAP, home, name.name)
         wrong = f"there is no ConfigMap {name.name} in namespace {home}, where the proxies run that use it"
         return None if there else ("IST0101", wrong)
-    if name.source != "secret":
+    if name.source != "secret" or name.served:
         return None
     secret = queries.document(r, SECRET, home, name.name) if name.namespace in ("", home) else None
     beside = queries.document(r, SECRET, home, name.name + CA_SUFFIX) if secret is None or not mutual else None

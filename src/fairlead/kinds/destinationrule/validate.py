@@ -192,5 +192,5 @@ def _credential(path: FieldPath, text: str, namespace: str) -> Iterator[Problem]
             remedy = f"Use configmap://{namespace}/NAME."
             yield invalid(path, f"{text!r} is no ConfigMap of the rule's namespace", remedy)
     elif not name.source:
-        remedy = "Use NAME, kubernetes://NAME, kubernetes-gateway://NAMESPACE/NAME or configmap://NAMESPACE/NAME."
+        remedy = "Use NAME, kubernetes://NAME, kubernetes-gateway://NAMESPACE/NAME, configmap://NAMESPACE/NAME or sds://NAME."
         yield doubtful(path, f"nobody knows where {text!r} is", remedy)

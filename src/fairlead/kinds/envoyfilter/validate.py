@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fairlead import __version__
 from fairlead.envoy.messages import UnreadableError, parse
 from fairlead.envoy.patching import current_name
 from fairlead.envoy.patchvalue import VALUES
@@ -22,7 +23,7 @@ from fairlead.model.diagnostic import Problem
 from fairlead.model.findings import doubtful, forbidden, invalid, no_effect, required
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC, FieldPath
-from fairlead.model.regex import regex_fault
+from fairlead.model.regex import is_found, regex_fault
 from fairlead.model.syntax import port_problems
 from fairlead.model.target import WorkloadSelector, selector_problems, target_problems, unserved_targets
 
@@ -144,11 +145,18 @@ def _match(said: ConfigPatch, path: FieldPath) -> Iterator[Problem]:
             wrong = f"applyTo for {where} class objects cannot be {said.apply_to}"
             yield invalid(path / where, wrong, f"It can be {', '.join(_MATCHERS[name])}.")
     if match.proxy is not None and match.proxy.proxy_version:
-        wrong = regex_fault(match.proxy.proxy_version)
-        if wrong:
-            yield invalid(path.child("proxy", "proxyVersion"), f"invalid regex for proxy version: {wrong}")
+        yield from _version(match.proxy.proxy_version, path.child("proxy", "proxyVersion"))
     if match.listener is not None:
         yield from _listener(said, match, match.listener, path / "listener")
+
+
+def _version(expression: str, path: FieldPath) -> Iterator[Problem]:
+    wrong = regex_fault(expression)
+    if wrong:
+        yield invalid(path, f"invalid regex for proxy version: {wrong}")
+    elif not is_found(expression, __version__):
+        said = f"{expression[:60]!r} is not found in {__version__}, the version of the mesh's proxies"
+        yield doubtful(path, f"{said}: they do not get this patch", "Remove it, unless it is for proxies to come.")
 
 
 def _listener(said: ConfigPatch, match: ObjectMatch, listener: ListenerMatch, path: FieldPath) -> Iterator[Problem]:

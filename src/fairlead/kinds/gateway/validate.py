@@ -267,7 +267,10 @@ def _names(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:
         yield doubtful(path / "caCertCredentialName", said, _FORMS)
 
 
-_FORMS = "Use NAME, kubernetes://NAME, kubernetes-gateway://NAMESPACE/NAME, configmap://NAMESPACE/NAME or builtin://."
+_FORMS = (
+    "Use NAME, kubernetes://NAME, kubernetes-gateway://NAMESPACE/NAME, configmap://NAMESPACE/NAME, sds://NAME "
+    "or builtin://."
+)
 
 
 def _certificates(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from fairlead.ir.filters import Filter, FilterScope
 from fairlead.ir.host import HOSTS_BY_NAME
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.ir.ratelimit import RATE_POLICIES_AT, LimitService, RatePolicy
+from fairlead.ir.visibility import is_visible
 from fairlead.model.diagnostic import Diagnostic, Severity
 
 UNUSABLE_CODE = "FL2410"
@@ -23,15 +24,15 @@ def http_filters(r: Reader, scope: FilterScope) -> Iterator[Filter]:
         return
     mesh = r.get(MESHES, MESH_KEY) or Mesh()
     for policy in attached(r, RATE_POLICIES_AT, (mesh.root_namespace, scope.namespace), scope.namespace, scope.labels):
-        yield from _filters(r, policy)
+        yield from _filters(r, policy, scope.namespace)
 
 
-def _filters(r: Reader, policy: RatePolicy) -> Iterator[Filter]:
+def _filters(r: Reader, policy: RatePolicy, namespace: str) -> Iterator[Filter]:
     if policy.limits:
         yield local_filter(policy)
     if policy.service is None:
         return
-    wrong = _unreachable(r, policy.service)
+    wrong = _unreachable(r, policy.service, namespace)
     if wrong:
         said = f"the server of global limits cannot be asked, so they do not hold: {wrong}"
         remedy = "Name a host and port of the mesh, known as gRPC."
@@ -40,11 +41,17 @@ def _filters(r: Reader, policy: RatePolicy) -> Iterator[Filter]:
     yield global_filter(policy, policy.service)
 
 
-def _unreachable(r: Reader, service: LimitService) -> str:
-    hosts = [host for _, host in r.rows(HOSTS_BY_NAME, service.host)]
-    if not hosts:
+def _unreachable(r: Reader, service: LimitService, namespace: str) -> str:
+    """Why proxies of a namespace cannot ask a server, "" if they can."""
+    mesh = r.get(MESHES, MESH_KEY) or Mesh()
+    known = r.rows(HOSTS_BY_NAME, service.host)
+    if not known:
         return f"there is no host {service.host!r}"
-    port = hosts[0].port(service.port)
+    usual = mesh.default_service_export_to
+    seen = [host for at, host in known if is_visible(host.export_to or usual, at.namespace, namespace)]
+    if not seen:
+        return f"host {service.host!r} is not exported to namespace {namespace}"
+    port = seen[0].port(service.port)
     if port is None:
         return f"host {service.host!r} has no port {service.port}"
     if not port.protocol.is_http2:
