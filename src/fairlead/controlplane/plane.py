@@ -287,8 +287,9 @@ class ControlPlane:
             if storms.over(admission.admitted, len(xds.live), admission.waiting):
                 memory.grown()
             if not storms.going_on:
-                # What many say alike on their return is kept for the others; one that comes alone has no use for it.
+                # What many say or are sent alike they do within seconds; later it is of use to nobody.
                 wire.forget()
+                xds.encoder.forget()
 
     def _findings(self) -> list[str]:
         mesh = self.model.engine.get(MESHES, MESH_KEY) or Mesh()
