@@ -25,6 +25,7 @@ def agent_routes(fleet: Fleet) -> list[BaseRoute]:
                         "ends": timestamp(one.not_after) if one.not_after else "",
                         "capture": one.said.capture,
                         "names": one.said.names,
+                        "files": one.said.files,
                     }
                     for one in fleet.ailing()
                 ],
