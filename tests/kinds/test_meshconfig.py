@@ -263,6 +263,31 @@ def test_what_is_wrong_of_them_has_its_place(text: str, path: str, line: int) ->
     assert [(str(one.path), at.line if at is not None else 0) for one, at in findings] == [(path, line)]
 
 
+OLD = """
+disablePolicyChecks: true
+ambientMesh: {mode: "OFF"}
+trustDomain: example.org
+defaultConfig:
+  connectTimeout: 10s
+  drainDuration: 5s
+"""
+
+
+def test_what_istio_had_before_is_a_warning() -> None:
+    """Istio passes over it: settings that are older than their control plane have it."""
+    mesh, findings = read_mesh_config(OLD, "m")
+    assert mesh is not None and mesh.trust_domain == "example.org"
+    assert [(str(one.path), one.severity, at.line if at is not None else 0) for one, at in findings] == [
+        ("disablePolicyChecks", Severity.WARNING, 2),
+        ("ambientMesh", Severity.WARNING, 3),
+        ("defaultConfig.connectTimeout", Severity.WARNING, 6),
+    ]
+    config, problems = read_annotation("{connectTimeout: 10s, drainDuration: 5s}")
+    assert config is not None and config.drain_duration == "5s"
+    assert [(str(one.path), one.severity) for one in problems] == [("connectTimeout", Severity.WARNING)]
+    assert read_mesh_config("authPolicy: NONE").mesh == Mesh()
+
+
 def test_an_address_that_only_pods_fill_in_is_a_warning() -> None:
     mesh, findings = read_mesh_config("defaultConfig: {tracing: {datadog: {address: '$(HOST_IP):8126'}}}")
     assert mesh is not None
