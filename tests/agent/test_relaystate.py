@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC
@@ -11,23 +12,14 @@ from envoy.service.discovery.v3 import discovery_pb2 as discovery
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairlead.agent.effects import CloseUpstream, Fetch, Look, OpenUpstream, Save, ToEnvoy, ToUpstream, Withheld
+from fairlead.agent.flow import SUBSTITUTED
 from fairlead.agent.modules import Failed, Module, Ready
-from fairlead.agent.relaystate import (
-    HEALTH,
-    NAME_TABLE,
-    SUBSTITUTED,
-    CloseUpstream,
-    Fetch,
-    OpenUpstream,
-    Relay,
-    Save,
-    ToEnvoy,
-    ToUpstream,
-    Unhealthy,
-)
+from fairlead.agent.relaystate import HEALTH, NAME_TABLE, Relay, Unhealthy
 from fairlead.envoy.extension import extension_resource
 from fairlead.envoy.pack import packed
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE
+from fairlead.envoy.upstreamtls import agent_secret
 from fairlead.ir.extension import Extension, PullSecret, Wasm
 from fairlead.model.diagnostic import Origin
 from fairlead.model.path import SPEC
@@ -37,10 +29,16 @@ NAMED = (ENDPOINT, ROUTE)
 NAMES = ("a", "b", "c")
 
 
+FILED = "3"
+"""The version of clusters and listeners that names a file."""
+ROOTS = "file-root:/roots.pem"
+
+
 def resource(kind: str, name: str, version: str) -> discovery.Resource:
     one = discovery.Resource(name=name, version=version)
     one.resource.type_url = kind
-    one.resource.value = version.encode()
+    filed = version == FILED and kind in (CLUSTER, LISTENER)
+    one.resource.value = agent_secret(ROOTS).SerializeToString() if filed else version.encode()
     return one
 
 
@@ -156,6 +154,8 @@ class World:
         self.to_envoy: deque[bytes] = deque()
         self.to_plane: deque[bytes] = deque()
         self.from_plane: deque[bytes] = deque()
+        self.looks: deque[str] = deque()
+        self.problem = ""
         self.wanted = False
         self.envoy: Envoy | None = None
         self.reachable = True
@@ -172,6 +172,8 @@ class World:
             elif isinstance(effect, CloseUpstream):
                 self.wanted = False
                 self.drop()
+            elif isinstance(effect, Look):
+                self.looks.append(effect.name)
             elif isinstance(effect, Save):
                 self.saved[effect.type_url] = dict(self.relay.good(effect.type_url))
 
@@ -179,6 +181,12 @@ class World:
         self.plane.open = False
         self.to_plane.clear()
         self.from_plane.clear()
+
+    def file(self, problem: str) -> None:
+        """The file is put right, or is not: whoever watches it tells the relay."""
+        self.problem = problem
+        for name in self.relay.files():
+            self.carry(self.relay.file(name, problem))
 
     def start_envoy(self) -> None:
         if self.envoy is not None:
@@ -197,9 +205,12 @@ class World:
                 self.carry(self.relay.upstream_opened())
             else:
                 self.carry(self.relay.upstream_closed())
-                if not self.to_envoy:
+                if self.looks:
+                    self.carry(self.relay.file(self.looks.popleft(), self.problem))
+                elif self.to_envoy:
+                    self.envoy.receive(self.to_envoy.popleft(), refuse)
+                else:
                     return False
-                self.envoy.receive(self.to_envoy.popleft(), refuse)
         elif self.to_plane:
             self.plane.receive(discovery.DeltaDiscoveryRequest.FromString(self.to_plane.popleft()))
             if not self.to_plane:
@@ -208,6 +219,8 @@ class World:
             self.carry(self.relay.upstream_response(self.from_plane.popleft()))
         elif self.to_envoy:
             self.envoy.receive(self.to_envoy.popleft(), refuse)
+        elif self.looks:
+            self.carry(self.relay.file(self.looks.popleft(), self.problem))
         else:
             made = self.plane.push() if self.plane.open else []
             self.from_plane.extend(made)
@@ -241,6 +254,7 @@ steps = st.lists(
         st.tuples(st.just("run"), st.integers(1, 9)),
         st.tuples(st.just("refuse"), st.integers(1, 9)),
         st.tuples(st.just("cut"), st.booleans()),
+        st.tuples(st.just("file"), st.sampled_from(("", "gone"))),
         st.tuples(st.just("crash")),
         st.tuples(st.just("silent")),
     ),
@@ -267,11 +281,15 @@ def test_envoy_and_cache_end_with_the_truth(script: list[tuple[object, ...]]) ->
                 if world.plane.open:
                     world.drop()
                     world.carry(world.relay.upstream_closed())
+            case "file":
+                world.file(str(rest[0]))
             case "crash":
                 world.start_envoy()
             case _:
                 world.carry(world.relay.upstream_silent())
     world.reachable = True
+    world.settle()
+    world.file("")
     world.settle()
     # A NACK is not repeated by the plane's model until something moves: a reconnect moves everything.
     world.drop()
@@ -457,3 +475,132 @@ def test_without_a_control_plane_a_missing_module_comes_when_it_is_there() -> No
     world.relay.envoy_request(discovery.DeltaDiscoveryRequest(type_url=EXTENSION, resource_names_unsubscribe=["x"]))
     assert not world.relay.wants(module)
     assert world.relay.module(module, Ready("/m.wasm")) == []
+
+
+class Files:
+    """A relay whose Envoy discovers clusters, and a control plane that sends some."""
+
+    def __init__(self, good: dict[str, dict[str, tuple[str, bytes]]] | None = None, *, upstream: bool = True) -> None:
+        self.relay = Relay(good or {})
+        self.relay.envoy_opened()
+        first = discovery.DeltaDiscoveryRequest(type_url=CLUSTER)
+        first.node.id = "a"
+        self.did = list(self.relay.envoy_request(first))
+        self.did += self.relay.upstream_opened() if upstream else self.relay.upstream_closed()
+
+    def respond(self, nonce: str, removed: tuple[str, ...] = (), **versions: str) -> list[object]:
+        body = discovery.DeltaDiscoveryResponse(
+            type_url=CLUSTER,
+            nonce=nonce,
+            resources=[resource(CLUSTER, name, version) for name, version in versions.items()],
+            removed_resources=removed,
+        )
+        return list(self.relay.upstream_response(body.SerializeToString()))
+
+    def answer(self, nonce: str, error: str = "") -> tuple[str, Sequence[object]]:
+        """What the control plane hears of a refusal when Envoy has answered, and everything else that is to be done."""
+        request = discovery.DeltaDiscoveryRequest(type_url=CLUSTER, response_nonce=nonce)
+        if error:
+            request.error_detail.message = error
+        done = list(self.relay.envoy_request(request))
+        heard = [discovery.DeltaDiscoveryRequest.FromString(one.body) for one in done if isinstance(one, ToUpstream)]
+        return "; ".join(one.error_detail.message for one in heard), done
+
+
+def names_in(effect: object) -> list[str]:
+    assert isinstance(effect, ToEnvoy)
+    return [one.name for one in discovery.DeltaDiscoveryResponse.FromString(effect.body).resources]
+
+
+def test_what_names_a_file_waits_until_it_has_been_looked_at() -> None:
+    world = Files()
+    assert names_in(world.respond("1", a="1", b="1")[0]) == ["a", "b"], "nobody names a file"
+    world.answer("1")
+    assert world.respond("2", a=FILED) == [Look(ROOTS)]
+    # What comes after it waits behind it.
+    assert world.respond("3", b="2") == []
+    # Endpoints, too: without those that follow it a changed cluster would warm for ever.
+    world.relay.envoy_request(discovery.DeltaDiscoveryRequest(type_url=ENDPOINT, resource_names_subscribe=["a"]))
+    endpoints = discovery.DeltaDiscoveryResponse(type_url=ENDPOINT, nonce="4", resources=[resource(ENDPOINT, "a", "1")])
+    assert world.relay.upstream_response(endpoints.SerializeToString()) == []
+    first, second, third = world.relay.file(ROOTS, "")
+    assert (names_in(first), names_in(second), names_in(third)) == (["a"], ["b"], ["a"])
+    assert world.answer("2")[0] == ""
+    assert world.relay.good(CLUSTER)["a"][0] == FILED
+    assert world.relay.files() == {ROOTS}
+    # It is looked at anew for every version: it may have gone since.
+    world.answer("3")
+    assert world.respond("5", a=FILED) == [Look(ROOTS)]
+
+
+def test_a_resource_without_its_file_is_refused_alone() -> None:
+    world = Files()
+    world.respond("1", a="1", b="1")
+    world.answer("1")
+    world.respond("2", a=FILED, b="2")
+    (sent,) = world.relay.file(ROOTS, "/roots.pem: gone")
+    assert names_in(sent) == ["b"]
+    said, done = world.answer("2")
+    assert said == "Error adding/updating cluster(s) a: /roots.pem: gone"
+    assert Withheld(CLUSTER, "a: /roots.pem: gone") in done
+    assert {name: version for name, (version, _) in world.relay.good(CLUSTER).items()} == {"a": "1", "b": "2"}
+    # Envoy's own words and ours are one complaint.
+    world.respond("3", a=FILED, b="4")
+    world.relay.file(ROOTS, "/roots.pem: gone")
+    assert world.answer("3", "Error adding/updating cluster(s) b: no")[0].endswith("b: no, a: /roots.pem: gone")
+    # It is refused for another reason now: that is said on a new stream.
+    assert world.relay.file(ROOTS, "/roots.pem: damaged") == [OpenUpstream()]
+    world.relay.upstream_opened()
+    world.respond("1", a=FILED)
+    world.relay.file(ROOTS, "/roots.pem: damaged")
+    assert world.answer("1")[0].endswith("a: /roots.pem: damaged")
+    # Put right, everything that is missing is asked for again; of `a` Envoy has what it had.
+    assert world.relay.file(ROOTS, "") == [OpenUpstream()]
+    asked = next(one for one in world.relay.upstream_opened() if isinstance(one, ToUpstream))
+    assert discovery.DeltaDiscoveryRequest.FromString(asked.body).initial_resource_versions["a"] == "1"
+    assert world.relay.file(ROOTS, "") == [], "once is enough"
+
+
+def test_a_first_response_of_nothing_else_still_reaches_envoy() -> None:
+    """It would wait for it."""
+    world = Files()
+    world.respond("1", a=FILED)
+    (sent,) = world.relay.file(ROOTS, "gone")
+    assert names_in(sent) == []
+    assert world.answer("1")[0] == "Error adding/updating cluster(s) a: gone"
+    assert world.relay.good(CLUSTER) == {}
+
+
+def test_without_a_control_plane_a_file_is_waited_for_too() -> None:
+    good = {
+        CLUSTER: {name: (v, resource(CLUSTER, name, v).SerializeToString()) for name, v in (("a", FILED), ("b", "1"))}
+    }
+    world = Files(good, upstream=False)
+    assert world.did[-1] == Look(ROOTS)
+    (sent,) = world.relay.file(ROOTS, "gone")
+    assert names_in(sent) == ["b"]
+    assert world.answer("cached-1")[0] == ""
+    assert world.relay.file(ROOTS, "gone") == []
+    assert world.relay.file(ROOTS, "") == [Look(ROOTS)]
+    assert names_in(world.relay.file(ROOTS, "")[0]) == ["a"]
+
+
+def test_a_file_that_goes_later_is_told_and_changes_nothing() -> None:
+    world = Files()
+    world.respond("1", a=FILED)
+    world.relay.file(ROOTS, "")
+    world.answer("1")
+    assert world.relay.unwell() == []
+    assert world.relay.file(ROOTS, "/roots.pem: gone") == []
+    assert world.relay.unwell() == ["/roots.pem: gone"]
+    # A version that does not name it any more, and one that is removed.
+    world.respond("2", a="1")
+    world.answer("2")
+    assert (world.relay.unwell(), world.relay.files()) == ([], set())
+    world.respond("3", a=FILED)
+    world.relay.file(ROOTS, "gone")
+    world.answer("3")
+    assert world.relay.files() == {ROOTS}
+    world.respond("4", removed=("a",))
+    world.answer("4")
+    assert world.relay.files() == set()

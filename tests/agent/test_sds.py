@@ -14,9 +14,9 @@ from envoy.service.discovery.v3 import discovery_pb2 as discovery
 
 from fairlead.agent import identity
 from fairlead.agent.identity import Identity, IdentityError
-from fairlead.agent.sds import SERVICE, SecretServer, file_secret
-from fairlead.envoy.names import SYSTEM_ROOT
-from tests.agent.world import Authority
+from fairlead.agent.sds import SERVICE, SecretServer
+from fairlead.envoy.names import file_certificate
+from tests.agent.world import Authority, until
 
 NAME = "spiffe://cluster.local/ns/shop/sa/web"
 
@@ -95,11 +95,35 @@ def test_identity_is_kept_and_checked(tmp_path: Path) -> None:
             identity.accept(key, wanted, chain, b"")
 
 
-def test_the_authorities_of_the_host_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    roots = tmp_path / "roots.pem"
-    roots.write_text("x")
-    monkeypatch.setenv("SSL_CERT_FILE", str(roots))
-    found = file_secret(SYSTEM_ROOT)
-    assert found is not None
-    secret = secret_pb2.Secret.FromString(found.resource.value)
-    assert (secret.name, secret.validation_context.trusted_ca.filename) == ("file-root:system", str(roots))
+def test_files_are_sent_as_they_are_and_anew_when_they_are_replaced(tmp_path: Path) -> None:
+    held = issue(Authority())
+    files = [tmp_path / "c.pem", tmp_path / "k.pem"]
+
+    def put(chain: bytes, key: bytes) -> None:
+        files[0].write_bytes(chain)
+        files[1].write_bytes(key)
+
+    async def work(secrets: SecretServer, stream: Any) -> None:
+        put(held.chain, held.key)
+        name = file_certificate(str(files[0]), str(files[1]))
+        await stream.write(discovery.DiscoveryRequest(resource_names=[name]).SerializeToString())
+        first = discovery.DiscoveryResponse.FromString(await stream.read())
+        made = secret_pb2.Secret.FromString(first.resources[0].value)
+        assert (made.name, made.tls_certificate.private_key.inline_bytes) == (name, held.key)
+        assert secrets.settled, "only the identity counts"
+        # What does not fit together stays with the agent.
+        other = issue(Authority())
+        put(other.chain, held.key)
+        secrets.changed()
+        put(other.chain, other.key)
+        secrets.changed()
+        second = discovery.DiscoveryResponse.FromString(await stream.read())
+        made = secret_pb2.Secret.FromString(second.resources[0].value)
+        assert made.tls_certificate.certificate_chain.inline_bytes == other.chain
+        answer = discovery.DiscoveryRequest(resource_names=[name], response_nonce=second.nonce)
+        answer.error_detail.message = "too odd"
+        await stream.write(answer.SerializeToString())
+        await until(lambda: secrets.refused_files == ["too odd"], "the refusal")
+        assert secrets.settled
+
+    asyncio.run(with_stream(tmp_path, "StreamSecrets", work))

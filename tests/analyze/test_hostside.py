@@ -11,6 +11,7 @@ import pytest
 from fairlead.analyze import hostside
 from fairlead.analyze.finding import Finding
 from fairlead.analyze.hostside import (
+    AgentFacts,
     Clock,
     EndpointFacts,
     Leaf,
@@ -86,6 +87,11 @@ CASES: dict[str, tuple[Iterable[Finding], str, str]] = {
     "rules that are missing": (replica(rules="they are others"), "FL3738", "the capture rules of cart.shop"),
     "names that nobody answers": (replica(names="x: error"), "FL3739", "inside of cart.shop"),
     "a replica that is well": (replica(), "", ""),
+    "files that are gone": (
+        hostside.of_agents([AgentFacts(REF, files="/a.pem: there is no such file")], NOW),
+        "FL3744",
+        "cart-0.shop goes on with what was in files before: /a.pem",
+    ),
     "an endpoint without answer": (
         hostside.of_endpoints([EndpointFacts(REF, "10.0.0.1", 80, "Connection refused")]),
         "FL3740",

@@ -16,7 +16,8 @@ from fairlead.compiler.model import MeshModel
 from fairlead.compiler.offline import load
 from fairlead.compiler.publish import Catalog
 from fairlead.compiler.reduced import reduced
-from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER
+from fairlead.envoy.nds_pb2 import NameTable
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE
 from fairlead.ir.families import Families, families_of
 from fairlead.ir.view import View
 from fairlead.model.launch import AppPort, Capture
@@ -260,3 +261,32 @@ def test_proxies_of_the_same_families_are_alike() -> None:
     assert one == made.engine.call(reduced, other)
     assert one.addresses == ()
     assert one.speaks == "dual"
+
+
+GIVEN = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: given, namespace: app}
+spec:
+  hosts: [given.example]
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 90, name: tcp, protocol: TCP}]
+  resolution: DNS
+status: {addresses: [{value: 240.240.1.2, host: given.example}, {value: "2001:2::102", host: given.example}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("families", "stands"),
+    [
+        ("IPv4", {"240.240.1.2_90", "0.0.0.0_90"}),
+        ("IPv6", {"2001:2::102_90", "::_90"}),
+        ("dual", {"240.240.1.2_90", "2001:2::102_90", "0.0.0.0_90"}),
+    ],
+)
+def test_of_the_addresses_that_a_host_was_given_clients_call_those_of_their_families(
+    families: Families, stands: set[str]
+) -> None:
+    catalog = model(GIVEN).compile(view(families))
+    assert {name for name in catalog[LISTENER] if name.endswith("_90")} == stands
+    (table,) = catalog[NAME_TABLE].values()
+    assert list(NameTable.FromString(table.body).table["given.example"].ips) == ["240.240.1.2", "2001:2::102"]

@@ -46,7 +46,7 @@ class Issuer:
                 to = f"/hops/{int(number) - 1}" if int(number) > 1 else "/keys"
                 raise web.HTTPFound(to)
             case ["to"]:
-                raise web.HTTPTemporaryRedirect(request.query["uri"])
+                return web.Response(status=307, headers={"Location": request.query["uri"]})
             case ["long"]:
                 return web.Response(text=" " * (MAX_BYTES + 1))
             case ["text"]:
@@ -56,6 +56,8 @@ class Issuer:
                 return web.Response()
             case [".well-known", "openid-configuration"]:
                 return web.json_response({"jwks_uri": f"{self.base}/keys"})
+            case ["odd", "bracket", ".well-known", "openid-configuration"]:
+                return web.json_response({"jwks_uri": "http://[x/"})
             case ["odd", ".well-known", "openid-configuration"]:
                 return web.json_response({"jwks_uri": 5})
             case _:
@@ -99,6 +101,8 @@ def test_keys_are_fetched_with_care() -> None:
                 "/hops/4": "more than 3 redirects",
                 "/to?uri=ftp://127.0.0.1/": "is not an http or https URL",
                 "/to?uri=file:///etc/passwd": "is not an http or https URL",
+                "/to?uri=http://[x/": "is no URL",
+                "/odd/bracket/.well-known/openid-configuration": "is not an http or https URL",
                 "/long": f"longer than {MAX_BYTES} bytes",
                 "/text": "not JSON",
                 "/none": "HTTP status 404",

@@ -146,8 +146,9 @@ spec:
   endpoints: [{address: 127.0.0.1}]
 """
     with world.mesh.config(text) as [entry]:
-        [given] = world.mesh.plane.api.get(entry)["status"]["addresses"]
-        assert given["host"] == "bank.example"
-        assert given["value"].startswith("240.240.")
+        given = world.mesh.plane.api.get(entry)["status"]["addresses"]
+        assert [one["host"] for one in given] == ["bank.example", "bank.example"]
+        assert given[0]["value"].startswith("240.240.")
+        assert given[1]["value"].startswith("2001:2::")
         again = world.mesh.plane.api.apply({**entry, "spec": {**entry["spec"], "location": "MESH_INTERNAL"}})
-        assert again["status"]["addresses"] == [given]
+        assert again["status"]["addresses"] == given

@@ -83,6 +83,8 @@ NASTY_VALUES: tuple[Any, ...] = (
     *(
         "spiffe://",
         "http://[",
+        "[x]/y",
+        r"\z\pN[[:alpha:]]\Q(\E",
         "https://a:99999999",
         "unix://",
         "unix://@",

@@ -14,6 +14,7 @@ from fairlead.ir.locality import LocalityLb
 from fairlead.ir.mesh import Mesh
 from fairlead.ir.meshconfig import configmap_problems, mesh_of_configmap, read_mesh_config
 from fairlead.ir.meshnetworks import read_networks
+from fairlead.ir.proxystart import read_annotation
 from fairlead.model.diagnostic import Origin, Severity
 from fairlead.model.ref import NamespacedName, Ref
 
@@ -188,6 +189,110 @@ def test_file_logs_without_a_path_or_fields(labels: str) -> None:
     made.typed_config.Unpack(written)
     wanted = {"a"} if "path" in labels else set(JSON_FIELDS)
     assert (set(written.log_format.json_format.fields) == wanted) == bool(labels)
+
+
+PROTO = """
+mesh_mTLS: {min_protocol_version: TLSV1_3}
+service_settings: [{settings: {cluster_local: true}, hosts: ["*.a.svc.cluster.local"]}]
+extensionProviders: [{name: o, opentelemetry: {port: 443, service: a.b, resource_detectors: {environment: {}}}}]
+default_config: {tracing: {custom_tags: {a: {header: {name: x, default_value: y}}}}}
+"""
+
+
+def test_fields_have_the_names_of_istios_own_documents_too() -> None:
+    """Istio reads protobuf's JSON, which knows both names; values and names of maps are nobody's fields."""
+    mesh, findings = read_mesh_config(PROTO)
+    assert mesh is not None and not findings
+    assert mesh.mesh_tls.min_version == "TLSV1_3"
+    assert ("*.a.svc.cluster.local", True) in mesh.cluster_local
+    assert mesh.observability.tracers[0][1].detectors == ("environment",)
+    assert [one.default for one in mesh.observability.proxy.tags] == ["y"]
+    found, _ = read_annotation("{proxy_metadata: {a_b: c}, drain_duration: 5s}")
+    assert found is not None and (found.proxy_metadata, found.drain_duration) == ({"a_b": "c"}, "5s")
+    networks, problems = read_networks("networks: {one: {endpoints: [{from_cidr: 10.0.0.0/8}]}}")
+    assert not problems and networks[0].cidrs == ("10.0.0.0/8",)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("rootNamespace: null\ntrustDomain:\naccessLogFile:", "{}"),
+        ("extensionProviders:\ndefaultConfig: {proxyMetadata: , concurrency: }", "{}"),
+        ("outboundTrafficPolicy: {mode: }", "outboundTrafficPolicy: {}"),
+        ("proxyListenPort: '15101'", "proxyListenPort: 15101"),
+        ("defaultConfig: {concurrency: '2'}", "defaultConfig: {concurrency: 2}"),
+        ("defaultConfig: {tracing: {sampling: '12.5'}}", "defaultConfig: {tracing: {sampling: 12.5}}"),
+    ],
+)
+def test_null_is_no_field_and_a_number_may_be_a_string(text: str, same: str) -> None:
+    """Charts write null for values that nobody has set, and quote what they are given."""
+    mesh, findings = read_mesh_config(text)
+    assert mesh is not None and not findings
+    assert mesh == read_mesh_config(same)[0]
+
+
+def test_a_network_may_be_null() -> None:
+    """Charts list networks that have gateways of their own labels only."""
+    networks, problems = read_networks("networks:\n  vm:\n  one: {gateways: [{address: 192.0.2.1, port: '15443'}]}")
+    assert not problems and [one.name for one in networks] == ["one", "vm"]
+    assert networks[0].gateways[0].port == 15443
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("proxyListenPort: '15001.5'", "proxyListenPort"),
+        ("proxyListenPort: 'x'", "proxyListenPort"),
+        ("enableTracing: 'true'", "enableTracing"),
+        ("defaultConfig: {proxyMetadata: {A: 1}}", "defaultConfig.proxyMetadata.A"),
+        ("defaultConfig: {proxyMetadata: {A: }}", "defaultConfig.proxyMetadata.A"),
+        ("extensionProviders: null\nextensionProvider: []", "extensionProvider"),
+        ("rootNamespaces:", "rootNamespaces"),
+    ],
+)
+def test_what_protobuf_refuses_is_an_error(text: str, path: str) -> None:
+    mesh, findings = read_mesh_config(text)
+    assert mesh is None
+    assert [str(one.path) for one, _ in findings] == [path]
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "line"),
+    [
+        ("default_config:\n  drain_duration: x", "defaultConfig.drainDuration", 2),
+        ("trust_domain: a\ntrustDomain: b", "trust_domain", 1),
+        ("default_config:\n  drain_durations: 5s", "defaultConfig.drain_durations", 2),
+    ],
+)
+def test_what_is_wrong_of_them_has_its_place(text: str, path: str, line: int) -> None:
+    mesh, findings = read_mesh_config(text, "m")
+    assert mesh is None
+    assert [(str(one.path), at.line if at is not None else 0) for one, at in findings] == [(path, line)]
+
+
+OLD = """
+disablePolicyChecks: true
+ambientMesh: {mode: "OFF"}
+trustDomain: example.org
+defaultConfig:
+  connectTimeout: 10s
+  drainDuration: 5s
+"""
+
+
+def test_what_istio_had_before_is_a_warning() -> None:
+    """Istio passes over it: settings that are older than their control plane have it."""
+    mesh, findings = read_mesh_config(OLD, "m")
+    assert mesh is not None and mesh.trust_domain == "example.org"
+    assert [(str(one.path), one.severity, at.line if at is not None else 0) for one, at in findings] == [
+        ("disablePolicyChecks", Severity.WARNING, 2),
+        ("ambientMesh", Severity.WARNING, 3),
+        ("defaultConfig.connectTimeout", Severity.WARNING, 6),
+    ]
+    config, problems = read_annotation("{connectTimeout: 10s, drainDuration: 5s}")
+    assert config is not None and config.drain_duration == "5s"
+    assert [(str(one.path), one.severity) for one in problems] == [("connectTimeout", Severity.WARNING)]
+    assert read_mesh_config("authPolicy: NONE").mesh == Mesh()
 
 
 def test_an_address_that_only_pods_fill_in_is_a_warning() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from fairlead.ir.host import HOSTS, HostKey
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.view import View
 from fairlead.kinds.service.allocate import allocate
+from fairlead.kinds.serviceentry.allocate import addresses as claims
+from fairlead.kinds.serviceentry.allocate import allocate as give
 from fairlead.model.launch import Capture
 from fairlead.model.manifest import Manifest
 from fairlead.model.yaml import parse_documents
@@ -55,6 +58,22 @@ def test_taken_addresses_are_passed_over_until_none_is_free() -> None:
     same, found = allocate(document("more"), used, "10.0.0.0/29")
     assert same == document("more")
     assert [(str(one.path), one.code) for one in found] == [("spec.clusterIP", "FL0102")]
+
+
+def test_a_host_is_given_an_address_of_each_family_and_keeps_the_one_it_has() -> None:
+    spec = {"hosts": ["a.example"], "resolution": "DNS", "ports": [{"number": 80, "name": "http"}]}
+    meta = {"name": "a", "namespace": "shop"}
+    entry: dict[str, Any] = {"kind": "ServiceEntry", "metadata": meta, "spec": spec}
+    held = {"addresses": [{"value": "240.240.1.2", "host": "a.example"}]}
+    kept, found = give({**entry, "status": held}, set())
+    assert found == []
+    assert [one["value"] for one in kept["status"]["addresses"]] == ["240.240.1.2", "2001:2::102"]
+    assert give(kept, set())[0] == kept
+    # Only the first is claimed: the other one follows from it.
+    assert claims(kept) == ("240.240.1.2", "shop/a.example=240.240.1.2")
+    given, _ = give(entry, {"240.240.1.2"})
+    first, second = (ip_address(one["value"]) for one in given["status"]["addresses"])
+    assert int(first) - int(ip_address("240.240.0.0")) == int(second) - int(ip_address("2001:2::"))
 
 
 @pytest.mark.parametrize(

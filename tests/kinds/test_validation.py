@@ -188,6 +188,7 @@ def test_an_entry_that_wants_no_address_is_warned_about_its_tcp_port() -> None:
     [
         ({"url": "http://modules.test"}, "spec.url", False),
         ({"url": "modules.test/a b"}, "spec.url", True),
+        ({"url": "[modules]/a"}, "spec.url", True),
         ({"url": "http://modules.test/%zz"}, "spec.url", True),
         ({"url": "oci://modules.test/a", "imagePullSecret": ""}, "spec.imagePullSecret", True),
         ({"url": "oci://modules.test/a", "imagePullSecret": "s" * 254}, "spec.imagePullSecret", True),

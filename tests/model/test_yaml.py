@@ -183,3 +183,17 @@ def test_a_text_in_another_encoding_is_refused_with_its_line() -> None:
         with pytest.raises(YAMLError, match=said) as refused:
             parse_documents(raw, "a.yaml")
         assert refused.value.position.line == 2
+
+
+@pytest.mark.parametrize("between", ["\n", " \n\n  "])
+def test_json_documents_follow_each_other(between: str) -> None:
+    """As `kubectl get -o json | jq .items[]` writes them."""
+    one = '{\n  "kind": "A",\n  "b": "}\\n{"\n}'
+    first, second, third = parse_documents(one + between + '{"kind": "B", "c": {"d": 1}}' + between + one, "a.json")
+    assert (first.data, second.data["c"], third.data) == ({"kind": "A", "b": "}\n{"}, {"d": 1}, first.data)
+    assert second.position(FieldPath(("c", "d"))).line == 5 + between.count("\n") - 1
+    assert third.position(FieldPath(("b",))).line == 7 + 2 * (between.count("\n") - 1) + 1
+    with pytest.raises(YAMLError) as refused:
+        parse_documents(one + between + "{,}", "a.json")
+    assert refused.value.position.line == 4 + between.count("\n")
+    assert "<document start>" not in refused.value.message

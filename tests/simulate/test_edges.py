@@ -100,3 +100,10 @@ def test_a_listener_at_any_address_takes_calls_of_its_family_only(caller: str, l
     assert found.verdict.listener == listener
     # Past its proxy nobody answers at the service's own address.
     assert bool(found.verdict.undecided) == (caller == "web")
+
+
+def test_a_caller_dials_an_address_of_its_own_family() -> None:
+    where = mesh(IPV6.replace('clusterIP: "fd09::6"', 'clusterIP: 10.9.0.6, clusterIPs: [10.9.0.6, "fd09::6"]'))
+    for caller, address in (("six", "fd09::6"), ("web", "10.9.0.6")):
+        found = call(where, "six", 80, caller)
+        assert address in found.steps[0].said or address in found.steps[0].met

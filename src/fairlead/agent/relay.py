@@ -16,20 +16,21 @@ from fairlead.agent import cache, certificates
 from fairlead.agent.backoff import RECONNECT, Backoff, retry_hint
 from fairlead.agent.certificates import Certificates
 from fairlead.agent.complaints import Complaints
-from fairlead.agent.modulefetch import ModuleFetch
-from fairlead.agent.relaystate import (
-    NAME_TABLE,
+from fairlead.agent.effects import (
     CloseUpstream,
     Effect,
     Fetch,
     HealthSeen,
+    Look,
     OpenUpstream,
-    Relay,
     Save,
     ToEnvoy,
     ToUpstream,
-    Unhealthy,
+    Withheld,
 )
+from fairlead.agent.filewatch import FileWatch
+from fairlead.agent.modulefetch import ModuleFetch
+from fairlead.agent.relaystate import NAME_TABLE, Relay, Unhealthy
 from fairlead.agent.takenports import TakenPorts
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -52,6 +53,9 @@ class RelayServer:
             directory.parent / "modules",
             lambda module, outcome: self._carry(self.machine.module(module, outcome)),
             self.machine.wants,
+        )
+        self.files = FileWatch(
+            directory.parent, lambda name, problem: self._carry(self.machine.file(name, problem)), self.machine.files
         )
         self._to_envoy: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._to_upstream: asyncio.Queue[bytes] = asyncio.Queue()
@@ -89,6 +93,7 @@ class RelayServer:
             await asyncio.gather(self._upstream, return_exceptions=True)
         await self._modules.close()
         await self._ports.close()
+        await self.files.close()
         await self._cache.flush()
 
     # Envoy's side.
@@ -116,14 +121,17 @@ class RelayServer:
             async for body in requests:
                 request = discovery.DeltaDiscoveryRequest.FromString(body)
                 if request.HasField("error_detail"):
-                    self.refusals += 1
                     request.error_detail.message = await self.complaints.whole(request.error_detail.message)
                     self._ports.refused(request.error_detail.message)
-                    self.last_refusal = request.error_detail.message[:2000]
-                    log.error("Envoy refused %s: %s", request.type_url.rpartition(".")[2], self.last_refusal)
+                    self._refused("Envoy refused", request.type_url, request.error_detail.message)
                 self._carry(self.machine.envoy_request(request))
         finally:
             out.put_nowait(None)
+
+    def _refused(self, what: str, type_url: str, words: str) -> None:
+        self.refusals += 1
+        self.last_refusal = words[:2000]
+        log.error("%s %s: %s", what, type_url.rpartition(".")[2], self.last_refusal)
 
     def _silent(self) -> None:
         effects = self.machine.upstream_silent()
@@ -145,13 +153,20 @@ class RelayServer:
                     self._end_upstream()
                 case Fetch(module):
                     self._modules.fetch(module)
+                case Look(name):
+                    self.files.look(name)
+                case Withheld(kind, words):
+                    self._refused("not given to Envoy, as it would refuse it:", kind, words)
                 case HealthSeen():
                     self.health_seen.set()
                 case Save(kind):
-                    self._cache.mark(kind)
-                    if kind == NAME_TABLE:
-                        for listener in self._table_listeners:
-                            listener()
+                    self._save(kind)
+
+    def _save(self, kind: str) -> None:
+        self._cache.mark(kind)
+        if kind == NAME_TABLE:
+            for listener in self._table_listeners:
+                listener()
 
     # The control plane's side.
 

@@ -9,6 +9,11 @@ cached and acknowledged is the control plane's configuration, not the one that E
 with a module missing, the control plane hears a refusal that says why; when the module is there at last, everything
 that is missing is asked for again on a new stream.
 
+Clusters and listeners that name files of the host (certificates, keys) are held back until the files have been looked
+at. Envoy would take the configuration and then wait for what the agent cannot give; so it gets the response without the
+resources whose files are not as they must be, and the control plane hears what an Envoy says that reads the files
+itself. When a file is put right, everything that is missing is asked for again.
+
 The invariant behind every step: what the control plane believes Envoy to have is what Envoy has, or a version that
 cannot match. Therefore a type is subscribed upstream only when none of its responses is still unanswered by Envoy, and
 resources of a refused response are claimed with a version that the control plane never gave.
@@ -24,6 +29,20 @@ from envoy.config.core.v3 import base_pb2
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
 from google.protobuf.message import DecodeError
 
+from fairlead.agent.effects import (
+    CloseUpstream,
+    Effect,
+    Fetch,
+    HealthSeen,
+    Look,
+    OpenUpstream,
+    Save,
+    ToEnvoy,
+    ToUpstream,
+    Withheld,
+)
+from fairlead.agent.filereferences import named
+from fairlead.agent.flow import UNSURE, WILDCARD, Flow, Sent, without
 from fairlead.agent.modules import Failed, Module, Outcome, Ready, filled, needed
 from fairlead.envoy.resource import CLUSTER, EXTENSION, LISTENER, MAKE_BEFORE_BREAK
 from fairlead.xds.patch import METADATA as PATCHES
@@ -32,51 +51,10 @@ from fairlead.xds.patch_pb2 import Patch
 
 HEALTH = "type.googleapis.com/istio.v1.HealthInformation"
 NAME_TABLE = "type.googleapis.com/istio.networking.nds.v1.NameTable"
-UNSURE = "?"
-SUBSTITUTED = "?module"
-"""The version that Envoy is said to have where a module is missing; like UNSURE none of the control plane's."""
-WILDCARD = "*"
+NAME_FILES = (CLUSTER, LISTENER)
+"""Types whose resources may name files."""
 
 Stored = Mapping[str, tuple[str, bytes]]
-
-
-class ToEnvoy(msgspec.Struct, frozen=True):
-    """Send these bytes (a DeltaDiscoveryResponse) to Envoy."""
-
-    body: bytes
-
-
-class ToUpstream(msgspec.Struct, frozen=True):
-    """Send these bytes (a DeltaDiscoveryRequest) to the control plane."""
-
-    body: bytes
-
-
-class OpenUpstream(msgspec.Struct, frozen=True):
-    """Connect to the control plane and keep trying; a stream that is open is replaced."""
-
-
-class CloseUpstream(msgspec.Struct, frozen=True):
-    """Envoy is gone: end the control plane's stream."""
-
-
-class Save(msgspec.Struct, frozen=True):
-    """The last good resources of a type changed; read them with `Relay.good`."""
-
-    type_url: str
-
-
-class HealthSeen(msgspec.Struct, frozen=True):
-    """The control plane answered the last health report."""
-
-
-class Fetch(msgspec.Struct, frozen=True):
-    """A configuration waits for this module: tell `Relay.module` of every outcome, as long as it is wanted."""
-
-    module: Module
-
-
-Effect = ToEnvoy | ToUpstream | OpenUpstream | CloseUpstream | Save | HealthSeen | Fetch
 
 
 class Unhealthy(msgspec.Struct, frozen=True):
@@ -85,77 +63,12 @@ class Unhealthy(msgspec.Struct, frozen=True):
     reason: str
 
 
-class _Sent:
-    """A response that Envoy has not answered yet. `generation` 0 means that it came from the cache."""
-
-    __slots__ = ("added", "generation", "held", "missing", "needs", "nonce", "removed")
-
-    def __init__(self, message: discovery.DeltaDiscoveryResponse, generation: int) -> None:
-        self.nonce = message.nonce
-        self.added = {one.name: (one.version, one.SerializeToString()) for one in message.resources}
-        self.removed = list(message.removed_resources)
-        self.generation = generation
-        self.needs: dict[str, Module] = {}
-        self.held: discovery.DeltaDiscoveryResponse | None = None
-        self.missing: dict[str, str] = {}
-
-
-class _Flow:
-    """What Envoy asked for and has, for one type."""
-
-    def __init__(self) -> None:
-        self.wildcard = False
-        self.names: set[str] = set()
-        self.have: dict[str, str] = {}
-        self.sent: deque[_Sent] = deque()
-        self.answered = False
-        self.acked = False
-        self.asked_in = 0
-        self.fresh = True
-
-    def subscribe(self, request: discovery.DeltaDiscoveryRequest) -> None:
-        first, self.fresh = self.fresh, False
-        if first:
-            self.wildcard = not request.resource_names_subscribe
-            self.have = dict(request.initial_resource_versions)
-            self.answered = bool(self.have)
-        for name in request.resource_names_subscribe:
-            if name == WILDCARD:
-                self.wildcard = True
-                continue
-            self.names.add(name)
-            if not first and name in self.have:
-                self.have[name] = UNSURE  # asked for again (a warming cluster): it wants the resource, not silence
-        for name in request.resource_names_unsubscribe:
-            if name == WILDCARD:
-                self.wildcard = False
-            self.names.discard(name)
-        if request.resource_names_unsubscribe:
-            self.have = {name: version for name, version in self.have.items() if self._wants(name)}
-
-    def _wants(self, name: str) -> bool:
-        return self.wildcard or name in self.names
-
-    def settle(self, sent: _Sent, refused: bool) -> None:
-        """Envoy answered `sent`: update what it has. Of a refused response it may have taken a part."""
-        if refused:
-            self.have.update({name: UNSURE for name in (*sent.added, *sent.removed) if self._wants(name)})
-            return
-        if sent.missing:
-            self.have.update({name: SUBSTITUTED if name in sent.missing else UNSURE for name in sent.added})
-            return
-        self.acked = True
-        self.have.update({name: version for name, (version, _) in sent.added.items() if self._wants(name)})
-        for name in sent.removed:
-            self.have.pop(name, None)
-
-
 class Relay:
     """The machine. Every method returns the effects in order; the shell carries them out in that order."""
 
     def __init__(self, good: Mapping[str, Stored]) -> None:
         self._good: dict[str, dict[str, tuple[str, bytes]]] = {kind: dict(items) for kind, items in good.items()}
-        self._flows: dict[str, _Flow] = {}
+        self._flows: dict[str, Flow] = {}
         self._node: base_pb2.Node | None = None
         self._upstream_open = False
         self._waiting = False
@@ -166,6 +79,8 @@ class Relay:
         self._health_known = False
         self._modules: dict[str, Module] = {}
         self._outcomes: dict[Module, Outcome] = {}
+        self._files: dict[str, str] = {}
+        self._behind: deque[tuple[Flow, Sent]] = deque()
 
     # What others may look at.
 
@@ -191,12 +106,27 @@ class Relay:
         """Whether some configuration still needs a module."""
         return module in self._modules.values()
 
+    def files(self) -> set[str]:
+        """The secrets of files that matter: Envoy runs with them, waits for them, or would have them."""
+        return {
+            name
+            for flow in self._flows.values()
+            for some in (*flow.running.values(), *flow.lacking.values())
+            for name in some
+        }.union(*(sent.awaits for _, sent in self._behind))
+
+    def unwell(self) -> list[str]:
+        """What is wrong with files that Envoy runs with: it keeps what was in them."""
+        running = {name for flow in self._flows.values() for some in flow.running.values() for name in some}
+        return [said for name in sorted(running) if (said := self._files.get(name, ""))]
+
     # Envoy's side.
 
     def envoy_opened(self) -> list[Effect]:
         """Envoy opened a stream (for the first time, or anew after a crash)."""
         self._flows = {}
-        self._modules, self._outcomes = {}, {}
+        self._modules, self._outcomes, self._files = {}, {}, {}
+        self._behind.clear()
         self._upstream_open = False
         self._waiting = True
         return []
@@ -204,7 +134,8 @@ class Relay:
     def envoy_closed(self) -> list[Effect]:
         """Envoy's stream ended."""
         self._flows = {}
-        self._modules, self._outcomes = {}, {}
+        self._modules, self._outcomes, self._files = {}, {}, {}
+        self._behind.clear()
         self._upstream_open = False
         self._node_sent = False
         return [CloseUpstream()]
@@ -215,16 +146,15 @@ class Relay:
             self._node = request.node
         kind = request.type_url
         effects: list[Effect] = [] if self._flows else [OpenUpstream()]
-        flow = self._flows.setdefault(kind, _Flow())
+        flow = self._flows.setdefault(kind, Flow())
         current = flow.asked_in == self._generation and self._upstream_open
         forward = current
         if request.response_nonce:
             sent = self._answered(flow, request.response_nonce)
             if sent is not None:
                 effects += self._settle(kind, flow, sent, request.HasField("error_detail"))
-                if sent.missing and not request.HasField("error_detail"):
-                    request.error_detail.code = 14
-                    request.error_detail.message = "; ".join(f"{n}: {why}" for n, why in sorted(sent.missing.items()))
+                words = sent.object(kind, request)
+                effects += [Withheld(kind, words)] if words else []
                 forward = forward and sent.generation == self._generation
         flow.subscribe(request)
         if kind == EXTENSION and request.resource_names_unsubscribe:
@@ -241,7 +171,7 @@ class Relay:
             effects += self._serve(kind, flow, again=subscribed)
         return effects
 
-    def _answered(self, flow: _Flow, nonce: str) -> _Sent | None:
+    def _answered(self, flow: Flow, nonce: str) -> Sent | None:
         """Envoy answers in order, so an answer also settles whatever it skipped."""
         while flow.sent:
             sent = flow.sent.popleft()
@@ -249,13 +179,14 @@ class Relay:
                 return sent
         return None
 
-    def _settle(self, kind: str, flow: _Flow, sent: _Sent, refused: bool) -> list[Effect]:
+    def _settle(self, kind: str, flow: Flow, sent: Sent, refused: bool) -> list[Effect]:
         flow.settle(sent, refused)
         if refused or sent.missing or not sent.generation:
             return []
         known = self._good.get(kind, {})
         kept = {name: item for name, item in known.items() if name in flow.have}
-        kept.update((name, item) for name, item in sent.added.items() if name in flow.have)
+        given = flow.have.keys() - sent.lacking.keys()
+        kept.update((name, item) for name, item in sent.added.items() if name in given)
         for name in sent.removed:
             kept.pop(name, None)
         if kept == known and kind in self._good:
@@ -288,7 +219,7 @@ class Relay:
         effects: list[Effect] = []
         for kind in sorted(self._flows, key=_order):
             effects += self._serve(kind, self._flows[kind])
-        return effects
+        return [*effects, *self._cured()]
 
     def upstream_silent(self) -> list[Effect]:
         """The control plane kept Envoy's first requests waiting for too long: serve what was good before."""
@@ -319,14 +250,14 @@ class Relay:
     # Modules.
 
     def _give(
-        self, flow: _Flow, message: discovery.DeltaDiscoveryResponse, body: bytes, generation: int
+        self, flow: Flow, message: discovery.DeltaDiscoveryResponse, body: bytes, generation: int
     ) -> list[Effect]:
         """Send a response to Envoy, or hold it back until its modules are there; later ones wait behind it."""
         flow.answered = True
-        sent = _Sent(message, generation)
+        sent = Sent(message, generation)
         flow.sent.append(sent)
         if message.type_url != EXTENSION:
-            return [ToEnvoy(body)]
+            return self._look(flow, sent, message, body)
         sent.needs, sent.held = needed(message), message
         self._forget((*sent.removed, *sent.added))
         self._modules.update(sent.needs)
@@ -334,7 +265,7 @@ class Relay:
         unknown = sorted({*sent.needs.values()} - known, key=lambda one: one.url)
         return [*self._release(flow), *(Fetch(one) for one in unknown)]
 
-    def _release(self, flow: _Flow) -> list[Effect]:
+    def _release(self, flow: Flow) -> list[Effect]:
         made: list[Effect] = []
         for sent in flow.sent:
             if sent.held is None:
@@ -368,6 +299,68 @@ class Relay:
             return [*effects, *self.again()]
         return [*effects, *self._serve(EXTENSION, flow, again=names)]
 
+    # Files.
+
+    def _look(self, flow: Flow, sent: Sent, message: discovery.DeltaDiscoveryResponse, body: bytes) -> list[Effect]:
+        """Send a response to Envoy, or hold it back until the files that it names have been looked at.
+
+        What comes after it, of any type, waits behind it: a changed cluster warms until endpoints come that Envoy does
+        not ask for, as it has them already.
+        """
+        if message.type_url in NAME_FILES and named(body):
+            found = {one.name: named(one.resource.value) for one in message.resources}
+            sent.files = {name: files for name, files in found.items() if files}
+        if not sent.files and not self._behind:
+            flow.forget(sent)
+            return [ToEnvoy(body)]
+        sent.held = message
+        sent.awaits = {name for files in sent.files.values() for name in files}
+        self._behind.append((flow, sent))
+        return [Look(name) for name in sorted(sent.awaits)]
+
+    def _looked(self) -> list[Effect]:
+        """Send what waited for files, and what waited behind it, in the order in which it came."""
+        made: list[Effect] = []
+        while self._behind and not self._behind[0][1].awaits:
+            flow, sent = self._behind.popleft()
+            flow.forget(sent)
+            for resource, names in sent.files.items():
+                if said := "; ".join(filter(None, (self._files.get(name, "") for name in names))):
+                    sent.lacking[resource] = said
+                    flow.lacking[resource] = names
+            if sent.held is not None:
+                made.append(ToEnvoy(without(sent.held, sent.lacking)))
+            sent.held = None
+        return made
+
+    def file(self, name: str, problem: str) -> list[Effect]:
+        """How the files of a secret are: "" if Envoy would take them, else what is wrong."""
+        lacking = any(name in names for flow in self._flows.values() for names in flow.lacking.values())
+        other = lacking and self._files.get(name, problem) != problem
+        self._files[name] = problem
+        for _, sent in self._behind:
+            sent.awaits.discard(name)
+        effects = self._looked()
+        if not problem:
+            return [*effects, *self._cured()]
+        # What was said of it is not so any more: it is said anew.
+        return [*effects, *self.again()] if other else effects
+
+    def _cured(self) -> list[Effect]:
+        """What Envoy was not given, and would be now, comes again: from the control plane, or from the cache."""
+        if self._waiting:
+            return []
+        effects: list[Effect] = []
+        cured = False
+        for kind, flow in self._flows.items():
+            well = [one for one, names in flow.lacking.items() if not any(self._files.get(name) for name in names)]
+            for one in well:
+                del flow.lacking[one]
+            cured = cured or bool(well)
+            if well and not self._upstream_open:
+                effects += self._serve(kind, flow, again=well)
+        return [*effects, *self.again()] if cured else effects
+
     def again(self) -> list[Effect]:
         """What Envoy has refused it would take now: refused versions are not sent again on the same stream."""
         return [*self.upstream_closed(), OpenUpstream()] if self._upstream_open else []
@@ -398,11 +391,12 @@ class Relay:
 
     # Making messages.
 
-    def _ask(self, kind: str, flow: _Flow) -> list[Effect]:
+    def _ask(self, kind: str, flow: Flow) -> list[Effect]:
         """Subscribe a type on this upstream stream, unless Envoy still owes an answer."""
         if flow.fresh or flow.sent or flow.asked_in == self._generation:
             return []
         flow.asked_in = self._generation
+        flow.lacking.clear()  # it will come anew
         request = discovery.DeltaDiscoveryRequest(type_url=kind, initial_resource_versions=flow.have)
         if flow.wildcard and flow.names:
             request.resource_names_subscribe.append(WILDCARD)
@@ -442,7 +436,7 @@ class Relay:
         # Agents that are alike say the same in the same bytes, and the control plane reads them once.
         return ToUpstream(request.SerializeToString(deterministic=True))
 
-    def _serve(self, kind: str, flow: _Flow, again: Iterable[str] = ()) -> list[Effect]:
+    def _serve(self, kind: str, flow: Flow, again: Iterable[str] = ()) -> list[Effect]:
         """Answer from the cache what Envoy asked for and does not have; `again` is sent in any case."""
         if self._waiting or flow.fresh:
             return []

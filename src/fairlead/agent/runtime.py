@@ -56,7 +56,7 @@ class Agent:
         self._directory = directory
         self._certificates = Certificates(config, client or GrpcCertificates(config))
         anchors = load_anchors(directory)
-        self._secrets = SecretServer(further_roots(config.proxy), config.trust_domain, anchors)
+        self._secrets = SecretServer(further_roots(config.proxy), config.trust_domain, anchors, directory)
         self._certificates.on_change(self._secrets.update)
         self._relay = RelayServer(config.xds_address, self._certificates, directory / "config")
         self._proxy = Proxy(config)
@@ -72,6 +72,7 @@ class Agent:
             self._ailments,
         )
         self._certificates.failed = self._reporter.wake
+        self._relay.files.changed = self._files_changed
         self._captured: CaptureWatch | None = None
         self._relay.alongside = self._reporter.run
         self._plaintext = PlaintextWatch(self._proxy, self._reporter.wake)
@@ -118,7 +119,12 @@ class Agent:
             self._certificates.problem if self._certificates.current is not None else "",
             watch.capture if watch is not None else "",
             watch.resolution if watch is not None else "",
+            "; ".join((*self._relay.machine.unwell(), *self._secrets.refused_files)),
         )
+
+    def _files_changed(self) -> None:
+        self._secrets.changed()
+        self._reporter.wake()
 
     # Starting.
 

@@ -1,16 +1,13 @@
-"""Secrets for Envoy over the Unix socket: the workload's certificate (`default`) and the trust bundle (`ROOTCA`).
+"""Secrets for Envoy over the Unix socket: the workload's certificate (`default`), the trust bundle (`ROOTCA`), files.
 
-Only this path carries the workload's key; it never travels with configuration.
+Only this path carries the workload's key; it never travels with configuration. Nor do keys in files of the host.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import ssl
-from collections.abc import AsyncIterator, Mapping
-from hashlib import blake2b
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +16,15 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
 from envoy.extensions.transport_sockets.tls.v3.tls_spiffe_validator_config_pb2 import SPIFFECertValidatorConfig
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
 
+from fairlead.agent import secretfiles
 from fairlead.agent.identity import Identity
-from fairlead.envoy.names import FILE_CERTIFICATE, FILE_ROOT, SYSTEM_ROOT
+from fairlead.envoy.names import FILES
 from fairlead.envoy.resource import SECRET
 from fairlead.model.report import anchors_id
 
 WORKLOAD = "default"
 ROOTS = "ROOTCA"
 SERVICE = "envoy.service.secret.v3.SecretDiscoveryService"
-
-_SYSTEM_ROOTS = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-)
-"""Where Debian, Red Hat, SUSE and Alpine have it."""
 
 log = logging.getLogger("sds")
 
@@ -61,7 +50,7 @@ def secrets(
         _by_domain(roots.validation_context, domains)
     else:
         roots.validation_context.trusted_ca.inline_bytes = trusted
-    return {one.name: _resource(one) for one in (pair, roots)}
+    return {one.name: secretfiles.resource(one) for one in (pair, roots)}
 
 
 def _by_domain(context: common_pb2.CertificateValidationContext, domains: Mapping[str, bytes]) -> None:
@@ -74,57 +63,28 @@ def _by_domain(context: common_pb2.CertificateValidationContext, domains: Mappin
     context.custom_validator_config.typed_config.Pack(config, deterministic=True)
 
 
-def system_roots() -> Path | None:
-    """The file of authorities that this host trusts, None if it has none: `SSL_CERT_FILE`, or where systems put it."""
-    given = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().openssl_cafile
-    return next((path for path in map(Path, (given, *_SYSTEM_ROOTS)) if path.is_file()), None)
-
-
-def file_secret(name: str) -> discovery.Resource | None:
-    """The secret that a name such as `file-cert:CERT~KEY` or `file-root:CA` asks for, None if it is no such name.
-
-    It only says where the files are: Envoy reads them, and reads them again when they are replaced.
-    """
-    secret = secret_pb2.Secret(name=name)
-    if name.startswith(FILE_CERTIFICATE):
-        certificate, tilde, key = name.removeprefix(FILE_CERTIFICATE).partition("~")
-        if not (certificate and tilde and key):
-            return None
-        secret.tls_certificate.certificate_chain.filename = certificate
-        secret.tls_certificate.private_key.filename = key
-    elif name == SYSTEM_ROOT:
-        roots = system_roots()
-        if roots is None:
-            log.error("no certificates of authorities were found on this host: install ca-certificates")
-            return None
-        secret.validation_context.trusted_ca.filename = str(roots)
-    elif name.startswith(FILE_ROOT) and name != FILE_ROOT:
-        secret.validation_context.trusted_ca.filename = name.removeprefix(FILE_ROOT)
-    else:
-        return None
-    return _resource(secret)
-
-
-def _resource(secret: secret_pb2.Secret) -> discovery.Resource:
-    body = secret.SerializeToString(deterministic=True)
-    resource = discovery.Resource(name=secret.name, version=blake2b(body, digest_size=8).hexdigest())
-    resource.resource.type_url, resource.resource.value = SECRET, body
-    return resource
-
-
 class _Stream:
-    """A stream of Envoy: what it asks and, as None, that the secrets changed; and which answer is acknowledged."""
+    """A stream of Envoy: what it asks and, as None, that the secrets changed; and which answer is acknowledged.
 
-    __slots__ = ("acknowledged", "queue", "sent")
+    `own`: it is about the workload's own identity, not about files. `refusal` is what Envoy says against the last one.
+    """
+
+    __slots__ = ("acknowledged", "own", "queue", "refusal", "sent")
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.sent = 0
         self.acknowledged = 0
+        self.own = True
+        self.refusal = ""
 
-    def answered(self, nonce: str, refused: bool) -> None:
-        if nonce and not refused:
+    def answered(self, nonce: str, refusal: str) -> None:
+        self.refusal = refusal if nonce else self.refusal
+        if nonce and not refusal:
             self.acknowledged = int(nonce)
+
+    def asks(self, names: Iterable[str]) -> None:
+        self.own = not {WORKLOAD, ROOTS}.isdisjoint(names)
 
     def next(self) -> str:
         self.sent += 1
@@ -135,10 +95,14 @@ class SecretServer:
     """The secret discovery service; `update` pushes a new identity to every open stream.
 
     `roots` are certificates (PEM) of which peers may come from, beside the mesh's own; no control plane may. `own` is
-    the workload's trust domain, `anchors` are further roots by trust domain.
+    the workload's trust domain, `anchors` are further roots by trust domain. `base` is the directory in which Envoy
+    runs, where paths begin that are not absolute.
     """
 
-    def __init__(self, roots: bytes = b"", own: str = "", anchors: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, roots: bytes = b"", own: str = "", anchors: Mapping[str, str] | None = None, base: Path = Path()
+    ) -> None:
+        self._base = base
         self._roots = roots
         self._own = own
         self._anchors = dict(anchors or {})
@@ -150,13 +114,22 @@ class SecretServer:
 
     @property
     def settled(self) -> bool:
-        """Whether Envoy has acknowledged everything."""
-        return all(one.queue.empty() and one.sent == one.acknowledged for one in self._streams)
+        """Whether Envoy has acknowledged all of the workload's identity."""
+        return all(one.queue.empty() and one.sent == one.acknowledged for one in self._streams if one.own)
+
+    @property
+    def refused_files(self) -> list[str]:
+        """What Envoy says of files that it does not take, although nothing was found wrong with them."""
+        return sorted({one.refusal for one in self._streams if one.refusal and not one.own})
 
     def update(self, identity: Identity) -> None:
         """Use a new identity."""
         self._identity = identity
         self._secrets = secrets(identity, self._roots, self._anchors, self._own)
+        self.changed()
+
+    def changed(self) -> None:
+        """Files may have been replaced: Envoy gets what is new."""
         for stream in self._streams:
             stream.queue.put_nowait(None)
 
@@ -171,8 +144,23 @@ class SecretServer:
         if self._identity is not None:
             self.update(self._identity)
 
-    def _secret(self, name: str) -> discovery.Resource | None:
-        return self._secrets.get(name) or file_secret(name)
+    async def _found(self, names: Iterable[str]) -> list[discovery.Resource]:
+        found: list[discovery.Resource] = []
+        for name in names:
+            one = self._secrets.get(name)
+            if one is None and name.startswith(FILES):
+                one = await asyncio.to_thread(self._of_files, name)
+            if one is not None:
+                found.append(one)
+        return found
+
+    def _of_files(self, name: str) -> discovery.Resource | None:
+        try:
+            return secretfiles.secret(name, self._base)
+        except secretfiles.FileProblem as error:
+            # What Envoy has it keeps. (`fairlead.agent.filewatch` says when this changes.)
+            log.debug("%s: %s", name, error)
+            return None
 
     def handler(self) -> grpc.GenericRpcHandler:
         """For a grpc.aio server."""
@@ -203,11 +191,11 @@ class SecretServer:
             pumping.cancel()
 
     def _answered(self, stream: _Stream, request: discovery.DeltaDiscoveryRequest | discovery.DiscoveryRequest) -> None:
-        refused = request.HasField("error_detail")
-        if refused:
-            self.refusal = request.error_detail.message[:300]
-            log.error("Envoy refused a secret: %s", self.refusal)
-        stream.answered(request.response_nonce, refused)
+        refusal = (request.error_detail.message[:300] or "refused") if request.HasField("error_detail") else ""
+        if refusal:
+            self.refusal = refusal
+            log.error("Envoy refused a secret: %s", refusal)
+        stream.answered(request.response_nonce, refusal)
 
     async def _delta(self, requests: AsyncIterator[bytes], _: object) -> AsyncIterator[bytes]:
         names: set[str] = set()
@@ -223,9 +211,8 @@ class SecretServer:
                     if not request.initial_resource_versions:
                         has.pop(name, None)
                 names.difference_update(request.resource_names_unsubscribe)
-            new = [
-                one for one in map(self._secret, sorted(names)) if one is not None and has.get(one.name) != one.version
-            ]
+                stream.asks(names)
+            new = [one for one in await self._found(sorted(names)) if has.get(one.name) != one.version]
             if new:
                 has.update({one.name: one.version for one in new})
                 yield discovery.DeltaDiscoveryResponse(
@@ -242,7 +229,8 @@ class SecretServer:
                 self._answered(stream, request)
                 if set(request.resource_names) != set(names):
                     names, sent = tuple(request.resource_names), ""
-            found = [one for one in map(self._secret, names) if one is not None]
+                    stream.asks(names)
+            found = await self._found(names)
             version = "-".join(one.version for one in found)
             if found and version != sent:
                 sent = version

@@ -78,7 +78,7 @@ class ReplicaFacts(msgspec.Struct, frozen=True):
 
 class AgentFacts(msgspec.Struct, frozen=True):
     """What an agent says is wrong, "" what is well: why its certificate (which ends at `ends`, Unix seconds) could not
-    be renewed, why calls do not reach the proxy, why names are not resolved.
+    be renewed, why calls do not reach the proxy, why names are not resolved, what is wrong with files that it uses.
     """
 
     ref: Ref
@@ -86,6 +86,7 @@ class AgentFacts(msgspec.Struct, frozen=True):
     ends: float = 0
     capture: str = ""
     names: str = ""
+    files: str = ""
 
 
 class EndpointFacts(msgspec.Struct, frozen=True):
@@ -189,6 +190,8 @@ def of_agents(agents: Iterable[AgentFacts], now: float) -> Iterator[Finding]:
             yield _found("FL3738", one.ref, f"the capture rules of {name}: {one.capture}")
         if one.names:
             yield _found("FL3739", one.ref, f"inside of {name}: {one.names}")
+        if one.files:
+            yield _found("FL3744", one.ref, f"{name} goes on with what was in files before: {one.files}")
 
 
 def of_endings(endings: Iterable[tuple[Ref, float]], now: float, most: float = 3600) -> Iterator[Finding]:

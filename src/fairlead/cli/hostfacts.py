@@ -92,6 +92,7 @@ def agents(client: Client, here: Collection[str] = ()) -> list[AgentFacts]:
             datetime.fromisoformat(one["ends"]).timestamp() if one["ends"] else 0.0,
             "" if one["proxy"] in here else one["capture"],
             "" if one["proxy"] in here else one["names"],
+            one.get("files", ""),
         )
         for one in client.request("GET", "/fairlead/v1/agents").document["ailing"]
     ]

@@ -24,6 +24,7 @@ from fairlead.compiler.outboundports import (
     binds,
     bound_hosts,
     caller_ports,
+    is_called,
     own_sockets,
     standing,
 )
@@ -125,7 +126,8 @@ def outbound_sockets(r: Reader, caller: Caller) -> tuple[tuple[str, int], ...]:
     """Addresses and ports of a caller's listeners, without the virtual one and the HTTP proxy; port 0: Unix sockets."""
     sockets = tuple((socket, 0) for socket, _ in sockets_of(r, caller.namespace))
     if not caller.bind:
-        return (*binds(r, caller.namespace), *sockets)
+        told = (one for one in binds(r, caller.namespace) if is_called(one[0], caller.families))
+        return (*told, *sockets)
     return (*((caller.bind, port) for port in caller_ports(r, caller)), *own_sockets(r, caller), *sockets)
 
 

@@ -24,6 +24,8 @@ from fairlead.ir.proxyown import OwnSettings
 from fairlead.model.ref import NamespacedName
 from fairlead.model.syntax import is_ip
 
+_UNTOLD: dict[Families, tuple[str, ...]] = {"IPv4": ("2001:2::",), "IPv6": ("240.240.",), "dual": ()}
+"""How addresses begin that were given to hosts (`ir.host.ALLOCATED`), and of which a client is not told."""
 LOOPBACK = "localhost"
 """Stands for the client's own loopback addresses, of whatever family."""
 PRIVILEGED = 1024
@@ -204,6 +206,11 @@ def caller_ports(r: Reader, caller: Caller) -> Iterator[int]:
         where = on_port(r, caller.namespace, port)
         if port >= PRIVILEGED and port != caller.http_proxy_port and bound_hosts(r, PortKey(where, port)):
             yield port
+
+
+def is_called(address: str, families: Families) -> bool:
+    """Whether a client may have been told this address: of those that hosts were given it knows its own families'."""
+    return not address.startswith(_UNTOLD[families])
 
 
 def own_sockets(r: Reader, caller: Caller) -> Iterator[tuple[str, int]]:

@@ -44,6 +44,7 @@ from fairlead.compiler.sidecars import namespace_of, on_port
 from fairlead.envoy import names
 from fairlead.envoy.route import RouteList, connect_route, virtual_host
 from fairlead.inc import Reader, rule
+from fairlead.ir.families import version_of
 from fairlead.ir.host import HOSTS_BY_ADDRESS, HostKey, HostPort, Resolution
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.route import ROUTES_BY_MESH_HOST, ROUTES_WILDCARD
@@ -315,7 +316,8 @@ def _names(r: Reader, key: SiteKey) -> list[str]:
     for address in fact.addresses:
         if "/" not in address and not _taken(r, key, address) and _first_at(r, key, address):
             answered.append(_literal(address))
-    answered.extend(fact.allocated)
+    # Nobody writes the other one into a URL, and every such host would have it in every client's routes.
+    answered.extend(one for one in fact.allocated if version_of(one) == 4)
     return answered
 
 

@@ -8,7 +8,7 @@ from starlette.routing import BaseRoute, Route
 
 from fairlead.controlplane.fleet import Fleet
 from fairlead.controlplane.operations import administrators
-from fairlead.store.store import timestamp
+from fairlead.store.transaction import timestamp
 
 
 def agent_routes(fleet: Fleet) -> list[BaseRoute]:
@@ -25,6 +25,7 @@ def agent_routes(fleet: Fleet) -> list[BaseRoute]:
                         "ends": timestamp(one.not_after) if one.not_after else "",
                         "capture": one.said.capture,
                         "names": one.said.names,
+                        "files": one.said.files,
                     }
                     for one in fleet.ailing()
                 ],

@@ -169,7 +169,9 @@ class Descriptions:
         """What proxies refuse, and what their agents say of hosts, certificates, capture and names."""
         refs = {one.called: Ref("networking.istio.io", "WorkloadEntry", one.namespace, one.name) for one in known}
         ailing = (
-            AgentFacts(refs[one.proxy], one.said.certificate, one.not_after, one.said.capture, one.said.names)
+            AgentFacts(
+                refs[one.proxy], one.said.certificate, one.not_after, one.said.capture, one.said.names, one.said.files
+            )
             for one in self._fleet.ailing()
             if one.proxy in refs
         )

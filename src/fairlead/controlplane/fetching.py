@@ -90,12 +90,15 @@ class KeyFetcher:
 
     async def _text(self, uri: str) -> str:
         for _ in range(MAX_REDIRECTS + 1):
-            if urlsplit(uri).scheme not in ("http", "https"):
+            if not _is_http(uri):
                 raise FetchError(f"{uri[:200]!r} is not an http or https URL")
             answer = await self._ask(uri)
             if isinstance(answer, str):
                 return answer
-            uri = urljoin(uri, answer.to)
+            try:
+                uri = urljoin(uri, answer.to)
+            except ValueError:
+                raise FetchError(f"it redirects to {answer.to[:200]!r}, which is no URL") from None
         raise FetchError(f"more than {MAX_REDIRECTS} redirects")
 
     async def _ask(self, uri: str) -> str | _Redirect:
@@ -124,6 +127,14 @@ class KeyFetcher:
         if any(host in one for one in self._blocked):
             raise _Blocked(f"{host} may not be asked for keys")
         return socket.socket(family, kind, protocol)
+
+
+def _is_http(uri: str) -> bool:
+    """Whether it can be asked; what redirects and descriptions name may be anything."""
+    try:
+        return urlsplit(uri).scheme in ("http", "https")
+    except ValueError:
+        return False
 
 
 class _Redirect:

@@ -328,7 +328,7 @@ class Fleet:
 
 
 def _shortened(said: Ailments) -> Ailments:
-    return Ailments(said.certificate[:MAX_AILMENT], said.capture[:MAX_AILMENT], said.names[:MAX_AILMENT])
+    return Ailments(*(one[:MAX_AILMENT] for one in msgspec.structs.astuple(said)))
 
 
 def _load(file: Path) -> _Saved:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from ipaddress import ip_network
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -16,6 +17,10 @@ from fairlead.model.diagnostic import Origin
 
 SLICE = "EndpointSlice/"
 """How the owner of endpoints begins that an EndpointSlice has; no object's name has a slash."""
+
+
+ALLOCATED = (ip_network("240.240.0.0/16"), ip_network("2001:2::/48"))
+"""Where addresses are from that hosts without any are given (Istio's ranges); nobody routes them."""
 
 
 class Resolution(StrEnum):

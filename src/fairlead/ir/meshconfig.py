@@ -26,6 +26,7 @@ from fairlead.ir.localityspec import by_locality, by_zone
 from fairlead.ir.mesh import Mesh, TlsLimits
 from fairlead.ir.meshchecks import is_plain, is_usable, mesh_config_problems
 from fairlead.ir.meshnetworks import NETWORKS_KEY, read_networks
+from fairlead.ir.meshremoved import without_removed_mesh
 from fairlead.ir.meshspec import (
     DefaultTrafficPolicy,
     HTTPRetry,
@@ -45,7 +46,8 @@ from fairlead.model.diagnostic import Position, Problem, Severity
 from fairlead.model.duration import parse_duration
 from fairlead.model.launch import ProxySettings
 from fairlead.model.manifest import Manifest
-from fairlead.model.path import ROOT
+from fairlead.model.path import ROOT, FieldPath
+from fairlead.model.protojson import Read, of_protojson
 from fairlead.model.yaml import YAMLError, parse_documents
 
 CONFIGMAP_NAMESPACE = "istio-system"
@@ -76,12 +78,19 @@ def read_mesh_config(text: str, file: str = "") -> MeshReading:
         return MeshReading(None, ((said, documents[1].position(ROOT)),))
     manifest = documents[0] if documents else Manifest({}, file)
     base = ROOT / "spec" if "spec" in manifest.data and manifest.data.get("kind") == "MeshConfig" else ROOT
-    config, problems = decode(MeshConfig, manifest.data["spec"] if base else manifest.data, base)
+    read = of_protojson(MeshConfig, manifest.data["spec"] if base else manifest.data)
+    settings, removed = without_removed_mesh(read.value, base)
+    config, problems = decode(MeshConfig, settings, base)
     if config is not None:
         problems = list(mesh_config_problems(config, base))
+    problems = [*problems, *removed]
     failed = config is None or any(one.severity is Severity.ERROR for one in problems)
     mesh = None if failed or config is None else mesh_of(config)
-    return MeshReading(mesh, tuple((one, manifest.position(one.path)) for one in problems))
+    return MeshReading(mesh, tuple((one, manifest.position(_written(one.path, base, read))) for one in problems))
+
+
+def _written(path: FieldPath, base: FieldPath, read: Read) -> FieldPath:
+    return FieldPath((*base, *read.original(FieldPath(tuple(path)[len(tuple(base)) :]))))
 
 
 def is_mesh_configmap(namespace: str, name: str) -> bool:

@@ -17,6 +17,7 @@ import msgspec
 from fairlead.inc import Table
 from fairlead.ir.filters import Pairs
 from fairlead.ir.mesh import Mesh
+from fairlead.ir.meshremoved import without_removed_proxy
 from fairlead.ir.podannotations import annotated, names_settings, pod_annotation_problems
 from fairlead.ir.proxyconfig import ProxyConfig
 from fairlead.ir.proxyown import AT_ONCE, said_of
@@ -26,6 +27,7 @@ from fairlead.model.decode import decode
 from fairlead.model.diagnostic import Origin, Problem, Severity
 from fairlead.model.launch import BootstrapPatch, ProxySettings
 from fairlead.model.path import ROOT, FieldPath
+from fairlead.model.protojson import of_protojson
 from fairlead.model.ref import NamespacedName
 from fairlead.model.yaml import YAMLError, parse_documents
 
@@ -140,7 +142,10 @@ def read_annotation(text: str) -> tuple[ProxyConfig | None, list[Problem]]:
         return None, [Problem(ROOT, error.message, remedy="Write ProxyConfig fields as YAML.", code=WRONG)]
     if len(documents) != 1:
         return None, [Problem(ROOT, "must be one YAML document", remedy="Write ProxyConfig fields.", code=WRONG)]
-    config, problems = decode(ProxyConfig, documents[0].data, ROOT)
+    read = of_protojson(ProxyConfig, documents[0].data)
+    settings, removed = without_removed_proxy(read.value, ROOT)
+    config, problems = decode(ProxyConfig, settings, ROOT)
+    problems = [*problems, *removed]
     if config is not None:
         problems = [*problems, *variable_problems(config.proxy_metadata, ROOT / "proxyMetadata")]
         problems += start_problems(config, ROOT)

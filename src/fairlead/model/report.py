@@ -64,12 +64,14 @@ class Ailments(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is wrong with an agent's host or workload, in words; "" what is well.
 
     `certificate`: why it could not be renewed the last time. `capture`: why calls of the application do not reach the
-    proxy. `names`: why a name of the mesh is not resolved for it.
+    proxy. `names`: why a name of the mesh is not resolved for it. `files`: what is wrong with files (of certificates)
+    that the proxy runs with; it keeps what was in them.
     """
 
     certificate: str = ""
     capture: str = ""
     names: str = ""
+    files: str = ""
 
 
 class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -145,14 +145,14 @@ def _url(url: str, path: FieldPath) -> Iterator[Problem]:
         yield invalid(path, f"{url!r} is not a URL", "Write other characters as %XX.")
         return
     try:
-        scheme = urlsplit(url).scheme if "://" in url else ""
+        parts = urlsplit(module_url(url))
     except ValueError as error:
         yield invalid(path, f"not a URL: {error}")
         return
+    scheme = parts.scheme if "://" in url else ""
     if scheme not in _SCHEMES:
         yield invalid(path, f"url has unsupported scheme {scheme!r}", "One of file, http, https and oci.")
     elif scheme != "file":
-        parts = urlsplit(module_url(url))
         if not parts.hostname or not parts.path.strip("/"):
             yield doubtful(path, "a module to fetch has a host and a path", "Such as oci://registry.test/plugin:1.")
     elif not module_path(url).startswith("/"):

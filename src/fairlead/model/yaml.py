@@ -24,6 +24,8 @@ MAX_ALIASED = 100_000
 _DOCUMENT = re.compile(r"^---(?=[ \n]|\Z)", re.MULTILINE)
 _AROUND = re.compile(r"^(?:%|\.\.\.)|[\r\x85\u2028\u2029]", re.MULTILINE)
 """Directives, ends of documents and other ends of lines: with them a text is more than its documents one by one."""
+_BETWEEN = re.compile(r"(?<=\})[ \t]*\n(?=[ \t\n]*\{)")
+"""Between two objects of JSON; no text of JSON has the end of a line in it."""
 
 
 class YAMLError(Exception):
@@ -50,7 +52,13 @@ def parse_documents(text: str | bytes, file: str = "") -> list[Manifest]:
         from fairlead.model.yamlevents import by_events
 
         # What is wrong, if anything, is said of the text as a whole.
-        found = by_events(text, file)
+        try:
+            found = by_events(text, file)
+        except YAMLError as error:
+            pieces = _pieces(text) if "<document start>" in error.message else []
+            if len(pieces) < 2:
+                raise
+            found = [one for piece, first in pieces for one in by_events(piece, file, first)]
     return [part for one in found for part in _split(one)]
 
 
@@ -62,6 +70,18 @@ def _decoded(raw: bytes, file: str) -> str:
     except UnicodeDecodeError as error:
         line = raw[: error.start].decode(encoding, "ignore").count("\n") + 1
         raise YAMLError(f"not {encoding.upper()} text", Position(file, line, 1)) from None
+
+
+def _pieces(text: str) -> list[tuple[str, int]]:
+    """JSON documents one after the other, as kubectl takes them and jq writes them, with the line each begins in."""
+    if not text.lstrip().startswith("{"):
+        return [(text, 1)]
+    out: list[tuple[str, int]] = []
+    begin, line = 0, 1
+    for end in (*(found.end() for found in _BETWEEN.finditer(text)), len(text)):
+        out.append((text[begin:end], line))
+        begin, line = end, line + text.count("\n", begin, end)
+    return out
 
 
 def _by_document(text: str, file: str) -> list[Manifest]:

@@ -52,19 +52,19 @@ class Builder:
         self.marks: dict[Path, Place] = {}
 
     def fail(self, message: str, mark: Any) -> YAMLError:
-        return YAMLError(message, Position(self.file, mark.line + 1, mark.column + 1))
+        return YAMLError(message, Position(self.file, mark.line + self._first, mark.column + 1))
 
     def _position(self, error: yaml.YAMLError) -> Position:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         if mark is not None:
             # The C parser puts what is missing at the end onto a line behind the last one.
             last = self._text.rstrip("\n").count("\n")
-            return Position(self.file, min(mark.line, last) + 1, mark.column + 1 if mark.line <= last else 1)
+            return Position(self.file, min(mark.line, last) + self._first, mark.column + 1 if mark.line <= last else 1)
         at = getattr(error, "position", None)
         if not isinstance(at, int):
-            return Position(self.file, 1, 1)
+            return Position(self.file, self._first, 1)
         before = self._text[:at]
-        return Position(self.file, before.count("\n") + 1, at - before.rfind("\n"))
+        return Position(self.file, before.count("\n") + self._first, at - before.rfind("\n"))
 
     def documents(self) -> Iterator[tuple[object, Any]]:
         try:

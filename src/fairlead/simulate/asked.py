@@ -64,7 +64,10 @@ def request_of(
     certificate: Literal["", "valid", "invalid"] = "",
 ) -> Request:
     """A request to a URL; headers are `NAME: VALUE` or `NAME=VALUE`."""
-    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+    except ValueError as error:
+        raise ValueError(f"{url!r} is no URL: {error}") from None
     known = _SCHEMES.get(parts.scheme)
     if known is None:
         raise ValueError(f"{url!r} has no scheme that is known: {', '.join(_SCHEMES)}")

@@ -15,6 +15,7 @@ from fairlead.compiler.model import MeshModel
 from fairlead.envoy.endpoint import LbEndpoint
 from fairlead.envoy.resource import CLUSTER, ENDPOINT, NAME_TABLE, Resource
 from fairlead.inc import Reader, rule
+from fairlead.ir.families import of_family
 from fairlead.ir.host import HOSTS, HOSTS_BY_ADDRESS, HOSTS_BY_NAME, HOSTS_BY_NAMESPACE, HostKey
 from fairlead.ir.mesh import MESH_KEY
 from fairlead.ir.mesh import Mesh as Settings
@@ -134,7 +135,7 @@ class Mesh:
             for table in (*chosen, *(one for at, one in tables.items() if at != owner)):
                 found = self.world.names(table).get(name)
                 if found is not None:
-                    return Resolved(name, tuple(found.ips))
+                    return Resolved(name, of_family(found.ips, view.speaks))
         return Resolved("", ())
 
     def hostname(self, host: str, namespace: str, suffix: str = "cluster.local") -> str:

@@ -106,4 +106,12 @@ HOSTS: tuple[Code, ...] = (
         "No node runs a Process.",
         "Start `fairlead node` on its host (`fairlead up` has one).",
     ),
+    Code(
+        "FL3744",
+        "FilesNotUsable",
+        WARNING,
+        "A file with certificates or a key that a proxy uses is gone from its host, or is none any more. The proxy goes"
+        " on with what was in it; should it start anew, what needs the file is left out.",
+        "Put the file right on the proxy's host. It is used without a restart.",
+    ),
 )

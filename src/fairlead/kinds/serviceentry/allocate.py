@@ -1,20 +1,22 @@
 """Addresses for hosts that have none. Pure: whoever stores a ServiceEntry says which addresses are taken.
 
 Istio's rules (`networking.istio.io/enable-autoallocate-ip`): a host without wildcard that is looked up or listed, and
-for which no address is given, gets one of a range that nobody routes. It stands in the status, so that it stays.
+for which no address is given, gets one of IPv4 and one of IPv6, of ranges that nobody routes. They stand in the
+status, so that they stay. The second follows from the first: at the same place of its range.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from hashlib import blake2b
-from ipaddress import ip_network
+from ipaddress import ip_address
 from typing import Any, cast
 
+from fairlead.ir.host import ALLOCATED
 from fairlead.model.diagnostic import Problem
 from fairlead.model.path import SPEC
 
-RANGE = ip_network("240.240.0.0/16")
+RANGE, RANGE_V6 = ALLOCATED
 LABEL = "networking.istio.io/enable-autoallocate-ip"
 
 Json = dict[str, Any]
@@ -42,7 +44,9 @@ def allocate(document: Json, used: Collection[str], _network: str = "") -> tuple
         return document, []
     status = {key: value for key, value in _part(document, "status").items() if key != "addresses"}
     if given:
-        status["addresses"] = [{"value": address, "host": host} for host, address in given.items()]
+        status["addresses"] = [
+            {"value": one, "host": host} for host, address in given.items() for one in (address, _twin(address))
+        ]
     return {**{key: value for key, value in document.items() if key != "status"}, "status": status}, []
 
 
@@ -73,7 +77,14 @@ def _held(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for one in cast("list[object]", listed) if isinstance(listed, list) else ():
         if isinstance(one, Mapping):
             entry = cast("Mapping[str, object]", one)
-            yield str(entry.get("host", "")).lower(), str(entry.get("value", ""))
+            value = str(entry.get("value", ""))
+            if ":" not in value:
+                yield str(entry.get("host", "")).lower(), value
+
+
+def _twin(address: str) -> str:
+    """The address of IPv6 that goes with one of IPv4."""
+    return str(RANGE_V6.network_address + (int(ip_address(address)) - int(RANGE.network_address)))
 
 
 def _choose(claim: str, used: Collection[str], given: Collection[str]) -> str:
