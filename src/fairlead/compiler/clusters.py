@@ -268,6 +268,7 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
     view, port = key
     mesh, number = settings(r), port.port
     said = port.ingress.endpoint if port.ingress is not None else None
+    dialled = said.port if said is not None and said.port else number
     if said is not None and said.address:
         discovery: Discovery = "STATIC"
         endpoints: tuple[LbEndpoint, ...] = (_ingress_endpoint(view, said),)
@@ -275,9 +276,9 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         # Istio dials the address that the peer dialled, so that applications bound to their own address are reached.
         discovery, endpoints = "ORIGINAL_DST", ()
         if mesh.inbound_policy == "LOCALHOST":
-            discovery, endpoints = "STATIC", (LbEndpoint("", loopbacks(view.speaks)[0], number),)
+            discovery, endpoints = "STATIC", (LbEndpoint("", loopbacks(view.speaks)[0], dialled),)
     else:
-        discovery, endpoints = "STATIC", (LbEndpoint("", view.capture.app_address, number),)
+        discovery, endpoints = "STATIC", (LbEndpoint("", view.capture.app_address, dialled),)
     limits, described = _served(r, view, port)
     socket = said is not None and said.address.startswith("unix://")
     terminated = port.ingress is not None and port.ingress.tls is not None
@@ -292,6 +293,7 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         bind_netns="" if socket else view.capture.netns,
         stat_name=inbound_stat_name(r, view.namespace, port),
         keep_case=mesh.headers.keep_case,
+        dialled_port=dialled if discovery == "ORIGINAL_DST" and dialled != number else 0,
     )
     return cluster(plan, replace(above(mesh.baseline, limits), outlier=None))
 
