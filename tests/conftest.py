@@ -27,9 +27,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     if config.getoption("--update-golden"):
         os.environ["FAIRLEAD_UPDATE_GOLDEN"] = "1"
-    # Started in the background by a shell, tests would hand an ignored SIGINT down to the programs that they interrupt.
+    # Started in the background, or with nohup, tests would hand ignored signals down to the programs that they end.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(optionalhook=True)

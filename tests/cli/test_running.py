@@ -222,7 +222,9 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_what_nohup_starts_outlives_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ends() == (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    with monkeypatch.context() as patched:
+        patched.setattr(signal, "getsignal", lambda _: signal.SIG_DFL)
+        assert ends() == (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     with monkeypatch.context() as patched:
         patched.setattr(signal, "getsignal", lambda _: signal.SIG_IGN)
         assert ends() == (signal.SIGINT, signal.SIGTERM)

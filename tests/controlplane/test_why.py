@@ -158,7 +158,8 @@ async def _goes_on(tmp_path: Path) -> None:
 
         working = asyncio.create_task(walks.on(None, (service("more"),), work))
         await made.apply(service("late"))
-        assert plane.feed.model.engine.get(OBJECTS, Ref("", "Service", "shop", "late")) is not None
+        late = Ref("", "Service", "shop", "late")
+        await until(lambda: plane.feed.model.engine.get(OBJECTS, late) is not None, "the loop compiles")
         assert plane.feed.model.engine.get(OBJECTS, Ref("", "Service", "shop", "more")) is None
         sign.touch()  # by the loop, while the copy waits for it
         assert (await asyncio.wait_for(working, 15)).document == {"cart": 1, "more": 1, "late": 0}

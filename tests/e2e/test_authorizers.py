@@ -132,8 +132,11 @@ def test_an_authorizer_is_asked_over_grpc(world: World) -> None:
                 source = authorizer.seen[-1].attributes.source.principal
                 assert source == "spiffe://cluster.local/ns/app/sa/client"
             with world.mesh.config(policy("grpc", '{ports: ["19000"]}')):
-                steadily(lambda: world.client.line(19000) != "")
-                assert authorizer.seen[-1].attributes.destination.address.socket_address.port_value == 19000
+
+                def asked_for() -> int:
+                    return authorizer.seen[-1].attributes.destination.address.socket_address.port_value
+
+                steadily(lambda: world.client.line(19000) != "" and asked_for() == 19000)
                 authorizer.connections = False
                 steadily(lambda: world.client.line(19000) == "")
             with world.mesh.config(policy("grpc")):

@@ -214,6 +214,42 @@ def test_fields_have_the_names_of_istios_own_documents_too() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("rootNamespace: null\ntrustDomain:\naccessLogFile:", "{}"),
+        ("extensionProviders:\ndefaultConfig: {proxyMetadata: , concurrency: }", "{}"),
+        ("outboundTrafficPolicy: {mode: }", "outboundTrafficPolicy: {}"),
+        ("proxyListenPort: '15101'", "proxyListenPort: 15101"),
+        ("defaultConfig: {concurrency: '2'}", "defaultConfig: {concurrency: 2}"),
+        ("defaultConfig: {tracing: {sampling: '12.5'}}", "defaultConfig: {tracing: {sampling: 12.5}}"),
+    ],
+)
+def test_null_is_no_field_and_a_number_may_be_a_string(text: str, same: str) -> None:
+    """Charts write null for values that nobody has set, and quote what they are given."""
+    mesh, findings = read_mesh_config(text)
+    assert mesh is not None and not findings
+    assert mesh == read_mesh_config(same)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("proxyListenPort: '15001.5'", "proxyListenPort"),
+        ("proxyListenPort: 'x'", "proxyListenPort"),
+        ("enableTracing: 'true'", "enableTracing"),
+        ("defaultConfig: {proxyMetadata: {A: 1}}", "defaultConfig.proxyMetadata.A"),
+        ("defaultConfig: {proxyMetadata: {A: }}", "defaultConfig.proxyMetadata.A"),
+        ("extensionProviders: [null]", "extensionProviders[0]"),
+        ("rootNamespaces:", "rootNamespaces"),
+    ],
+)
+def test_what_protobuf_refuses_is_an_error(text: str, path: str) -> None:
+    mesh, findings = read_mesh_config(text)
+    assert mesh is None
+    assert [str(one.path) for one, _ in findings] == [path]
+
+
+@pytest.mark.parametrize(
     ("text", "path", "line"),
     [
         ("default_config:\n  drain_duration: x", "defaultConfig.drainDuration", 2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import pytest
@@ -73,3 +74,32 @@ def test_a_length_that_never_ends_costs_no_more_than_its_bytes() -> None:
     with pytest.raises(ProtocolError):
         wire.decode_delta(b"\x0a" + b"\xff" * (1 << 20))
     assert time.process_time() - begun < 2, "tens of seconds, were it read as one number"
+
+
+def test_what_is_sent_to_nobody_any_more_is_not_kept() -> None:
+    """Each version of a large resource would stay with the differences from it and to it."""
+
+    def version(number: int) -> Resource:
+        return Resource.of(CLUSTER, "a", b"".join(bytes([number]) + b"x" * 500 for _ in range(8)))
+
+    def sent(encoder: wire.Encoder, base: Resource, resource: Resource) -> None:
+        encoder.delta(Response(CLUSTER, "1", "1", (resource,), (), {"a": base}))
+
+    def kept() -> int:
+        gc.collect()
+        return sum(type(one) is Resource for one in gc.get_objects())
+
+    encoder, before = wire.Encoder(), kept()
+    old, new = version(0), version(1)
+    for number in range(2, 50):
+        sent(encoder, old, new)
+        old, new = new, version(number)
+    assert kept() > before + 40
+    sent(encoder, old, new)
+    encoder.forget()
+    sent(encoder, old, new)
+    encoder.forget()
+    assert kept() == before + 2, "both versions of what was sent since"
+    encoder.forget()
+    del old, new
+    assert kept() == before

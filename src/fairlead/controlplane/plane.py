@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import threading
@@ -77,6 +78,8 @@ SERVER_NAMES = ("fairlead-controlplane", "istiod.istio-system.svc", "localhost",
 _ADMIN_TTL = timedelta(days=365)
 _STORM = 50
 _TIDY_SECONDS = 5
+_GIVEN_BACK = 12
+"""Once in so many times, which is a minute: it takes a few milliseconds at most."""
 
 
 def _now() -> datetime:
@@ -280,15 +283,19 @@ class ControlPlane:
     async def _tidy(self, xds: Server) -> None:
         """See to what proxies leave behind that come and go: where gateways are, the memory that a storm took."""
         storms = memory.Storms(_STORM)
-        while True:
+        for number in itertools.count(1):
             await asyncio.sleep(_TIDY_SECONDS)
             self.ingresses.changed()  # gateways may have come or gone
             admission = xds.admission
             if storms.over(admission.admitted, len(xds.live), admission.waiting):
                 memory.grown()
             if not storms.going_on:
-                # What many say alike on their return is kept for the others; one that comes alone has no use for it.
+                # What many say or are sent alike they do within seconds; later it is of use to nobody.
                 wire.forget()
+                xds.encoder.forget()
+            if number % _GIVEN_BACK == 0:
+                # Changes leave holes in the heap, which it fills again elsewhere first.
+                memory.give_back()
 
     def _findings(self) -> list[str]:
         mesh = self.model.engine.get(MESHES, MESH_KEY) or Mesh()

@@ -46,7 +46,7 @@ from fairlead.model.duration import parse_duration
 from fairlead.model.launch import ProxySettings
 from fairlead.model.manifest import Manifest
 from fairlead.model.path import ROOT, FieldPath
-from fairlead.model.protonames import Read, with_json_names
+from fairlead.model.protojson import Read, of_protojson
 from fairlead.model.yaml import YAMLError, parse_documents
 
 CONFIGMAP_NAMESPACE = "istio-system"
@@ -77,7 +77,7 @@ def read_mesh_config(text: str, file: str = "") -> MeshReading:
         return MeshReading(None, ((said, documents[1].position(ROOT)),))
     manifest = documents[0] if documents else Manifest({}, file)
     base = ROOT / "spec" if "spec" in manifest.data and manifest.data.get("kind") == "MeshConfig" else ROOT
-    read = with_json_names(MeshConfig, manifest.data["spec"] if base else manifest.data)
+    read = of_protojson(MeshConfig, manifest.data["spec"] if base else manifest.data)
     config, problems = decode(MeshConfig, read.value, base)
     if config is not None:
         problems = list(mesh_config_problems(config, base))

@@ -17,7 +17,7 @@ from fairlead.model.diagnostic import Problem
 from fairlead.model.findings import invalid, required
 from fairlead.model.object import Spec
 from fairlead.model.path import ROOT, FieldPath
-from fairlead.model.protonames import with_json_names
+from fairlead.model.protojson import of_protojson
 from fairlead.model.syntax import is_ip, is_ip_or_cidr, is_name_label, port_problems, wrong_fqdn
 from fairlead.model.yaml import YAMLError, parse_documents
 
@@ -61,7 +61,7 @@ def read_networks(text: str) -> tuple[tuple[Network, ...], list[Problem]]:
         return (), [Problem(ROOT, error.message, code="FL0008")]
     if not documents:
         return (), []
-    config, problems = decode(MeshNetworks, with_json_names(MeshNetworks, documents[0].data).value)
+    config, problems = decode(MeshNetworks, of_protojson(MeshNetworks, documents[0].data).value)
     if config is None:
         return (), problems
     problems = list(_problems(config.networks))

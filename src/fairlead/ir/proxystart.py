@@ -26,7 +26,7 @@ from fairlead.model.decode import decode
 from fairlead.model.diagnostic import Origin, Problem, Severity
 from fairlead.model.launch import BootstrapPatch, ProxySettings
 from fairlead.model.path import ROOT, FieldPath
-from fairlead.model.protonames import with_json_names
+from fairlead.model.protojson import of_protojson
 from fairlead.model.ref import NamespacedName
 from fairlead.model.yaml import YAMLError, parse_documents
 
@@ -141,7 +141,7 @@ def read_annotation(text: str) -> tuple[ProxyConfig | None, list[Problem]]:
         return None, [Problem(ROOT, error.message, remedy="Write ProxyConfig fields as YAML.", code=WRONG)]
     if len(documents) != 1:
         return None, [Problem(ROOT, "must be one YAML document", remedy="Write ProxyConfig fields.", code=WRONG)]
-    config, problems = decode(ProxyConfig, with_json_names(ProxyConfig, documents[0].data).value, ROOT)
+    config, problems = decode(ProxyConfig, of_protojson(ProxyConfig, documents[0].data).value, ROOT)
     if config is not None:
         problems = [*problems, *variable_problems(config.proxy_metadata, ROOT / "proxyMetadata")]
         problems += start_problems(config, ROOT)

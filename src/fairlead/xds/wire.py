@@ -108,6 +108,8 @@ class Encoder:
         self._kept: OrderedDict[tuple[object, ...], tuple[Response, bytes]] = OrderedDict()
         self._differences: OrderedDict[tuple[int, int], tuple[Resource, Resource, list[bytes]]] = OrderedDict()
         """What is sent in place of a resource to whoever has another, both of which are kept with it."""
+        self._older = self._differences.copy()
+        """Those of before the last time that old ones were forgotten."""
         self.hits = 0
         self.misses = 0
 
@@ -145,12 +147,20 @@ class Encoder:
             self._bytes -= len(self._kept.popitem(last=False)[1][1])
         return body
 
+    def forget(self) -> None:
+        """Keep no longer what nobody has been sent since this was called before: versions that nobody has any more."""
+        self._older, self._differences = self._differences, OrderedDict()
+        self._kept.clear()
+        self._bytes = 0
+
     def _delta(self, resource: Resource, base: Resource | None) -> list[bytes]:
         """One resource, framed; a difference from `base` where that is less."""
         if base is None:
             return _whole(resource)
         key = id(base), id(resource)
         found = self._differences.get(key)
+        if found is None and (found := self._older.get(key)) is not None:
+            self._differences[key] = found
         if found is None:
             difference = between(base, resource)
             parts: list[bytes] = []
@@ -196,8 +206,10 @@ _ENDS = Ends()
 
 
 def forget() -> None:
-    """Keep no long request any longer: those that were to return have."""
+    """Keep nothing any longer of what clients said and were told alike: those who were to say the same have."""
+    _short_delta.cache_clear()
     _shared_delta.cache_clear()
+    _ends.cache_clear()
     _ENDS.forget()
 
 
