@@ -2,10 +2,11 @@
 
 A proxy adds `x-fairlead-peer` (`fairlead.envoy.peer.introduction`) with its workload's names to requests it sends for
 its application, and to responses it returns for it to those who have introduced themselves. The other side moves the
-header into dynamic metadata and removes it, so no application sees it. Both are HTTP filters of the listener, not of routes: route tables stay the same for all
-workloads. Neither do listeners name the workload: Envoy reads the introduction from its environment
-(`fairlead.envoy.peer.environment`), so that workloads that are alike share listeners. Hosts outside the mesh must not
-learn these names: routes to them remove the header (`fairlead.envoy.routeaction`), and what they return under it.
+header into dynamic metadata and removes it, so no application sees it. Both are HTTP filters of the listener, not of
+routes: route tables stay the same for all workloads. Neither do listeners name the workload: Envoy reads the
+introduction from its environment (`fairlead.envoy.peer.environment`), so that workloads that are alike share listeners.
+Hosts outside the mesh must not learn these names: routes to them remove the header (`fairlead.envoy.routeaction`), and
+what they return under it.
 
 Principals come from TLS, the destination service from the cluster's metadata (`service_metadata`). All labels stand in
 one tag (`fairlead.envoy.statlabels`); `fairlead.telemetry.page` makes Istio's labels of it.
