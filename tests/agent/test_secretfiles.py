@@ -24,7 +24,7 @@ from fairlead.agent import secretfiles
 from fairlead.agent.filereferences import named
 from fairlead.agent.filewatch import FileWatch
 from fairlead.agent.proxy import find_envoy
-from fairlead.envoy.names import IDENTITY_SECRET, SYSTEM_ROOT, file_certificate
+from fairlead.envoy.names import IDENTITY_SECRET, SYSTEM_ROOT, file_certificate, file_roots
 from fairlead.envoy.upstreamtls import agent_secret, origin_tls, pack
 from fairlead.ir.traffic import ClientTls
 from tests.agent.world import until
@@ -243,6 +243,57 @@ def test_envoy_and_we_agree_on_authorities(number: int, tmp_path: Path) -> None:
     common.validation_context.trusted_ca.inline_string = roots()[number]
     said, refused = problem_of(file), takes(tmp_path, common)
     assert bool(said) == bool(refused), (said, refused)
+
+
+def revoked_by(key: Any) -> str:
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a")])
+    # Over since long: Envoy minds when it verifies.
+    day = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+    made = x509.CertificateRevocationListBuilder(subject, day, day + datetime.timedelta(days=1))
+    return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+@functools.cache
+def lists() -> list[str]:
+    """What may stand in a file of what has been revoked."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    one = revoked_by(key)
+    return [
+        one,
+        f"words\n{one}\n{one}",
+        one + pem("a", key),
+        "",
+        one[: len(one) // 2],
+        one + one[: len(one) // 2],
+        one + "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n",
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(lists())))
+def test_envoy_and_we_agree_on_revocation_lists(number: int, tmp_path: Path) -> None:
+    (tmp_path / "roots.pem").write_text(roots()[0])
+    (tmp_path / "list.pem").write_text(lists()[number])
+    common = tls_pb2.CommonTlsContext()
+    common.validation_context.trusted_ca.inline_string = roots()[0]
+    common.validation_context.crl.inline_string = lists()[number]
+    name = file_roots(str(tmp_path / "roots.pem"), str(tmp_path / "list.pem"))
+    said, refused = secretfiles.problem(name), takes(tmp_path, common)
+    assert bool(said) == bool(refused), (said, refused)
+    if not said:
+        made = secretfiles.secret(name)
+        assert made is not None
+        context = secret_pb2.Secret.FromString(made.resource.value).validation_context
+        assert (context.trusted_ca.inline_bytes, context.crl.inline_bytes) == tuple(
+            (tmp_path / one).read_bytes() for one in ("roots.pem", "list.pem")
+        )
+
+
+def test_a_file_without_a_list_revokes_nobody_and_is_not_taken_for_one(tmp_path: Path) -> None:
+    """Envoy takes anything, and lets everybody in."""
+    (tmp_path / "roots.pem").write_text(roots()[0])
+    (tmp_path / "list.pem").write_text(roots()[0])
+    name = file_roots(str(tmp_path / "roots.pem"), str(tmp_path / "list.pem"))
+    assert "list.pem: it has no revocation list" in secretfiles.problem(name)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

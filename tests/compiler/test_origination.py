@@ -98,8 +98,7 @@ def test_files_come_from_the_agent_that_sees_them_change() -> None:
     common = far(compiled(tls))[0].common_tls_context
     assert [one.name for one in common.tls_certificate_sds_secret_configs] == ["file-cert:/c~/k"]
     roots = common.combined_validation_context
-    assert roots.validation_context_sds_secret_config.name == "file-root:/r"
-    assert roots.default_validation_context.crl.filename == "/l"
+    assert roots.validation_context_sds_secret_config.name == "file-crl:/r~/l"
     for one in (*common.tls_certificate_sds_secret_configs, roots.validation_context_sds_secret_config):
         # A cluster that waits for ever keeps Envoy from starting.
         assert not one.sds_config.HasField("initial_fetch_timeout")

@@ -113,6 +113,38 @@ def test_a_gateways_files_may_come_later_be_renewed_and_go(world: World, tmp_pat
         eventually(lambda: not said(world), "that it is well again")
 
 
+def test_a_revocation_list_counts_as_soon_as_it_is_there(world: World, tmp_path: Path) -> None:
+    put(world, tmp_path)
+    cert, _ = world.certificates.files("ann.example")
+    other, _ = world.certificates.files("bob.example")
+    more = f"mode: MUTUAL, caCertificates: {world.certificates.root_file}, caCrl: FILES/revoked.pem"
+    text = EDGE.replace("mode: SIMPLE", more).replace("FILES", str(tmp_path))
+    tls = world.certificates.client("ann.example")
+
+    def revoke(*certificates: Path) -> None:
+        (tmp_path / "new.pem").write_text(world.certificates.revoke(*certificates))
+        (tmp_path / "new.pem").rename(tmp_path / "revoked.pem")
+
+    def let_in() -> bool:
+        try:
+            return request(world.gateway.address, FILED, host=HOST, tls=tls).status == 200
+        except OSError as error:
+            assert "revoked" in str(error) or isinstance(error, ConnectionError), error
+            return False
+
+    with world.mesh.config(text) as found:
+        message = eventually(lambda: refused(world.mesh, found[-1]), "the condition")["message"]
+        assert f"{tmp_path}/revoked.pem: there is no such file" in message
+        revoke(other)
+        assert eventually(let_in, "whom nobody has revoked")
+        sent = listeners(world)
+        revoke(other, cert)
+        assert eventually(lambda: not let_in(), "the new list")
+        revoke()
+        assert eventually(let_in, "whom nobody has revoked any more")
+        assert listeners(world) == sent, "nobody pushes for that"
+
+
 def test_authorities_of_a_server_may_come_later(world: World, tmp_path: Path) -> None:
     roots = tmp_path / "roots.pem"
     text = originated(world, 19443, f"{{mode: SIMPLE, caCertificates: {roots}, sni: legacy.example}}")

@@ -231,6 +231,13 @@ def test_null_is_no_field_and_a_number_may_be_a_string(text: str, same: str) -> 
     assert mesh == read_mesh_config(same)[0]
 
 
+def test_a_network_may_be_null() -> None:
+    """Charts list networks that have gateways of their own labels only."""
+    networks, problems = read_networks("networks:\n  vm:\n  one: {gateways: [{address: 192.0.2.1, port: '15443'}]}")
+    assert not problems and [one.name for one in networks] == ["one", "vm"]
+    assert networks[0].gateways[0].port == 15443
+
+
 @pytest.mark.parametrize(
     ("text", "path"),
     [
@@ -239,7 +246,7 @@ def test_null_is_no_field_and_a_number_may_be_a_string(text: str, same: str) -> 
         ("enableTracing: 'true'", "enableTracing"),
         ("defaultConfig: {proxyMetadata: {A: 1}}", "defaultConfig.proxyMetadata.A"),
         ("defaultConfig: {proxyMetadata: {A: }}", "defaultConfig.proxyMetadata.A"),
-        ("extensionProviders: [null]", "extensionProviders[0]"),
+        ("extensionProviders: null\nextensionProvider: []", "extensionProvider"),
         ("rootNamespaces:", "rootNamespaces"),
     ],
 )
@@ -261,6 +268,31 @@ def test_what_is_wrong_of_them_has_its_place(text: str, path: str, line: int) ->
     mesh, findings = read_mesh_config(text, "m")
     assert mesh is None
     assert [(str(one.path), at.line if at is not None else 0) for one, at in findings] == [(path, line)]
+
+
+OLD = """
+disablePolicyChecks: true
+ambientMesh: {mode: "OFF"}
+trustDomain: example.org
+defaultConfig:
+  connectTimeout: 10s
+  drainDuration: 5s
+"""
+
+
+def test_what_istio_had_before_is_a_warning() -> None:
+    """Istio passes over it: settings that are older than their control plane have it."""
+    mesh, findings = read_mesh_config(OLD, "m")
+    assert mesh is not None and mesh.trust_domain == "example.org"
+    assert [(str(one.path), one.severity, at.line if at is not None else 0) for one, at in findings] == [
+        ("disablePolicyChecks", Severity.WARNING, 2),
+        ("ambientMesh", Severity.WARNING, 3),
+        ("defaultConfig.connectTimeout", Severity.WARNING, 6),
+    ]
+    config, problems = read_annotation("{connectTimeout: 10s, drainDuration: 5s}")
+    assert config is not None and config.drain_duration == "5s"
+    assert [(str(one.path), one.severity) for one in problems] == [("connectTimeout", Severity.WARNING)]
+    assert read_mesh_config("authPolicy: NONE").mesh == Mesh()
 
 
 def test_an_address_that_only_pods_fill_in_is_a_warning() -> None:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from google.protobuf.message import DecodeError
 
-from fairlead.envoy.names import FILE_CERTIFICATE, FILE_ROOT
+from fairlead.envoy.names import FILES
 from fairlead.envoy.upstreamtls import SDS_CLUSTER
 
-_PREFIXES = (FILE_CERTIFICATE.encode(), FILE_ROOT.encode())
+_PREFIXES = tuple(one.encode() for one in FILES)
 _NAME = re.compile(rb"\n([\x80-\xff]{0,2}[\x01-\x7f])(?=" + b"|".join(_PREFIXES) + rb")")
 """How `SdsSecretConfig.name` (field 1) looks on the wire, up to the text: tag and length."""
 _SOURCE = 0x12

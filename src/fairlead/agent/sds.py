@@ -18,7 +18,7 @@ from envoy.service.discovery.v3 import discovery_pb2 as discovery
 
 from fairlead.agent import secretfiles
 from fairlead.agent.identity import Identity
-from fairlead.envoy.names import FILE_CERTIFICATE, FILE_ROOT
+from fairlead.envoy.names import FILES
 from fairlead.envoy.resource import SECRET
 from fairlead.model.report import anchors_id
 
@@ -148,7 +148,7 @@ class SecretServer:
         found: list[discovery.Resource] = []
         for name in names:
             one = self._secrets.get(name)
-            if one is None and name.startswith((FILE_CERTIFICATE, FILE_ROOT)):
+            if one is None and name.startswith(FILES):
                 one = await asyncio.to_thread(self._of_files, name)
             if one is not None:
                 found.append(one)

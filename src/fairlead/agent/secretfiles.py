@@ -1,9 +1,9 @@
 """Certificates and keys in files of the proxy's host: the secrets that they make, or what is wrong with them.
 
-A secret's name says where its files are (`fairlead.envoy.names`): `file-cert:CERT~KEY`, `file-root:CA`, and
-`file-root:system` for the authorities that the host itself trusts. Envoy gets what is in the files, so that what has
-been judged here is what it runs with; and what it would refuse (Envoy `ContextImpl`, `DefaultCertValidator`) it never
-gets.
+A secret's name says where its files are (`fairlead.envoy.names`): `file-cert:CERT~KEY`, `file-root:CA`, and with a list
+of what has been revoked `file-crl:CA~CRL`. As CA, `system` is the authorities that the host itself trusts. Envoy gets
+what is in the files, so that what has been judged here is what it runs with; and what it would refuse (Envoy
+`ContextImpl`, `DefaultCertValidator`) it never gets.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import ssl
 import stat
 from hashlib import blake2b
 from pathlib import Path
+from typing import Literal
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -23,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
 
-from fairlead.envoy.names import FILE_CERTIFICATE, FILE_ROOT, SYSTEM_ROOT
+from fairlead.envoy.names import FILE_CERTIFICATE, FILE_REVOKED, FILE_ROOT, SYSTEM
 from fairlead.envoy.resource import SECRET
 
 MAX_BYTES = 4 << 20
@@ -38,9 +39,13 @@ _SYSTEM_ROOTS = (
     "/etc/ssl/cert.pem",
 )
 """Where Debian, Red Hat, SUSE and Alpine have it."""
-_BLOCK = re.compile(
-    rb"-----BEGIN (X509 |TRUSTED |)CERTIFICATE-----([^-]*)(?P<end>-----END \1CERTIFICATE-----)?", re.DOTALL
-)
+_BLOCKS = {
+    what: re.compile(rb"-----BEGIN (%b)%b-----([^-]*)(?P<end>-----END \1%b-----)?" % (before, label, label))
+    for what, before, label in (
+        ("certificate", b"X509 |TRUSTED |", b"CERTIFICATE"),
+        ("revocation list", b"X509 ", b"CRL"),
+    )
+}
 _SEQUENCE, _BITS = 0x30, 0x03
 
 
@@ -49,19 +54,28 @@ class FileProblem(Exception):
 
 
 def paths(name: str, base: Path = Path()) -> tuple[Path, ...]:
-    """The files of a secret: certificate and key, or certificates of authorities. `base` is where Envoy runs.
+    """The files of a secret: certificate and key, or certificates of authorities and, if there is one, the list of what
+    they have revoked. `base` is where Envoy runs. Empty if the name is not one of files.
 
-    Empty if the name is not one of files. Raises FileProblem where a host has no authorities.
+    Raises FileProblem where a host has no authorities.
     """
     if name.startswith(FILE_CERTIFICATE):
-        certificate, tilde, key = name.removeprefix(FILE_CERTIFICATE).partition("~")
-        return (base / certificate, base / key) if certificate and tilde and key else ()
-    if name == SYSTEM_ROOT:
-        found = system_roots()
-        if found is None:
-            raise FileProblem("this host has no certificates of authorities: install ca-certificates")
-        return (found,)
-    return (base / name.removeprefix(FILE_ROOT),) if name.startswith(FILE_ROOT) and name != FILE_ROOT else ()
+        certificate, _, key = name.removeprefix(FILE_CERTIFICATE).partition("~")
+        return (base / certificate, base / key) if certificate and key else ()
+    if name.startswith(FILE_REVOKED):
+        roots, _, revoked = name.removeprefix(FILE_REVOKED).partition("~")
+        return (_roots(roots, base), base / revoked) if roots and revoked else ()
+    roots = name.removeprefix(FILE_ROOT)
+    return (_roots(roots, base),) if name.startswith(FILE_ROOT) and roots else ()
+
+
+def _roots(said: str, base: Path) -> Path:
+    if said != SYSTEM:
+        return base / said
+    found = system_roots()
+    if found is None:
+        raise FileProblem("this host has no certificates of authorities: install ca-certificates")
+    return found
 
 
 def system_roots() -> Path | None:
@@ -108,15 +122,18 @@ def secret(name: str, base: Path = Path()) -> discovery.Resource | None:
     if not files:
         return None
     made = secret_pb2.Secret(name=name)
-    first, body = files[0], _read(files[0])
-    if len(files) == 1:
-        _check_roots(body, first)
-        made.validation_context.trusted_ca.inline_bytes = body
-    else:
-        key = _read(files[1])
-        _check_pair(body, key, first, files[1])
-        made.tls_certificate.certificate_chain.inline_bytes = body
-        made.tls_certificate.private_key.inline_bytes = key
+    bodies = [_read(path) for path in files]
+    if name.startswith(FILE_CERTIFICATE):
+        _check_pair(bodies[0], bodies[1], files[0], files[1])
+        made.tls_certificate.certificate_chain.inline_bytes = bodies[0]
+        made.tls_certificate.private_key.inline_bytes = bodies[1]
+        return resource(made)
+    _check_blocks(bodies[0], files[0], "certificate")
+    made.validation_context.trusted_ca.inline_bytes = bodies[0]
+    if len(files) > 1 and bodies[1].strip():
+        # Nobody has been revoked if it is empty. What is something else Envoy would take as well, and check nothing.
+        _check_blocks(bodies[1], files[1], "revocation list")
+        made.validation_context.crl.inline_bytes = bodies[1]
     return resource(made)
 
 
@@ -157,20 +174,20 @@ def _why(error: OSError | ValueError) -> str:
 # What is in them. Pure.
 
 
-def _check_roots(body: bytes, path: Path) -> None:
-    """Raises FileProblem unless there is a certificate, and none that is damaged.
+def _check_blocks(body: bytes, path: Path, what: Literal["certificate", "revocation list"]) -> None:
+    """Raises FileProblem unless there is one of those, and none that is damaged.
 
     Only their outer form is looked at: hosts trust certificates that stricter readers than Envoy's do not read.
     """
     found = 0
-    for match in _BLOCK.finditer(body):
+    for match in _BLOCKS[what].finditer(body):
         found += 1
         if match["end"] is None:
-            raise FileProblem(f"{path}: certificate {found} of it is cut off")
-        if match[1] != b"TRUSTED " and not _is_certificate(_decoded(match[2])):
-            raise FileProblem(f"{path}: certificate {found} of it is damaged")
+            raise FileProblem(f"{path}: {what} {found} of it is cut off")
+        if match[1] != b"TRUSTED " and not _is_signed(_decoded(match[2])):
+            raise FileProblem(f"{path}: {what} {found} of it is damaged")
     if not found:
-        raise FileProblem(f"{path}: it has no certificate (PEM)")
+        raise FileProblem(f"{path}: it has no {what} (PEM)")
 
 
 def _decoded(text: bytes) -> bytes:
@@ -180,8 +197,8 @@ def _decoded(text: bytes) -> bytes:
         return b""
 
 
-def _is_certificate(der: bytes) -> bool:
-    """Whether this has the form of RFC 5280's Certificate: to be signed, algorithm, signature, and no byte more."""
+def _is_signed(der: bytes) -> bool:
+    """Whether this has the form of RFC 5280's Certificate and CertificateList: what is signed, algorithm, signature."""
     whole = _element(der, 0)
     if whole is None or whole[0] != _SEQUENCE or whole[2] != len(der):
         return False
@@ -208,7 +225,7 @@ def _element(der: bytes, at: int) -> tuple[int, int, int] | None:
 
 def _check_pair(chain: bytes, key: bytes, chain_path: Path, key_path: Path) -> None:
     """Raises FileProblem unless these are a chain of certificates and the key of its first."""
-    _check_roots(chain, chain_path)
+    _check_blocks(chain, chain_path, "certificate")
     try:
         leaf = x509.load_pem_x509_certificate(chain).public_key()
     except (ValueError, UnsupportedAlgorithm):

@@ -26,7 +26,7 @@ from fairlead.model.difference import meaning
 from fairlead.model.path import FieldPath
 from fairlead.model.ref import Ref
 from fairlead.store import AlreadyExists, Store, StoreError, Transaction
-from fairlead.store.store import timestamp
+from fairlead.store.transaction import timestamp
 
 Json = dict[str, Any]
 Allocate = Callable[[Json, Store], Json]

@@ -8,7 +8,7 @@ from starlette.routing import BaseRoute, Route
 
 from fairlead.controlplane.fleet import Fleet
 from fairlead.controlplane.operations import administrators
-from fairlead.store.store import timestamp
+from fairlead.store.transaction import timestamp
 
 
 def agent_routes(fleet: Fleet) -> list[BaseRoute]:

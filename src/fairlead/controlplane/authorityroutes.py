@@ -28,7 +28,7 @@ from fairlead.controlplane.mtlsreport import mtls_report
 from fairlead.controlplane.operations import administrators, answered, refused
 from fairlead.ir.mesh import Mesh
 from fairlead.model.report import bundle_id
-from fairlead.store.store import timestamp
+from fairlead.store.transaction import timestamp
 
 if TYPE_CHECKING:
     from fairlead.controlplane.plane import ControlPlane

@@ -9,7 +9,8 @@ from typing import Any, cast
 import msgspec
 
 from fairlead.model.ref import Ref
-from fairlead.store.store import Store, timestamp
+from fairlead.store.store import Store
+from fairlead.store.transaction import timestamp
 
 Json = dict[str, Any]
 MAX_MESSAGE = 2048

@@ -21,7 +21,8 @@ from fairlead.model.ref import NamespacedName, Ref
 from fairlead.model.syntax import is_ip
 from fairlead.store.change import Change
 from fairlead.store.errors import StoreError
-from fairlead.store.store import Store, timestamp
+from fairlead.store.store import Store
+from fairlead.store.transaction import timestamp
 from fairlead.xds.server import Connection
 
 _log = logging.getLogger(__name__)

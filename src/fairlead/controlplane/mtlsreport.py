@@ -14,7 +14,7 @@ from fairlead.controlplane.plaintext import Entry, PlaintextLedger, Seen
 from fairlead.controlplane.proxies import Proxies
 from fairlead.inc import Reader, rule
 from fairlead.ir.view import View
-from fairlead.store.store import timestamp
+from fairlead.store.transaction import timestamp
 
 
 class _Ports(msgspec.Struct, frozen=True):

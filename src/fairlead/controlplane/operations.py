@@ -30,7 +30,7 @@ from fairlead.controlplane.proxies import Proxies
 from fairlead.controlplane.proxylist import asked
 from fairlead.envoy.extension import without_secret
 from fairlead.envoy.resource import EXTENSION
-from fairlead.store.store import timestamp
+from fairlead.store.transaction import timestamp
 from fairlead.xds.server import Server
 
 

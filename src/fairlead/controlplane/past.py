@@ -23,7 +23,8 @@ from fairlead.model.path import FieldPath
 from fairlead.model.ref import Ref
 from fairlead.store.change import Change, Json, Version, Wanted
 from fairlead.store.errors import Gone
-from fairlead.store.store import Store, timestamp
+from fairlead.store.store import Store
+from fairlead.store.transaction import timestamp
 
 SYSTEM = "system:fairlead"
 _NODE = "by fairlead-node"

@@ -67,8 +67,9 @@ from fairlead.controlplane.trafficroutes import traffic_routes
 from fairlead.controlplane.whyroutes import Walks, why_routes
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.store.retention import Retention
-from fairlead.store.store import Store, timestamp
+from fairlead.store.store import Store
 from fairlead.store.timeline import Bounds, Timeline
+from fairlead.store.transaction import timestamp
 from fairlead.xds import wire
 from fairlead.xds.server import Server
 from fairlead.xds.unary import UnaryServer

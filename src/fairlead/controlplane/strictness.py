@@ -11,7 +11,7 @@ from fairlead.controlplane.proxies import Proxies
 from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.ir.security import PEER_POLICIES, PeerPolicy
 from fairlead.ir.view import Pairs, pairs, selects
-from fairlead.store.store import timestamp
+from fairlead.store.transaction import timestamp
 
 CODE = "FL2610"
 _NAMED = 10

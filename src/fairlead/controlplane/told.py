@@ -10,9 +10,10 @@ import msgspec
 from fairlead.controlplane import past
 from fairlead.store.answers import How
 from fairlead.store.change import Json, Wanted
-from fairlead.store.store import Store, timestamp
+from fairlead.store.store import Store
 from fairlead.store.timeline import SORTS, Happening, Timeline
 from fairlead.store.timeline import Asked as Rows
+from fairlead.store.transaction import timestamp
 
 COMMIT = "commit"
 KINDS = (COMMIT, *SORTS)

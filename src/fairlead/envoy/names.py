@@ -25,6 +25,8 @@ CA_SUFFIX = "-cacert"
 
 FILE_CERTIFICATE = "file-cert:"
 FILE_ROOT = "file-root:"
+FILE_REVOKED = "file-crl:"
+FILES = (FILE_CERTIFICATE, FILE_ROOT, FILE_REVOKED)
 """Prefixes of secrets that the agent makes of files on its host; the rest of the name says which."""
 SYSTEM = "system"
 SYSTEM_ROOT = f"{FILE_ROOT}{SYSTEM}"
@@ -77,6 +79,13 @@ def dns_srv_pattern(host: str) -> str:
 def file_certificate(certificate: str, key: str) -> str:
     """`file-cert:/etc/certs/tls.crt~/etc/certs/tls.key`: the secret of a certificate in files."""
     return f"{FILE_CERTIFICATE}{certificate}~{key}"
+
+
+def file_roots(roots: str, revoked: str = "") -> str:
+    """`file-root:/etc/certs/ca.crt`, `file-crl:/etc/certs/ca.crt~/etc/certs/ca.crl`: the secret of authorities in a
+    file, and of what they have revoked.
+    """
+    return f"{FILE_REVOKED}{roots}~{revoked}" if revoked else f"{FILE_ROOT}{roots}"
 
 
 def stat_name(cluster: str) -> str:

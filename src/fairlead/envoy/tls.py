@@ -129,9 +129,9 @@ def _verify_clients(common: CommonTlsContext, tls: ServerTls, sources: Sources) 
     elif tls.credential_names:
         roots = credential_secret(tls.credential_names[0] + names.CA_SUFFIX, sources)
     else:
-        roots = agent_secret(names.FILE_ROOT + tls.ca_certificates)
+        roots = agent_secret(names.file_roots(tls.ca_certificates, tls.ca_crl))
     wanted = _validation(tls.subject_alt_names)
-    if tls.ca_crl and not tls.credential_names:
+    if tls.ca_crl and tls.ca_credential_name and not tls.credential_names:
         wanted.crl.filename = tls.ca_crl
     wanted.verify_certificate_spki.extend(tls.spki_pins)
     wanted.verify_certificate_hash.extend(tls.certificate_hashes)

@@ -12,12 +12,12 @@ from google.protobuf.any_pb2 import Any
 
 from fairlead.envoy.names import (
     CA_SUFFIX,
-    FILE_CERTIFICATE,
-    FILE_ROOT,
+    FILES,
     IDENTITY_SECRET,
     ROOT_SECRET,
     SYSTEM,
     file_certificate,
+    file_roots,
 )
 from fairlead.envoy.tracing import grpc_service
 from fairlead.ir.address import Address
@@ -56,7 +56,7 @@ def agent_secret(name: str) -> secret_pb2.SdsSecretConfig:
     config = secret_pb2.SdsSecretConfig(name=name)
     source = config.sds_config
     source.resource_api_version = config_source_pb2.ApiVersion.V3
-    if not name.startswith((FILE_CERTIFICATE, FILE_ROOT)):
+    if not name.startswith(FILES):
         # For a file that is not there Envoy waits as long as it does by default: nothing else may wait with it.
         source.initial_fetch_timeout.seconds = 0
     api = source.api_config_source
@@ -158,9 +158,7 @@ def origin_tls(
     if tls.credential_name:
         roots = credential_secret(tls.credential_name + CA_SUFFIX, sources)
     else:
-        roots = agent_secret(FILE_ROOT + (tls.ca_certificates or SYSTEM))
-        if tls.ca_crl:
-            combined.default_validation_context.crl.filename = tls.ca_crl
+        roots = agent_secret(file_roots(tls.ca_certificates or SYSTEM, tls.ca_crl))
     combined.validation_context_sds_secret_config.CopyFrom(roots)
     if checks_host(tls):
         context.auto_sni_san_validation = True

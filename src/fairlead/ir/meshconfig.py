@@ -26,6 +26,7 @@ from fairlead.ir.localityspec import by_locality, by_zone
 from fairlead.ir.mesh import Mesh, TlsLimits
 from fairlead.ir.meshchecks import is_plain, is_usable, mesh_config_problems
 from fairlead.ir.meshnetworks import NETWORKS_KEY, read_networks
+from fairlead.ir.meshremoved import without_removed_mesh
 from fairlead.ir.meshspec import (
     DefaultTrafficPolicy,
     HTTPRetry,
@@ -78,9 +79,11 @@ def read_mesh_config(text: str, file: str = "") -> MeshReading:
     manifest = documents[0] if documents else Manifest({}, file)
     base = ROOT / "spec" if "spec" in manifest.data and manifest.data.get("kind") == "MeshConfig" else ROOT
     read = of_protojson(MeshConfig, manifest.data["spec"] if base else manifest.data)
-    config, problems = decode(MeshConfig, read.value, base)
+    settings, removed = without_removed_mesh(read.value, base)
+    config, problems = decode(MeshConfig, settings, base)
     if config is not None:
         problems = list(mesh_config_problems(config, base))
+    problems = [*problems, *removed]
     failed = config is None or any(one.severity is Severity.ERROR for one in problems)
     mesh = None if failed or config is None else mesh_of(config)
     return MeshReading(mesh, tuple((one, manifest.position(_written(one.path, base, read))) for one in problems))

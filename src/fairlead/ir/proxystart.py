@@ -17,6 +17,7 @@ import msgspec
 from fairlead.inc import Table
 from fairlead.ir.filters import Pairs
 from fairlead.ir.mesh import Mesh
+from fairlead.ir.meshremoved import without_removed_proxy
 from fairlead.ir.podannotations import annotated, names_settings, pod_annotation_problems
 from fairlead.ir.proxyconfig import ProxyConfig
 from fairlead.ir.proxyown import AT_ONCE, said_of
@@ -141,7 +142,10 @@ def read_annotation(text: str) -> tuple[ProxyConfig | None, list[Problem]]:
         return None, [Problem(ROOT, error.message, remedy="Write ProxyConfig fields as YAML.", code=WRONG)]
     if len(documents) != 1:
         return None, [Problem(ROOT, "must be one YAML document", remedy="Write ProxyConfig fields.", code=WRONG)]
-    config, problems = decode(ProxyConfig, of_protojson(ProxyConfig, documents[0].data).value, ROOT)
+    read = of_protojson(ProxyConfig, documents[0].data)
+    settings, removed = without_removed_proxy(read.value, ROOT)
+    config, problems = decode(ProxyConfig, settings, ROOT)
+    problems = [*problems, *removed]
     if config is not None:
         problems = [*problems, *variable_problems(config.proxy_metadata, ROOT / "proxyMetadata")]
         problems += start_problems(config, ROOT)

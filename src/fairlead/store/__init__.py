@@ -14,7 +14,8 @@ from fairlead.store.errors import (
     StoreUnusable,
 )
 from fairlead.store.retention import Retention
-from fairlead.store.store import Listing, Store, Transaction
+from fairlead.store.store import Listing, Store
+from fairlead.store.transaction import Transaction
 
 __all__ = [
     "ALL",
