@@ -231,6 +231,13 @@ def test_null_is_no_field_and_a_number_may_be_a_string(text: str, same: str) -> 
     assert mesh == read_mesh_config(same)[0]
 
 
+def test_a_network_may_be_null() -> None:
+    """Charts list networks that have gateways of their own labels only."""
+    networks, problems = read_networks("networks:\n  vm:\n  one: {gateways: [{address: 192.0.2.1, port: '15443'}]}")
+    assert not problems and [one.name for one in networks] == ["one", "vm"]
+    assert networks[0].gateways[0].port == 15443
+
+
 @pytest.mark.parametrize(
     ("text", "path"),
     [
@@ -239,7 +246,7 @@ def test_null_is_no_field_and_a_number_may_be_a_string(text: str, same: str) -> 
         ("enableTracing: 'true'", "enableTracing"),
         ("defaultConfig: {proxyMetadata: {A: 1}}", "defaultConfig.proxyMetadata.A"),
         ("defaultConfig: {proxyMetadata: {A: }}", "defaultConfig.proxyMetadata.A"),
-        ("extensionProviders: [null]", "extensionProviders[0]"),
+        ("extensionProviders: null\nextensionProvider: []", "extensionProvider"),
         ("rootNamespaces:", "rootNamespaces"),
     ],
 )

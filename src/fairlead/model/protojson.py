@@ -2,7 +2,7 @@
 
 Istio reads MeshConfig, MeshNetworks and ProxyConfig that way. A field may have the name of its .proto file
 (`cluster_local` for `clusterLocal`, as in Istio's own documentation), null is a field that is not there (charts write
-it for values that nobody set), and a number may be a string.
+it for values that nobody set) and a message that says nothing in a map or a list, and a number may be a string.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def _read(info: inspect.Type, value: object, path: Path, written: dict[Path, str
             found = next((one for one in info.types if _is_for(one, value)), None)
             text = isinstance(value, str) and any(isinstance(one, inspect.StrType) for one in info.types)
             return value if found is None or text else _read(found, value, path, written)
+        case inspect.StructType() if value is None:
+            return {}
         case inspect.StructType() if isinstance(value, dict):
             return _fields(info, cast("dict[Any, object]", value), path, written)
         case inspect.DictType() if isinstance(value, dict):

@@ -264,6 +264,13 @@ class Channel(Standing):
             return None
         return target
 
+    def forgive(self) -> None:
+        """What is in quarantine is due again: its refusal had a reason that may be gone."""
+        if self.ledger.nacked:
+            self.leave()
+            self.dirty.update(self.ledger.nacked)
+            self.ledger.nacked.clear()
+
     def _clean(self, name: str) -> None:
         self.dirty.discard(name)
         self._force.discard(name)
