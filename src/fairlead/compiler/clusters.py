@@ -194,8 +194,8 @@ def named_cluster(r: Reader, key: ClusterKey) -> Resource | None:
         return None
     if plan.groups is not None:
         labels = subset.labels if subset is not None else ()
-        behind = groups_of(r, EndpointsKey(key.host, key.port, key.subset, labels, sni_dnat=True))
-        plan = replace(plan, groups=behind)
+        within = Placing(key.near.bare, within=True) if key.near is not None else None
+        plan = replace(plan, groups=groups_of(r, EndpointsKey(key.host, key.port, key.subset, labels, within, True)))
     name = names.dns_srv_name(key.port, key.subset, key.host.hostname)
     said = replace(_said(r, key, policy, found), tls=None, proxy_protocol="", tunnel=None)
     return cluster(replace(plan, name=name, http="none", by_locality=False), said)
@@ -208,8 +208,7 @@ def named_endpoints_key(r: Reader, key: ClusterKey) -> EndpointsKey | None:
     if found is None or at is None or at.external:
         return None
     near = found.placing.near if found.placing is not None else Near()
-    within = Placing(Near(network=near.network, cluster=near.cluster, families=near.families), within=True)
-    return found._replace(placing=within, sni_dnat=True)
+    return found._replace(placing=Placing(near.bare, within=True), sni_dnat=True)
 
 
 def _said(r: Reader, key: ClusterKey, policy: TrafficPolicy | None, found: Host) -> Policy:
