@@ -111,9 +111,10 @@ class Relay:
         return {
             name
             for flow in self._flows.values()
-            for some in (*flow.running.values(), *flow.lacking.values())
+            for resources in (flow.running, flow.lacking, *(sent.files for sent in flow.sent))
+            for some in resources.values()
             for name in some
-        }.union(*(sent.awaits for _, sent in self._behind))
+        }
 
     def unwell(self) -> list[str]:
         """What is wrong with files that Envoy runs with: it keeps what was in them."""
