@@ -41,7 +41,7 @@ from fairlead.agent.effects import (
     ToUpstream,
     Withheld,
 )
-from fairlead.agent.filereferences import named
+from fairlead.agent.filereferences import may_name, named
 from fairlead.agent.flow import UNSURE, WILDCARD, Flow, Sent, without
 from fairlead.agent.modules import Failed, Module, Outcome, Ready, filled, needed
 from fairlead.envoy.resource import CLUSTER, EXTENSION, LISTENER, MAKE_BEFORE_BREAK
@@ -308,7 +308,7 @@ class Relay:
         What comes after it, of any type, waits behind it: a changed cluster warms until endpoints come that Envoy does
         not ask for, as it has them already.
         """
-        if message.type_url in NAME_FILES and named(body):
+        if message.type_url in NAME_FILES and may_name(body):
             found = {one.name: named(one.resource.value) for one in message.resources}
             sent.files = {name: files for name, files in found.items() if files}
         if not sent.files and not self._behind:
