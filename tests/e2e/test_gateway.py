@@ -266,6 +266,21 @@ def test_a_host_that_shares_a_credential_that_is_none_is_served_once_that_is_men
             assert found.text == "mended"
 
 
+def test_a_credential_that_has_become_none_is_served_as_it_was_by_new_listeners_too(edge: World) -> None:
+    right = json.loads(secret(edge, "lost", root=True))
+    bad = {**right, "stringData": {**right["stringData"], "tls.crt": "no certificate"}}
+    tls = edge.certificates.client()
+    tls.check_hostname = False
+    with edge.mesh.config(broken("before", "lost") + json.dumps(right)):
+        assert eventually(lambda: ask(edge, 18091, "before.example", tls=tls)).text == "mended"
+        edge.mesh.plane.api.apply(bad)
+        eventually(lambda: edge.gateway.stat("sds.kubernetes_lost.update_rejected") > 0, "the gateway's refusal")
+        with edge.mesh.config(broken("after", "lost")):
+            for name in ("before", "after"):
+                found = eventually(lambda name=name: ask(edge, 18091, f"{name}.example", tls=tls))
+                assert found.text == "mended"
+
+
 def test_a_missing_credential_does_not_stop_other_servers(edge: World) -> None:
     text = """
 apiVersion: networking.istio.io/v1

@@ -91,6 +91,31 @@ def test_a_listener_that_was_refused_is_sent_again_with_another_version_of_a_sec
 
 
 @both
+def test_the_last_good_secret_is_sent_again_in_place_of_one_that_was_refused(delta: bool) -> None:
+    session = Session(catalog(S1), delta=delta)
+    ask(session, SECRET, "s1")
+    ack(session, session.next(), "s1")
+    bad = make(SECRET, "s1", "v2")
+    session.update(catalog(bad), {SECRET: ["s1"]})
+    response = session.next()
+    assert response is not None and response.resources == (bad,)
+    ack(session, response, "s1", error="no certificate")
+    response = session.next()
+    assert response is not None and response.resources == (S1,)
+    ack(session, response, "s1")
+    assert session.next() is None
+    assert session.entry(SECRET, "s1") == Entry("s1", bad.version, S1.version, Nack(bad.version, "no certificate"))
+
+
+@both
+def test_a_secret_that_was_never_good_is_not_sent_again(delta: bool) -> None:
+    session = Session(catalog(S1), delta=delta)
+    ask(session, SECRET, "s1")
+    ack(session, session.next(), "s1", error="no certificate")
+    assert session.next() is None
+
+
+@both
 @pytest.mark.parametrize("subscribe", [(), ("*",)])
 def test_wildcard_old_and_new(delta: bool, subscribe: tuple[str, ...]) -> None:
     session = Session(catalog(C1, C2), delta=delta)

@@ -428,4 +428,7 @@ class Channel(Standing):
         self._force.discard(name)
         self.dirty.add(name)
         held = self.ledger.acked.get(name)
+        if self.type_url == SECRET and held is not None:
+            # Envoy shows the last good one, but keeps the refused one for listeners that it makes anew: not for long.
+            self._force.add(name)
         return Nacked(self.type_url, name, nack.version, nack.message, held.version if held else "")
