@@ -92,7 +92,8 @@ def measure(options: argparse.Namespace, count: int) -> list[Row]:
         rows.append(
             Row("resident memory", "B", [memory["resident"]], _target("memory", count), {**memory, "empty": empty})
         )
-        rows.append(Row("memory of the control plane per proxy", "B", [each], 60 << 10))
+        # With what all proxies share, so it is less the more there are; what one more takes is a slope (`--slopes`).
+        rows.append(Row("memory of the control plane, by the number of proxies", "B", [each]))
         return rows
     finally:
         if fleets is not None:

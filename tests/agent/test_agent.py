@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
 from fairlead.agent import http
 from fairlead.envoy.resource import CLUSTER, LISTENER
+from fairlead.envoy.upstreamtls import origin_tls
+from fairlead.ir.traffic import ClientTls
 from fairlead.model.launch import AppPort
 from fairlead.model.probe import HTTPGet, Probe
 from tests.agent.world import (
@@ -169,6 +172,42 @@ def test_restart_without_control_plane(tmp_path: Path) -> None:
                 await until(caught_up, "the control plane's news")
                 assert plane.sent == [("web", "another")], "only the difference flows"
                 assert plane.issued == ["token"]
+
+    asyncio.run(run())
+
+
+def test_restart_without_control_plane_and_without_a_file(tmp_path: Path) -> None:
+    """What needs the file is left out until it is there; the rest serves."""
+
+    async def run() -> None:
+        async with ControlPlane(Authority()) as plane:
+            site = Site(plane, tmp_path)
+            roots = tmp_path / "roots.pem"
+            roots.write_bytes(plane.authority.root_pem)
+            filed = Cluster(name="filed", type=Cluster.STATIC)
+            filed.load_assignment.cluster_name = "filed"
+            filed.connect_timeout.seconds = 1
+            filed.transport_socket.CopyFrom(origin_tls(ClientTls("SIMPLE", ca_certificates=str(roots)), http2=False))
+            plane.put("web", CLUSTER, cluster("inbound|80||", site.app_port), filed)
+
+            async def has() -> bool:
+                return b"filed::" in (await site.agent.get("/clusters")).body
+
+            async with running(site.agent):
+                await until(has, "the cluster")
+                await until((tmp_path / "web/config/Cluster.pb").exists, "cached")
+                await plane.stop()
+                await site.agent.stop()
+            site.agent.log.rename(tmp_path / "first.log")
+            roots.rename(tmp_path / "away.pem")
+            async with running(site.agent):
+                await until(site.serves, "the rest")
+                state = await site.agent.status()
+                assert f"filed: {roots}: there is no such file" in state["xds"]["last_refusal"]
+                assert not await has()
+                (tmp_path / "away.pem").rename(roots)
+                await until(has, "the cluster, from the cache")
+                assert await site.agent.ready()
 
     asyncio.run(run())
 

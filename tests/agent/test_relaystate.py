@@ -517,6 +517,7 @@ def test_what_names_a_file_waits_until_it_has_been_looked_at() -> None:
     assert names_in(world.respond("1", a="1", b="1")[0]) == ["a", "b"], "nobody names a file"
     world.answer("1")
     assert world.respond("2", a=FILED) == [Look(ROOTS)]
+    assert world.relay.files() == {ROOTS}
     # What comes after it waits behind it.
     assert world.respond("3", b="2") == []
     # Endpoints, too: without those that follow it a changed cluster would warm for ever.
@@ -525,6 +526,7 @@ def test_what_names_a_file_waits_until_it_has_been_looked_at() -> None:
     assert world.relay.upstream_response(endpoints.SerializeToString()) == []
     first, second, third = world.relay.file(ROOTS, "")
     assert (names_in(first), names_in(second), names_in(third)) == (["a"], ["b"], ["a"])
+    assert world.relay.files() == {ROOTS}, "Envoy answers late, when clusters warm"
     assert world.answer("2")[0] == ""
     assert world.relay.good(CLUSTER)["a"][0] == FILED
     assert world.relay.files() == {ROOTS}

@@ -209,6 +209,24 @@ def test_a_sidecars_own_listeners_and_endpoints(families: Families, dialled: lis
     assert [one.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address for one in found] == dialled
 
 
+@pytest.mark.parametrize(("said", "port"), [("", 0), (', defaultEndpoint: ":7001"', 0), (', defaultEndpoint: ":1"', 1)])
+def test_an_endpoint_without_an_address_is_the_one_that_was_called(said: str, port: int) -> None:
+    ingress = f"""
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: own, namespace: app}}
+spec: {{ingress: [{{port: {{number: 7001, name: a, protocol: HTTP}}{said}}}]}}
+"""
+    found = clusters(model(WEB, ingress).compile(view("dual")))["inbound|7001||"]
+    assert found.type == Cluster.ORIGINAL_DST
+    assert found.original_dst_lb_config.upstream_port_override.value == port
+    apart = replace(view("dual"), capture=Capture("explicit", app_address="127.66.0.9"))
+    known = clusters(model(WEB, ingress).compile(apart))["inbound|7001||"].load_assignment.endpoints[0]
+    at = known.lb_endpoints[0].endpoint.address.socket_address
+    assert (at.address, at.port_value) == ("127.66.0.9", port or 7001)
+
+
 @pytest.mark.parametrize("families", ALL)
 def test_applications_that_listen_on_loopback_only(families: Families) -> None:
     made = clusters(model(MESH + "{inboundTrafficPolicy: {mode: LOCALHOST}}").compile(view(families)))

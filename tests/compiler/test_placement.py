@@ -9,9 +9,12 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from listener_facts import World, host, origin
 from msgspec.structs import replace
 
+from fairlead.compiler.model import MeshModel
 from fairlead.compiler.near import Near, Placing
+from fairlead.compiler.offline import load
 from fairlead.compiler.parts import layers
 from fairlead.compiler.placement import placed
+from fairlead.compiler.reduced import reduced
 from fairlead.envoy.endpoint import LbEndpoint
 from fairlead.envoy.names import LOCAL_CLUSTER
 from fairlead.envoy.resource import CLUSTER, ENDPOINT
@@ -22,9 +25,10 @@ from fairlead.ir.mesh import MESH_KEY, MESHES, Mesh
 from fairlead.ir.network import Network, NetworkGateway
 from fairlead.ir.protocol import Protocol
 from fairlead.ir.traffic import TRAFFIC_POLICIES, HashPolicy, LoadBalancer, OutlierDetection, Policy, TrafficPolicy
-from fairlead.ir.view import View
+from fairlead.ir.view import View, view_of_node
 from fairlead.ir.workload import WORKLOADS, Workload, WorkloadKey
 from fairlead.model.ref import NamespacedName
+from fairlead.model.yaml import parse_documents
 
 WEB = "web.default.svc.cluster.local"
 CLUSTER_NAME = f"outbound|80||{WEB}"
@@ -157,6 +161,56 @@ def test_other_networks_are_their_gateways() -> None:
     assert (weights(here), weights(there)) == ([2, 1, 1], [1, 1])
     # The network of the first has no gateway: it is dialled as it is.
     assert addresses(there) == [("10.0.0.1", 80), ("10.0.0.2", 80)]
+
+
+def test_a_proxy_that_names_networks_is_told_of_no_others() -> None:
+    """Its own counts only if it names that; instances that are in no network are always there."""
+    made = world(workload("three", "10.0.0.3", "eu/a", "further"))
+
+    def told(names: str) -> set[str]:
+        node = {"NAMESPACE": "default", "REQUESTED_NETWORK_VIEW": names}
+        whole = view_of_node("sidecar~10.1.0.1~a.default~default.svc.cluster.local", node)
+        seen = made.engine.call(reduced, whole)
+        found = message(made, seen, ENDPOINT, CLUSTER_NAME)
+        assert found == message(made, whole, ENDPOINT, CLUSTER_NAME)
+        return {one.endpoint.address.socket_address.address for group in found.endpoints for one in group.lb_endpoints}
+
+    assert told("") == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
+    assert told("far") == {"10.0.0.1", "10.0.0.2"}
+    assert told(" far, further ,") == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
+    assert told("unknown") == {"10.0.0.1"}
+
+
+def test_addresses_in_clusters_are_of_the_networks_that_are_named() -> None:
+    """Also where a name is looked up, and in clusters that gateways choose by server name."""
+    text = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: web, namespace: default}
+spec:
+  hosts: [web.example]
+  location: MESH_INTERNAL
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: DNS
+  endpoints:
+    - {address: a.example, network: near, labels: {security.istio.io/tlsMode: istio}}
+    - {address: b.example, network: far, labels: {security.istio.io/tlsMode: istio}}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: between, namespace: default}
+spec:
+  servers:
+    - {port: {number: 15443, name: tls, protocol: TLS}, hosts: ["*"], tls: {mode: AUTO_PASSTHROUGH}}
+"""
+    made = MeshModel()
+    assert not load(made, list(parse_documents(text, "mesh.yaml")))
+    catalog = made.compile(View("router", "default", addresses=("10.1.0.1",), sees=("far",)))[CLUSTER]
+    for name in ("outbound|80||web.example", "outbound_.80_._.web.example"):
+        found = Cluster.FromString(catalog[name].body).load_assignment.endpoints
+        assert [one.endpoint.address.socket_address.address for group in found for one in group.lb_endpoints] == [
+            "b.example"
+        ]
 
 
 def test_a_cluster_says_how_zones_are_minded() -> None:

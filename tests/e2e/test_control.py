@@ -305,6 +305,13 @@ def test_an_endpoint_drains_before_it_ends(world: World) -> None:
         eventually(lambda: world.client.get("echo:18080").instance == "echo-2")
 
 
+def test_who_is_not_of_the_mesh_does_not_hear_the_names_of_workloads(world: World) -> None:
+    world.mesh.barrier()
+    found = request(world.echo1.address, 18080, host="echo")
+    assert (found.status, found.instance) == (200, "echo-1")
+    assert [name for name in found.headers if "peer" in name] == []
+
+
 def test_merged_metrics_count_requests(world: World) -> None:
     def total(workload: Workload, reporter: str) -> float:
         page = request(workload.address, 15020, "/stats/prometheus").text

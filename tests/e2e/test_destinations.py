@@ -57,6 +57,31 @@ def test_consistent_hash_on_a_cookie(world: World) -> None:
         assert {world.client.get(TUNED, headers=sent).instance for _ in range(8)} == {first.instance}
 
 
+@pytest.mark.parametrize(
+    ("by", "path", "headers"),
+    [
+        ("useSourceIp: true", "/", {}),
+        ("httpQueryParameterName: user", "/?user=ann&delay=0", {}),
+        # Without a ttl nobody makes a cookie: the client's own counts.
+        ("httpCookie: {name: sticky}", "/", {"cookie": "sticky=ann"}),
+        ("httpHeaderName: x-user, maglev: {tableSize: 251}", "/", {"x-user": "ann"}),
+    ],
+)
+def test_what_a_consistent_hash_is_of(world: World, by: str, path: str, headers: dict[str, str]) -> None:
+    with world.mesh.config(SERVICE + f"    loadBalancer: {{consistentHash: {{{by}}}}}\n"):
+        found = [world.client.get(TUNED, path, headers=headers) for _ in range(10)]
+    assert {one.status for one in found} == {200}
+    assert len({one.instance for one in found}) == 1
+    assert not any("set-cookie" in one.headers for one in found)
+
+
+def test_connections_are_hashed_by_their_source(world: World) -> None:
+    tcp = SERVICE.replace("name: http, port: 18080", "name: tcp, port: 19077, targetPort: 19000")
+    with world.mesh.config(tcp + "    loadBalancer: {consistentHash: {useSourceIp: true}}\n"):
+        found = {world.client.line(19077) for _ in range(10)}
+    assert found in ({"echo-1 hello"}, {"echo-2 hello"})
+
+
 def test_limits_refuse_what_is_too_much(world: World) -> None:
     text = (
         SERVICE

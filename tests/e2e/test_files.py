@@ -43,6 +43,11 @@ spec:
 """
 
 
+def why(world: World, document: Json) -> str:
+    """Why a proxy refuses an object, "" if none does."""
+    return refused(world.mesh, document).get("message", "")
+
+
 def said(world: World) -> str:
     """What the gateway's agent says of its host's files."""
     ailing: list[Json] = world.mesh.plane.api.request("GET", "/fairlead/v1/agents")["ailing"]
@@ -78,17 +83,17 @@ def listeners(world: World) -> Any:
 def test_a_gateways_files_may_come_later_be_renewed_and_go(world: World, tmp_path: Path) -> None:
     with world.mesh.config(EDGE.replace("FILES", str(tmp_path))) as found:
         gateway = found[-1]
-        message = eventually(lambda: refused(world.mesh, gateway), "the condition")["message"]
+        message = eventually(lambda: why(world, gateway), "the condition")
         assert f"{tmp_path}/tls.pem: there is no such file" in message
         # Everything else is served, and belongs to somebody else.
         assert eventually(lambda: status(world, PLAIN) == 200)
         eventually(lambda: condition(world.mesh, found[0], "Programmed").get("status") == "True", "the other Gateway")
         # The certificate alone is not enough.
         (tmp_path / "tls.pem").write_text(world.certificates.issue(HOST)[0])
-        eventually(lambda: f"{tmp_path}/tls.key: there is no such file" in refused(world.mesh, gateway)["message"])
+        eventually(lambda: f"{tmp_path}/tls.key: there is no such file" in why(world, gateway))
         _, other = world.certificates.issue(HOST)
         (tmp_path / "tls.key").write_text(other)
-        eventually(lambda: "is not that of the certificate" in refused(world.mesh, gateway)["message"])
+        eventually(lambda: "is not that of the certificate" in why(world, gateway))
         put(world, tmp_path)
         assert eventually(lambda: status(world, FILED) == 200, "the gateway's port")
         eventually(lambda: condition(world.mesh, gateway, "Programmed").get("status") == "True", "the condition")
@@ -133,7 +138,7 @@ def test_a_revocation_list_counts_as_soon_as_it_is_there(world: World, tmp_path:
             return False
 
     with world.mesh.config(text) as found:
-        message = eventually(lambda: refused(world.mesh, found[-1]), "the condition")["message"]
+        message = eventually(lambda: why(world, found[-1]), "the condition")
         assert f"{tmp_path}/revoked.pem: there is no such file" in message
         revoke(other)
         assert eventually(let_in, "whom nobody has revoked")
@@ -145,13 +150,24 @@ def test_a_revocation_list_counts_as_soon_as_it_is_there(world: World, tmp_path:
         assert listeners(world) == sent, "nobody pushes for that"
 
 
+def test_a_file_that_envoy_reads_itself_may_come_later(world: World, tmp_path: Path) -> None:
+    text = EDGE.replace(
+        "mode: SIMPLE, serverCertificate: FILES/tls.pem, privateKey: FILES/tls.key", "mode: ISTIO_MUTUAL"
+    )
+    with world.mesh.config(text.replace("ISTIO_MUTUAL", f"ISTIO_MUTUAL, caCrl: {tmp_path}/revoked.pem")) as found:
+        message = eventually(lambda: why(world, found[-1]), "the condition")
+        assert f"{tmp_path}/revoked.pem" in message
+        (tmp_path / "revoked.pem").write_text(world.certificates.revoke())
+        eventually(lambda: condition(world.mesh, found[-1], "Programmed").get("status") == "True", "the condition")
+
+
 def test_authorities_of_a_server_may_come_later(world: World, tmp_path: Path) -> None:
     roots = tmp_path / "roots.pem"
     text = originated(world, 19443, f"{{mode: SIMPLE, caCertificates: {roots}, sni: legacy.example}}")
     with world.mesh.config(text) as found:
-        assert str(roots) in eventually(lambda: refused(world.mesh, found[-1]), "the condition")["message"]
+        assert str(roots) in eventually(lambda: why(world, found[-1]), "the condition")
         roots.write_text(world.certificates.root[:-50])
-        eventually(lambda: "is cut off" in refused(world.mesh, found[-1])["message"], "the new reason")
+        eventually(lambda: "is cut off" in why(world, found[-1]), "the new reason")
         shutil.copy(world.certificates.root_file, tmp_path / "whole.pem")
         (tmp_path / "whole.pem").rename(roots)
         eventually(lambda: world.client.get("legacy.example:18085").instance == "legacy", "the server")

@@ -194,6 +194,93 @@ def test_tcp(edge: World) -> None:
         assert stream.recv(100) == b"echo-2 hello\n"
 
 
+BROKEN = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: NAME, namespace: edge}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+    - port: {number: 18091, name: https-NAME, protocol: HTTPS}
+      bind: GATEWAY
+      hosts: [NAME.example]
+      tls: {mode: MODE, credentialName: SECRET}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: NAME, namespace: app}
+spec:
+  hosts: [NAME.example]
+  gateways: [edge/NAME]
+  http: [{directResponse: {status: 200, body: {string: mended}}}]
+---
+"""
+
+
+def broken(name: str, secret: str, mode: str = "SIMPLE") -> str:
+    """A Gateway on the port of others, and its routes."""
+    return BROKEN.replace("NAME", name).replace("SECRET", secret).replace("MODE", mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "wrong"),
+    [
+        ("SIMPLE", "key-is-none", {"tls.key": "no key"}),
+        ("SIMPLE", "certificate-is-none", {"tls.crt": "no certificate"}),
+        ("SIMPLE", "of-another-key", {"tls.crt": "ANOTHER"}),
+        ("SIMPLE", "without-key", {"tls.key": ""}),
+        ("SIMPLE", "without-certificate", {"tls.crt": ""}),
+        ("MUTUAL", "authority-is-none", {"ca.crt": "no certificate"}),
+        ("MUTUAL", "without-authority", {"ca.crt": ""}),
+        ("MUTUAL", "of-other-clients", {"ca.crt": "ANOTHER"}),
+    ],
+)
+def test_a_credential_that_is_none_hurts_its_own_host_only(
+    edge: World, mode: str, name: str, wrong: dict[str, str]
+) -> None:
+    right = json.loads(secret(edge, name, root=True))
+    another, _ = edge.certificates.issue(f"{name}.example")
+    data = {**right["stringData"], **{key: another if text == "ANOTHER" else text for key, text in wrong.items()}}
+    bad = json.dumps({**right, "stringData": {key: text for key, text in data.items() if text}})
+    tls = edge.certificates.client("visitor.example")
+    with edge.mesh.config(broken(name, name, mode) + bad):
+        assert ask(edge, 18091, "shop.example", tls=tls).status == 200
+        with pytest.raises(OSError):
+            ask(edge, 18091, f"{name}.example", tls=tls)
+        edge.mesh.plane.api.apply(right)
+        assert eventually(lambda: ask(edge, 18091, f"{name}.example", tls=tls)).text == "mended"
+        assert ask(edge, 18091, "shop.example", tls=tls).status == 200
+
+
+def test_a_host_that_shares_a_credential_that_is_none_is_served_once_that_is_mended(edge: World) -> None:
+    # Envoy keeps what it has refused, and refuses the whole listener for another server that wants it.
+    right = json.loads(secret(edge, "shared", root=True))
+    bad = json.dumps({**right, "stringData": {**right["stringData"], "tls.crt": "no certificate"}})
+    tls = edge.certificates.client()
+    tls.check_hostname = False
+    with edge.mesh.config(broken("first", "shared") + bad), edge.mesh.config(broken("second", "shared")):
+        assert ask(edge, 18091, "shop.example", tls=tls).status == 200
+        edge.mesh.plane.api.apply(right)
+        for name in ("first", "second"):
+            found = eventually(lambda name=name: ask(edge, 18091, f"{name}.example", tls=tls))
+            assert found.text == "mended"
+
+
+def test_a_credential_that_has_become_none_is_served_as_it_was_by_new_listeners_too(edge: World) -> None:
+    right = json.loads(secret(edge, "lost", root=True))
+    bad = {**right, "stringData": {**right["stringData"], "tls.crt": "no certificate"}}
+    tls = edge.certificates.client()
+    tls.check_hostname = False
+    with edge.mesh.config(broken("before", "lost") + json.dumps(right)):
+        assert eventually(lambda: ask(edge, 18091, "before.example", tls=tls)).text == "mended"
+        edge.mesh.plane.api.apply(bad)
+        eventually(lambda: edge.gateway.stat("sds.kubernetes_lost.update_rejected") > 0, "the gateway's refusal")
+        with edge.mesh.config(broken("after", "lost")):
+            for name in ("before", "after"):
+                found = eventually(lambda name=name: ask(edge, 18091, f"{name}.example", tls=tls))
+                assert found.text == "mended"
+
+
 def test_a_missing_credential_does_not_stop_other_servers(edge: World) -> None:
     text = """
 apiVersion: networking.istio.io/v1

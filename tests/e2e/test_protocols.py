@@ -266,13 +266,35 @@ spec:
             assert len({way() for _ in range(16)}) == 1
 
 
-def test_policies_with_the_former_trust_domain_hold(protocols: World) -> None:
+def test_http_1_0_is_served_where_nobody_parses_it(protocols: World) -> None:
+    def status(port: int) -> bytes:
+        with socket.create_connection((protocols.client.out, port), timeout=10) as stream:
+            stream.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            with stream.makefile("rb") as answer:
+                return answer.read()
+
+    assert eventually(lambda: status(18080)).startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
+    # What is not known to be HTTP/1.1 or 2 is forwarded as it is.
+    found = eventually(lambda: status(17000))
+    assert b" 200 " in found.partition(b"\r\n")[0]
+    assert b"x-envoy" not in found
+
+
+@pytest.mark.parametrize(
+    "caller",
+    [
+        'principals: ["old.domain/ns/app/sa/client"]',
+        "trustDomains: [old.domain], serviceAccounts: [app/client]",
+        "trustDomains: [old.domain], notTrustDomains: [else.where], namespaces: [app]",
+    ],
+)
+def test_policies_with_the_former_trust_domain_hold(protocols: World, caller: str) -> None:
     """A mesh that has moved: its policies still name the old trust domain, its identities the new one."""
-    moved = """
+    moved = f"""
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
-metadata: {name: moved, namespace: app}
-spec: {rules: [{from: [{source: {principals: ["old.domain/ns/app/sa/client"]}}]}]}
+metadata: {{name: moved, namespace: app}}
+spec: {{rules: [{{from: [{{source: {{{caller}}}}}]}}]}}
 """
     with protocols.mesh.config(moved):
         eventually(lambda: protocols.client.get("echo:18080").status == 403, "no alias, no access")

@@ -65,6 +65,57 @@ both = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
 
 
 @both
+def test_a_listener_that_was_refused_is_sent_again_with_another_version_of_a_secret(delta: bool) -> None:
+    session = Session(catalog(L1), delta=delta)
+
+    def tried() -> int:
+        """How often the listener comes, and is refused, until there is nothing to send."""
+        found = 0
+        while (response := session.next()) is not None:
+            bad = response.type_url == LISTENER and bool(response.resources)
+            found += bad
+            ack(session, response, "s1" if response.type_url == SECRET else "*", error="l1: no" if bad else None)
+        return found
+
+    ask(session, LISTENER, "*")
+    assert tried() == 1
+    ask(session, SECRET, "s1")
+    assert tried() == 0
+    for version, times in (("v1", 1), ("v2", 1), ("v2", 0)):
+        # A version counts once, or what is refused for another reason would be sent for ever.
+        session.update(catalog(L1), {SECRET: ["s1"]})
+        session.update(catalog(L1, make(SECRET, "s1", version)), {SECRET: ["s1"]})
+        assert tried() == times
+    ledger = session.ledger(LISTENER)
+    assert ledger is not None and ledger.nacked
+
+
+@both
+def test_the_last_good_secret_is_sent_again_in_place_of_one_that_was_refused(delta: bool) -> None:
+    session = Session(catalog(S1), delta=delta)
+    ask(session, SECRET, "s1")
+    ack(session, session.next(), "s1")
+    bad = make(SECRET, "s1", "v2")
+    session.update(catalog(bad), {SECRET: ["s1"]})
+    response = session.next()
+    assert response is not None and response.resources == (bad,)
+    ack(session, response, "s1", error="no certificate")
+    response = session.next()
+    assert response is not None and response.resources == (S1,)
+    ack(session, response, "s1")
+    assert session.next() is None
+    assert session.entry(SECRET, "s1") == Entry("s1", bad.version, S1.version, Nack(bad.version, "no certificate"))
+
+
+@both
+def test_a_secret_that_was_never_good_is_not_sent_again(delta: bool) -> None:
+    session = Session(catalog(S1), delta=delta)
+    ask(session, SECRET, "s1")
+    ack(session, session.next(), "s1", error="no certificate")
+    assert session.next() is None
+
+
+@both
 @pytest.mark.parametrize("subscribe", [(), ("*",)])
 def test_wildcard_old_and_new(delta: bool, subscribe: tuple[str, ...]) -> None:
     session = Session(catalog(C1, C2), delta=delta)

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from google.protobuf.message import DecodeError
 
-from fairlead.envoy.names import FILES
+from fairlead.envoy.names import FILE, FILES
 from fairlead.envoy.upstreamtls import SDS_CLUSTER
 
+_PREFIX = FILE.encode()
 _PREFIXES = tuple(one.encode() for one in FILES)
 _NAME = re.compile(rb"\n([\x80-\xff]{0,2}[\x01-\x7f])(?=" + b"|".join(_PREFIXES) + rb")")
 """How `SdsSecretConfig.name` (field 1) looks on the wire, up to the text: tag and length."""
@@ -25,9 +26,12 @@ def named(body: bytes) -> tuple[str, ...]:
     Most resources have none, so that they are not parsed: inside of any message, and of any Any, the reference to a
     secret (`SdsSecretConfig`) stands as the same bytes.
     """
-    if not any(one in body for one in _PREFIXES):
-        return ()
-    return tuple(sorted(set(_references(body))))
+    return tuple(sorted(set(_references(body)))) if may_name(body) else ()
+
+
+def may_name(body: bytes) -> bool:
+    """Whether there can be names of files in any of the resources of a response: one look at all of them."""
+    return _PREFIX in body
 
 
 def _references(body: bytes) -> Iterator[str]:

@@ -30,8 +30,8 @@ from fairlead.agent.effects import (
 )
 from fairlead.agent.filewatch import FileWatch
 from fairlead.agent.modulefetch import ModuleFetch
+from fairlead.agent.obstacles import Obstacles
 from fairlead.agent.relaystate import NAME_TABLE, Relay, Unhealthy
-from fairlead.agent.takenports import TakenPorts
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 METHOD = f"/{SERVICE}/DeltaAggregatedResources"
@@ -67,7 +67,7 @@ class RelayServer:
         """Runs while a stream to the control plane is open, on the same connection."""
         self.health_seen = asyncio.Event()
         self.complaints = Complaints()
-        self._ports = TakenPorts(lambda: self._carry(self.machine.again()))
+        self._obstacles = Obstacles(directory.parent, lambda: self._carry(self.machine.again()))
         self.refusals = 0
         self.last_refusal = ""
         self.problem = ""
@@ -92,7 +92,7 @@ class RelayServer:
             self._upstream.cancel()
             await asyncio.gather(self._upstream, return_exceptions=True)
         await self._modules.close()
-        await self._ports.close()
+        await self._obstacles.close()
         await self.files.close()
         await self._cache.flush()
 
@@ -122,7 +122,7 @@ class RelayServer:
                 request = discovery.DeltaDiscoveryRequest.FromString(body)
                 if request.HasField("error_detail"):
                     request.error_detail.message = await self.complaints.whole(request.error_detail.message)
-                    self._ports.refused(request.error_detail.message)
+                    self._obstacles.refused(request.error_detail.message)
                     self._refused("Envoy refused", request.type_url, request.error_detail.message)
                 self._carry(self.machine.envoy_request(request))
         finally:

@@ -41,7 +41,7 @@ from fairlead.agent.effects import (
     ToUpstream,
     Withheld,
 )
-from fairlead.agent.filereferences import named
+from fairlead.agent.filereferences import may_name, named
 from fairlead.agent.flow import UNSURE, WILDCARD, Flow, Sent, without
 from fairlead.agent.modules import Failed, Module, Outcome, Ready, filled, needed
 from fairlead.envoy.resource import CLUSTER, EXTENSION, LISTENER, MAKE_BEFORE_BREAK
@@ -111,9 +111,10 @@ class Relay:
         return {
             name
             for flow in self._flows.values()
-            for some in (*flow.running.values(), *flow.lacking.values())
+            for resources in (flow.running, flow.lacking, *(sent.files for sent in flow.sent))
+            for some in resources.values()
             for name in some
-        }.union(*(sent.awaits for _, sent in self._behind))
+        }
 
     def unwell(self) -> list[str]:
         """What is wrong with files that Envoy runs with: it keeps what was in them."""
@@ -307,7 +308,7 @@ class Relay:
         What comes after it, of any type, waits behind it: a changed cluster warms until endpoints come that Envoy does
         not ask for, as it has them already.
         """
-        if message.type_url in NAME_FILES and named(body):
+        if message.type_url in NAME_FILES and may_name(body):
             found = {one.name: named(one.resource.value) for one in message.resources}
             sent.files = {name: files for name, files in found.items() if files}
         if not sent.files and not self._behind:

@@ -194,8 +194,8 @@ def named_cluster(r: Reader, key: ClusterKey) -> Resource | None:
         return None
     if plan.groups is not None:
         labels = subset.labels if subset is not None else ()
-        behind = groups_of(r, EndpointsKey(key.host, key.port, key.subset, labels, sni_dnat=True))
-        plan = replace(plan, groups=behind)
+        within = Placing(key.near.bare, within=True) if key.near is not None else None
+        plan = replace(plan, groups=groups_of(r, EndpointsKey(key.host, key.port, key.subset, labels, within, True)))
     name = names.dns_srv_name(key.port, key.subset, key.host.hostname)
     said = replace(_said(r, key, policy, found), tls=None, proxy_protocol="", tunnel=None)
     return cluster(replace(plan, name=name, http="none", by_locality=False), said)
@@ -208,8 +208,7 @@ def named_endpoints_key(r: Reader, key: ClusterKey) -> EndpointsKey | None:
     if found is None or at is None or at.external:
         return None
     near = found.placing.near if found.placing is not None else Near()
-    within = Placing(Near(network=near.network, cluster=near.cluster, families=near.families), within=True)
-    return found._replace(placing=within, sni_dnat=True)
+    return found._replace(placing=Placing(near.bare, within=True), sni_dnat=True)
 
 
 def _said(r: Reader, key: ClusterKey, policy: TrafficPolicy | None, found: Host) -> Policy:
@@ -269,6 +268,7 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
     view, port = key
     mesh, number = settings(r), port.port
     said = port.ingress.endpoint if port.ingress is not None else None
+    dialled = said.port if said is not None and said.port else number
     if said is not None and said.address:
         discovery: Discovery = "STATIC"
         endpoints: tuple[LbEndpoint, ...] = (_ingress_endpoint(view, said),)
@@ -276,9 +276,9 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         # Istio dials the address that the peer dialled, so that applications bound to their own address are reached.
         discovery, endpoints = "ORIGINAL_DST", ()
         if mesh.inbound_policy == "LOCALHOST":
-            discovery, endpoints = "STATIC", (LbEndpoint("", loopbacks(view.speaks)[0], number),)
+            discovery, endpoints = "STATIC", (LbEndpoint("", loopbacks(view.speaks)[0], dialled),)
     else:
-        discovery, endpoints = "STATIC", (LbEndpoint("", view.capture.app_address, number),)
+        discovery, endpoints = "STATIC", (LbEndpoint("", view.capture.app_address, dialled),)
     limits, described = _served(r, view, port)
     socket = said is not None and said.address.startswith("unix://")
     terminated = port.ingress is not None and port.ingress.tls is not None
@@ -293,6 +293,7 @@ def inbound_cluster(r: Reader, key: tuple[View, InboundPort]) -> Resource:
         bind_netns="" if socket else view.capture.netns,
         stat_name=inbound_stat_name(r, view.namespace, port),
         keep_case=mesh.headers.keep_case,
+        dialled_port=dialled if discovery == "ORIGINAL_DST" and dialled != number else 0,
     )
     return cluster(plan, replace(above(mesh.baseline, limits), outlier=None))
 

@@ -115,6 +115,8 @@ def groups_of(r: Reader, key: EndpointsKey) -> tuple[Group, ...]:
         found = tuple(one for one in found if one.mtls)
     if placing is not None and placing.near.cluster:
         found = tuple(one for one in found if one.cluster == placing.near.cluster)
+    if placing is not None and placing.near.sees:
+        found = tuple(one for one in found if placing.near.told(one.network))
     if placing is not None and networks(r, "").known:
         found = tuple(_across(r, found, placing))
     known = [one for one in found if one.address]

@@ -25,7 +25,7 @@ from fairlead.ir.visibility import most_specific
 class Near(NamedTuple):
     """What of a caller decides which endpoints are close to it; what does not matter is left empty.
 
-    `families` decides which addresses it can dial at all.
+    `families` decides which addresses it can dial at all; `sees` are the only networks of which it is told (none: all).
     """
 
     locality: str = ""
@@ -33,6 +33,16 @@ class Near(NamedTuple):
     labels: Pairs = ()
     cluster: str = ""
     families: Families = "IPv4"
+    sees: tuple[str, ...] = ()
+
+    def told(self, network: str) -> bool:
+        """Whether the caller is told of instances in a network."""
+        return not self.sees or network in ("", *self.sees)
+
+    @property
+    def bare(self) -> Near:
+        """The caller without what only orders endpoints."""
+        return self._replace(locality="", labels=())
 
 
 class Placing(msgspec.Struct, frozen=True):
@@ -77,7 +87,8 @@ def matters(r: Reader, _: str) -> Matters:
 def near_of(r: Reader, whole: Client) -> Near | None:
     """What of a caller's place matters; None if nothing does."""
     wanted = matters(r, "")
-    if not wanted.place and not wanted.network and not wanted.cluster and whole.families == "IPv4":
+    usual = whole.families == "IPv4" and not whole.sees
+    if usual and not wanted.place and not wanted.network and not wanted.cluster:
         return None
     network = whole.network if wanted.network or NETWORK in wanted.labels else ""
     labels = dict(whole.labels)
@@ -88,6 +99,7 @@ def near_of(r: Reader, whole: Client) -> Near | None:
         tuple(sorted((name, known[name]) for name in wanted.labels if name in known)),
         whole.cluster if wanted.cluster else "",
         whole.families,
+        whole.sees,
     )
 
 
@@ -106,9 +118,8 @@ def placing(r: Reader, near: Near | None, found: Host, said: Policy) -> Placing 
     if setting is not None and not _has_effect(setting, near, said):
         setting = None
     if setting is None:
-        known = bool(networks(r, "").known) or bool(near.cluster) or near.families != "IPv4"
-        bare = Near(network=near.network, cluster=near.cluster, families=near.families)
-        return Placing(bare) if known else None
+        known = bool(networks(r, "").known or near.cluster or near.sees) or near.families != "IPv4"
+        return Placing(near.bare) if known else None
     return Placing(near, setting)
 
 

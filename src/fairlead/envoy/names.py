@@ -23,9 +23,10 @@ CREDENTIALS = (CREDENTIAL_PREFIX, "kubernetes-gateway://", "configmap://")
 """With what the names of secrets begin that the control plane serves."""
 CA_SUFFIX = "-cacert"
 
-FILE_CERTIFICATE = "file-cert:"
-FILE_ROOT = "file-root:"
-FILE_REVOKED = "file-crl:"
+FILE = "file-"
+FILE_CERTIFICATE = f"{FILE}cert:"
+FILE_ROOT = f"{FILE}root:"
+FILE_REVOKED = f"{FILE}crl:"
 FILES = (FILE_CERTIFICATE, FILE_ROOT, FILE_REVOKED)
 """Prefixes of secrets that the agent makes of files on its host; the rest of the name says which."""
 SYSTEM = "system"

@@ -1,11 +1,12 @@
 """Istio's standard metrics out of stock Envoy: the `stats` access logger counts, peers introduce themselves by header.
 
 A proxy adds `x-fairlead-peer` (`fairlead.envoy.peer.introduction`) with its workload's names to requests it sends for
-its application and to responses it returns for it. The other side moves the header into dynamic metadata and removes
-it, so no application sees it. Both are HTTP filters of the listener, not of routes: route tables stay the same for all
-workloads. Neither do listeners name the workload: Envoy reads the introduction from its environment
-(`fairlead.envoy.peer.environment`), so that workloads that are alike share listeners. Hosts outside the mesh must not
-learn these names: routes to them remove the header (`fairlead.envoy.routeaction`), and what they return under it.
+its application, and to responses it returns for it to those who have introduced themselves. The other side moves the
+header into dynamic metadata and removes it, so no application sees it. Both are HTTP filters of the listener, not of
+routes: route tables stay the same for all workloads. Neither do listeners name the workload: Envoy reads the
+introduction from its environment (`fairlead.envoy.peer.environment`), so that workloads that are alike share listeners.
+Hosts outside the mesh must not learn these names: routes to them remove the header (`fairlead.envoy.routeaction`), and
+what they return under it.
 
 Principals come from TLS, the destination service from the cluster's metadata (`service_metadata`). All labels stand in
 one tag (`fairlead.envoy.statlabels`); `fairlead.telemetry.page` makes Istio's labels of it.
@@ -101,16 +102,24 @@ def peer_filters(reporter: Reporter) -> list[hcm_pb2.HttpFilter]:
     rule.on_header_present.metadata_namespace = PEER_METADATA
     rule.on_header_present.key = _KEY
     announce = header_mutation_pb2.HeaderMutation()
-    mutations = announce.mutations.request_mutations if reporter == "source" else announce.mutations.response_mutations
-    mutations.append(
-        mutation_rules_pb2.HeaderMutation(
-            append=base_pb2.HeaderValueOption(
-                header=base_pb2.HeaderValue(key=PEER_HEADER, value=f"%ENVIRONMENT({PEER_VARIABLE})%"),
-                append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
-            )
-        )
-    )
+    own = f"%ENVIRONMENT({PEER_VARIABLE})%"
+    if reporter == "source":
+        announce.mutations.request_mutations.append(_set(own, "OVERWRITE_IF_EXISTS_OR_ADD"))
+    else:
+        # Only who has introduced itself hears who answers, as in Istio: others are not of the mesh. What was learned of
+        # the peer stands in the header, if anything was, until the workload's own introduction takes its place.
+        answers = announce.mutations.response_mutations
+        answers.add(remove=PEER_HEADER)
+        answers.append(_set(f"%DYNAMIC_METADATA({PEER_METADATA}:{_KEY})%", "OVERWRITE_IF_EXISTS_OR_ADD"))
+        answers.append(_set(own, "OVERWRITE_IF_EXISTS"))
     return [_filter(ANNOUNCE_FILTER, announce), _filter(PEER_FILTER, learn)]
+
+
+def _set(value: str, action: str) -> mutation_rules_pb2.HeaderMutation:
+    """The introduction, set to what a format gives; where it gives nothing there is no header."""
+    header = base_pb2.HeaderValue(key=PEER_HEADER, value=value)
+    how = base_pb2.HeaderValueOption.HeaderAppendAction.Value(action)
+    return mutation_rules_pb2.HeaderMutation(append=base_pb2.HeaderValueOption(header=header, append_action=how))
 
 
 class MetricChange(msgspec.Struct, frozen=True):

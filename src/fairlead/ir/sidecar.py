@@ -127,7 +127,7 @@ class EgressListener(msgspec.Struct, frozen=True):
 class Endpoint(msgspec.Struct, frozen=True):
     """Where a served port's connections go: an address and port, or a Unix socket (`unix:///path`, port 0).
 
-    The address "" is the one that the client dialled, `0.0.0.0` or `::` the workload's own.
+    The address "" is the one that the client dialled, `0.0.0.0` or `::` the workload's own; port 0 is the one dialled.
     """
 
     address: str = ""

@@ -28,6 +28,8 @@ _KNOWN = frozenset((*_OWN, *_FIELDS, *_FURTHER))
 """Metadata that stands in fields of its own, or is the proxy's alone."""
 KNOWS_PEERS = "ENABLE_SELF_DISCOVERY"
 """Istio's metadata of proxies that want to know the instances of their own workload."""
+SEES = "REQUESTED_NETWORK_VIEW"
+"""Istio's metadata of proxies that call instances of some networks only."""
 _ON_DEMAND = ("auto", "true", "false")
 
 
@@ -38,7 +40,8 @@ class View(msgspec.Struct, frozen=True, cache_hash=True):
     node says in words (for patches that ask). `on_demand` is whether it asks for clusters when it needs them;
     `knows_peers` whether it is told where the instances of its own workload are (Istio's ENABLE_SELF_DISCOVERY). `own`
     is what its workload says of the proxy's listeners. `families` takes the place of what the addresses say of families
-    where some of them are left out ("": they say it); see `speaks`.
+    where some of them are left out ("": they say it); see `speaks`. `sees` are the networks whose instances it is told
+    of, besides those in none (Istio's REQUESTED_NETWORK_VIEW; none named: all).
     """
 
     type: Literal["sidecar", "router"]
@@ -59,6 +62,7 @@ class View(msgspec.Struct, frozen=True, cache_hash=True):
     knows_peers: bool = False
     own: OwnSettings | None = None
     families: Families | Literal[""] = ""
+    sees: tuple[str, ...] = ()
 
     @property
     def speaks(self) -> Families:
@@ -68,7 +72,8 @@ class View(msgspec.Struct, frozen=True, cache_hash=True):
     @property
     def client(self) -> Client:
         """The part of the view on which outbound routes, clusters and endpoints may depend."""
-        return Client(self.namespace, self.labels, self.network, self.locality, self.cluster_id, self.speaks)
+        place = (self.network, self.locality, self.cluster_id)
+        return Client(self.namespace, self.labels, *place, self.speaks, self.sees)
 
 
 class Client(msgspec.Struct, frozen=True, cache_hash=True):
@@ -80,6 +85,7 @@ class Client(msgspec.Struct, frozen=True, cache_hash=True):
     locality: str = ""
     cluster: str = ""
     families: Families = "IPv4"
+    sees: tuple[str, ...] = ()
 
 
 def pairs(labels: dict[str, str]) -> Pairs:
@@ -123,6 +129,7 @@ def view_of_node(node_id: str, metadata: dict[str, Any]) -> View:
         version=str(metadata.get("FAIRLEAD_VERSION") or metadata.get("ISTIO_VERSION") or ""),
         knows_peers=metadata.get(KNOWS_PEERS) == "true",
         own=own_of_node(metadata),
+        sees=tuple(sorted({one for one in map(str.strip, str(metadata.get(SEES) or "").split(",")) if one})),
         on_demand=cast("OnDemand", on_demand) if on_demand in _ON_DEMAND else "",
         metadata=pairs({key: one for key, one in metadata.items() if key not in _KNOWN and isinstance(one, str)}),
     )

@@ -264,6 +264,13 @@ class Channel(Standing):
             return None
         return target
 
+    def forgive(self) -> None:
+        """What is in quarantine is due again: its refusal had a reason that may be gone."""
+        if self.ledger.nacked:
+            self.leave()
+            self.dirty.update(self.ledger.nacked)
+            self.ledger.nacked.clear()
+
     def _clean(self, name: str) -> None:
         self.dirty.discard(name)
         self._force.discard(name)
@@ -421,4 +428,7 @@ class Channel(Standing):
         self._force.discard(name)
         self.dirty.add(name)
         held = self.ledger.acked.get(name)
+        if self.type_url == SECRET and held is not None:
+            # Envoy shows the last good one, but keeps the refused one for listeners that it makes anew: not for long.
+            self._force.add(name)
         return Nacked(self.type_url, name, nack.version, nack.message, held.version if held else "")

@@ -23,12 +23,13 @@ from typing import cast
 
 import msgspec
 
-from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, MAKE_BEFORE_BREAK, ROUTE, Resource
+from fairlead.envoy.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, MAKE_BEFORE_BREAK, ROUTE, SECRET, Resource
 from fairlead.xds.channel import Channel
 from fairlead.xds.held import Before
 from fairlead.xds.ledger import Entry, SyncState, TypeLedger, TypeStatus
 from fairlead.xds.messages import (
     HEALTH,
+    Acked,
     Catalog,
     Changed,
     DeltaRequest,
@@ -82,6 +83,7 @@ class Session:
         "_order",
         "_patches",
         "_previous",
+        "_secrets",
         "_together",
         "_version",
         "delta",
@@ -108,6 +110,7 @@ class Session:
         self._answered = False
         self._early_clusters = SURE
         self._previous = previous or _NO_RESIDUE
+        self._secrets: dict[str, str] = {}
 
     def receive(self, request: DeltaRequest | SotwRequest) -> list[Event]:
         """Take a request of the client. Raises ProtocolError if it asks for more than a session may hold."""
@@ -117,6 +120,8 @@ class Session:
             said = channel.acknowledged(channel.step, request, self._catalog.get(request.type_url, _NOTHING))
             if said is not None:
                 self._answered = True
+                if request.type_url == SECRET:
+                    self._retry(said)
                 return said
         if request.type_url == HEALTH:
             return [Health(request.error is None, request.error or "")]
@@ -140,7 +145,24 @@ class Session:
             # Clusters that went out before the endpoints were asked for: the client may be warming them.
             channel.resend(self._early_clusters)
             self._early_clusters = SURE
+        if request.type_url == SECRET:
+            self._retry(events)
         return events
+
+    def _retry(self, events: Collection[Event]) -> None:
+        """What was refused is due again once the proxy has taken a secret that it had not in this version.
+
+        Envoy refuses a listener or cluster of which it holds a credential that it cannot use (it keeps the credential,
+        although it has refused that, too), and does not come back to it by itself. A version counts once: so what is
+        refused for another reason is not sent for ever.
+        """
+        taken = {name: version for event in events if isinstance(event, Acked) for name, version in event.resources}
+        changed = [name for name, version in taken.items() if self._secrets.get(name) != version]
+        self._secrets.update(taken)
+        for type_url in (CLUSTER, LISTENER) if changed else ():
+            channel = self._channels.get(type_url)
+            if channel is not None:
+                channel.forgive()
 
     def update(self, catalog: Catalog, changed: Changed | None = None, version: str = "") -> None:
         """The catalog is now this; `changed` None means that anything may differ from the last one, which is intact.

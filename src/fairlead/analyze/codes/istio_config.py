@@ -210,7 +210,7 @@ CONFIG = (
         "IST0159",
         "ConflictingTelemetryWorkloadSelectors",
         ERROR,
-        "Two Telemetry objects of a namespace select one workload. Only the oldest counts.",
+        "Two Telemetry objects of a namespace select one workload. Both count, the youngest last.",
         "Let the selectors exclude each other.",
     ),
     Code(

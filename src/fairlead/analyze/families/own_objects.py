@@ -64,10 +64,10 @@ def kinds(_: Reader, one: Document) -> Iterator[Said]:
     if instead:
         yield Said("FL3700", f"{kind} of {group} was removed from Istio: nothing reads it", _KIND, f"Use {instead}.")
     elif one.sort in _ELSEWHERE:
-        yield Said("FL3701", f"Fairlead does not act on a {kind}", _KIND, _ELSEWHERE[one.sort])
+        yield Said("FL3701", f"Fairlead does not act on objects of kind {kind}", _KIND, _ELSEWHERE[one.sort])
     elif group == _GATEWAY_API:
         remedy = "Of the Gateway API only HTTPRoutes are served; use Gateway of networking.istio.io."
-        yield Said("FL3701", f"Fairlead does not act on a {kind} of the Gateway API", _KIND, remedy)
+        yield Said("FL3701", f"Fairlead does not act on objects of kind {kind} of the Gateway API", _KIND, remedy)
     else:
         known = [served.kind for served in registry().kinds if served.group == group]
         near = nearest(kind, known or [served.kind for served in registry().kinds])

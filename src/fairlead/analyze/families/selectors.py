@@ -42,7 +42,7 @@ def _path(one: Document) -> FieldPath:
     return SPEC.child("selector", "matchLabels")
 
 
-def _overlapping(r: Reader, one: Document, code: str) -> Iterator[Said]:
+def _overlapping(r: Reader, one: Document, code: str, counts: str) -> Iterator[Said]:
     selector = _selector(one)
     if not selector:
         return
@@ -57,7 +57,7 @@ def _overlapping(r: Reader, one: Document, code: str) -> Iterator[Said]:
         labels = queries.labels_of(r, ref)
         names = [str(other.ref) for other in others if queries.includes(labels, _selector(other))]
         if len(names) > 1:
-            said = f"{ref} is selected by {', '.join(names)}, of which only the oldest counts"
+            said = f"{ref} is selected by {', '.join(names)}, of which {counts}"
             yield Said(code, said, METADATA / "name", "Let each workload be selected by one.")
 
 
@@ -76,7 +76,7 @@ def _alone(r: Reader, one: Document, code: str) -> Iterator[Said]:
 
 def sidecar(r: Reader, one: Document) -> Iterator[Said]:
     """Sidecars that select nobody, or the same workload as another."""
-    yield from _overlapping(r, one, "IST0110")
+    yield from _overlapping(r, one, "IST0110", "only the oldest counts")
     yield from _alone(r, one, "IST0111")
     if any(_ambient(r, ref) for ref in queries.matching(r, _selector(one), one.ref.namespace)):
         said = "it selects workloads in ambient mode, which have no sidecar"
@@ -100,7 +100,7 @@ def _ambient(r: Reader, ref: Ref) -> bool:
 
 def telemetry(r: Reader, one: Document) -> Iterator[Said]:
     """Telemetry objects that select nobody, or the same workload as another."""
-    yield from _overlapping(r, one, "IST0159")
+    yield from _overlapping(r, one, "IST0159", "the youngest has the last word")
 
 
 def telemetry_default(r: Reader, one: Document) -> Iterator[Said]:

@@ -84,7 +84,7 @@ def _endpoint(text: str) -> ir.Endpoint:
     if text.startswith(UNIX_PREFIX) or not text:
         return ir.Endpoint(text)
     address, _, port = text.rpartition(":")
-    return ir.Endpoint(address.strip("[]") or "127.0.0.1", int(port))
+    return ir.Endpoint(address.strip("[]"), int(port))
 
 
 def _egress_proxy(policy: api.OutboundTrafficPolicy | None, namespace: str) -> Destination | None:
