@@ -39,7 +39,10 @@ spec:
   extensionProviders:
   - {{name: zipkin, zipkin: {{service: zipkin.test, port: {zipkin}}}}}
   - {{name: otel, opentelemetry: {{service: otel.test, port: {otel}, http: {{path: /v1/traces}}}}}}
-  - {{name: log, envoyFileAccessLog: {{path: {log}, logFormat: {{labels: {{code: "%RESPONSE_CODE%"}}}}}}}}
+  - name: log
+    envoyFileAccessLog:
+      path: {log}
+      logFormat: {{labels: {{code: "%RESPONSE_CODE%", path: "%REQ_WITHOUT_QUERY(:PATH)%"}}}}
 ---
 apiVersion: telemetry.istio.io/v1
 kind: Telemetry
@@ -99,7 +102,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self.send_response(int(self.path.strip("/") or 200))
+        self.send_response(int(self.path.partition("?")[0].strip("/") or 200))
         body = json.dumps({key.lower(): value for key, value in self.headers.items()}).encode()
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -184,10 +187,10 @@ def envoy_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_logs_metrics_and_spans(tmp_path: Path) -> None:
     with running(tmp_path, "zipkin") as (port, admin, kept, log):
         assert "x-b3-traceid" in call(port, "/200", "x-user: ann")
-        call(port, "/404")
+        call(port, "/404?token=secret")
         call(port, "/404")
         until(lambda: log.exists() and log.read_text().count("\n") >= 2)
-        assert log.read_text().splitlines() == ['{"code":404}'] * 2
+        assert [json.loads(one) for one in log.read_text().splitlines()] == [{"code": 404, "path": "/404"}] * 2
 
         with urllib.request.urlopen(f"http://127.0.0.1:{admin}/stats/prometheus", timeout=5) as answer:
             page = istio_names(ME, answer.read()).decode()

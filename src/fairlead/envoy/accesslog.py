@@ -18,6 +18,7 @@ from envoy.config.accesslog.v3.accesslog_pb2 import (
 )
 from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.core.v3.config_source_pb2 import ApiVersion
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.core.v3.substitution_format_string_pb2 import JsonFormatOptions, SubstitutionFormatString
 from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
 from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
@@ -27,6 +28,7 @@ from envoy.extensions.access_loggers.grpc.v3.als_pb2 import (
     TcpGrpcAccessLogConfig,
 )
 from envoy.extensions.access_loggers.open_telemetry.v3.logs_service_pb2 import OpenTelemetryAccessLogConfig
+from envoy.extensions.formatter.req_without_query.v3.req_without_query_pb2 import ReqWithoutQuery
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
@@ -38,6 +40,8 @@ from fairlead.ir.observability import Logger
 
 _FILE_LOGGER = "envoy.access_loggers.file"
 _CEL_FILTER = "envoy.access_loggers.extension_filters.cel"
+_WITHOUT_QUERY = "%REQ_WITHOUT_QUERY"
+"""The one operator of those that Istio lets a format have which Envoy knows only where its extension is named."""
 _LOG_NAMES = {"http": "http_envoy_accesslog", "tcp": "tcp_envoy_accesslog", "opentelemetry": "otel_envoy_accesslog"}
 
 JSON_FIELDS: dict[str, str] = {
@@ -169,34 +173,42 @@ def _otel(logger: Logger) -> OpenTelemetryAccessLogConfig:
     made.body.string_value = logger.text or TEXT_FORMAT.rstrip("\n")
     for key, value in sorted(msgspec.json.decode(logger.fields or "{}", type=dict[str, Any]).items()):
         made.attributes.values.add(key=key).value.string_value = str(value)
+    made.formatters.extend(_extensions(logger.text + logger.fields))
     return made
 
 
 def _formatted(logger: Logger) -> SubstitutionFormatString:
     if logger.fields:
-        return SubstitutionFormatString(
-            json_format=_json_format(logger.fields),
-            json_format_options=JsonFormatOptions(sort_properties=False),
-            omit_empty_values=logger.omit_empty,
-        )
-    text = logger.text or TEXT_FORMAT
-    line = text if text.endswith("\n") else text + "\n"
-    return SubstitutionFormatString(
-        text_format_source=DataSource(inline_string=line), omit_empty_values=logger.omit_empty
-    )
+        return _json(logger.fields, omit_empty=logger.omit_empty)
+    return _text(logger.text, omit_empty=logger.omit_empty)
 
 
 def _file(mesh: Mesh, path: str) -> FileAccessLog:
-    if mesh.access_log_encoding == "JSON":
-        chosen = SubstitutionFormatString(
-            json_format=_json_format(mesh.access_log_format),
-            json_format_options=JsonFormatOptions(sort_properties=False),
-        )
-    else:
-        text = mesh.access_log_format or TEXT_FORMAT
-        line = text if text.endswith("\n") else text + "\n"
-        chosen = SubstitutionFormatString(text_format_source=DataSource(inline_string=line))
-    return FileAccessLog(path=path, log_format=chosen)
+    as_json = mesh.access_log_encoding == "JSON"
+    return FileAccessLog(path=path, log_format=(_json if as_json else _text)(mesh.access_log_format))
+
+
+def _json(said: str, *, omit_empty: bool = False) -> SubstitutionFormatString:
+    return SubstitutionFormatString(
+        json_format=_json_format(said),
+        json_format_options=JsonFormatOptions(sort_properties=False),
+        omit_empty_values=omit_empty,
+        formatters=_extensions(said),
+    )
+
+
+def _text(said: str, *, omit_empty: bool = False) -> SubstitutionFormatString:
+    text = said or TEXT_FORMAT
+    line = text if text.endswith("\n") else text + "\n"
+    return SubstitutionFormatString(
+        text_format_source=DataSource(inline_string=line), omit_empty_values=omit_empty, formatters=_extensions(said)
+    )
+
+
+def _extensions(said: str) -> list[TypedExtensionConfig]:
+    if _WITHOUT_QUERY not in said:
+        return []
+    return [TypedExtensionConfig(name="envoy.formatter.req_without_query", typed_config=pack(ReqWithoutQuery()))]
 
 
 def _json_format(said: str) -> Struct:
