@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from fairlead.agent import http
 from fairlead.agent.messages import Host
+from fairlead.cli.capture import capture
 from fairlead.envoy.resource import CLUSTER, LISTENER
 from fairlead.model.launch import Capture
 from fairlead.model.probe import HTTPGet, Probe
@@ -28,6 +30,7 @@ from tests.agent.world import (
     until,
 )
 from tests.loopback import free_port
+from tests.node.pod import PROXY_GROUP, Pod
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 
@@ -95,3 +98,69 @@ def test_application_in_a_namespace(tmp_path: Path, namespace: str) -> None:
                 assert await agent.stop() == 143
 
     asyncio.run(run())
+
+
+QUESTION = """
+import sys
+import dns.message, dns.query
+kind, server, way = sys.argv[1:]
+reply = getattr(dns.query, way)(dns.message.make_query("reviews.shop.", kind), server, timeout=2)
+print(*(one.to_text() for found in reply.answer for one in found))
+"""
+
+
+def answered(kind: str, way: str) -> str:
+    """What the application is told that asks a nameserver that nobody has."""
+    server = {"A": "192.0.2.53", "AAAA": "2001:db8::53"}[kind]
+    command = (sys.executable, "-c", QUESTION, kind, server, way)
+    done = subprocess.run(command, capture_output=True, text=True, group=0, timeout=20, check=False)
+    return done.stdout.strip()
+
+
+def captured(directory: str) -> None:
+    """An agent in a network namespace whose rules send questions for names to it, unless its own group asks."""
+
+    async def run() -> None:
+        async with ControlPlane(Authority()) as plane:
+            addresses = ("10.9.8.7", "fd00:9::7")
+            plane.table = {"reviews.shop.svc.cluster.local": Host(addresses, "Kubernetes", "reviews", "shop")}
+            plane.put("vm", CLUSTER, cluster("inbound|80||", 8080))
+            plane.put("vm", LISTENER, http_listener("virtualInbound", free_port(), "inbound|80||", "INBOUND"))
+            said = config(
+                plane,
+                Path(directory),
+                "vm",
+                capture=Capture(mode="redirect"),
+                more_addresses=("fd00:1::1",),
+                proxy_env={"ISTIO_META_DNS_CAPTURE": "true"},
+            )
+            agent = AgentProcess(said, Path(directory))
+            async with running(agent):
+                for kind, address in (("A", "10.9.8.7"), ("AAAA", "fd00:9::7")):
+                    for way in ("udp", "tcp"):
+
+                        async def told(kind: str = kind, way: str = way, address: str = address) -> bool:
+                            return await asyncio.to_thread(answered, kind, way) == address
+
+                        await until(told, f"{kind} is answered by {way}")
+                assert await agent.stop() == 0
+
+    asyncio.run(run())
+
+
+def test_questions_that_rules_of_the_host_redirect(tmp_path: Path) -> None:
+    try:
+        pod = Pod(tmp_path, 4, 6)
+    except RuntimeError as error:
+        pytest.skip(f"no network namespaces with IPv6 here: {error}")
+    try:
+        chosen = ("redirect-dns=true", "capture-all-dns=true", "enable-ipv6=true")
+        options = [part for one in chosen for part in ("--set", one)]
+        done = CliRunner().invoke(capture, ["rules", *options, "--apply", pod.name])
+        assert done.exit_code == 0, done.output
+        inside = f"from tests.agent.test_namespace import captured; captured({str(tmp_path)!r})"
+        command = ("ip", "netns", "exec", pod.name, sys.executable, "-c", inside)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=150, group=PROXY_GROUP, check=False)
+        assert ended.returncode == 0, ended.stderr
+    finally:
+        pod.close()

@@ -42,7 +42,7 @@ answer = link.getresponse()
 if answer.status != 200:
     sys.exit("not yet")
 served = answer.getheader("server") == "envoy" and "proxied"
-through = answer.getheader("x-through") or (answer.getheader("x-fairlead-peer") and "envoy") or served or None
+through = answer.getheader("x-through") or served or (answer.getheader("x-envoy-upstream-service-time") and "envoy")
 print(json.dumps([answer.read().decode(), through]))
 """
 

@@ -1,6 +1,7 @@
-"""The DNS server of a workload's network namespace: mesh names from the name table, everything else from the host.
+"""The DNS server of a workload: mesh names from the name table, everything else from the host.
 
-Listens inside the namespace (UDP and TCP); asks the host's resolvers from the host's namespace.
+Listens inside the workload's network namespace (UDP and TCP), where it has one of its own; asks the host's resolvers
+from the host's namespace.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import grpc.aio
 
 from fairlead.agent import connections, http, memory, probes
 from fairlead.agent.application import Application
-from fairlead.agent.bootstrap import XDS_SOCKET, node_id
+from fairlead.agent.bootstrap import XDS_SOCKET, metadata, node_id
 from fairlead.agent.certificates import CertificateClient, Certificates, GrpcCertificates
 from fairlead.agent.files import lock, private_directory, socket_path, unlink
 from fairlead.agent.identity import further_roots, load_anchors
@@ -27,7 +27,8 @@ from fairlead.agent.reporter import Reporter
 from fairlead.agent.sds import SecretServer
 from fairlead.agent.status import CONTROL_SOCKET, Status
 from fairlead.agent.traffic import Traffic
-from fairlead.ir.families import families_of
+from fairlead.ir.families import families_of, loopbacks
+from fairlead.ir.nodesettings import DNS_CAPTURE, is_true
 from fairlead.model.launch import AgentConfig
 from fairlead.model.report import Ailments
 
@@ -148,11 +149,12 @@ class Agent:
             places = (config.address, *config.more_addresses)
             status = await asyncio.start_server(public.connected, places, config.status_port)
             stack.callback(status.close)
-        if config.capture.mode == "netns":
+        asked = is_true(metadata(config).get(DNS_CAPTURE))
+        if config.capture.mode == "netns" or (config.capture.mode == "redirect" and asked):
             await self._serve_dns(stack)
 
     async def _serve_dns(self, stack: contextlib.AsyncExitStack) -> None:
-        from fairlead.agent import dns  # 6 MB that only workloads in a namespace need
+        from fairlead.agent import dns  # 6 MB that only workloads need whose questions come here
         from fairlead.agent.capturewatch import CaptureWatch
         from fairlead.agent.nametable import Names
 
@@ -165,18 +167,25 @@ class Agent:
             hosts = {name: host for body in bodies for name, host in name_table(_payload(body[1])).items()}
             return Names(hosts, config.namespace, config.domain_suffix, host.search, families)
 
-        server = dns.DnsServer(names(), dns.Forwarder(host.servers))
+        # Rules of the host send a question to the loopback address of its own family.
+        places = (dns.ADDRESS,) if config.capture.mode == "netns" else loopbacks(families)
+        forward = dns.Forwarder(host.servers)
+        servers = {place: dns.DnsServer(names(), forward) for place in places}
 
         def a_name() -> str:
-            return server.names.some()
+            return servers[places[0]].names.some()
 
-        self._captured = CaptureWatch(config.capture.netns, a_name, self._reporter.wake)
+        if config.capture.mode == "netns":
+            self._captured = CaptureWatch(config.capture.netns, a_name, self._reporter.wake)
 
         def changed() -> None:
-            server.names = names()
+            found = names()
+            for server in servers.values():
+                server.names = found
 
-        await server.start(config.capture.netns)
-        stack.push_async_callback(server.close)
+        for place, server in servers.items():
+            stack.push_async_callback(server.close)
+            await server.start(config.capture.netns, place)
         self._relay.on_name_table(changed)
 
     def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:

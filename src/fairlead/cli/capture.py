@@ -40,6 +40,9 @@ def rules(file: Path | None, chosen: tuple[str, ...], form: str, namespace: str 
     With enable-ipv6 Envoy dials the application from ::6. `--apply` gives the loopback interface that address; beside
     printed rules it is up to you: `ip -6 addr add ::6/128 dev lo`.
 
+    With redirect-dns names are asked of the agent, which listens where it starts with `ISTIO_META_DNS_CAPTURE: "true"`
+    (a ProxyConfig's environmentVariables, or proxyMetadata), in the group that the rules leave alone (proxy-gid).
+
     \b
     fairlead capture rules --set inbound-ports-include='*' \\
         --set outbound-ip-ranges-include='*' | nft -f -

@@ -10,6 +10,8 @@ from fairlead.model.duration import parse_duration
 
 _LONGEST = 10 * 365 * 86400
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")
+DNS_CAPTURE = "DNS_CAPTURE"
+"""Metadata of nodes whose host sends the application's DNS questions to the agent, as in Istio."""
 
 
 class NodeSettings(msgspec.Struct, frozen=True):
@@ -38,11 +40,16 @@ def node_settings(metadata: Mapping[str, object]) -> NodeSettings | None:
     made = NodeSettings(
         _seconds(metadata.get("IDLE_TIMEOUT")),
         metadata.get("HTTP10") == "1",
-        metadata.get("INBOUND_LISTENER_EXACT_BALANCE") in _TRUE,
-        metadata.get("OUTBOUND_LISTENER_EXACT_BALANCE") in _TRUE,
+        is_true(metadata.get("INBOUND_LISTENER_EXACT_BALANCE")),
+        is_true(metadata.get("OUTBOUND_LISTENER_EXACT_BALANCE")),
         _port(metadata.get("HTTP_PROXY_PORT")),
     )
     return made if made != USUAL else None
+
+
+def is_true(text: object) -> bool:
+    """Whether a node says yes, in one of the words that Istio takes for it."""
+    return text in _TRUE
 
 
 def _port(text: object) -> int | None:
