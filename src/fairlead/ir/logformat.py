@@ -1,6 +1,6 @@
-"""Formats of access logs: which operators Envoy knows.
+"""Formats of access logs and tags of spans: which operators Envoy knows.
 
-Envoy refuses a listener whose log has another one, so that a slip in MeshConfig would keep every proxy from all that
+Envoy refuses a listener that has another one, so that a slip in MeshConfig would keep every proxy from all that
 changes afterwards.
 """
 
@@ -55,23 +55,26 @@ UPSTREAM_WIRE_BYTES_RECEIVED UPSTREAM_WIRE_BYTES_SENT VIRTUAL_CLUSTER_NAME
 OPERATORS = frozenset(_NAMES.split())
 """The operators of Envoy 1.40, asked one by one; with the extension for REQ_WITHOUT_QUERY, which our logs name."""
 
+TAG_OPERATORS = OPERATORS - {"REQ_WITHOUT_QUERY"}
+"""Those that tags of spans may have, where no extension can be named."""
+
 _COMMAND = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::[0-9]+)?%")
 """As Envoy's parser has it; `%%` is a percent sign."""
 
 
-def format_problems(said: object, path: FieldPath) -> Iterator[Problem]:
+def format_problems(said: object, path: FieldPath, known: frozenset[str] = OPERATORS) -> Iterator[Problem]:
     """What Envoy would not take of a format: text, or an object whose values are such texts."""
     if isinstance(said, str):
-        yield from _text_problems(said, path)
+        yield from _text_problems(said, path, known)
     elif isinstance(said, Mapping):
         for name, one in cast("Mapping[str, object]", said).items():
-            yield from format_problems(one, path / name)
+            yield from format_problems(one, path / name, known)
     elif isinstance(said, list):
         for at, one in enumerate(cast("list[object]", said)):
-            yield from format_problems(one, path.child(at))
+            yield from format_problems(one, path.child(at), known)
 
 
-def _text_problems(text: str, path: FieldPath) -> Iterator[Problem]:
+def _text_problems(text: str, path: FieldPath, known: frozenset[str]) -> Iterator[Problem]:
     at = text.find("%")
     while at >= 0:
         found = _COMMAND.match(text, at)
@@ -82,8 +85,8 @@ def _text_problems(text: str, path: FieldPath) -> Iterator[Problem]:
             yield Problem(path, said, remedy="Write %NAME%, %NAME(ARGUMENTS)%, or %% for a percent sign.")
             return
         else:
-            if found[1] not in OPERATORS:
-                near = difflib.get_close_matches(found[1], OPERATORS, 1)
+            if found[1] not in known:
+                near = difflib.get_close_matches(found[1], known, 1)
                 remedy = f"Did you mean %{near[0]}%?" if near else "Use one that Envoy's documentation of logs has."
                 yield Problem(path, f"Envoy has no operator %{found[1]}%", remedy=remedy)
             at = found.end()
