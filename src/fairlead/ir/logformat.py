@@ -1,7 +1,7 @@
-"""Formats of access logs and tags of spans: which operators Envoy knows.
+"""Formats of access logs, tags of spans and values of headers: which operators Envoy knows.
 
-Envoy refuses a listener that has another one, so that a slip in MeshConfig would keep every proxy from all that
-changes afterwards.
+Envoy refuses a listener or routes that have another one, so that a slip in MeshConfig, or in one VirtualService, would
+keep every proxy from all that changes afterwards.
 """
 
 from __future__ import annotations
@@ -57,6 +57,9 @@ OPERATORS = frozenset(_NAMES.split())
 
 TAG_OPERATORS = OPERATORS - {"REQ_WITHOUT_QUERY"}
 """Those that tags of spans may have, where no extension can be named."""
+
+HEADER_OPERATORS = TAG_OPERATORS | {"PER_REQUEST_STATE"}
+"""Those that values of headers may have (Envoy's `HeaderParser` takes an older name of FILTER_STATE, too)."""
 
 _COMMAND = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::[0-9]+)?%")
 """As Envoy's parser has it; `%%` is a percent sign."""
