@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 
+import msgspec
 import pytest
 from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
 
-from fairlead.envoy.accesslog import JSON_FIELDS, LogTarget, access_logs
+from fairlead.envoy.accesslog import JSON_FIELDS, TEXT_FORMAT, LogTarget, access_logs
 from fairlead.envoy.tls import mesh_server
 from fairlead.ir.credential import credential_of
 from fairlead.ir.locality import LocalityLb
@@ -293,6 +294,49 @@ def test_what_istio_had_before_is_a_warning() -> None:
     assert config is not None and config.drain_duration == "5s"
     assert [(str(one.path), one.severity) for one in problems] == [("connectTimeout", Severity.WARNING)]
     assert read_mesh_config("authPolicy: NONE").mesh == Mesh()
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "message"),
+    [
+        (
+            "accessLogFormat: '%PROTOCOL% %CODES%'",
+            "accessLogFormat",
+            "Envoy has no operator %CODES%",
+        ),
+        ("accessLogFormat: '%REQ(:PATH)'", "accessLogFormat", "no operator begins at '%REQ(:PATH)'"),
+        (
+            '{accessLogEncoding: JSON, accessLogFormat: \'{"a": "%A%"}\'}',
+            "accessLogFormat",
+            "Envoy has no operator %A%",
+        ),
+        (
+            "extensionProviders: [{name: a, envoyFileAccessLog: {logFormat: {labels: {b: {c: ['%A%']}}}}}]",
+            "extensionProviders[0].envoyFileAccessLog.logFormat.labels.b.c[0]",
+            "Envoy has no operator %A%",
+        ),
+        (
+            "extensionProviders: [{name: a, envoyOtelAls: {service: a.b, port: 1, logFormat: {text: '%A%'}}}]",
+            "extensionProviders[0].envoyOtelAls.logFormat.text",
+            "Envoy has no operator %A%",
+        ),
+    ],
+)
+def test_an_operator_that_envoy_does_not_know(text: str, path: str, message: str) -> None:
+    """Envoy would refuse every listener, and go on with what it has."""
+    mesh, findings = read_mesh_config(text)
+    assert mesh is None
+    assert [(str(one.path), one.message) for one, _ in findings] == [(path, message)]
+
+
+def test_formats_that_envoy_takes() -> None:
+    for text in (
+        "%START_TIME(%Y/%m/%dT%H:%M:%S%z)% 100%% %REQ(X-A?:PATH):10%",
+        TEXT_FORMAT,
+        "plain",
+        *JSON_FIELDS.values(),
+    ):
+        assert not read_mesh_config(msgspec.json.encode({"accessLogFormat": text}).decode()).findings
 
 
 def test_an_address_that_only_pods_fill_in_is_a_warning() -> None:

@@ -343,6 +343,11 @@ spec: {hosts: [otel.example.com], ports: [{number: 4318, name: http, protocol: H
     ("spec", "path"),
     [
         ({"tracing": [{"customTags": {"a": {"literal": {"value": "b"}, "header": {"name": "c"}}}}]}, "customTags.a"),
+        ({"tracing": [{"customTags": {"a": {"formatter": {"value": "%NOPE%"}}}}]}, "customTags.a.formatter.value"),
+        (
+            {"tracing": [{"customTags": {"a": {"formatter": {"value": "%REQ_WITHOUT_QUERY(:PATH)%"}}}}]},
+            "customTags.a.formatter.value",
+        ),
         ({"tracing": [{"randomSamplingPercentage": 101}]}, "tracing[0].randomSamplingPercentage"),
         ({"metrics": [{"overrides": [{"tagOverrides": {"a": {"value": "b("}}}]}]}, "tagOverrides.a.value"),
         ({"metrics": [{"overrides": [{"tagOverrides": {"a b": {"value": "b"}}}]}]}, "tagOverrides[a b]"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -10,6 +11,7 @@ from fairlead.ir.authz import authorizer_of
 from fairlead.ir.ciphers import is_cipher_suite, is_curve
 from fairlead.ir.clienttls import client_tls_problems
 from fairlead.ir.localityrules import check_locality, check_zones
+from fairlead.ir.logformat import format_problems
 from fairlead.ir.meshspec import (
     CertificateData,
     HTTPRetry,
@@ -27,6 +29,7 @@ from fairlead.ir.observability import (
     without_use,
 )
 from fairlead.ir.pools import outlier_problems, pool_problems
+from fairlead.ir.providers import ExtensionProvider
 from fairlead.ir.proxyconfig import KeepaliveSettings, ProxyConfig
 from fairlead.ir.proxyown import AT_ONCE
 from fairlead.ir.proxysettings import AT_START, duration_problems, is_certificates, start_problems, without_effect
@@ -288,14 +291,20 @@ def _names(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
         yield from export_problems(export_to or (), "", base / field, none_allowed=True)
     if config.access_log_encoding == "JSON" and config.access_log_format:
         yield from _json_format(config.access_log_format, base / "accessLogFormat")
+    else:
+        yield from format_problems(config.access_log_format, base / "accessLogFormat")
 
 
 def _json_format(text: str, path: FieldPath) -> Iterator[Problem]:
     try:
-        msgspec.json.decode(text, type=dict)
+        fields = msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.MsgspecError:
         remedy = "Write a JSON object, or set accessLogEncoding: TEXT."
         yield Problem(path, "accessLogEncoding is JSON, but the format is not a JSON object", remedy=remedy)
+    else:
+        for one in fields.values():
+            for problem in format_problems(one, path):
+                yield msgspec.structs.replace(problem, path=path)
 
 
 def _providers(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
@@ -318,11 +327,23 @@ def _providers(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:
             yield Problem(path, said, Severity.WARNING, "Mend the provider.", "FL0101")
         for field, wrong in provider_problems(provider):
             yield Problem(path.child(*field.split(".")), wrong, remedy="Name a host of the mesh and its port.")
+        yield from _log_problems(provider, path)
         for field in ignored_fields(provider):
             yield Problem(path.child(*field.split(".")), f"{field} has no effect", Severity.WARNING, _REMEDY, "FL0100")
         if len(chosen) == 1 and authorizer is None and not is_served(provider):
             wrong, remedy = without_use(chosen[0])
             yield Problem(path / chosen[0], wrong, Severity.WARNING, remedy, "FL0100")
+
+
+def _log_problems(provider: ExtensionProvider, path: FieldPath) -> Iterator[Problem]:
+    for field, log in (
+        ("envoyFileAccessLog", provider.envoy_file_access_log),
+        ("envoyOtelAls", provider.envoy_otel_als),
+    ):
+        if log is not None and log.log_format is not None:
+            at = path.child(field, "logFormat")
+            yield from format_problems(log.log_format.text, at / "text")
+            yield from format_problems(log.log_format.labels, at / "labels")
 
 
 def _without_effect(config: MeshConfig, base: FieldPath) -> Iterator[Problem]:

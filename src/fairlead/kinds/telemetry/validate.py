@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from fairlead.envoy.stats import METRIC_NAMES
+from fairlead.ir.logformat import TAG_OPERATORS, format_problems
 from fairlead.kinds.telemetry.lower import shown
 from fairlead.kinds.telemetry.spec import (
     AccessLogging,
@@ -65,6 +66,8 @@ def _custom_tag(name: str, tag: CustomTag, path: FieldPath) -> Iterator[Problem]
         yield forbidden(path, said, "Remove the others.")
     if tag.header is not None and not _HEADER.match(tag.header.name):
         yield invalid(path.child("header", "name"), f"{tag.header.name!r} is not the name of a header")
+    if tag.formatter is not None:
+        yield from format_problems(tag.formatter.value, path.child("formatter", "value"), TAG_OPERATORS)
 
 
 def _metrics(said: Metrics, path: FieldPath) -> Iterator[Problem]:

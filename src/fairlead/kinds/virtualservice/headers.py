@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from fairlead.ir.logformat import HEADER_OPERATORS, format_problems
 from fairlead.kinds.virtualservice.spec import Headers
 from fairlead.model.diagnostic import Problem
 from fairlead.model.findings import invalid, required
@@ -66,6 +67,8 @@ def _values(path: FieldPath, values: Mapping[str, str], *, request: bool) -> Ite
         elif not _formats(value):
             message = f"header value {value!r} has an unescaped or unbalanced %"
             yield invalid(where, message, "Write a literal percent sign as %%.")
+        else:
+            yield from format_problems(value, where, HEADER_OPERATORS)
 
 
 def _name(path: FieldPath, name: str) -> Iterator[Problem]:
