@@ -17,6 +17,8 @@ from tests.e2e.conftest import World
 from tests.e2e.mesh import eventually, request
 from tests.loopback import free_port
 
+REFUSED = "listener_manager.lds.update_rejected"
+
 
 class _Answer(BaseHTTPRequestHandler):
     """Answers with the host that was asked for."""
@@ -134,6 +136,7 @@ spec:
   http: [{{route: [{{destination: {{host: echo, subset: v1, port: {{number: 18080}}}}}}]}}]
   tcp: [{{route: [{{destination: {{host: echo, subset: v2, port: {{number: 19000}}}}}}]}}]
 """
+    before = world.gateway.stat(REFUSED)
     with world.mesh.config(text):
         found = eventually(lambda: ask(f"{tmp_path}/one.sock", "one.example"), "an answer over the socket")
         assert found[:2] == (200, "echo-1")
@@ -141,7 +144,7 @@ spec:
         with dial(f"{tmp_path}/two.sock") as stream:
             stream.sendall(b"hello\n")
             assert stream.recv(100) == b"echo-2 hello\n"
-    assert not world.gateway.stat("listener_manager.lds.update_rejected")
+    assert world.gateway.stat(REFUSED) == before
 
 
 def test_a_host_lives_at_a_socket(world: World, application: Path) -> None:
