@@ -152,12 +152,6 @@ WARNINGS: list[tuple[str, dict[str, Any], str, str]] = [
         "spec.servers[0].tls.httpsRedirect",
         "FL0103",
     ),
-    (
-        "three certificates",
-        https(mode="SIMPLE", tlsCertificates=[{"serverCertificate": one, "privateKey": one} for one in "abc"]),
-        "spec.servers[0].tls.tlsCertificates",
-        "FL0103",
-    ),
     ("endpoint", server(defaultEndpoint="127.0.0.1:80"), "spec.servers[0].defaultEndpoint", "FL0100"),
 ]
 

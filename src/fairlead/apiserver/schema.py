@@ -17,6 +17,8 @@ from fairlead.ir.kind import Kind
 
 Json = dict[str, Any]
 
+_Sized = inspect.DictType | inspect.ListType | inspect.VarTupleType | inspect.SetType | inspect.FrozenSetType
+
 ANYTHING: Json = {"x-kubernetes-preserve-unknown-fields": True}
 _STRING: Json = {"type": "string"}
 _STRINGS: Json = {"type": "object", "additionalProperties": _STRING}
@@ -124,10 +126,18 @@ def _of(info: inspect.Type, inside: tuple[type, ...]) -> Json:
     if isinstance(info, inspect.UnionType):
         return _union(info, inside)
     if isinstance(info, inspect.DictType):
-        return {"type": "object", "additionalProperties": _of(info.value_type, inside) or dict(ANYTHING)}
+        values: Json = {"type": "object", "additionalProperties": _of(info.value_type, inside) or dict(ANYTHING)}
+        return values | _sizes(info, "Properties")
     if isinstance(info, inspect.ListType | inspect.VarTupleType | inspect.SetType | inspect.FrozenSetType):
-        return {"type": "array", "items": _of(info.item_type, inside) or dict(ANYTHING)}
+        items: Json = {"type": "array", "items": _of(info.item_type, inside) or dict(ANYTHING)}
+        return items | _sizes(info, "Items")
     return _leaf(info)
+
+
+def _sizes(info: _Sized, of: str) -> Json:
+    """How many entries there may be: `minItems`, `maxProperties` and the like."""
+    bounds = {f"min{of}": info.min_length, f"max{of}": info.max_length}
+    return {name: bound for name, bound in bounds.items() if bound is not None}
 
 
 def _struct(info: inspect.StructType, inside: tuple[type, ...]) -> Json:

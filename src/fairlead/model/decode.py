@@ -96,9 +96,11 @@ def _walk_size(
 ) -> Iterator[Problem]:
     """Bounds on how many entries a list or map may have."""
     if info.max_length is not None and size > info.max_length:
-        yield Problem(path, f"{size} entries are more than {info.max_length}", code="FL0006")
+        remedy = "Remove some, or split the object."
+        yield Problem(path, f"{size} entries are more than {info.max_length}", remedy=remedy, code="FL0006")
     if info.min_length is not None and size < info.min_length:
-        yield Problem(path, f"{size} entries are fewer than {info.min_length}", code="FL0006")
+        remedy = "Leave the field out, or add some."
+        yield Problem(path, f"{size} entries are fewer than {info.min_length}", remedy=remedy, code="FL0006")
 
 
 def _walk_struct(info: inspect.StructType, value: object, path: FieldPath) -> Iterator[Problem]:

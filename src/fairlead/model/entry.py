@@ -47,7 +47,8 @@ class EntrySpec(Spec, frozen=True):
         Meta(max_length=256, description="IP address, DNS name, or unix:///path; may be empty where network is set."),
     ] = ""
     ports: Annotated[
-        dict[str, int], Meta(description="Port number by port name, where it differs from the service's target port.")
+        dict[str, int],
+        Meta(max_length=128, description="Port number by port name, where it differs from the service's target port."),
     ] = {}
     labels: Annotated[dict[str, str], Meta(max_length=256, description="Labels of the instance.")] = {}
     network: Annotated[str, Meta(max_length=2048, description="Network in which the address is reachable.")] = ""
@@ -74,29 +75,36 @@ def entry_problems(
         remedy = "The instance is reached through the gateways of that network only."
         yield Problem(path / "address", said, Severity.WARNING, remedy, code="FL0103")
     elif unix:
-        yield from _unix_problems(entry, path, known_ports)
+        yield from unix_problems(entry, path)
+        if known_ports is not None and len(known_ports) != 1:
+            yield Problem(path / "address", "a unix address needs a service with exactly one port")
     elif not is_ip(address):
         if not names_allowed:
             remedy = "STATIC resolution needs IP addresses; use resolution: DNS for names."
             yield Problem(path / "address", f"{address!r} is not an IP address", remedy=remedy)
         elif wrong_fqdn(address):
             yield Problem(path / "address", f"{address!r} is neither an IP address nor a domain name")
-    for name, number in entry.ports.items():
+    for name in entry.ports:
         if known_ports is not None and name not in known_ports:
             remedy = f"Ports of the service: {', '.join(sorted(known_ports)) or 'none'}."
             yield Problem(path.child("ports", name), f"the service has no port named {name!r}", remedy=remedy)
-        if not is_name_label(name):
-            yield Problem(path.child("ports", name), f"{name!r} is not a port name", remedy="Use a DNS label.")
-        yield from port_problems(number, path.child("ports", name))
+    yield from named_port_problems(entry.ports, path / "ports")
     yield from label_problems(entry.labels, path / "labels")
 
 
-def _unix_problems(entry: EntrySpec, path: FieldPath, known_ports: frozenset[str] | None) -> Iterator[Problem]:
+def named_port_problems(ports: Mapping[str, int], path: FieldPath) -> Iterator[Problem]:
+    """Names and numbers of an endpoint's ports. Istio's definition has names of less than 63 characters here."""
+    for name, number in ports.items():
+        if not is_name_label(name) or len(name) > 62:
+            yield Problem(path / name, f"{name!r} is not a port name", remedy="Use a DNS label, 62 characters at most.")
+        yield from port_problems(number, path / name)
+
+
+def unix_problems(entry: EntrySpec, path: FieldPath) -> Iterator[Problem]:
+    """What is wrong with an endpoint whose address is a Unix socket."""
     said = wrong_unix_path(entry.address)
     if said:
         remedy = "Use unix:///absolute/path or unix://@name; UDS may not be a dir."
         yield Problem(path / "address", said, remedy=remedy)
     if entry.ports:
         yield Problem(path / "ports", "UDS may not include ports", remedy="Remove ports.", reason="FieldValueForbidden")
-    if known_ports is not None and len(known_ports) != 1:
-        yield Problem(path / "address", "a unix address needs a service with exactly one port")

@@ -149,6 +149,8 @@ def selector_problems(labels: Mapping[str, str], path: FieldPath) -> Iterator[Pr
             yield Problem(path / key, "a label of a selector has an empty name")
         if "*" in key or "*" in value:
             yield Problem(path / key, f"{key}={value} has a wildcard", remedy="Selectors compare whole values.")
+        elif len(value) > 63:
+            yield Problem(path / key, f"{value[:40]!r}... is longer than 63 characters", remedy="No label has it.")
 
 
 def wrong_duration(text: str, *, zero: bool = False) -> str:

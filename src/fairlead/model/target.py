@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 from msgspec import Meta
@@ -26,7 +26,7 @@ class WorkloadSelector(Spec, frozen=True):
     """Chooses workloads of the policy's namespace (of all namespaces, if it stands in the root namespace)."""
 
     match_labels: Annotated[
-        dict[str, str], Meta(description="Labels that a workload must have; empty: every one.")
+        dict[str, str], Meta(max_length=4096, description="Labels that a workload must have; empty: every one.")
     ] = {}
 
 
@@ -34,20 +34,23 @@ class TargetReference(Spec, frozen=True):
     """An object that the policy is attached to."""
 
     kind: Annotated[str, Meta(description="Gateway, GatewayClass, Service or ServiceEntry.")]
-    name: Annotated[str, Meta(description="Name of the object.")]
+    name: Annotated[str, Meta(max_length=253, description="Name of the object.")]
     group: Annotated[str, Meta(description="API group; empty for Service.")] = ""
     namespace: Annotated[str, Meta(description="Must be empty: the policy's own namespace.")] = ""
 
 
-def selector_problems(selector: WorkloadSelector | None, path: FieldPath = SPEC / "selector") -> Iterator[Problem]:
+def selector_problems(selector: WorkloadSelector | None) -> Iterator[Problem]:
     """Labels without wildcards; a warning for a selector that chooses nothing in particular."""
-    if selector is None:
-        return
-    labels = selector.match_labels
-    where = path / "matchLabels"
+    if selector is not None:
+        yield from chosen_problems(selector.match_labels, SPEC / "selector", "matchLabels")
+
+
+def chosen_problems(labels: Mapping[str, str], path: FieldPath, field: str) -> Iterator[Problem]:
+    """As `selector_problems`, for the selector at `path` whose labels stand in `field`."""
+    where = path / field
     if not labels:
         said = "workload selector specified without labels: it chooses every workload"
-        yield Problem(path, said, Severity.WARNING, "Add matchLabels, or remove the selector.", "FL0101")
+        yield Problem(path, said, Severity.WARNING, f"Add {field}, or remove the selector.", "FL0101")
     for key, value in labels.items():
         if not key:
             yield Problem(where, "an empty key is not possible", remedy="Name the label.")

@@ -93,6 +93,15 @@ class Module(Spec, frozen=True):
     vm_config: Annotated[VmConfig | None, Meta(description="The machine that runs the module.")] = None
 
 
+def traffic_problems(match: tuple[TrafficSelector, ...], path: FieldPath) -> Iterator[Problem]:
+    """A port stands once in a list: the definitions of both kinds have maps of ports there."""
+    for at, one in enumerate(match):
+        numbers = [port.number for port in one.ports]
+        for place, number in enumerate(numbers):
+            if number in numbers[:place]:
+                yield duplicate(path.child(at, "ports", place, "number"), f"{number} stands twice", "Remove one.")
+
+
 def module_path(url: str) -> str:
     """The file of a `file://` URL, "" for others."""
     parts = urlsplit(url)

@@ -81,8 +81,8 @@ class Condition(Spec, frozen=True):
 class Rule(Spec, frozen=True):
     """Holds if one of `from`, one of `to` and every `when` hold; what is absent holds always."""
 
-    callers: Annotated[tuple[From, ...] | None, Meta(description="Who calls.")] = msgspec.field(
-        default=None, name="from"
+    callers: Annotated[Annotated[tuple[From, ...], Meta(max_length=512)] | None, Meta(description="Who calls.")] = (
+        msgspec.field(default=None, name="from")
     )
     to: Annotated[tuple[To, ...] | None, Meta(description="What is asked.")] = None
     when: Annotated[tuple[Condition, ...], Meta(description="Further conditions.")] = ()
@@ -104,7 +104,8 @@ class AuthorizationPolicy(Spec, frozen=True):
     target_ref: Annotated[TargetReference | None, Meta(description="Deprecated: use targetRefs.")] = None
     target_refs: Annotated[tuple[TargetReference, ...], Meta(description="Gateways or services it is for.")] = ()
     rules: Annotated[
-        tuple[Rule, ...] | None, Meta(description="One must hold. No rules: nothing matches, so ALLOW denies all.")
+        Annotated[tuple[Rule, ...], Meta(max_length=512)] | None,
+        Meta(description="One must hold. No rules: nothing matches, so ALLOW denies all."),
     ] = None
     action: Annotated[Action, Meta(description="What happens to a request that a rule matches.")] = "ALLOW"
     provider: Annotated[Provider | None, Meta(description="The authorizer that action CUSTOM asks.")] = None

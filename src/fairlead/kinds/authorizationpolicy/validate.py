@@ -93,7 +93,8 @@ def _source(source: Source, path: FieldPath, action: str) -> Iterator[Problem]:
     by_name = source.principals or source.not_principals or source.namespaces or source.not_namespaces
     if by_account and by_name:
         said = "Cannot set serviceAccounts with namespaces or principals"
-        yield Problem(path / "serviceAccounts", said, remedy="Use one of them.", reason="FieldValueForbidden")
+        where = path / ("serviceAccounts" if source.service_accounts else "notServiceAccounts")
+        yield Problem(where, said, remedy="Use one of them.", reason="FieldValueForbidden")
     for name, field in _SOURCE.items():
         values: tuple[str, ...] = getattr(source, name)
         if values and action == "CUSTOM" and name in _NOT_CUSTOM:

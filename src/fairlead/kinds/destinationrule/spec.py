@@ -30,7 +30,7 @@ class HTTPCookie(Spec, frozen=True):
 class CookieAttribute(Spec, frozen=True):
     """An attribute of a cookie, such as SameSite."""
 
-    name: Annotated[str, Meta(description="The attribute's name.")] = ""
+    name: Annotated[str, Meta(description="The attribute's name.")]
     value: Annotated[str, Meta(description="The attribute's value.")] = ""
 
 
@@ -150,7 +150,8 @@ class TrafficPolicySpec(Spec, frozen=True):
     outlier_detection: Annotated[OutlierDetection | None, Meta(description="Passive health checks.")] = None
     tls: Annotated[ClientTLSSettings | None, Meta(description="TLS towards the host.")] = None
     port_level_settings: Annotated[
-        tuple[PortTrafficPolicy, ...] | None, Meta(description="Policies of single ports.")
+        Annotated[tuple[PortTrafficPolicy, ...], Meta(max_length=4096)] | None,
+        Meta(description="Policies of single ports."),
     ] = None
     tunnel: Annotated[TunnelSettings | None, Meta(description="Tunnel TCP over HTTP.")] = None
     proxy_protocol: Annotated[ProxyProtocol | None, Meta(description="PROXY protocol header.")] = None
@@ -170,7 +171,7 @@ class SubsetSpec(Spec, frozen=True):
 class WorkloadSelector(Spec, frozen=True):
     """Workloads by label."""
 
-    match_labels: Annotated[dict[str, str], Meta(description="Labels that the workload has.")] = {}
+    match_labels: Annotated[dict[str, str], Meta(max_length=4096, description="Labels that the workload has.")] = {}
 
 
 class DestinationRuleSpec(Spec, frozen=True):

@@ -19,7 +19,9 @@ Port = Annotated[int, Meta(ge=0, le=4294967295)]
 class Selector(Spec, frozen=True):
     """Chooses workloads by labels."""
 
-    labels: Annotated[dict[str, str], Meta(description="Labels that a workload must have; empty: every one.")] = {}
+    labels: Annotated[
+        dict[str, str], Meta(max_length=256, description="Labels that a workload must have; empty: every one.")
+    ] = {}
 
 
 class ProxyMatch(Spec, frozen=True):

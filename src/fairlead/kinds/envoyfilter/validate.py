@@ -25,7 +25,7 @@ from fairlead.model.object import Object
 from fairlead.model.path import SPEC, FieldPath
 from fairlead.model.regex import is_found, regex_fault
 from fairlead.model.syntax import port_problems
-from fairlead.model.target import WorkloadSelector, selector_problems, target_problems, unserved_targets
+from fairlead.model.target import chosen_problems, target_problems, unserved_targets
 
 NOT_A_MESSAGE = "FL2401"
 """A patch's value is not the message of Envoy that it should be."""
@@ -61,7 +61,7 @@ def validate(obj: Object[EnvoyFilter]) -> Iterator[Problem]:
         if spec.target_refs:
             yield forbidden(SPEC, "only one of targetRefs or workloadSelector can be set", "Remove one.")
         path = SPEC / "workloadSelector"
-        yield from selector_problems(WorkloadSelector(match_labels=spec.workload_selector.labels), path)
+        yield from chosen_problems(spec.workload_selector.labels, path, "labels")
     yield from target_problems(None, None, spec.target_refs)
     yield from unserved_targets(None, spec.target_refs)
     for at, patch in enumerate(spec.config_patches):

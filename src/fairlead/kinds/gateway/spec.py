@@ -45,10 +45,14 @@ class ServerTLSSettings(Spec, frozen=True):
     ca_crl: Annotated[str, Meta(description="File with a revocation list.")] = ""
     credential_name: Annotated[str, Meta(description="Secret with certificate and key.")] = ""
     credential_names: Annotated[
-        tuple[str, ...], Meta(description="Secrets with several certificates, such as RSA and ECDSA.")
+        tuple[str, ...],
+        Meta(min_length=1, max_length=2, description="Secrets with certificates of two kinds, RSA and ECDSA."),
     ] = ()
     ca_cert_credential_name: Annotated[str, Meta(description="Secret with the authorities of clients.")] = ""
-    tls_certificates: Annotated[tuple[TLSCertificate, ...], Meta(description="Several certificates in files.")] = ()
+    tls_certificates: Annotated[
+        tuple[TLSCertificate, ...],
+        Meta(min_length=1, max_length=2, description="Certificates of two kinds, RSA and ECDSA, in files."),
+    ] = ()
     subject_alt_names: Annotated[tuple[str, ...], Meta(description="Names that clients may have.")] = ()
     verify_certificate_spki: Annotated[tuple[str, ...], Meta(description="SHA-256 of keys of clients, base64.")] = ()
     verify_certificate_hash: Annotated[

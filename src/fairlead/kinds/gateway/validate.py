@@ -245,11 +245,6 @@ def _sources(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:
     if sum(1 for one in sources if one) > 1:
         message = "only one of credential_name, credential_names, tls_certificates, server_certificate can be set"
         yield forbidden(path, message, "Leave one of credentialName, credentialNames, tlsCertificates and the files.")
-    remedy = "One RSA and one ECDSA certificate can be used."
-    if len(tls.credential_names) > 2:
-        yield invalid(path / "credentialNames", "has more than two entries", remedy)
-    if len(tls.tls_certificates) > 2:
-        yield doubtful(path / "tlsCertificates", "has more than two entries", remedy)
 
 
 def _names(path: FieldPath, tls: ServerTLSSettings) -> Iterator[Problem]:

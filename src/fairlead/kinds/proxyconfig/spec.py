@@ -23,7 +23,7 @@ class ProxyConfigSpec(Spec, frozen=True):
         Meta(description="Worker threads of Envoy; 0: one for each core. Where nothing says it, 1."),
     ] = None
     environment_variables: Annotated[
-        dict[str, str],
-        Meta(max_length=2048, description="Envoy's environment; ISTIO_META_NAME is also its node's metadata NAME."),
+        dict[str, Annotated[str, Meta(max_length=2048)]],
+        Meta(description="Envoy's environment; ISTIO_META_NAME is also its node's metadata NAME."),
     ] = {}
     image: Annotated[ProxyImage | None, Meta(description="Has no effect: Envoy is the installed one.")] = None

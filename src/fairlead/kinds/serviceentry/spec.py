@@ -30,7 +30,9 @@ class ServicePort(Spec, frozen=True):
 class EntrySelector(Spec, frozen=True):
     """Chooses WorkloadEntries (and pods) of the namespace."""
 
-    labels: Annotated[dict[str, str], Meta(description="Labels that an instance must have; empty chooses all.")] = {}
+    labels: Annotated[
+        dict[str, str], Meta(max_length=256, description="Labels that an instance must have; empty chooses all.")
+    ] = {}
 
 
 class ServiceEntry(Spec, frozen=True):
@@ -56,7 +58,8 @@ class ServiceEntry(Spec, frozen=True):
         ),
     ] = "NONE"
     endpoints: Annotated[
-        tuple[EntrySpec, ...] | None, Meta(description="Where the service is; not together with workloadSelector.")
+        Annotated[tuple[EntrySpec, ...], Meta(max_length=4096)] | None,
+        Meta(description="Where the service is; not together with workloadSelector."),
     ] = None
     workload_selector: Annotated[
         EntrySelector | None, Meta(description="Chooses the WorkloadEntries of the namespace that serve the hosts.")

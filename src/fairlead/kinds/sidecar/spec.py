@@ -18,7 +18,7 @@ TlsVersion = Literal["TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"]
 class WorkloadSelector(Spec, frozen=True):
     """Workloads of the namespace."""
 
-    labels: Annotated[dict[str, str], Meta(description="Labels that a workload must have.")] = {}
+    labels: Annotated[dict[str, str], Meta(max_length=256, description="Labels that a workload must have.")] = {}
 
 
 class SidecarPort(Spec, frozen=True):
@@ -65,9 +65,9 @@ class IngressTls(Spec, frozen=True):
     https_redirect: Annotated[bool, Meta(description="Not possible here.")] = False
     ca_crl: Annotated[str, Meta(description="Not possible here.")] = ""
     credential_name: Annotated[str, Meta(description="Not possible here: use files.")] = ""
-    credential_names: Annotated[tuple[str, ...], Meta(description="Not possible here: use files.")] = ()
+    credential_names: Annotated[tuple[str, ...], Meta(min_length=1, description="Not possible here: use files.")] = ()
     ca_cert_credential_name: Annotated[str, Meta(description="Not possible here: use files.")] = ""
-    tls_certificates: Annotated[tuple[TLSCertificate, ...], Meta(description="Not possible here.")] = ()
+    tls_certificates: Annotated[tuple[TLSCertificate, ...], Meta(min_length=1, description="Not possible here.")] = ()
     subject_alt_names: Annotated[tuple[str, ...], Meta(description="Not possible here.")] = ()
 
 

@@ -10,7 +10,7 @@ from fairlead.model.findings import required
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC
 from fairlead.model.target import selector_problems, target_problems, unserved_targets
-from fairlead.model.wasm import module_problems
+from fairlead.model.wasm import module_problems, traffic_problems
 
 
 def validate(obj: Object[TrafficExtension]) -> Iterator[Problem]:
@@ -19,6 +19,7 @@ def validate(obj: Object[TrafficExtension]) -> Iterator[Problem]:
     yield from target_problems(spec.selector, None, spec.target_refs)
     yield from selector_problems(spec.selector)
     yield from unserved_targets(None, spec.target_refs)
+    yield from traffic_problems(spec.match, SPEC / "match")
     if (spec.wasm is None) == (spec.lua is None):
         yield required(SPEC, "exactly one of wasm or lua must be set", "Keep one.")
     if spec.wasm is not None:

@@ -9,7 +9,7 @@ from fairlead.model.diagnostic import Problem
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC
 from fairlead.model.target import selector_problems, target_problems, unserved_targets
-from fairlead.model.wasm import module_problems
+from fairlead.model.wasm import module_problems, traffic_problems
 
 
 def validate(obj: Object[WasmPlugin]) -> Iterator[Problem]:
@@ -19,3 +19,4 @@ def validate(obj: Object[WasmPlugin]) -> Iterator[Problem]:
     yield from selector_problems(spec.selector)
     yield from unserved_targets(spec.target_ref, spec.target_refs)
     yield from module_problems(spec, SPEC)
+    yield from traffic_problems(spec.match, SPEC / "match")

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from fairlead.ir.proxystart import annotation_problems
 from fairlead.kinds.workloadgroup.spec import WorkloadGroup
 from fairlead.model.diagnostic import Problem, Severity
-from fairlead.model.entry import EntrySpec
+from fairlead.model.entry import EntrySpec, named_port_problems, unix_problems
 from fairlead.model.findings import invalid, required, unused
 from fairlead.model.names import is_dns_subdomain
 from fairlead.model.object import Object
 from fairlead.model.path import SPEC, FieldPath
 from fairlead.model.probe import HTTPGet, Probe
-from fairlead.model.syntax import is_name_label, label_problems, port_problems
+from fairlead.model.syntax import UNIX_PREFIX, label_problems, port_problems
 
 _HEADER = re.compile(r"[-_A-Za-z0-9]+\Z")
 _MOST = 2**31 - 1
@@ -35,10 +35,9 @@ def _template(template: EntrySpec, path: FieldPath) -> Iterator[Problem]:
     if template.address:
         remedy = "Remove it: a group is for many; write a WorkloadEntry for one."
         yield unused(path / "address", "each member has its own address", remedy)
-    for name, number in template.ports.items():
-        if not is_name_label(name):
-            yield invalid(path.child("ports", name), f"{name!r} is not a port name", "Use a DNS label.")
-        yield from port_problems(number, path.child("ports", name))
+    if template.address.startswith(UNIX_PREFIX):
+        yield from unix_problems(template, path)
+    yield from named_port_problems(template.ports, path / "ports")
     yield from label_problems(template.labels, path / "labels")
     if template.service_account and not is_dns_subdomain(template.service_account):
         said = f"{template.service_account!r} is not a name: nothing can have this identity"
@@ -56,17 +55,27 @@ def _probe(probe: Probe, path: FieldPath) -> Iterator[Problem]:
         "success_threshold",
         "failure_threshold",
     ):
-        if not 0 <= getattr(probe, field) <= _MOST:
+        value = getattr(probe, field)
+        if not 0 <= value <= _MOST or value % 1:
             name = re.sub("_(.)", lambda found: found.group(1).upper(), field)
-            yield invalid(path / name, "must be greater than or equal to 0", "0 stands for Kubernetes' default.")
+            said = "must be a whole number, and greater than or equal to 0"
+            yield invalid(path / name, said, "0 stands for Kubernetes' default.")
     if probe.http_get is not None:
         yield from _http(probe.http_get, path / "httpGet")
     if probe.tcp_socket is not None:
         yield from _port(probe.tcp_socket.port, path.child("tcpSocket", "port"))
     if probe.grpc is not None:
         yield from _port(probe.grpc.port, path.child("grpc", "port"))
-    if probe.exec is not None and not (probe.exec.command and probe.exec.command[0]):
-        yield required(path.child("exec", "command"), "exec.command is required", "Name a program.")
+    if probe.exec is not None:
+        yield from _command(probe.exec.command, path.child("exec", "command"))
+
+
+def _command(command: tuple[str, ...], path: FieldPath) -> Iterator[Problem]:
+    if not (command and command[0]):
+        yield required(path, "exec.command is required", "Name a program.")
+    for at, one in enumerate(command[1:], 1):
+        if not one:
+            yield required(path / at, "an argument is empty", "Istio's definition wants each to say something.")
 
 
 def _http(get: HTTPGet, path: FieldPath) -> Iterator[Problem]:
