@@ -120,8 +120,8 @@ class Reality:
                 raise one
         return model
 
-    async def ask(self, calls: Sequence[Call]) -> list[Seen]:
-        """Make the calls, many at once."""
+    async def ask(self, calls: Sequence[Call], settle: float = _SETTLE) -> list[Seen]:
+        """Make the calls, many at once. A log line that has not come after `settle` seconds is not waited for."""
         self.logs.forget()
         start = self._count
         self._count = (start + len(calls)) % 50000
@@ -139,11 +139,11 @@ class Reality:
                 )
 
         answers = await asyncio.gather(*(one(start + at, asked) for at, asked in enumerate(calls)))
-        return await self._told(list(zip(range(start, start + len(calls)), calls, answers, strict=True)))
+        return await self._told(list(zip(range(start, start + len(calls)), calls, answers, strict=True)), settle)
 
-    async def _told(self, made: list[tuple[int, Call, Answer]]) -> list[Seen]:
+    async def _told(self, made: list[tuple[int, Call, Answer]], settle: float) -> list[Seen]:
         """Wait until the logs have said of every call what they will say."""
-        end = asyncio.get_running_loop().time() + _SETTLE
+        end = asyncio.get_running_loop().time() + settle
         found = {number: self._seen(number, asked, answer) for number, asked, answer in made}
         while True:
             waiting = [one for one in made if not complete(found[one[0]])]
@@ -154,7 +154,7 @@ class Reality:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.logs.came.wait(), 0.05)
             if self.logs.count != before:
-                end = asyncio.get_running_loop().time() + _SETTLE
+                end = asyncio.get_running_loop().time() + settle
             for number, asked, answer in waiting:
                 found[number] = self._seen(number, asked, answer)
 

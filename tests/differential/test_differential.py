@@ -13,7 +13,7 @@ from tests.differential.agreement import Simulation, flags, plain
 from tests.differential.matrices import answers, authorization, connections, headers, hosts, origins, paths, queries
 from tests.differential.meshes import credentials
 from tests.differential.proxies import ENVOY
-from tests.differential.reality import Reality, compiled
+from tests.differential.reality import Reality, compiled, complete
 from tests.differential.recorded import Recorded, all_cases, of
 from tests.differential.topology import Json, base
 from tests.differential.trial import Tally, generated, tried
@@ -76,4 +76,7 @@ async def _replayed(real: Reality) -> None:
         documents: list[Json] = cases[0].documents
         await real.run([*base(), *credentials(), *documents])
         for case, seen in zip(cases, await real.ask([one.call for one in cases]), strict=True):
+            if not complete(seen) and of(case.name, documents, case.call, seen).envoy != case.envoy:
+                # On a busy machine a line may come late.
+                (seen,) = await real.ask([case.call], settle=20)
             assert of(case.name, documents, case.call, seen).envoy == case.envoy, case.name
