@@ -266,7 +266,8 @@ def test_agents_outlive_the_node_and_are_taken_over(tmp_path: Path) -> None:
         await one.crash()
         for item in before.values():
             os.kill(item["pid"], 0)
-        os.kill(before["web-1"]["pid"], signal.SIGKILL)
+        # With its application: nobody else would end that.
+        os.killpg(before["web-1"]["pid"], signal.SIGKILL)
         await one.start()
         await one.until(lambda: any(item.get("restarts") for item in one.instances()))
         after = {item["name"]: item for item in await one.ready(2)}
@@ -288,7 +289,7 @@ def test_the_api_may_be_away(tmp_path: Path) -> None:
         async with one.api.changed:
             one.api.changed.notify_all()
         supervisor = await one.start()
-        os.kill(before["pid"], signal.SIGKILL)
+        os.killpg(before["pid"], signal.SIGKILL)
 
         def back() -> bool:
             status = next(iter(supervisor.status().values()), None)
