@@ -16,7 +16,8 @@ from starlette.types import Message
 from fairlead.apiserver import ADMIN_GROUP, Admission, User
 from fairlead.apiserver.app import Api
 from fairlead.compiler.registry import registry
-from fairlead.store import Store, StoreUnusable
+from fairlead.model.ref import Ref
+from fairlead.store import Place, Store, StoreUnusable
 
 PATH = "/api/v1/namespaces/default/configmaps"
 
@@ -137,6 +138,20 @@ def test_a_disk_that_fails_is_told(store: Slow) -> None:
         "the change may be lost when this machine fails, the disk did not take it: "
         "cannot write store.db: No space left on device"
     )
+
+
+def test_a_commit_without_a_revision_is_waited_for_too(store: Slow) -> None:
+    async def run() -> None:
+        api = Client(store)
+        await api.post("one")
+        before = store.syncs, store.revision
+        store.keep_places([Place(Ref("", "ConfigMap", "default", "one"), "u", 1, "mesh.yaml")])
+        # Whatever is asked next that may change something: its answer tells that all before is on the disk.
+        assert (await api.post("one")).status == 409
+        assert (store.syncs, store.revision) == (before[0] + 1, before[1])
+
+    store.may.set()
+    asyncio.run(run())
 
 
 def test_what_changes_nothing_does_not_ask_the_disk(store: Slow) -> None:

@@ -25,7 +25,7 @@ class Disk:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._reached = -1
-        """The newest revision that is known to be on the disk."""
+        """The newest commit that is known to be on the disk."""
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._busy = False
         # Not the loop's own threads, which others keep busy for long.
@@ -33,7 +33,7 @@ class Disk:
 
     async def wait(self) -> None:
         """Return when all that is committed now is on the disk. Raises StoreUnusable."""
-        wanted, loop = self._store.revision, asyncio.get_running_loop()
+        wanted, loop = self._store.written, asyncio.get_running_loop()
         if self._reached >= wanted:
             return
         # A future and no task: the loop of a busy control plane takes its time for each turn.
@@ -45,7 +45,7 @@ class Disk:
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._waiting and not self._busy:
             self._busy = True
-            self._thread.submit(self._sync, loop, self._store.revision)
+            self._thread.submit(self._sync, loop, self._store.written)
 
     def _sync(self, loop: asyncio.AbstractEventLoop, until: int) -> None:
         """In the thread."""

@@ -103,6 +103,8 @@ class Database:
     def __init__(self, path: Path | str, *, synced: bool = True) -> None:
         self.path = str(path)
         self._synced = synced
+        self.written = 0
+        """How many transactions have ended with a commit since it was opened."""
         self._log: int | None = None
         """The write-ahead log, which is there as long as the database is open."""
         try:
@@ -185,6 +187,7 @@ class Database:
     def commit(self) -> None:
         """End the transaction; it is durable then, or after `sync`."""
         self.run("COMMIT")
+        self.written += 1
 
     def rollback(self) -> None:
         """Forget the transaction."""

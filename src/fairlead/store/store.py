@@ -85,6 +85,11 @@ class Store:
         self._database.sync()
 
     @property
+    def written(self) -> int:
+        """How many commits there were since it was opened: those of a revision, and others (`keep_places`)."""
+        return self._database.written
+
+    @property
     def revision(self) -> int:
         """The revision of the last commit; 0 in a new store."""
         return self._revision
